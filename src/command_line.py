@@ -1,0 +1,92 @@
+"""From flags to options, and from errors to exit codes: 0 done, 1 failed, 2 bad flags, 130 interrupted."""
+
+import argparse
+import dataclasses
+import logging
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from epsam.errors import EpsamError
+from epsam.options import preset
+
+Options = TypeVar("Options")
+
+
+def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None]) -> None:
+    """Parse the command line into `kind`, run `main`, and end the process with the contract's exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    options = parse(stage, kind, sys.argv[1:])
+    try:
+        main(options)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (EpsamError, OSError) as error:
+        if getattr(options, "debug", False):
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
+    """Options of a stage: defaults, then the dataset's preset, then the given flags. Bad flags exit with 2."""
+    parser = _parser(stage, kind)
+    given = vars(parser.parse_args(arguments))
+    dataset_type = given.get("dataset_type", _defaults(kind).get("dataset_type", ""))
+    names = set(_defaults(kind))
+    row = {name: value for name, value in preset(dataset_type, stage).items() if name in names}
+    return kind(**{**row, **given})
+
+
+def _parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"{stage}.py", description=kind.__doc__, allow_abbrev=False,
+                                     argument_default=argparse.SUPPRESS)
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        text = f"{field.metadata['help']} (default: {_shown(field.default)}; {field.metadata['source']})"
+        _add_flag(parser, field.name, hints[field.name], text.replace("%", "%%"), field.metadata["choices"])
+    return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, hint: Any, text: str, choices: tuple[str, ...]) -> None:
+    if hint is bool:
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
+    elif typing.get_origin(hint) is tuple:
+        parser.add_argument(f"--{name}", type=_tuple_reader(hint), metavar="A,B,…", help=text)
+    elif choices:
+        parser.add_argument(f"--{name}", type=hint, choices=[hint(choice) for choice in choices], help=text)
+    else:
+        parser.add_argument(f"--{name}", type=hint, metavar=hint.__name__.upper(), help=text)
+
+
+def _tuple_reader(hint: Any) -> Callable[[str], tuple[Any, ...]]:
+    members = typing.get_args(hint)
+    open_ended = members[-1] is Ellipsis
+
+    def read(text: str) -> tuple[Any, ...]:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if not open_ended and len(parts) != len(members):
+            raise argparse.ArgumentTypeError(f"{len(members)} values with commas between them expected, found {text!r}")
+        kinds = [members[0]] * len(parts) if open_ended else members
+        try:
+            return tuple(kind(part) for kind, part in zip(kinds, parts, strict=True))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
+def _defaults(kind: type[Any]) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(kind)}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return "empty" if value == "" else str(value)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

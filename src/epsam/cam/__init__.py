@@ -1,0 +1,1 @@
+"""Class activation maps: rotate & fuse, then the steps that turn a map into an initial mask."""

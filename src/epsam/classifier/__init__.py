@@ -1,0 +1,1 @@
+"""The patch classifier: explicit visual prompt, attention-based dropout, ResNet."""

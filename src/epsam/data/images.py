@@ -1,0 +1,84 @@
+"""The one place that reads and writes images. RGB uint8 (height, width, 3); masks bool in memory, 0/255 on disk."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from epsam.errors import ImageError
+from epsam.files import write_bytes
+
+Rgb = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
+    try:
+        content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    try:
+        # The bytes are decoded rather than the path opened: OpenCV's own reader fails on some names without saying so.
+        image = cv2.imdecode(content, mode) if content.size else None
+    except cv2.error as error:
+        raise ImageError(f"{path}: refused by the image decoder ({error.err}); use a smaller or whole file") from error
+    if image is None:
+        raise ImageError(f"{path}: not a readable image ({content.size} bytes); replace or remove the file")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def read_rgb(path: Path) -> Rgb:
+    """The image as RGB uint8 (height, width, 3); grey and 16-bit are converted, alpha is dropped.
+
+    Raises ImageError if the file is missing or cannot be decoded.
+    """
+    return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[:, :, ::-1])
+
+
+def read_mask(path: Path) -> Mask:
+    """The mask as bool (height, width): any value above 0 is foreground, so 0/1 and 0/255 files both work."""
+    return _decode(path, cv2.IMREAD_GRAYSCALE) > 0
+
+
+def _write_png(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    done, content = cv2.imencode(".png", image)
+    if not done:
+        raise ImageError(f"{path}: the image of shape {image.shape} cannot be written as PNG")
+    write_bytes(path, content.tobytes())
+
+
+def write_rgb(path: Path, image: Rgb) -> None:
+    """Write an RGB uint8 image as PNG, whole or not at all."""
+    _write_png(path, np.ascontiguousarray(image[:, :, ::-1]))
+
+
+def write_mask(path: Path, mask: Mask) -> None:
+    """Write a bool mask as a PNG of 0 and 255, whole or not at all."""
+    _write_png(path, mask.astype(np.uint8) * 255)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files directly in `folder`, sorted by name; hidden files and other suffixes are left out."""
+    if not folder.is_dir():
+        return []
+    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    return sorted(p for p in found if p.is_file())
+
+
+def resize_rgb(image: Rgb, height: int, width: int) -> Rgb:
+    """Resize bilinearly when growing, by area when shrinking (no aliasing)."""
+    if image.shape[:2] == (height, width):
+        return image
+    mode = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=mode), dtype=np.uint8)
+
+
+def resize_mask(mask: Mask, height: int, width: int) -> Mask:
+    """Resize a mask by nearest neighbour."""
+    if mask.shape == (height, width):
+        return mask
+    resized = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(resized, dtype=np.uint8) > 0

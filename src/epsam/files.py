@@ -1,0 +1,82 @@
+"""Files that appear whole or not at all, tables as CSV, and checksums."""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from epsam.errors import DatasetError
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Yield a path beside `target` to write to; it takes the target's place only when the block ends well.
+
+    The temporary name keeps the target's suffix (some writers choose the format by it) and carries the process id,
+    so two processes never write into each other's file.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write `content` to `target`, whole or not at all."""
+    with whole_file(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write UTF-8 text to `target`, whole or not at all."""
+    write_bytes(target, content.encode("utf-8"))
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_table(target: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as CSV with a header; a column that a row lacks stays empty. An empty table is just its header."""
+    with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(columns), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(source: Path, required: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file as text by column.
+
+    Raises DatasetError if the file is not UTF-8 CSV, lacks a required column, or a row has too few or too many fields.
+    """
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            rows = list(reader)
+            columns = list(reader.fieldnames or [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{source}: not a CSV table in UTF-8 ({error}); write it again") from error
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise DatasetError(f"{source}: no column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}")
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise DatasetError(f"{source} line {number}: {len(columns)} fields expected; correct the line")
+    return rows
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,185 @@
+"""Every flag once: name, default, unit, help and source.
+
+A stage's options are one frozen dataclass put together from groups; `src/command_line.py` turns it into flags.
+What differs between datasets is a row of `PRESETS`, never a branch. Precedence: default < preset < command line.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SPLITS = ("train", "val", "test")
+PerSplit = tuple[int, int, int]
+"""One number each for train, val and test."""
+
+
+def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field that is also a command-line flag; `source` says where the default comes from."""
+    return field(default=default, metadata={"help": text, "source": source, "choices": choices})
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What every stage takes."""
+
+    dataset_type: str = flag("demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)")
+    run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name")
+    seed: int = flag(22, "seed of every random draw", source="code, classifier stage")
+    device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
+    dataset_root: str = flag("dataset", "folder that holds the datasets")
+    checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
+    train_dataset_dir: str = flag("", "train folder with image/ and mask/; empty: dataset/<name>/train")
+    val_dataset_dir: str = flag("", "validation folder with image/ and mask/; empty: dataset/<name>/val")
+    test_dataset_dir: str = flag("", "test folder with image/ and mask/; empty: dataset/<name>/test")
+    restart: bool = flag(False, "begin this stage again instead of going on from what is there")
+    debug: bool = flag(False, "on an error, print the traceback too")
+
+
+@dataclass(frozen=True)
+class PatchOptions(RunOptions):
+    """Step 1: slides and outlines → patches."""
+
+    patch_size: int = flag(512, "side of a patch, px", source="paper 4.1")
+    stride: int = flag(256, "step of the window grid, px of the patch's resolution", source="paper 4.1")
+    mpp: float = flag(0.0, "resolution of the patches, µm/px; 0: the slide's finest level as it is")
+    slide_mpp: float = flag(0.0, "resolution of slides whose file does not tell it, µm/px; 0: not known")
+    min_tumour: float = flag(0.2, "least tumour share of a positive patch", source="paper 4.1")
+    max_tumour: float = flag(0.9, "largest tumour share of a positive patch", source="paper 4.1")
+    min_tissue: float = flag(0.25, "least tissue share of a patch")
+    max_per_bin: PerSplit = flag((500, 50, 0), "positives per 5 %-bin of tumour share (train,val,test); 0: no bins",
+                                 source="code, CAMELYON17")
+    max_positive: PerSplit = flag((0, 0, 2000), "positives at most (train,val,test); 0: no limit",
+                                  source="code, CAMELYON17")
+    max_negative: PerSplit = flag((6000, 700, 2000), "negatives at most (train,val,test); 0: no limit",
+                                  source="code, Table 1")
+    split: str = flag("patient", "which table splits CAMELYON: no patient in two splits, or the authors' own lists",
+                      choices=("patient", "authors"))
+    split_ratio: tuple[float, float, float] = flag(
+        (0.7, 0.1, 0.2), "shares of slides for train,val,test where neither a table nor splits.csv decides")
+    workers: int = flag(0, "processes over slides; 0: one a core")
+    strict: bool = flag(False, "fail if any slide fails, instead of listing it in slides.csv and going on")
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The classifier's network."""
+
+    backbone: str = flag("resnet50", "classifier network", source="paper 3.2.1", choices=("resnet50", "resnet18"))
+    pretrained: str = flag("imagenet", "start from: imagenet, none, or the path of a torchvision checkpoint")
+    evp_ratio: float = flag(0.25, "share of the spectrum that the explicit visual prompt removes", source="EVP, 0.25")
+    adl_positions: tuple[str, ...] = flag(("3.0", "4.0"), "ADL after these blocks, layer.block", source="paper 3.2.1")
+    adl_drop_rate: float = flag(0.75, "probability that ADL drops instead of weighting", source="code")
+    adl_threshold: float = flag(0.8, "ADL drops above this share of the largest attention", source="code")
+    input_size: int = flag(0, "side that the classifier sees, px; 0: the patch as it is")
+
+
+@dataclass(frozen=True)
+class ClassifierOptions(NetworkOptions, RunOptions):
+    """Step 2: patches → classifier."""
+
+    train_image_dir: str = flag("", "train images; empty: image/ of the train folder")
+    val_image_dir: str = flag("", "validation images; empty: image/ of the validation folder")
+    test_image_dir: str = flag("", "test images; empty: image/ of the test folder")
+    batch_size: int = flag(16, "patches a step", source="paper 4.2")
+    epoch: int = flag(50, "passes over the training patches", source="paper 4.2")
+    lr: float = flag(1e-5, "Adam's learning rate", source="paper 4.2")
+    weight_decay: float = flag(1e-3, "Adam's weight decay", source="paper 4.2")
+    lr_step: int = flag(10, "epochs between reductions of the learning rate; 0: constant", source="code")
+    lr_decay: float = flag(0.9, "factor of each reduction", source="code")
+    patience: int = flag(25, "epochs without a better validation loss before stopping", source="code")
+    workers: int = flag(4, "processes that load patches; 0: none beside this one")
+
+
+@dataclass(frozen=True)
+class MaskOptions(RunOptions):
+    """Step 3: classifier → activation maps and initial masks."""
+
+    resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
+    rotations: int = flag(4, "right-angle rotations that are fused, 1 to 4", source="paper Eq. 3")
+    quantile: float = flag(0.3, "quantile of the non-zero activation below which a pixel is background",
+                           source="code, CAMELYON17")
+    open_kernel: int = flag(5, "side of the opening's square, px of the frame it is done in; 0: none",
+                            source="code, CAMELYON17")
+    open_at: str = flag("cam", "where threshold and opening are done: on the map or at the patch's size",
+                        source="code, CAMELYON17", choices=("cam", "image"))
+    batch_size: int = flag(16, "patches a pass")
+
+
+@dataclass(frozen=True)
+class SamOptions:
+    """The Segment Anything model, its kept embeddings and its prompts."""
+
+    sam_model_type: str = flag("vit_b", "SAM's encoder; vit_demo is a small stand-in, no real SAM",
+                               source="paper 4.2", choices=("vit_b", "vit_l", "vit_h", "vit_demo"))
+    sam_checkpoint: str = flag("", "SAM's weights; empty: the known file in checkpoints/, downloaded once if absent")
+    embedding_cache: bool = flag(True, "encode each patch once and keep the result on disk")
+    encoder_chunk: int = flag(1, "images encoded at a time; more may pay on a GPU")
+    n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
+
+
+@dataclass(frozen=True)
+class DecoderOptions(SamOptions, RunOptions):
+    """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
+
+    batch_size: int = flag(4, "patches a step", source="paper 4.2")
+    epoch: int = flag(20, "passes over the training masks", source="paper 4.2")
+    lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2")
+    weight_decay: float = flag(1e-2, "AdamW's weight decay", source="code")
+    patience: int = flag(10, "epochs without a better validation Dice before stopping", source="code")
+    embedding_views: int = flag(2, "kept flips and rotations of a training patch", choices=("1", "2", "4", "8"))
+    ids_threshold: float = flag(0.9, "a pseudo-label is kept if its IDS is above this", source="paper 3.3.3")
+    min_area_ratio: float = flag(0.0, "least area of a pseudo-label as a share of the initial mask")
+
+
+@dataclass(frozen=True)
+class RetrainOptions(DecoderOptions):
+    """Step 5: iterative retraining (Algorithm 1)."""
+
+    n_iter: int = flag(3, "rounds", source="paper Algorithm 1")
+    pl_mode: str = flag("replace", "pseudo-labels of a round: only its own, or added to those of earlier rounds",
+                        source="code", choices=("replace", "accumulate"))
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(SamOptions, RunOptions):
+    """Scores and pictures of everything that a run kept."""
+
+    batch_size: int = flag(4, "patches a pass")
+
+
+@dataclass(frozen=True)
+class InferOptions(SamOptions, RunOptions):
+    """Step 6: images → masks, overlays, metrics."""
+
+    resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
+    sam_decoder_checkpoint: str = flag("", "decoder; empty: the run's last")
+    output_dir: str = flag("infer_output", "folder for masks, overlays and metrics")
+    classifier_gate: bool = flag(True, "images without a label that the classifier calls normal get an empty mask")
+    gate_threshold: float = flag(0.5, "tumour probability below which the gate closes", source="methods D26")
+    batch_size: int = flag(4, "windows a pass")
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """The made-up slides behind `--dataset_type demo`."""
+
+    seed: int = flag(22, "seed of the slides")
+    output_dir: str = flag("dataset/demo", "folder that gets images/ and annotations/")
+    restart: bool = flag(False, "make the slides again")
+    debug: bool = flag(False, "on an error, print the traceback too")
+
+
+_SMALL_SAM: dict[str, Any] = {"sam_model_type": "vit_demo"}
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "camelyon16": {
+        "extract_patches": {"max_per_bin": (430, 50, 143), "max_positive": (0, 0, 0)},
+        "generate_initial_masks": {"quantile": 0.1, "open_kernel": 21, "open_at": "image"},
+    },
+    "camelyon17": {},
+}
+"""Dataset → stage → what differs from the defaults. The CAMELYON rows are the published code's (methods D21, D54)."""
+
+
+def preset(dataset_type: str, stage: str) -> dict[str, Any]:
+    """What a dataset changes in a stage's defaults; nothing for a dataset of the user's own."""
+    return PRESETS.get(dataset_type, {}).get(stage, {})

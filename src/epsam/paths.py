@@ -1,0 +1,107 @@
+"""Where things lie: the folders of a dataset and of a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from epsam.options import SPLITS, RunOptions
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """Folders and tables of one dataset; `split_dirs` has one entry each for train, val and test."""
+
+    root: Path
+    split_dirs: tuple[Path, Path, Path]
+
+    @classmethod
+    def of(cls, options: RunOptions) -> "DatasetPaths":
+        root = Path(options.dataset_root) / options.dataset_type
+        given = (options.train_dataset_dir, options.val_dataset_dir, options.test_dataset_dir)
+        train, val, test = (Path(d) if d else root / name for d, name in zip(given, SPLITS, strict=True))
+        return cls(root, (train, val, test))
+
+    @property
+    def slides(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def annotations(self) -> Path:
+        return self.root / "annotations"
+
+    @property
+    def patch_table(self) -> Path:
+        return self.root / "patches.csv"
+
+    @property
+    def slide_table(self) -> Path:
+        return self.root / "slides.csv"
+
+    @property
+    def split_table(self) -> Path:
+        return self.root / "splits.csv"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.root / "embeddings"
+
+    def split(self, name: str) -> Path:
+        """The folder of one split, which holds image/ and mask/."""
+        return self.split_dirs[SPLITS.index(name)]
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Everything that one run makes."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, options: RunOptions) -> "RunPaths":
+        return cls(Path(options.checkpoint_root) / (options.run or options.dataset_type))
+
+    @property
+    def classifier(self) -> Path:
+        return self.root / "resnet_adl.pth"
+
+    @property
+    def preliminary_decoder(self) -> Path:
+        return self.root / "sam_pre_decoder.pth"
+
+    def round_decoder(self, number: int) -> Path:
+        """The decoder of retraining round 1, 2, …; round 0 is the preliminary one."""
+        return self.root / f"decoder_iter{number}.pth" if number else self.preliminary_decoder
+
+    def activation(self, split: str) -> Path:
+        return self.root / "activation" / f"{split}.npz"
+
+    @property
+    def initial_masks(self) -> Path:
+        return self.root / "masks" / "initial"
+
+    def pseudo_masks(self, number: int) -> Path:
+        """Pseudo-labels written by the decoder of round `number` (0: the preliminary one)."""
+        return self.root / "masks" / f"iter_{number}"
+
+    @property
+    def pseudo_labels(self) -> Path:
+        return self.root / "pseudo_labels.csv"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.csv"
+
+    @property
+    def options(self) -> Path:
+        return self.root / "options.json"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation.csv"
+
+    @property
+    def panels(self) -> Path:
+        return self.root / "panels"
+
+    def unfinished(self, stage: str) -> Path:
+        """The checkpoint from which an interrupted stage goes on."""
+        return self.root / "unfinished" / f"{stage}.pth"

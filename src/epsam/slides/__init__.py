@@ -1,0 +1,1 @@
+"""Whole slides → patches: reading, outlines, tissue, windows, splits. Knows nothing of models."""

@@ -1,0 +1,1 @@
+"""One fit loop, metrics, checkpoints."""
