@@ -25,6 +25,8 @@ class RunOptions:
     run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name")
     seed: int = flag(22, "seed of every random draw", source="code, classifier stage")
     device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
+    precision: str = flag("auto", "arithmetic on a GPU; auto takes bf16 where the card has it (the CPU: always fp32)",
+                          choices=("auto", "fp32", "bf16"))
     dataset_root: str = flag("dataset", "folder that holds the datasets")
     checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
     train_dataset_dir: str = flag("", "train folder with image/ and mask/; empty: dataset/<name>/train")
@@ -112,7 +114,7 @@ class SamOptions:
                                source="paper 4.2", choices=("vit_b", "vit_l", "vit_h", "vit_demo"))
     sam_checkpoint: str = flag("", "SAM's weights; empty: the known file in checkpoints/, downloaded once if absent")
     embedding_cache: bool = flag(True, "encode each patch once and keep the result on disk")
-    encoder_chunk: int = flag(1, "images encoded at a time; more may pay on a GPU")
+    encoder_chunk: int = flag(0, "images encoded at a time; 0: 8 on a GPU, 1 on the CPU")
     n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
 
 
@@ -165,6 +167,22 @@ class DemoOptions:
     seed: int = flag(22, "seed of the slides")
     output_dir: str = flag("dataset/demo", "folder that gets images/ and annotations/")
     restart: bool = flag(False, "make the slides again")
+    debug: bool = flag(False, "on an error, print the traceback too")
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """How the weights of vit_demo were made; nobody needs it to use them."""
+
+    seed: int = flag(22, "seed of the scenes and of the random start")
+    steps: int = flag(1000, "optimiser steps")
+    batch_size: int = flag(4, "scenes a step, each drawn once")
+    targets: int = flag(3, "prompted regions of a scene; they share one pass of the encoder")
+    lr: float = flag(3e-4, "AdamW's learning rate after the warm-up")
+    weight_decay: float = flag(1e-2, "AdamW's weight decay")
+    eval_every: int = flag(150, "steps between evaluations, each of which also keeps the weights")
+    output: str = flag("checkpoints/sam_vit_demo.pth", "file of the weights")
+    device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
     debug: bool = flag(False, "on an error, print the traceback too")
 
 

@@ -74,9 +74,8 @@ class RunPaths:
     def activation(self, split: str) -> Path:
         return self.root / "activation" / f"{split}.npz"
 
-    @property
-    def initial_masks(self) -> Path:
-        return self.root / "masks" / "initial"
+    def initial_masks(self, split: str) -> Path:
+        return self.root / "masks" / "initial" / split
 
     def pseudo_masks(self, number: int) -> Path:
         """Pseudo-labels written by the decoder of round `number` (0: the preliminary one)."""

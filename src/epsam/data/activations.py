@@ -1,0 +1,50 @@
+"""The activation maps of a frozen classifier: computed once, kept, and read by masks, prompts and scores alike."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from epsam.errors import DatasetError
+from epsam.files import whole_file
+
+Map = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Maps (h, w) in 0..1 and tumour probabilities by patch name, with the checksum of the classifier behind them."""
+
+    classifier: str
+    maps: dict[str, Map]
+    probabilities: dict[str, float]
+
+
+def save_activations(path: Path, activations: Activations) -> None:
+    """Write all maps of a split into one file, whole or not at all."""
+    names = sorted(activations.maps)
+    stack = np.stack([activations.maps[n] for n in names]) if names else np.zeros((0, 1, 1), np.float32)
+    probabilities = np.array([activations.probabilities[n] for n in names], dtype=np.float64)
+    with whole_file(path) as temporary:
+        np.savez(temporary, names=np.array(names, dtype=str), maps=stack, probabilities=probabilities,
+                 classifier=np.array(activations.classifier))
+
+
+def load_activations(path: Path, classifier: str) -> Activations:
+    """The maps that were made with the classifier of that checksum.
+
+    Raises DatasetError if there are none, they are damaged, or they come from another classifier.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            found = str(kept["classifier"])
+            names = [str(name) for name in kept["names"]]
+            maps, probabilities = kept["maps"], kept["probabilities"]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path}: no readable activation maps ({error}); run generate_initial_masks.py") from error
+    if found != classifier:
+        raise DatasetError(f"{path}: made with another classifier; run generate_initial_masks.py again")
+    by_name = dict(zip(names, maps, strict=True))
+    return Activations(found, by_name, {n: float(p) for n, p in zip(names, probabilities, strict=True)})

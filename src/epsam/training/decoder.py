@@ -1,0 +1,112 @@
+"""Fitting and applying the mask decoder (paper 3.3.2): the same for the preliminary decoder and every round."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from epsam.data.embeddings import Embedding, PatchEmbeddings
+from epsam.data.images import Mask, read_mask
+from epsam.data.patches import Patch
+from epsam.data.views import apply_view, draw_view
+from epsam.options import DecoderOptions
+from epsam.randomness import generator
+from epsam.sam.frames import Points
+from epsam.sam.losses import dice_iou_loss
+from epsam.sam.prompts import mask_points
+from epsam.sam.segmenter import Segmenter
+from epsam.training.fit import Schedule, Task
+from epsam.training.metrics import mean_dice_iou, overlap
+
+
+@dataclass(frozen=True)
+class Example:
+    """A patch and the mask file it is fitted to."""
+
+    patch: Patch
+    target: Path
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """A patch and the points that SAM is asked with; (0, 2) points mean that its mask is empty."""
+
+    patch: Patch
+    points_xy_patch: Points
+
+
+@dataclass(frozen=True)
+class DecoderBatch:
+    """Embeddings, points (x, y) in patch pixels, targets (B, side, side) of 0 and 1, and names, of one step."""
+
+    embeddings: list[Embedding]
+    points_xy_patch: list[Points]
+    targets: Tensor
+    names: list[str]
+
+
+def decoder_task(name: str, segmenter: Segmenter, embeddings: PatchEmbeddings, examples: Sequence[Example],
+                 validation: Sequence[Prompted], options: DecoderOptions) -> Task:
+    """The decoder with AdamW on Dice + IoU; points are drawn from the target mask (methods D2)."""
+
+    def batches(epoch: int) -> Iterator[DecoderBatch]:
+        order = generator(options.seed, name, "order", epoch).permutation(len(examples))
+        for start in range(0, len(order), options.batch_size):
+            chosen = [examples[index] for index in order[start : start + options.batch_size]]
+            yield _batch(name, chosen, embeddings, options, epoch)
+
+    def loss(batch: DecoderBatch, epoch: int) -> Tensor:
+        logits = segmenter.logits(batch.embeddings, batch.points_xy_patch)
+        return dice_iou_loss(logits.sigmoid(), batch.targets.to(logits.device))
+
+    def validate() -> dict[str, float]:
+        dice, iou = score_decoder(segmenter, embeddings, validation, options.batch_size)
+        return {"val_dice": dice, "val_iou": iou}
+
+    decoder = segmenter.sam.mask_decoder
+    optimiser = torch.optim.AdamW(decoder.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+    steps = -(-len(examples) // options.batch_size)
+    return Task(name, options.seed, decoder, optimiser, batches, loss, validate, steps)
+
+
+def decoder_schedule(options: DecoderOptions) -> Schedule:
+    """Best validation Dice (methods D7), early stop, cosine over all steps (methods D34)."""
+
+    def rate(step: int, steps_per_epoch: int) -> float:
+        return 0.5 * (1 + math.cos(math.pi * step / (options.epoch * steps_per_epoch)))
+
+    return Schedule(options.epoch, options.patience, "val_dice", higher_is_better=True, rate=rate)
+
+
+def predict(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
+            batch_size: int) -> Iterator[tuple[Prompted, Mask]]:
+    """Masks (side, side) of un-augmented patches (methods D28), in the order asked."""
+    for start in range(0, len(asked), batch_size):
+        group = asked[start : start + batch_size]
+        masks = segmenter.masks([embeddings(p.patch) for p in group], [p.points_xy_patch for p in group])
+        yield from zip(group, masks, strict=True)
+
+
+def score_decoder(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
+                  batch_size: int) -> tuple[float, float]:
+    """Mean Dice and IoU over the patches that have a truth mask; (nan, nan) without any."""
+    known = [prompted for prompted in asked if prompted.patch.mask is not None]
+    found = predict(segmenter, embeddings, known, batch_size)
+    return mean_dice_iou([overlap(mask, prompted.patch.truth()) for prompted, mask in found])
+
+
+def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, options: DecoderOptions,
+           epoch: int) -> DecoderBatch:
+    kept, points, targets = [], [], []
+    for example in examples:
+        rng = generator(options.seed, name, "example", epoch, example.patch.name)
+        view = draw_view(options.embedding_views, rng)
+        target = apply_view(read_mask(example.target), view)
+        kept.append(embeddings(example.patch, view))
+        points.append(mask_points(target, options.n_point, rng))
+        targets.append(torch.from_numpy(target.astype(np.float32)))
+    return DecoderBatch(kept, points, torch.stack(targets), [example.patch.name for example in examples])

@@ -1,0 +1,100 @@
+"""Pseudo-labels: what a decoder makes of the training patches, and which of it is kept (paper 3.3.3, Algorithm 1)."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from epsam.data.embeddings import PatchEmbeddings
+from epsam.data.images import read_mask, write_mask
+from epsam.data.patches import Patch
+from epsam.errors import TrainingError
+from epsam.files import read_table, write_table
+from epsam.options import DecoderOptions
+from epsam.paths import RunPaths
+from epsam.sam.segmenter import Segmenter
+from epsam.sam.selection import accepted, agreement
+from epsam.training.decoder import Example, Prompted, predict
+from epsam.training.metrics import mean_dice_iou, overlap
+from epsam.training.workbench import initial_mask_of
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("round", "id", "points", "ids", "area_ratio", "accepted", "dice")
+
+
+@dataclass(frozen=True)
+class RoundSummary:
+    """Of one round: share of labels kept, and mean Dice of all and of the kept ones where truth is known (else nan)."""
+
+    acceptance: float
+    dice_all: float
+    dice_kept: float
+
+
+def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embeddings: PatchEmbeddings,
+                        asked: Sequence[Prompted], options: DecoderOptions) -> RoundSummary:
+    """Write the kept masks of round `number` to `masks/iter_<number>` and a row for every patch to pseudo_labels.csv."""
+    folder = run.pseudo_masks(number)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    rows, all_overlaps, kept_overlaps = [], [], []
+    for prompted, mask in predict(segmenter, embeddings, asked, options.batch_size):
+        patch = prompted.patch
+        score = agreement(read_mask(initial_mask_of(run, "train", patch)), mask)
+        keep = accepted(score, options.ids_threshold, options.min_area_ratio)
+        row = {"round": number, "id": patch.name, "points": len(prompted.points_xy_patch), "ids": f"{score.ids:.6f}",
+               "area_ratio": f"{score.area_ratio:.6f}", "accepted": int(keep)}
+        if keep:
+            write_mask(folder / f"{patch.name}.png", mask)
+        if patch.mask is not None:
+            found = overlap(mask, patch.truth())
+            row["dice"] = f"{found.dice:.6f}"
+            all_overlaps.append(found)
+            kept_overlaps += [found] if keep else []
+        rows.append(row)
+    _replace_round(run.pseudo_labels, number, rows)
+    acceptance = float(np.mean([row["accepted"] for row in rows]))
+    return RoundSummary(acceptance, mean_dice_iou(all_overlaps)[0], mean_dice_iou(kept_overlaps)[0])
+
+
+def kept_examples(number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str) -> list[Example]:
+    """What round `number` is fitted to: the masks kept by the round before it, or by any before it, newest first.
+
+    Raises TrainingError if there are none.
+    """
+    rounds = [number - 1] if pl_mode == "replace" else range(number - 1, -1, -1)
+    examples = []
+    for patch in patches:
+        files = [run.pseudo_masks(earlier) / f"{patch.name}.png" for earlier in rounds]
+        found = next((path for path in files if path.is_file()), None)
+        examples += [Example(patch, found)] if found else []
+    if not examples:
+        raise TrainingError(f"round {number}: no pseudo-label of round {number - 1} was kept; look at "
+                            f"{run.pseudo_labels} and lower --ids_threshold, or train the classifier longer")
+    return examples
+
+
+def initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
+    """What the preliminary decoder is fitted to: the initial masks that are not empty (methods D32).
+
+    Raises TrainingError if all of them are empty.
+    """
+    examples = [Example(patch, initial_mask_of(run, "train", patch)) for patch in patches]
+    filled = [example for example in examples if read_mask(example.target).any()]
+    log.info("initial masks: %d to fit to, %d empty ones left out", len(filled), len(examples) - len(filled))
+    if not filled:
+        raise TrainingError(f"{run.initial_masks('train')}: all initial masks are empty; "
+                            "lower --quantile or --open_kernel, or train the classifier longer")
+    return filled
+
+
+def _replace_round(table: Path, number: int, rows: list[dict[str, object]]) -> None:
+    """Rows of earlier rounds stay, this round's are replaced, and later ones, which grew out of it, go."""
+    kept: list[dict[str, object]] = []
+    if table.is_file():
+        kept += [dict(row) for row in read_table(table, COLUMNS) if int(row["round"]) < number]
+    write_table(table, COLUMNS, kept + rows)

@@ -1,0 +1,110 @@
+"""One round of EP-SAM: a fresh decoder fitted to masks, then its pseudo-labels. Round 0 is the preliminary decoder."""
+
+import copy
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epsam.data.activations import Activations, load_activations
+from epsam.data.patches import Patch, common_size, labelled_patches, positives
+from epsam.device import pick_compute
+from epsam.files import sha256_of
+from epsam.options import DecoderOptions
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.sam.weights import save_decoder
+from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task
+from epsam.training.fit import fit
+from epsam.training.pseudo_labels import write_pseudo_labels
+from epsam.training.stage import Stage, contents
+from epsam.training.workbench import (
+    SamSetup,
+    initial_mask_of,
+    pepm_prompts,
+    prepare_embeddings,
+    set_up_sam,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that stays the same over the rounds of a run."""
+
+    options: DecoderOptions
+    run: RunPaths
+    setup: SamSetup
+    train: list[Patch]
+    validation: list[Prompted]
+    train_maps: Activations
+    untouched_decoder: dict[str, Any]
+
+
+def open_bench(options: DecoderOptions) -> Bench:
+    """Load patches, maps and SAM, and make sure that every embedding is kept."""
+    data, run = DatasetPaths.of(options), RunPaths.of(options)
+    train, val = (positives(labelled_patches(data.split(split))) for split in ("train", "val"))
+    classifier, size = sha256_of(run.classifier), common_size(train)
+    compute = pick_compute(options.device, options.precision)
+    images = len(train) * options.embedding_views + len(val)
+    setup = set_up_sam(options, Path(options.checkpoint_root), data, size, images, compute)
+    prepare_embeddings(setup, train, options.embedding_views)
+    prepare_embeddings(setup, val, 1)
+    points = pepm_prompts(run, "val", val, load_activations(run.activation("val"), classifier), options.n_point,
+                          (options.seed,))
+    validation = [Prompted(patch, found) for patch, found in zip(val, points, strict=True)]
+    untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
+    train_maps = load_activations(run.activation("train"), classifier)
+    return Bench(options, run, setup, train, validation, train_maps, untouched)
+
+
+def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
+    """Fit round `number` from SAM's own decoder (methods D35) to `examples`, then write its pseudo-labels.
+
+    A round that was completed with the same options and inputs is left as it is.
+    """
+    options, segmenter = bench.options, bench.setup.segmenter
+    name = f"decoder_{number}"
+    stage = Stage(name, options, _inputs(bench, examples))
+    if stage.finished():
+        return
+    segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
+    log.info("round %d: %d masks to fit to, %d validation patches", number, len(examples), len(bench.validation))
+    task = decoder_task(name, segmenter, bench.setup.embeddings, examples, bench.validation, options)
+    progress = fit(task, decoder_schedule(options), stage.unfinished(name))
+    save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
+    points = pepm_prompts(bench.run, "train", bench.train, bench.train_maps, options.n_point, (options.seed, number))
+    asked = [Prompted(patch, found) for patch, found in zip(bench.train, points, strict=True)]
+    summary = write_pseudo_labels(number, bench.run, segmenter, bench.setup.embeddings, asked, options)
+    log.info("round %d: %.1f %% of the pseudo-labels kept; Dice with truth: all %.3f, kept %.3f", number,
+             100 * summary.acceptance, summary.dice_all, summary.dice_kept)
+    last = progress.epoch
+    stage.record(name, [*progress.history, (last, "acceptance", summary.acceptance),
+                        (last, "pseudo_dice_all", summary.dice_all), (last, "pseudo_dice_kept", summary.dice_kept)])
+    stage.finish()
+
+
+def _inputs(bench: Bench, examples: Sequence[Example]) -> list[str]:
+    return [
+        contents(example.target for example in examples),
+        contents([bench.run.activation("train"), bench.run.activation("val")]),
+        contents(initial_mask_of(bench.run, "val", prompted.patch) for prompted in bench.validation),
+        bench.setup.checksum,
+    ]
+
+
+def _facts(number: int, bench: Bench) -> dict[str, Any]:
+    """What inference has to know: how prompts were made, and for which patches and SAM."""
+    stages = json.loads(bench.run.options.read_text("utf-8"))
+    masks = stages["generate_initial_masks"]
+    return {
+        "round": number,
+        "sam_model_type": bench.options.sam_model_type,
+        "sam_sha256": bench.setup.checksum,
+        "patch_size": bench.setup.segmenter.frame.patch_size,
+        "n_point": bench.options.n_point,
+        **{name: masks[name] for name in ("rotations", "quantile", "open_kernel", "open_at")},
+    }

@@ -1,0 +1,82 @@
+"""What the decoder's stages share: patches, kept maps and masks, embeddings, and SAM ready on its device."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from epsam.cam.postprocess import upsample
+from epsam.data.activations import Activations
+from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, enough_disk
+from epsam.data.images import read_mask
+from epsam.data.patches import Patch
+from epsam.device import Compute
+from epsam.files import sha256_of
+from epsam.options import SamOptions
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.randomness import generator
+from epsam.sam.frames import Points
+from epsam.sam.models import find_checkpoint, freeze, load_sam, parameter_counts
+from epsam.sam.prompts import pepm_points
+from epsam.sam.segmenter import Segmenter
+
+log = logging.getLogger(__name__)
+
+FP16_BYTES = 2
+GPU_CHUNK = 8
+"""Ours: images encoded at a time on a GPU; ViT-B fits 12 GB with room to spare."""
+
+
+@dataclass(frozen=True)
+class SamSetup:
+    """A frozen-encoder SAM, its embeddings of patches, and the checksum of its weights."""
+
+    segmenter: Segmenter
+    embeddings: PatchEmbeddings
+    chunk: int
+    checksum: str
+
+
+def set_up_sam(options: SamOptions, checkpoint_root: Path, data: DatasetPaths, size: int, images: int,
+               compute: Compute) -> SamSetup:
+    """Load SAM's weights and open the store of embeddings of patches of size × size px.
+
+    `images` is how many embeddings will be asked for at most: the disk is checked before the first is made.
+    """
+    weights = find_checkpoint(options.sam_model_type, options.sam_checkpoint, checkpoint_root)
+    sam = freeze(load_sam(options.sam_model_type, weights))
+    checksum = sha256_of(weights)
+    segmenter = Segmenter(sam, size, options.n_point, compute)
+    log.info("SAM %s: %.2f M trainable, %.2f M frozen parameters", options.sam_model_type,
+             *(count / 1e6 for count in parameter_counts(sam)))
+    folder = data.embeddings / f"{options.sam_model_type}-{checksum[:12]}-{segmenter.frame.sam_size}px"
+    grid = segmenter.frame.sam_size // sam.image_encoder.patch_embed.proj.stride[0]
+    fits = options.embedding_cache and enough_disk(folder, images, 256 * grid * grid * FP16_BYTES)
+    store = EmbeddingStore(folder if fits else None, segmenter.encode)
+    chunk = options.encoder_chunk or (GPU_CHUNK if compute.device.type == "cuda" else 1)
+    return SamSetup(segmenter, PatchEmbeddings(store, size), chunk, checksum)
+
+
+def prepare_embeddings(setup: SamSetup, patches: Sequence[Patch], views: int) -> None:
+    """Encode what is not kept yet of the first `views` views of each patch."""
+    with tqdm(patches, desc="encoding", disable=None, leave=False) as bar:
+        made = setup.embeddings.prepare(bar, views, setup.chunk)
+    log.info("embeddings: %d patches in %d views, %d encoded now", len(patches), views, made)
+
+
+def initial_mask_of(run: RunPaths, split: str, patch: Patch) -> Path:
+    """Where the initial mask of a patch lies."""
+    return run.initial_masks(split) / f"{patch.name}.png"
+
+
+def pepm_prompts(run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations, count: int,
+                 key: Sequence[int | str]) -> list[Points]:
+    """PEPM points (x, y) in patch pixels for each patch, from its kept map and initial mask, keyed by patch."""
+    prompts = []
+    for patch in patches:
+        mask = read_mask(initial_mask_of(run, split, patch))
+        weight = upsample(activations.maps[patch.name], *mask.shape)
+        prompts.append(pepm_points(weight, mask, count, generator(*key, "pepm", split, patch.name)))
+    return prompts

@@ -1,0 +1,45 @@
+"""Step 3: classifier → activation maps and initial masks (paper 3.2.2)."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from command_line import run_stage
+from epsam.classifier.weights import load_classifier
+from epsam.data.activations import save_activations
+from epsam.data.patches import common_size, labelled_patches, positives
+from epsam.device import pick_compute
+from epsam.files import sha256_of
+from epsam.options import SPLITS, MaskOptions
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.training.maps import activations_of, write_initial_masks
+from epsam.training.stage import Stage, names_and_sizes
+
+log = logging.getLogger(__name__)
+
+
+def main(options: MaskOptions) -> None:
+    """Write the maps and masks of every patch with tumour, in all splits that there are."""
+    data, run = DatasetPaths.of(options), RunPaths.of(options)
+    patches = {split: positives(labelled_patches(data.split(split))) for split in SPLITS}
+    size = common_size(patches["train"])
+    classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
+    compute = pick_compute(options.device, options.precision)
+    model = load_classifier(classifier, compute.device)
+    checksum = sha256_of(classifier)
+    listing = [names_and_sizes(p.image for p in found) for found in patches.values()]
+    stage = Stage("generate_initial_masks", options, [checksum, *listing])
+    if stage.finished():
+        return
+
+    shutil.rmtree(run.initial_masks("train").parent, ignore_errors=True)
+    for split, found in patches.items():
+        activations = activations_of(model, checksum, found, size, options, compute)
+        empty = write_initial_masks(run, split, activations, size, options)
+        save_activations(run.activation(split), activations)
+        log.info("initial masks: %s, %d written, %d of them empty", split, len(found), empty)
+    stage.finish()
+
+
+if __name__ == "__main__":
+    run_stage("generate_initial_masks", MaskOptions, main)

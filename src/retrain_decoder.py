@@ -1,0 +1,17 @@
+"""Step 5: pseudo-labels → fresh decoder → pseudo-labels, for n_iter rounds (paper 3.3.3, Algorithm 1)."""
+
+from command_line import run_stage
+from epsam.options import RetrainOptions
+from epsam.training.pseudo_labels import kept_examples
+from epsam.training.rounds import open_bench, run_round
+
+
+def main(options: RetrainOptions) -> None:
+    """Fit a fresh decoder in each round to the labels that the round before it kept."""
+    bench = open_bench(options)
+    for number in range(1, options.n_iter + 1):
+        run_round(number, bench, kept_examples(number, bench.run, bench.train, options.pl_mode))
+
+
+if __name__ == "__main__":
+    run_stage("retrain_decoder", RetrainOptions, main)
