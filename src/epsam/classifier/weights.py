@@ -1,6 +1,7 @@
 """The classifier's weights: what training starts from, and checkpoints, both ours and those of the published code."""
 
 import re
+import struct
 import sys
 import urllib.error
 import zipfile
@@ -25,6 +26,9 @@ State = dict[str, Tensor]
 IMAGENET_SITE = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {"resnet50": "resnet50-0676ba61.pth", "resnet18": "resnet18-f37072fd.pth"}
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
+# All that torch.load was seen to raise on files with changed, cut or random bytes.
+DAMAGE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
+          UnpicklingError, struct.error, zipfile.BadZipFile)
 _BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.(.+)")
 
 
@@ -156,8 +160,7 @@ def _read(path: Path) -> dict[str, Any]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file; check the path of the classifier's weights") from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, UnpicklingError,
-            zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise WeightsError(f"{path}: not a whole file of tensors and plain data ({type(error).__name__}); "
                            "get or train it again") from error
     if not isinstance(content, dict):

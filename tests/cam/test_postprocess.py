@@ -1,0 +1,138 @@
+"""Quantile, opening and upsampling against numbers by hand and brute force."""
+
+import cv2
+import numpy as np
+import pytest
+
+from epsam.cam.postprocess import initial_mask, opened, upsample
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape).astype(np.float32)
+
+
+def opened_by_force(mask, kernel):
+    """Union of the k × k squares, anchored at a pixel of the image, whose part inside the image is all foreground."""
+    height, width = mask.shape
+    before = kernel // 2
+    result = np.zeros_like(mask)
+    for row in range(height):
+        for column in range(width):
+            top, left = row - before, column - before
+            rows, columns = slice(max(top, 0), top + kernel), slice(max(left, 0), left + kernel)
+            if mask[rows, columns].all():
+                result[rows, columns] = True
+    return result
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_opening_is_the_union_of_the_squares_that_fit(kernel, seed):
+    mask = noise(14, 17, seed=seed) < 0.85
+    np.testing.assert_array_equal(opened(mask, kernel), opened_by_force(mask, kernel))
+
+
+@pytest.mark.parametrize("kernel", [0, 1])
+def test_kernel_below_2_opens_nothing(kernel):
+    mask = noise(6, 6) < 0.5
+    np.testing.assert_array_equal(opened(mask, kernel), mask)
+
+
+def test_opening_never_adds_and_repeats_to_itself():
+    for kernel in (2, 3, 4, 5):
+        mask = noise(20, 20, seed=kernel) < 0.8
+        once = opened(mask, kernel)
+        assert not (once & ~mask).any()
+        np.testing.assert_array_equal(opened(once, kernel), once)
+
+
+def test_opening_keeps_a_full_image_and_removes_a_line():
+    assert opened(np.ones((8, 8), bool), 5).all()
+    line = np.zeros((8, 8), bool)
+    line[3] = True
+    assert not opened(line, 3).any()
+
+
+def test_threshold_is_the_quantile_of_the_non_zero_values_and_counts_itself():
+    cam_map = np.array([[0.0, 0.0, 0.2], [0.4, 0.6, 0.8], [0.0, 0.0, 1.0]], np.float32)
+    # Non-zero: 0.2 0.4 0.6 0.8 1.0; their median is 0.6. With the zeros it would be 0.2.
+    mask = initial_mask(cam_map, 3, 3, 0.5, 0, "cam")
+    np.testing.assert_array_equal(mask, [[False, False, False], [False, True, True], [False, False, True]])
+    np.testing.assert_array_equal(initial_mask(cam_map, 3, 3, 0.5, 0, "image"), mask)
+
+
+def test_quantile_0_keeps_all_that_is_active_and_nothing_else():
+    cam_map = np.array([[0.0, 0.1], [0.5, 1.0]], np.float32)
+    np.testing.assert_array_equal(initial_mask(cam_map, 2, 2, 0.0, 0, "cam"), [[False, True], [True, True]])
+
+
+@pytest.mark.parametrize("open_at", ["cam", "image"])
+def test_map_of_zeros_gives_an_empty_mask(open_at):
+    mask = initial_mask(np.zeros((4, 4), np.float32), 32, 32, 0.3, 3, open_at)
+    assert mask.shape == (32, 32)
+    assert mask.dtype == np.bool_
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("open_at", ["cam", "image"])
+@pytest.mark.parametrize("value", [1.0, 0.3, 1e-6])
+@pytest.mark.parametrize("side", [50, 512])
+def test_constant_map_is_foreground_everywhere(open_at, value, side):
+    assert initial_mask(np.full((16, 16), value, np.float32), side, side, 0.9, 5, open_at).all()
+
+
+def test_at_image_size_the_quantile_still_comes_from_the_small_map():
+    cam_map = noise(8, 8) * (noise(8, 8, seed=1) < 0.6)
+    threshold = np.quantile(cam_map[cam_map > 0], 0.4)
+    large = cv2.resize(cam_map, (64, 64), interpolation=cv2.INTER_LINEAR)
+    assert abs(np.quantile(large[large > 0], 0.4) - threshold) > 0.02  # the other reading would differ
+    np.testing.assert_array_equal(initial_mask(cam_map, 64, 64, 0.4, 0, "image"), large >= threshold)
+    np.testing.assert_array_equal(initial_mask(cam_map, 64, 64, 0.4, 7, "image"), opened(large >= threshold, 7))
+
+
+def test_at_map_size_opening_comes_before_the_small_mask_grows():
+    cam_map = np.zeros((8, 8), np.float32)
+    cam_map[2:5, 1:4] = 1.0
+    cam_map[6, 6] = 1.0  # narrower than the kernel
+    mask = initial_mask(cam_map, 64, 64, 0.3, 3, "cam")
+    assert not mask[40:, 40:].any()
+    # Bilinear growth by 8 crosses 0.5 on the cell's edge: the region keeps its place and sides; only corners get round.
+    rows, columns = np.where(mask)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (16, 39, 8, 31)
+    assert mask[20:36, 8:32].all()
+    assert mask[16:40, 12:28].all()
+
+
+def test_two_frames_of_opening_differ_as_published():
+    cam_map = np.zeros((8, 8), np.float32)
+    cam_map[3:5, 3:5] = 1.0
+    assert not initial_mask(cam_map, 64, 64, 0.1, 3, "cam").any()
+    assert initial_mask(cam_map, 64, 64, 0.1, 3, "image").any()
+
+
+def test_mask_takes_any_height_and_width():
+    assert initial_mask(noise(4, 4), 40, 24, 0.3, 0, "cam").shape == (40, 24)
+    assert initial_mask(noise(4, 4), 40, 24, 0.3, 0, "image").shape == (40, 24)
+
+
+def upsampled_by_hand(values, size):
+    """Bilinear between pixel centres in one dimension: position (i + 0.5) · n / size - 0.5, clamped to the ends."""
+    position = np.clip((np.arange(size) + 0.5) * len(values) / size - 0.5, 0, len(values) - 1)
+    return np.interp(position, np.arange(len(values)), values)
+
+
+def test_upsampling_is_bilinear_between_pixel_centres():
+    small = noise(4, 3)
+    rows = np.stack([upsampled_by_hand(row, 15) for row in small])
+    expected = np.stack([upsampled_by_hand(column, 12) for column in rows.T]).T
+    found = upsample(small, 12, 15)
+    assert found.shape == (12, 15)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_upsampling_is_not_lanczos():
+    small = noise(4, 4)
+    lanczos = cv2.resize(small, (32, 32), interpolation=cv2.INTER_LANCZOS4)
+    assert np.abs(upsample(small, 32, 32) - lanczos).max() > 0.01
+    assert upsample(small, 32, 32).max() <= small.max() + 1e-6
