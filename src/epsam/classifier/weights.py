@@ -67,14 +67,15 @@ def _randomise(model: AdlResNet, source: torch.Generator) -> None:
 
 def _imagenet_file(backbone: str, folder: Path) -> Path:
     name = IMAGENET_FILES[backbone]
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    hub: Any = torch.hub  # its functions carry no types in older versions
+    cache = Path(hub.get_dir()) / "checkpoints"
     for path in (folder / name, cache / name):
         if path.is_file():
             return path
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(IMAGENET_SITE + name, str(cache / name), progress=sys.stderr.isatty(),
-                                       hash_prefix=name.removesuffix(".pth").rpartition("-")[2])
+        hub.download_url_to_file(IMAGENET_SITE + name, str(cache / name), progress=sys.stderr.isatty(),
+                                 hash_prefix=name.removesuffix(".pth").rpartition("-")[2])
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise WeightsError(f"ImageNet weights: {IMAGENET_SITE}{name} cannot be fetched ({error}); put that file at "
                            f"{folder / name}, or use --pretrained none") from error
