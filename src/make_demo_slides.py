@@ -1,0 +1,72 @@
+"""The demo's slides: small pyramids of made-up H&E tissue with ASAP outlines and a split, no network needed."""
+
+import logging
+from pathlib import Path
+
+from tqdm import tqdm
+
+from command_line import run_stage
+from epsam.errors import DatasetError
+from epsam.files import write_table, write_text
+from epsam.options import DemoOptions
+from epsam.randomness import generator
+from epsam.slides.writer import Pyramid, write_slide
+from epsam.synthetic.outlines import asap_xml, outlines_of
+from epsam.synthetic.tissue import draw_tissue
+
+log = logging.getLogger(__name__)
+
+SHAPE = (1536, 2048)
+MPP = 0.5
+FORM = Pyramid(tile=256, compression="jpeg", quality=88, levels=4)
+SPLITS = {
+    "train": ("tumor_001", "tumor_002", "tumor_003", "tumor_004", "tumor_005", "normal_001", "normal_002"),
+    "val": ("tumor_006", "tumor_007", "normal_003"),
+    "test": ("tumor_008", "tumor_009", "tumor_010", "normal_004"),
+}
+"""Slides of each split, named in the CAMELYON16 way."""
+
+
+def main(options: DemoOptions) -> None:
+    """Make every slide that is not there yet."""
+    root = Path(options.output_dir)
+    _claim(root, options)
+    rows = [{"slide": name, "split": split} for split, names in SPLITS.items() for name in names]
+    missing = [row["slide"] for row in rows if options.restart or not _done(root, row["slide"])]
+    for name in tqdm(missing, desc="demo slides", unit="slide", disable=None):
+        make_slide(root, name, options.seed)
+    write_table(root / "splits.csv", ("slide", "split"), rows)
+    log.info("%d slides made, %d already there: %s", len(missing), len(rows) - len(missing), root)
+
+
+def make_slide(root: Path, name: str, seed: int) -> None:
+    """Draw one slide; write its pyramid and its outlines. A normal slide gets a file without outlines.
+
+    The outlines come first, so a slide whose pyramid is there is complete.
+    """
+    tissue = draw_tissue(generator(seed, "demo slide", name), SHAPE, name.startswith("tumor"))
+    image, outlines = _files(root, name)
+    write_text(outlines, asap_xml(outlines_of(tissue.tumour)))
+    write_slide(image, tissue.image, MPP, FORM)
+
+
+def _claim(root: Path, options: DemoOptions) -> None:
+    """Note the seed beside the slides. Raises DatasetError if those that are there came from another seed."""
+    note = root / "seed.txt"
+    found = note.read_text(encoding="utf-8").strip() if note.is_file() else str(options.seed)
+    if found != str(options.seed) and not options.restart:
+        raise DatasetError(f"{root}: holds the slides of seed {found}, seed {options.seed} was asked for; "
+                           "add --restart to make them again, or give another --output_dir")
+    write_text(note, f"{options.seed}\n")
+
+
+def _files(root: Path, name: str) -> tuple[Path, Path]:
+    return root / "images" / f"{name}.tif", root / "annotations" / f"{name}.xml"
+
+
+def _done(root: Path, name: str) -> bool:
+    return all(path.is_file() for path in _files(root, name))
+
+
+if __name__ == "__main__":
+    run_stage("make_demo_slides", DemoOptions, main)
