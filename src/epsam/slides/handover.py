@@ -1,0 +1,94 @@
+"""A dataset's patches appear whole: made in a folder beside, moved into place at the end."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from epsam.data.images import list_images
+from epsam.errors import DatasetError
+from epsam.files import write_json
+from epsam.options import SPLITS, PatchOptions
+from epsam.paths import DatasetPaths
+
+log = logging.getLogger(__name__)
+
+_RECORD = "patches.json"
+_MOVING = "moving"
+_OF_NO_EFFECT = {"run", "device", "restart", "debug", "workers", "strict", "checkpoint_root", "dataset_root",
+                 "train_dataset_dir", "val_dataset_dir", "test_dataset_dir"}
+
+
+def patches_are_there(paths: DatasetPaths, options: PatchOptions) -> bool:
+    """Whether the stage has nothing to do: the train folder holds patches, made by it or brought by the user.
+
+    Raises DatasetError if only another split holds patches, which this stage must not replace unasked.
+    """
+    if options.restart:
+        return False
+    held = {split: len(list_images(paths.split(split) / "image")) for split in SPLITS}
+    if held["train"]:
+        log.info("%s holds %d patches: step skipped (--restart makes them again)", paths.split("train") / "image",
+                 held["train"])
+        _tell_differences(paths.root / _RECORD, options)
+        return True
+    others = [split for split in SPLITS if held[split]]
+    if others and not (_staging(paths) / _MOVING).exists():
+        raise DatasetError(f"{paths.split(others[0]) / 'image'}: holds patches but {paths.split('train') / 'image'} "
+                           "does not; add train patches, or pass --restart to make all splits from slides")
+    return False
+
+
+@contextmanager
+def staging_folder(paths: DatasetPaths) -> Iterator[Path]:
+    """An empty folder beside the patches to make them in; gone afterwards, however the block ends."""
+    folder = _staging(paths)
+    shutil.rmtree(folder, ignore_errors=True)
+    for split in SPLITS:
+        (folder / split / "image").mkdir(parents=True)
+        (folder / split / "mask").mkdir()
+    (folder / "thumbnails").mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
+    """Move finished patches and thumbnails into place, in the stead of older ones; the train images come last.
+
+    They are what marks the stage as done: after a power cut in between, the next run makes everything again.
+    """
+    settings = {name: value for name, value in asdict(options).items() if name not in _OF_NO_EFFECT}
+    write_json(folder / _RECORD, settings)
+    (folder / _MOVING).touch()
+    shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
+    _replace(folder / _RECORD, paths.root / _RECORD)
+    _replace(folder / "thumbnails", paths.root / "thumbnails")
+    for split in reversed(SPLITS):
+        for kind in ("mask", "image"):
+            _replace(folder / split / kind, paths.split(split) / kind)
+
+
+def _replace(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
+
+
+def _staging(paths: DatasetPaths) -> Path:
+    return paths.root / ".patches.part"
+
+
+def _tell_differences(record: Path, options: PatchOptions) -> None:
+    if not record.is_file():
+        return
+    made = json.loads(record.read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(asdict(options)))
+    changed = [f"{name} {made[name]} → {now[name]}" for name in made if name in now and made[name] != now[name]]
+    if changed:
+        log.info("note: those patches were made with other settings (%s)", ", ".join(changed))

@@ -1,0 +1,69 @@
+"""What a whole slide is to the rest of the program: levels, pixel size, and regions as RGB."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from epsam.data.images import Rgb
+
+WHITE = 255
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the pyramid: its size in its own pixels, and how many level-0 pixels one of them spans."""
+
+    width: int
+    height: int
+    downsample: float
+
+
+class Slide(ABC):
+    """An open slide; use it in a `with` block. Level 0 is the finest."""
+
+    def __init__(self, path: Path, levels: tuple[Level, ...], mpp: float | None) -> None:
+        self.path = path
+        self.name = path.stem
+        self.levels = levels
+        self.mpp = mpp
+        """Pixel size of level 0, µm; None if neither the file nor the user tells it."""
+
+    @property
+    def width0(self) -> int:
+        return self.levels[0].width
+
+    @property
+    def height0(self) -> int:
+        return self.levels[0].height
+
+    def read(self, left_px: int, top_px: int, width: int, height: int, level: int = 0) -> Rgb:
+        """A region as RGB (height, width, 3), all four numbers in pixels of that level; white outside of the slide.
+
+        Raises SlideError if the file's pixels cannot be decoded.
+        """
+        region = np.full((height, width, 3), WHITE, dtype=np.uint8)
+        left, top = max(0, left_px), max(0, top_px)
+        right = min(left_px + width, self.levels[level].width)
+        bottom = min(top_px + height, self.levels[level].height)
+        if left < right and top < bottom:
+            inside = self._pixels(left, top, right - left, bottom - top, level)
+            region[top - top_px:bottom - top_px, left - left_px:right - left_px] = inside
+        return region
+
+    @abstractmethod
+    def _pixels(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:
+        """A region that lies wholly inside the level."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def __enter__(self) -> "Slide":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,168 @@
+"""TIFF pyramids and SVS through tifffile: only the tiles that a region touches are read and decoded."""
+
+import math
+import struct
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from epsam.data.images import Rgb
+from epsam.errors import SlideError
+from epsam.slides.pixels import rgb_from_samples
+from epsam.slides.resolution import level_downsample, size_from_description, size_from_tags
+from epsam.slides.slide import WHITE, Level, Slide
+
+KEPT_BYTES = 64 << 20  # ours: neighbouring windows share tiles; a few hundred of them at 256 px
+
+# What tifffile and the codecs behind it raise on damaged files; JPEG and JPEG 2000 errors are RuntimeErrors.
+DAMAGE = (OSError, ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError,
+          ArithmeticError, struct.error)
+
+
+
+class TiffSlide(Slide):
+    """A slide in a TIFF file: tiles or strips, one level or many, any codec that imagecodecs knows."""
+
+    def __init__(self, path: Path, slide_mpp: float = 0.0) -> None:
+        try:
+            self._file = tifffile.TiffFile(path)
+        except DAMAGE as error:
+            raise SlideError(f"{path}: not a readable TIFF ({_short(error)}); replace or remove the file") from error
+        try:
+            pages = _pyramid(self._file)
+            self._pages = [page for page, _ in pages]
+            for page in self._pages:
+                _check_page(path, page, self._file.filehandle.size)
+            levels = tuple(level for _, level in pages)
+            super().__init__(path, levels, _pixel_size(self._file) or slide_mpp or None)
+        except DAMAGE as error:
+            self.close()
+            raise SlideError(f"{path}: damaged TIFF ({_short(error)}); replace or remove the file") from error
+        except SlideError:
+            self.close()
+            raise
+        self._kept: OrderedDict[tuple[int, int], Rgb] = OrderedDict()
+        self._kept_bytes = 0
+        self.decoded_px = 0
+        """Pixels decoded so far, over all levels: what reading has cost."""
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _pixels(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:
+        tile_width, tile_height = _tile_size(self._pages[level])
+        columns = math.ceil(self.levels[level].width / tile_width)
+        region = np.empty((height, width, 3), dtype=np.uint8)
+        for row in range(top_px // tile_height, (top_px + height - 1) // tile_height + 1):
+            for column in range(left_px // tile_width, (left_px + width - 1) // tile_width + 1):
+                tile = self._tile(level, row * columns + column)
+                _paste(region, tile, column * tile_width - left_px, row * tile_height - top_px)
+        return region
+
+    def _tile(self, level: int, index: int) -> Rgb:
+        """A decoded tile or strip; a tile without bytes is white, as sparse files mean it."""
+        key = (level, index)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        tile = self._decode(level, index)
+        self._kept[key] = tile
+        self._kept_bytes += tile.nbytes
+        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return tile
+
+    def _decode(self, level: int, index: int) -> Rgb:
+        page = self._pages[level]
+        planes = page.keyframe.samplesperpixel if page.keyframe.planarconfig == 2 else 1
+        step = len(page.dataoffsets) // planes
+        try:
+            samples = [self._segment(page, index + plane * step) for plane in range(planes)]
+            found = [part for part in samples if part is not None]
+            if len(found) < planes:
+                width, height = _tile_size(page)
+                return np.full((height, width, 3), WHITE, dtype=np.uint8)
+            tile = rgb_from_samples(np.concatenate(found, axis=2), page.keyframe)
+        except DAMAGE as error:
+            raise SlideError(f"{self.path}: tile {index} of level {level} cannot be decoded ({_short(error)}); "
+                             "replace or remove the file") from error
+        self.decoded_px += tile.shape[0] * tile.shape[1]
+        return tile
+
+    def _segment(self, page: Any, index: int) -> npt.NDArray[Any] | None:
+        """Samples (height, width, channels) of one tile or strip; None if the file holds no bytes for it."""
+        if index >= len(page.dataoffsets) or not page.dataoffsets[index] or not page.databytecounts[index]:
+            return None
+        # Read before `decode` is touched: tifffile makes it on first use, and reads tags from the same handle for it.
+        self._file.filehandle.seek(page.dataoffsets[index])
+        content = self._file.filehandle.read(page.databytecounts[index])
+        decoded = page.keyframe.decode(content, index, jpegtables=page.jpegtables,
+                                       jpegheader=page.keyframe.jpegheader)[0]
+        return None if decoded is None else np.asarray(decoded)[0]
+
+
+def _pyramid(file: Any) -> list[tuple[Any, Level]]:
+    """Pages of the slide's own pyramid with their levels, finest first; label, macro and thumbnail are left out."""
+    series = file.series[0]
+    pages = [level.pages[0] for level in series.levels]
+    if len(pages) == 1 and not file.is_svs:
+        pages += [page for page in file.pages if _is_reduced(page, pages[0])]
+    size0 = (pages[0].keyframe.imagewidth, pages[0].keyframe.imagelength)
+    found: dict[float, tuple[Any, Level]] = {}
+    for page in pages:
+        size = (page.keyframe.imagewidth, page.keyframe.imagelength)
+        downsample = level_downsample(size0, size, _tile_size(page))
+        if downsample is not None and downsample not in found:
+            found[downsample] = (page, Level(*size, downsample))
+    return [found[downsample] for downsample in sorted(found)]
+
+
+def _is_reduced(page: Any, base: Any) -> bool:
+    """Whether a further page may be a coarser level of `base`: tiled alike, smaller, and marked as a reduced image."""
+    key = page.keyframe
+    return bool(key.is_reduced and key.is_tiled == base.keyframe.is_tiled and key.imagewidth < base.keyframe.imagewidth
+                and key.samplesperpixel == base.keyframe.samplesperpixel)
+
+
+def _check_page(path: Path, page: Any, file_size: int) -> None:
+    if page.keyframe.compression not in tifffile.TIFF.DECOMPRESSORS:
+        raise SlideError(f"{path}: compressed as {tifffile.COMPRESSION(page.keyframe.compression).name}, which needs "
+                         "the package imagecodecs; run: pip install imagecodecs")
+    if not len(page.dataoffsets):
+        raise SlideError(f"{path}: holds no pixels; replace or remove the file")
+    ends = np.asarray(page.dataoffsets, dtype=np.int64) + np.asarray(page.databytecounts, dtype=np.int64)
+    if ends.max() > file_size:
+        raise SlideError(f"{path}: truncated, {file_size} of at least {ends.max()} bytes are there; copy it again")
+
+
+def _pixel_size(file: Any) -> float | None:
+    page = file.pages[0]
+    found = size_from_description(page.description)
+    if found is None and "XResolution" in page.tags and "ResolutionUnit" in page.tags:
+        above, below = page.tags["XResolution"].value
+        found = size_from_tags(above / below if below else 0.0, int(page.tags["ResolutionUnit"].value))
+    return found
+
+
+def _tile_size(page: Any) -> tuple[int, int]:
+    """Width and height of a page's tiles; a strip is a tile as wide as the page."""
+    key = page.keyframe
+    if key.is_tiled:
+        return int(key.tilewidth), int(key.tilelength)
+    return int(key.imagewidth), int(min(key.rowsperstrip, key.imagelength))
+
+
+def _paste(region: Rgb, tile: Rgb, left: int, top: int) -> None:
+    """Copy a tile into `region` with its corner at (left, top), which may lie outside."""
+    skip_x, skip_y = max(0, -left), max(0, -top)
+    part = tile[skip_y:region.shape[0] - top, skip_x:region.shape[1] - left]
+    y, x = max(0, top), max(0, left)
+    region[y:y + part.shape[0], x:x + part.shape[1]] = part
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

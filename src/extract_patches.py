@@ -1,0 +1,106 @@
+"""Step 1: slides and outlines → patches, truth masks, patches.csv and slides.csv."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from command_line import run_stage
+from epsam.errors import DatasetError, SlideError
+from epsam.files import write_table
+from epsam.options import SPLITS, PatchOptions
+from epsam.paths import DatasetPaths
+from epsam.slides.cutting import PATCH_COLUMNS, Cut, cut
+from epsam.slides.handover import hand_over, patches_are_there, staging_folder
+from epsam.slides.inventory import FAILED, USED, SlideRecord
+from epsam.slides.planning import plan_slides
+from epsam.slides.report import SLIDE_COLUMNS, slide_rows
+from epsam.slides.selection import select
+from epsam.slides.windows import Measured, measure
+from epsam.slides.workers import for_each
+
+log = logging.getLogger(__name__)
+
+TABLES = Path(__file__).resolve().parents[1] / "dataset"
+
+
+def main(options: PatchOptions) -> None:
+    """Measure all windows from the outlines, choose per split, and decode only what was chosen."""
+    check_options(options)
+    paths = DatasetPaths.of(options)
+    if patches_are_there(paths, options):
+        return
+    records = plan_slides(paths, TABLES, options)
+    errors = {record.name: record.reason for record in records if record.status == FAILED}
+    measured: list[Measured] = []
+    patches: list[dict[str, object]] = []
+    with staging_folder(paths) as folder:
+        try:
+            measured += measure_all(records, options, folder)
+            errors |= failures({found.record.name: found.error for found in measured})
+            check_failures(errors, measured, options)
+            for task, (rows, error) in cut_all(select(measured, options), options, folder):
+                patches += rows
+                errors |= failures({task.record.name: error})
+            check_failures(errors, measured, options)
+            check_patches(patches, errors)
+        finally:
+            write_table(paths.slide_table, SLIDE_COLUMNS, slide_rows(records, measured, patches, errors))
+        write_table(paths.patch_table, PATCH_COLUMNS, patches)
+        hand_over(folder, paths, options)
+    log.info("%d patches of %d slides in %s", len(patches), len({patch["slide"] for patch in patches}), paths.root)
+
+
+def measure_all(records: Sequence[SlideRecord], options: PatchOptions, folder: Path) -> list[Measured]:
+    """Every window of every used slide, measured."""
+    used = [record for record in records if record.status == USED]
+    work = partial(measure, options=options, thumbnails=folder / "thumbnails")
+    return list(for_each(work, used, options.workers, "measuring slides"))
+
+
+def cut_all(tasks: list[Cut], options: PatchOptions,
+            folder: Path) -> list[tuple[Cut, tuple[list[dict[str, object]], str]]]:
+    """The chosen windows cut out, with the rows of patches.csv or the error of each slide."""
+    work = partial(cut, options=options, folder=folder)
+    return list(zip(tasks, for_each(work, tasks, options.workers, "cutting patches"), strict=True))
+
+
+def failures(errors: Mapping[str, str]) -> dict[str, str]:
+    """The slides that failed, each told in the log."""
+    found = {slide: error for slide, error in errors.items() if error}
+    for slide, error in found.items():
+        log.info("  failed %s: %s", slide, error)
+    return found
+
+
+def check_options(options: PatchOptions) -> None:
+    """Raise DatasetError on settings that can give no patch."""
+    wrong = {"patch_size": options.patch_size < 1, "stride": options.stride < 1, "mpp": options.mpp < 0,
+             "slide_mpp": options.slide_mpp < 0, "max_tumour": options.max_tumour <= options.min_tumour,
+             "min_tumour": options.min_tumour < 0, "workers": options.workers < 0}
+    for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        raise DatasetError(f"--{name} {getattr(options, name):g}: out of range; see --help")
+
+
+def check_failures(errors: Mapping[str, str], measured: Sequence[Measured], options: PatchOptions) -> None:
+    """Raise SlideError if nothing usable is left, or if anything failed and the run is strict."""
+    if errors and options.strict:
+        raise SlideError(f"{len(errors)} slides failed ({', '.join(sorted(errors)[:5])}); see slides.csv "
+                         "or pass --no-strict")
+    if all(found.error for found in measured):
+        first = f", first {next(iter(errors.values()))}" if errors else ""
+        raise SlideError(f"no usable slide: {len(errors)} failed{first}; see slides.csv")
+
+
+def check_patches(patches: Sequence[Mapping[str, Any]], errors: Mapping[str, str]) -> None:
+    """Raise if slides that failed while being cut leave a split without positives or negatives."""
+    there = {(patch["split"], patch["label"]) for patch in patches}
+    for split in SPLITS:
+        for label, kind in ((1, "positive"), (0, "negative")):
+            if (split, label) not in there:
+                raise DatasetError(f"{split}: no {kind} is left after {len(errors)} slides failed; see slides.csv")
+
+
+if __name__ == "__main__":
+    run_stage("extract_patches", PatchOptions, main)
