@@ -30,9 +30,11 @@ SPLITS = {
 def main(options: DemoOptions) -> None:
     """Make every slide that is not there yet."""
     root = Path(options.output_dir)
-    _claim(root, options)
     rows = [{"slide": name, "split": split} for split, names in SPLITS.items() for name in names]
-    missing = [row["slide"] for row in rows if options.restart or not _done(root, row["slide"])]
+    if options.restart:
+        _remove(root, [row["slide"] for row in rows])
+    _claim(root, options.seed)
+    missing = [row["slide"] for row in rows if not _done(root, row["slide"])]
     for name in tqdm(missing, desc="demo slides", unit="slide", disable=None):
         make_slide(root, name, options.seed)
     write_table(root / "splits.csv", ("slide", "split"), rows)
@@ -50,14 +52,20 @@ def make_slide(root: Path, name: str, seed: int) -> None:
     write_slide(image, tissue.image, MPP, FORM)
 
 
-def _claim(root: Path, options: DemoOptions) -> None:
+def _remove(root: Path, names: list[str]) -> None:
+    """Remove the demo's own slides and the note of their seed, nothing else."""
+    for path in [root / "seed.txt", *(path for name in names for path in _files(root, name))]:
+        path.unlink(missing_ok=True)
+
+
+def _claim(root: Path, seed: int) -> None:
     """Note the seed beside the slides. Raises DatasetError if those that are there came from another seed."""
     note = root / "seed.txt"
-    found = note.read_text(encoding="utf-8").strip() if note.is_file() else str(options.seed)
-    if found != str(options.seed) and not options.restart:
-        raise DatasetError(f"{root}: holds the slides of seed {found}, seed {options.seed} was asked for; "
+    found = note.read_text(encoding="utf-8").strip() if note.is_file() else str(seed)
+    if found != str(seed):
+        raise DatasetError(f"{root}: holds the slides of seed {found}, seed {seed} was asked for; "
                            "add --restart to make them again, or give another --output_dir")
-    write_text(note, f"{options.seed}\n")
+    write_text(note, f"{seed}\n")
 
 
 def _files(root: Path, name: str) -> tuple[Path, Path]:

@@ -34,7 +34,7 @@ class Kind:
 LYMPHOCYTE = Kind((3.6, 4.8), (1.0, 1.25), (0.95, 1.35), 0.1, 0.04)
 FIBROBLAST = Kind((3.4, 4.6), (2.2, 4.2), (0.65, 1.15), 0.1, 0.05)
 GLANDULAR = Kind((4.6, 6.0), (1.15, 1.6), (0.6, 0.85), 0.2, 0.05, 0.3)
-TUMOUR = Kind((6.2, 10.2), (1.05, 1.7), (0.35, 0.95), 0.38, 0.12, 1.2, 0.2)
+TUMOUR = Kind((6.2, 10.2), (1.05, 1.7), (0.28, 0.85), 0.38, 0.12, 1.2, 0.2)
 
 
 def bank_of(rng: np.random.Generator, kind: Kind, count: int) -> list[Field]:

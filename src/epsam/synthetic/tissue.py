@@ -91,7 +91,7 @@ def _fat(rng: np.random.Generator, amounts: Amounts, layout: Layout) -> None:
     wall = (cells != np.roll(cells, 1, 0)) | (cells != np.roll(cells, 1, 1))
     depth = cv2.distanceTransform((~wall).astype(np.uint8), cv2.DIST_L2, 5)
     # Blurring the depth rounds the corners of the polygons.
-    vacuole = soft_step(cv2.GaussianBlur(depth, (0, 0), 4.0), 4.6, 1.8)
+    vacuole = soft_step(cv2.GaussianBlur(depth, (0, 0), 3.0), 3.0, 1.6)
     amounts.cover(layout.fat * (1 - vacuole), 0.08, 0.38)
     amounts.cover(layout.fat * vacuole, 0.0, 0.01)
 

@@ -1,0 +1,78 @@
+"""Made-up tissue: deterministic, with tumour where the mask says and none where none was asked for."""
+
+import numpy as np
+import pytest
+
+from epsam.randomness import generator
+from epsam.synthetic.fields import scattered_points, soft_step
+from epsam.synthetic.layout import outlined
+from epsam.synthetic.stain import Scanner, Stain, render
+from epsam.synthetic.tissue import draw_tissue
+
+SHAPE = (640, 800)
+
+
+@pytest.fixture(scope="module")
+def tissue():
+    return draw_tissue(generator(3, "test tissue"), SHAPE, with_tumour=True)
+
+
+def test_the_same_key_draws_the_same_slide(tissue):
+    again = draw_tissue(generator(3, "test tissue"), SHAPE, with_tumour=True)
+    assert np.array_equal(again.image, tissue.image)
+    assert np.array_equal(again.tumour, tissue.tumour)
+
+
+def test_image_and_mask_have_the_slides_form(tissue):
+    assert tissue.image.shape == (*SHAPE, 3)
+    assert tissue.image.dtype == np.uint8
+    assert tissue.tumour.shape == SHAPE
+    assert 0.02 < tissue.tumour.mean() < 0.7
+
+
+def test_tumour_holds_more_haematoxylin_than_the_rest_of_the_tissue(tissue):
+    # Haematoxylin absorbs red, eosin hardly does.
+    red = tissue.image[:, :, 0].astype(float)
+    is_tissue = tissue.image.min(axis=2) < 200
+    assert red[tissue.tumour & is_tissue].mean() < red[~tissue.tumour & is_tissue].mean() - 15
+
+
+def test_a_normal_slide_has_an_empty_mask():
+    assert not draw_tissue(generator(3, "normal"), SHAPE, with_tumour=False).tumour.any()
+
+
+def test_outlined_drops_specks_fills_gaps_and_keeps_real_holes():
+    region = np.zeros((400, 400), bool)
+    region[20:320, 20:320] = True
+    region[60:70, 60:70] = False
+    region[120:240, 120:240] = False
+    region[170:190, 170:190] = True
+    region[360:380, 360:380] = True
+    kept = outlined(region)
+    assert kept[65, 65]
+    assert not kept[180, 180]
+    assert not kept[370, 370]
+    assert kept[30:310, 30:100].all()
+    assert not kept[130:230, 130:230].any()
+
+
+def test_stain_follows_beer_and_lambert():
+    stain = Stain(np.array([[0.5, 1.0, 0.25], [0.1, 0.8, 0.4]]))
+    scanner = Scanner(np.array([240.0, 250.0, 245.0]), blur=0.3, noise=0.0)
+    amounts = np.full((9, 9), 1.0, np.float32), np.full((9, 9), 0.5, np.float32)
+    image = render(*amounts, stain, scanner, generator(0, "render"))
+    expected = [240 * np.exp(-0.55), 250 * np.exp(-1.4), 245 * np.exp(-0.45)]
+    assert np.abs(image[4, 4] - expected).max() <= 0.51
+
+
+def test_points_lie_where_the_density_is():
+    density = np.zeros((100, 200), np.float32)
+    density[:, 120:] = 1
+    points = scattered_points(generator(1, "points"), density, 10)
+    assert 60 <= len(points) <= 100
+    assert (points[:, 0] >= 120).all()
+    assert (points[:, 1] < 100).all()
+
+
+def test_soft_step_is_zero_half_and_one():
+    assert soft_step(np.array([0.0, 1.0, 2.0], np.float32), 1.0, 1.0).tolist() == [0.0, 0.5, 1.0]
