@@ -58,13 +58,13 @@ def heat(image: Rgb, activation: npt.NDArray[np.floating], weight: float = 0.6) 
     height, width = image.shape[:2]
     grown = cv2.resize(np.asarray(activation, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     levels = np.rint(np.clip(np.nan_to_num(grown), 0, 1) * 255).astype(np.uint8)
-    colours = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
+    colours = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[:, :, ::-1], np.float32)
     return _rounded(image * (1 - weight) + colours * weight)
 
 
 def dots(image: Rgb, points_xy: Points, colour: Colour = DOT, radius: int = 3) -> Rgb:
     """The image with a dot of dark rim at each point (n, 2), x and y in the image's pixels."""
-    shown = image.copy()
+    shown: Rgb = np.array(image)
     for x, y in np.rint(np.asarray(points_xy, np.float64)).astype(int).reshape(-1, 2).tolist():
         cv2.circle(shown, (x, y), radius + 1, (20, 20, 20), cv2.FILLED, cv2.LINE_AA)
         cv2.circle(shown, (x, y), radius, colour, cv2.FILLED, cv2.LINE_AA)

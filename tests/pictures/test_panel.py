@@ -1,0 +1,89 @@
+"""Panels: sizes, colours where they belong, and tiles for what is missing."""
+
+import numpy as np
+
+from epsam.pictures.panel import GAP_PX, TITLE_PX, PanelRow, blank, dots, draw_panel, heat, overlay, panel
+
+GREY = np.full((64, 64, 3), 128, np.uint8)
+
+
+def square():
+    mask = np.zeros((64, 64), bool)
+    mask[16:48, 16:48] = True
+    return mask
+
+
+def test_overlay_tints_the_inside_outlines_the_border_and_leaves_the_rest():
+    shown = overlay(GREY, square(), colour=(255, 0, 0), tint=0.5)
+    assert shown[32, 32].tolist() == [192, 64, 64]
+    assert shown[32, 16].tolist() == [255, 0, 0]
+    assert shown[4, 4].tolist() == [128, 128, 128]
+
+
+def test_overlay_of_an_empty_mask_is_the_image_itself():
+    assert np.array_equal(overlay(GREY, np.zeros((64, 64), bool)), GREY)
+
+
+def test_overlay_does_not_write_into_its_input():
+    image = GREY.copy()
+    overlay(image, square())
+    assert np.array_equal(image, GREY)
+
+
+def test_heat_grows_the_map_to_the_image_and_is_yellow_where_active():
+    activation = np.zeros((4, 4), np.float32)
+    activation[:, 2:] = 1
+    shown = heat(GREY, activation, weight=1.0)
+    assert shown.shape == GREY.shape
+    # Viridis runs from dark violet to yellow.
+    assert shown[32, 0, 2] > shown[32, 0, 1]
+    assert shown[32, 63, 1] > 200 > shown[32, 63, 2]
+
+
+def test_heat_survives_values_outside_the_range_and_not_a_number():
+    assert heat(GREY, np.array([[np.nan, -1.0], [2.0, 1.0]], np.float32)).shape == GREY.shape
+
+
+def test_dots_lie_at_x_and_y_with_a_dark_rim():
+    shown = dots(GREY, np.array([[40, 10]], np.float32), colour=(255, 255, 0), radius=3)
+    assert shown[10, 40].tolist() == [255, 255, 0]
+    assert shown[10, 44].max() < 100
+    assert shown[40, 10].tolist() == [128, 128, 128]
+
+
+def test_panel_has_a_tile_for_each_column_under_its_title():
+    shown = panel([("one", GREY), ("two", np.zeros((32, 64, 3), np.uint8))], side=100)
+    assert shown.shape == (TITLE_PX + 100 + GAP_PX, 2 * 100 + 3 * GAP_PX, 3)
+    assert shown[:TITLE_PX].min() < 128
+    assert shown[TITLE_PX + 50, GAP_PX + 50].tolist() == [128, 128, 128]
+    second = shown[TITLE_PX:TITLE_PX + 100, 2 * GAP_PX + 100:2 * GAP_PX + 200]
+    # Half as high as wide, so white above and below.
+    assert second[10].min() == 255
+    assert second[50].max() == 0
+
+
+def test_missing_truth_is_a_grey_tile_and_columns_without_anything_are_left_out():
+    full = PanelRow(GREY, square(), np.ones((4, 4), np.float32), square())
+    shown = draw_panel([full, PanelRow(GREY, None, np.ones((4, 4), np.float32), square())], side=80)
+    assert shown.shape[1] == 4 * 80 + 5 * GAP_PX
+    top, left = TITLE_PX + 80 + GAP_PX, 2 * GAP_PX + 80
+    assert np.array_equal(shown[top:top + 80, left:left + 80], blank("no truth", 80))
+
+
+def test_every_column_is_drawn_and_points_are_scaled_with_the_patch():
+    image = np.full((256, 256, 3), 200, np.uint8)
+    mask = np.zeros((256, 256), bool)
+    mask[64:192, 64:192] = True
+    row = PanelRow(image, mask, np.zeros((8, 8), np.float32), mask, np.array([[192, 64]], np.float32), mask)
+    shown = draw_panel([row], side=128)
+    assert shown.shape[1] == 6 * 128 + 7 * GAP_PX
+    points = shown[TITLE_PX:TITLE_PX + 128, 5 * GAP_PX + 4 * 128:][:, :128]
+    assert points[32, 96].tolist() == [255, 225, 60]
+    assert points[96, 32].tolist() == [200, 200, 200]
+
+
+def test_no_points_and_no_rows_are_said_in_words():
+    shown = draw_panel([PanelRow(GREY, points_xy_patch=np.zeros((0, 2), np.float32))], side=80)
+    left = 3 * GAP_PX + 2 * 80
+    assert np.array_equal(shown[TITLE_PX:TITLE_PX + 80, left:left + 80], blank("no points", 80))
+    assert draw_panel([], side=80).shape == (TITLE_PX + 80 + GAP_PX, 80 + 2 * GAP_PX, 3)
