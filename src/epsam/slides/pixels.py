@@ -41,7 +41,7 @@ def rgb_from_samples(samples: npt.NDArray[Any], page: Any) -> Rgb:
 
 def _to_uint8(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
     if values.dtype == np.bool_ or bits == 1:
-        return values.astype(np.uint8) * np.uint8(255)
+        return np.where(values, 255, 0).astype(np.uint8)
     if values.dtype.kind != "u":
         raise ValueError(f"pixels of type {values.dtype} are not supported")
     shifted: npt.NDArray[np.uint8] = (values >> max(0, bits - 8)).astype(np.uint8)

@@ -56,8 +56,8 @@ def level_downsample(size0: tuple[int, int], size: tuple[int, int], tile: tuple[
     """
     ratios = [full / max(1, part) for full, part in zip(size0, size, strict=True)]
     nominal = 2.0 ** max(0, round(math.log2(max(ratios))))
-    slacks = [part - full / nominal for full, part in zip(size0, size, strict=True)]
-    if all(-1.0 <= slack < side for slack, side in zip(slacks, tile, strict=True)):
+    sides = zip(size0, size, tile, strict=True)
+    if all(-1.0 <= part - full / nominal < (1.0 if part % step else step) for full, part, step in sides):
         return nominal
     if abs(ratios[0] / ratios[1] - 1.0) <= 0.02:
         return (ratios[0] + ratios[1]) / 2.0

@@ -1,5 +1,7 @@
 """One small picture a slide: tissue, outlines and the chosen windows, so that a wrong mask is seen at a glance."""
 
+import math
+
 import cv2
 import numpy as np
 
@@ -8,13 +10,14 @@ from epsam.slides.annotations import Outlines
 from epsam.slides.reader import Slide, overview_strips, plan_overview
 from epsam.slides.sampling import Integers
 
-SIDE = 1024  # ours: at most about twice this, since levels are averaged by whole blocks
+SIDE = 1024  # ours
 TISSUE, TUMOUR, HOLE, POSITIVE, NEGATIVE = (0, 160, 60), (220, 30, 30), (30, 30, 220), (255, 140, 0), (60, 60, 60)
 
 
 def overview(slide: Slide) -> Rgb:
     """The whole slide as RGB, 1024 to 2047 px on the longer side (smaller slides as they are)."""
-    plan = plan_overview(slide, max(1.0, max(slide.width0, slide.height0) / SIDE))
+    # A power of two meets the levels of a pyramid, and the rows of tiles where there is only one level.
+    plan = plan_overview(slide, 2.0 ** max(0, math.floor(math.log2(max(slide.width0, slide.height0) / SIDE))))
     image = np.empty((plan.height, plan.width, 3), dtype=np.uint8)
     for top, strip in overview_strips(slide, plan):
         image[top:top + len(strip)] = strip

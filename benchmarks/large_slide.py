@@ -1,0 +1,104 @@
+"""Step 1 on a slide of 100,000 × 100,000 px: windows, decoded pixels, seconds and peak memory, as one table.
+
+The slide repeats one JPEG tile over a disc of tissue; outside of it tiles hold no bytes, as in sparse files.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from epsam.slides.annotations import Outlines, Polygon
+from epsam.slides.reader import open_slide, read_window
+from epsam.slides.sampling import Range, tumour_share, window_grid
+from epsam.slides.thumbnail import overview
+from epsam.slides.tiff import TiffSlide
+from epsam.slides.tissue import find_tissue, tissue_share
+
+TILE, SIDE, STRIDE = 256, 512, 256
+GIBIBYTE = 1 << 30
+
+
+def main() -> None:
+    """Write each kind of slide, measure it in a process of its own, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=100_000, help="side of the slide, px")
+    parser.add_argument("--patches", type=int, default=200, help="windows to decode")
+    options = parser.parse_args()
+    print(f"{'slide':<14}{'step':<16}{'windows':>9}{'Mpx decoded':>13}{'seconds':>9}{'peak RSS, MiB':>15}")
+    for title, downsamples in (("pyramid", (1, 2, 4, 8, 16, 32)), ("one level", (1,))):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "large.tif"
+            write_slide(path, options.side, downsamples)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                for row in pool.apply(measure, (path, options.patches)):
+                    print(f"{title:<14}{row[0]:<16}{row[1]:>9,}{row[2] / 1e6:>13,.1f}{row[3]:>9.1f}{row[4]:>15,.0f}")
+
+
+def write_slide(path: Path, side: int, downsamples: tuple[int, ...]) -> None:
+    """A BigTIFF of JPEG tiles, one page a level."""
+    noise = np.random.default_rng(0).normal(0, 12, (TILE, TILE, 3))
+    texture = cv2.GaussianBlur(noise, (0, 0), 2) * 4 + (200, 130, 190)
+    tile = cv2.imencode(".jpg", texture[:, :, ::-1].clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        for downsample in downsamples:
+            level = side // downsample
+            file.write(disc_of_tiles(level, tile.tobytes()), shape=(level, level, 3), dtype=np.uint8, tile=(TILE, TILE),
+                       photometric="ycbcr", subsampling=(2, 2), compression="jpeg", resolution=(40_000, 40_000),
+                       resolutionunit="CENTIMETER", subfiletype=int(downsample > 1), metadata=None)
+
+
+def disc_of_tiles(level: int, tile: bytes) -> Iterator[bytes]:
+    """The tile wherever its middle lies in a disc of 0.3 of the side, nothing elsewhere."""
+    count = -(-level // TILE)
+    middles = (np.arange(count) + 0.5) * TILE / level - 0.5
+    for y in middles:
+        for x in middles:
+            yield tile if x * x + y * y < 0.09 else b""
+
+
+def outline(side: int) -> Polygon:
+    """A ragged metastasis of 20,000 corners, 0.15 of the side in radius."""
+    angle = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
+    radius = side * (0.15 + 0.01 * np.sin(40 * angle))
+    return np.stack([side / 2 + radius * np.cos(angle), side / 2 + radius * np.sin(angle)], axis=1)
+
+
+def measure(path: Path, patches: int) -> list[tuple[str, int, int, float, float]]:
+    """(step, windows, pixels decoded, seconds, peak RSS in MiB so far) of each step on one slide."""
+    rows: list[tuple[str, int, int, float, float]] = []
+    with open_slide(path) as slide:
+        assert isinstance(slide, TiffSlide)
+        grid = window_grid(slide.width0, slide.height0, SIDE, STRIDE)
+        outlines = Outlines([outline(slide.width0)])
+
+        def run(step: str, windows: int, work: Any) -> Any:
+            before, start = slide.decoded_px, time.perf_counter()
+            result = work()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            rows.append((step, windows, slide.decoded_px - before, time.perf_counter() - start, peak))
+            return result
+
+        tissue = run("tissue", grid.size, lambda: find_tissue(slide))
+        run("tissue share", grid.size, lambda: tissue_share(tissue, grid.lefts_px0, grid.tops_px0, SIDE))
+        tumour = run("tumour share", grid.size, lambda: tumour_share(outlines, grid))
+        run("thumbnail", grid.size, lambda: overview(slide))
+        positive = np.argwhere(Range(0.2, 0.9).holds(tumour))[:patches]
+        corners = [(int(grid.lefts_px0[column]), int(grid.tops_px0[row])) for row, column in positive]
+        run("cut", len(corners), lambda: [read_window(slide, left, top, SIDE, SIDE) for left, top in corners])
+    return rows
+
+
+if __name__ == "__main__":
+    main()
