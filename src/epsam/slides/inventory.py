@@ -1,5 +1,6 @@
 """What lies in a dataset's images/ and annotations/: slides, their outlines, and what each slide is used for."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,7 +65,9 @@ def _record(name: str, paths: Sequence[Path], outlines: Sequence[Path], label: s
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """Files in a folder and in those below, also where these are links to another disk; hidden files are left out."""
+    found = [Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names]
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
 def _by_name(paths: Sequence[Path]) -> dict[str, list[Path]]:

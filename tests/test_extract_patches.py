@@ -1,0 +1,417 @@
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from epsam.data.images import read_mask, read_rgb
+from epsam.errors import DatasetError, SlideError
+from epsam.options import PatchOptions
+from epsam.slides.annotations import read_outlines, tumour_mask
+from epsam.slides.splits import read_splits
+from extract_patches import main
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data" / "bcss_slides"
+WIDTH, HEIGHT = 384, 320
+TUMOUR = [(64, 64), (200, 64), (200, 176), (64, 176)]
+
+
+def write_slide(path, mpp=0.5, size=(HEIGHT, WIDTH)):
+    """Textured tissue in all but the rightmost 96 columns, which are white."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(sum(path.stem.encode())).integers(-30, 30, (*size, 3))
+    image = (np.array([200, 110, 170]) + noise).astype(np.uint8)
+    image[:, WIDTH - 96:] = 250
+    resolution = {"resolution": (10_000 / mpp, 10_000 / mpp), "resolutionunit": "CENTIMETER"} if mpp else {}
+    tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", metadata=None, **resolution)
+    return image
+
+
+def write_outlines(path, group="Tumor", corners=TUMOUR):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    points = "".join(f'<Coordinate Order="{n}" X="{x}" Y="{y}"/>' for n, (x, y) in enumerate(corners))
+    path.write_text(f'<ASAP_Annotations><Annotations><Annotation PartOfGroup="{group}"><Coordinates>{points}'
+                    "</Coordinates></Annotation></Annotations></ASAP_Annotations>")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Three slides a, b, c with outlines, one a split."""
+    root = tmp_path / "mine"
+    for name in "abc":
+        write_slide(root / "images" / f"{name}.tif")
+        write_outlines(root / "annotations" / f"{name}.xml")
+    (root / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\n")
+    return root
+
+
+def options_for(root, **changes):
+    return PatchOptions(dataset_type=root.name, dataset_root=str(root.parent),
+                        **{"patch_size": 64, "stride": 32, "workers": 1, **changes})
+
+
+def table(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def statuses(root):
+    return {row["slide"]: (row["status"], row["reason"]) for row in table(root / "slides.csv")}
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_patches_are_the_slides_pixels_and_masks_the_outlines(dataset):
+    main(options_for(dataset))
+    image = tifffile.imread(dataset / "images" / "a.tif")
+    truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    truth[64:176, 64:200] = True
+    rows = table(dataset / "patches.csv")
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    for row in (row for row in rows if row["slide"] == "a"):
+        x, y, label = int(row["x"]), int(row["y"]), row["label"]
+        name = f"a_x{x}_y{y}_{label}.png"
+        assert row["id"] == f"a_x{x}_y{y}"
+        assert (row["split"], row["size"], row["mpp"]) == ("train", "64", "0.5000")
+        assert np.array_equal(read_rgb(dataset / "train" / "image" / name), image[y:y + 64, x:x + 64])
+        window = truth[y:y + 64, x:x + 64]
+        assert float(row["tumour"]) == pytest.approx(window.mean(), abs=1e-4)
+        assert (dataset / "train" / "mask" / name).exists() == (label == "1")
+        if label == "1":
+            assert 0.2 < window.mean() < 0.9
+            assert np.array_equal(read_mask(dataset / "train" / "mask" / name), window)
+        else:
+            assert not window.any()
+
+
+def test_every_window_in_the_range_becomes_a_positive(dataset):
+    main(options_for(dataset))
+    truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    truth[64:176, 64:200] = True
+    corners = [(x, y) for y in range(0, HEIGHT - 63, 32) for x in range(0, WIDTH - 63, 32)]
+    positive = {(x, y) for x, y in corners if 0.2 < truth[y:y + 64, x:x + 64].mean() < 0.9}
+    negative = {(x, y) for x, y in corners if not truth[y:y + 64, x:x + 64].any() and x + 32 < WIDTH - 96}
+    rows = [row for row in table(dataset / "patches.csv") if row["slide"] == "b"]
+    found = {label: {(int(row["x"]), int(row["y"])) for row in rows if row["label"] == label} for label in "01"}
+    assert found["1"] == positive
+    # At one level the tissue mask has 16 px blocks: windows that are half white or less are surely tissue.
+    assert negative <= found["0"]
+    assert all(x + 64 - (WIDTH - 96) <= 48 for x, _ in found["0"])
+
+
+def test_folders_hold_exactly_what_the_table_says(dataset):
+    main(options_for(dataset))
+    rows = table(dataset / "patches.csv")
+    for split in ("train", "val", "test"):
+        names = sorted(f"{row['id']}_{row['label']}.png" for row in rows if row["split"] == split)
+        assert sorted(path.name for path in (dataset / split / "image").iterdir()) == names
+        masks = sorted(path.name for path in (dataset / split / "mask").iterdir())
+        assert masks == [name for name in names if name.endswith("_1.png")]
+    assert sorted(path.name for path in (dataset / "thumbnails").iterdir()) == ["a.png", "b.png", "c.png"]
+    assert not (dataset / ".patches.part").exists()
+
+
+def test_slides_and_outlines_are_left_as_they_are(dataset):
+    before = files(dataset / "images") | files(dataset / "annotations")
+    main(options_for(dataset))
+    assert files(dataset / "images") | files(dataset / "annotations") == before
+
+
+def test_the_result_does_not_depend_on_the_number_of_processes(dataset, tmp_path):
+    limits = ["--max_per_bin", "3,2,0", "--max_positive", "0,0,5", "--max_negative", "4,4,4"]
+    command = [sys.executable, str(ROOT / "src" / "extract_patches.py"), "--dataset_type", "mine", "--dataset_root",
+               str(tmp_path), "--patch_size", "64", "--stride", "32", *limits]
+    subprocess.run([*command, "--workers", "2"], check=True, capture_output=True)
+    spread = files(dataset)
+    main(options_for(dataset, max_per_bin=(3, 2, 0), max_positive=(0, 0, 5), max_negative=(4, 4, 4), restart=True))
+    assert files(dataset) == spread
+    rows = table(dataset / "patches.csv")
+    assert sum(row["split"] == "test" and row["label"] == "1" for row in rows) == 5
+    assert sum(row["label"] == "0" for row in rows) == 12
+
+
+def test_a_second_run_does_nothing_and_restart_makes_everything_again(dataset, caplog):
+    main(options_for(dataset))
+    before = files(dataset)
+    (dataset / "images" / "a.tif").unlink()
+    with caplog.at_level("INFO"):
+        main(options_for(dataset, stride=64))
+    assert "step skipped" in caplog.text
+    assert "stride 32 → 64" in caplog.text
+    write_slide(dataset / "images" / "a.tif")
+    assert files(dataset) == before
+    main(options_for(dataset, stride=64, restart=True))
+    corners = {(int(row["x"]) % 64, int(row["y"]) % 64) for row in table(dataset / "patches.csv")}
+    assert corners == {(0, 0)}
+    fewer = list((dataset / "train" / "image").iterdir())
+    assert len(fewer) < sum("train/image" in str(name) for name in before)
+
+
+def test_ones_own_patches_need_no_slides(tmp_path):
+    folder = tmp_path / "mine" / "train" / "image"
+    folder.mkdir(parents=True)
+    (folder / "a_1.jpg").write_bytes(b"x")
+    main(options_for(tmp_path / "mine"))
+    assert not (tmp_path / "mine" / "patches.csv").exists()
+
+
+def test_ones_own_test_patches_are_not_replaced_unasked(dataset):
+    (dataset / "test" / "image").mkdir(parents=True)
+    (dataset / "test" / "image" / "a_1.png").write_bytes(b"x")
+    with pytest.raises(DatasetError, match="--restart"):
+        main(options_for(dataset))
+    assert (dataset / "test" / "image" / "a_1.png").read_bytes() == b"x"
+
+
+def test_a_run_cut_off_while_moving_is_made_again(dataset):
+    main(options_for(dataset))
+    whole = files(dataset)
+    (dataset / ".patches.part").mkdir()
+    (dataset / ".patches.part" / "moving").touch()
+    for path in (dataset / "train" / "image").iterdir():
+        path.unlink()
+    main(options_for(dataset))
+    assert files(dataset) == whole
+
+
+def test_a_failing_run_keeps_the_old_patches(dataset):
+    main(options_for(dataset))
+    before = files(dataset / "train")
+    with pytest.raises(DatasetError, match="no positive"):
+        main(options_for(dataset, min_tumour=0.999, max_tumour=1.0, restart=True))
+    assert files(dataset / "train") == before
+    assert not (dataset / ".patches.part").exists()
+
+
+def test_a_bad_slide_is_listed_and_skipped_and_fails_a_strict_run(dataset):
+    (dataset / "images" / "d.tif").write_bytes(b"no slide")
+    write_outlines(dataset / "annotations" / "d.xml")
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
+    with pytest.raises(SlideError, match="1 slides failed"):
+        main(options_for(dataset, strict=True))
+    assert not (dataset / "train").exists()
+    main(options_for(dataset))
+    status, reason = statuses(dataset)["d"]
+    assert status == "failed"
+    assert "d.tif: not a readable TIFF" in reason
+
+
+def test_damage_that_shows_while_cutting_takes_the_slides_patches_back(dataset):
+    image = write_slide(dataset / "images" / "d.tif")
+    with tifffile.TiffWriter(dataset / "images" / "d.tif") as file:
+        file.write(image, tile=(64, 64), photometric="rgb", compression="deflate", metadata=None)
+        file.write(np.ascontiguousarray(image[::16, ::16]), subfiletype=1, tile=(64, 64), photometric="rgb",
+                   compression="deflate", metadata=None)
+    with tifffile.TiffFile(dataset / "images" / "d.tif") as file:
+        offset = file.pages[0].dataoffsets[8]
+    with (dataset / "images" / "d.tif").open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(b"\0" * 100)
+    write_outlines(dataset / "annotations" / "d.xml")
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
+    main(options_for(dataset))
+    assert statuses(dataset)["d"][0] == "failed"
+    assert not list((dataset / "train").rglob("d_*"))
+    assert not [row for row in table(dataset / "patches.csv") if row["slide"] == "d"]
+
+
+def test_an_unknown_group_fails_its_slide_only(dataset):
+    write_slide(dataset / "images" / "d.tif")
+    write_outlines(dataset / "annotations" / "d.xml", group="benign")
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
+    main(options_for(dataset))
+    assert "unknown annotation group benign" in statuses(dataset)["d"][1]
+
+
+def test_outlines_of_another_slide_are_noticed(dataset):
+    write_slide(dataset / "images" / "d.tif")
+    write_outlines(dataset / "annotations" / "d.xml", corners=[(9000, 9000), (9500, 9000), (9500, 9500)])
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
+    main(options_for(dataset))
+    assert "lie outside" in statuses(dataset)["d"][1]
+
+
+def test_what_is_not_used_is_told_and_never_a_negative(dataset, caplog):
+    for name in ("unknown", "normal_1", "sound", "later"):
+        write_slide(dataset / "elsewhere" / f"{name}.tif")
+    (dataset / "images" / "deeper").symlink_to(dataset / "elsewhere")
+    write_outlines(dataset / "annotations" / "lonely.xml")
+    (dataset / "images" / "notes.txt").write_text("x")
+    (dataset / "splits.csv").write_text("slide,split,label\na,train,\nb,val,\nc,test,partial\nunknown,train,\n"
+                                        "normal_1,train,\nsound,test,normal\nabsent,train,\n")
+    with caplog.at_level("INFO"):
+        main(options_for(dataset))
+    found = statuses(dataset)
+    assert {name: status for name, (status, _) in found.items()} == {
+        "a": "used", "b": "used", "c": "used", "normal_001": "used", "sound": "used", "unknown": "unused",
+        "later": "unused", "lonely": "unused"}
+    assert "not known to be normal" in found["unknown"][1]
+    assert "outlines without a slide" in found["lonely"][1]
+    rows = table(dataset / "patches.csv")
+    assert not [row for row in rows if row["slide"] == "c" and row["label"] == "0"]
+    assert [row for row in rows if row["slide"] == "sound" and row["label"] == "0"]
+    assert "ignored files: 1 .txt" in caplog.text
+    assert "absent" in caplog.text
+
+
+def test_two_slides_of_one_name_are_an_error_line(dataset):
+    write_slide(dataset / "images" / "again" / "a.tif")
+    write_slide(dataset / "images" / "d.tif")
+    write_outlines(dataset / "annotations" / "d.xml")
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
+    main(options_for(dataset))
+    assert statuses(dataset)["a"][0] == "failed"
+    assert "2 slides of this name" in statuses(dataset)["a"][1]
+
+
+def test_a_slide_smaller_than_a_window_is_told(dataset):
+    write_slide(dataset / "images" / "normal_tiny.tif", size=(40, 384))
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nnormal_tiny,val\n")
+    main(options_for(dataset))
+    assert "384×40 px is smaller than a window of 64 px" in statuses(dataset)["normal_tiny"][1]
+
+
+def test_a_slide_without_chosen_windows_says_which_flag_to_relax(dataset):
+    path = dataset / "images" / "normal_white.tif"
+    tifffile.imwrite(path, np.full((200, 200, 3), 255, np.uint8), tile=(64, 64), photometric="rgb")
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nnormal_white,val\n")
+    main(options_for(dataset))
+    status, reason = statuses(dataset)["normal_white"]
+    assert status == "unused"
+    assert "no tissue found" in reason
+    assert "--min_tissue" in reason
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_without_positives_or_negatives_is_named_with_the_flag(dataset, split):
+    slide = {"train": "a", "val": "b", "test": "c"}[split]
+    write_outlines(dataset / "annotations" / f"{slide}.xml", corners=[(0, 0), (5, 0), (5, 5)])
+    with pytest.raises(DatasetError, match=f"{split}: no positive .*--min_tumour"):
+        main(options_for(dataset))
+    write_outlines(dataset / "annotations" / f"{slide}.xml", corners=[(0, 0), (350, 0), (384, 320), (0, 310)])
+    with pytest.raises(DatasetError, match=f"{split}: no negative .*--min_tissue"):
+        main(options_for(dataset))
+    assert not (dataset / "train").exists()
+    assert (dataset / "slides.csv").exists()
+
+
+def test_a_split_without_slides_is_named(dataset):
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,train\nc,test\n")
+    with pytest.raises(DatasetError, match="val: no slide"):
+        main(options_for(dataset))
+
+
+def test_no_folder_and_no_slide_are_told_with_what_was_found(tmp_path):
+    root = tmp_path / "mine"
+    with pytest.raises(DatasetError, match="images: no such folder"):
+        main(options_for(root))
+    (root / "images").mkdir(parents=True)
+    (root / "images" / "a.png").write_bytes(b"x")
+    (root / "images" / "b.png").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"no slide; found 2 \.png"):
+        main(options_for(root))
+
+
+def test_nothing_usable_ends_the_run(dataset):
+    for name in "abc":
+        (dataset / "images" / f"{name}.tif").write_bytes(b"")
+    with pytest.raises(SlideError, match="no usable slide: 3 failed"):
+        main(options_for(dataset))
+
+
+def test_a_wanted_resolution_needs_that_of_the_slide(dataset):
+    write_slide(dataset / "images" / "b.tif", mpp=0)
+    with pytest.raises(DatasetError, match="val: no slide"):
+        main(options_for(dataset, mpp=1.0, patch_size=32, stride=16))
+    assert "pass --slide_mpp" in statuses(dataset)["b"][1]
+    main(options_for(dataset, mpp=1.0, slide_mpp=0.5, patch_size=32, stride=16))
+    rows = table(dataset / "patches.csv")
+    assert {(row["size"], row["mpp"]) for row in rows} == {("64", "1.0000")}
+    row = next(row for row in rows if row["slide"] == "a" and row["label"] == "1")
+    x, y = int(row["x"]), int(row["y"])
+    name = f"{row['id']}_1.png"
+    window = tifffile.imread(dataset / "images" / "a.tif")[y:y + 64, x:x + 64]
+    blocks = window.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    assert np.abs(read_rgb(dataset / "train" / "image" / name) - blocks).max() <= 0.5
+    expected = tumour_mask(read_outlines(dataset / "annotations" / "a.xml"), x, y, 32, 32, 2.0)
+    assert np.array_equal(read_mask(dataset / "train" / "mask" / name), expected)
+
+
+def test_without_a_wanted_resolution_an_unknown_one_stays_empty(dataset):
+    for name in "abc":
+        write_slide(dataset / "images" / f"{name}.tif", mpp=0)
+    main(options_for(dataset))
+    assert {row["mpp"] for row in table(dataset / "patches.csv")} == {""}
+
+
+def test_a_dataset_without_a_table_is_split_by_ratio_without_overlap(dataset):
+    (dataset / "splits.csv").unlink()
+    main(options_for(dataset))
+    rows = table(dataset / "slides.csv")
+    assert sorted(row["split"] for row in rows) == ["test", "train", "val"]
+
+
+def test_camelyon_slides_follow_the_projects_tables(tmp_path):
+    root = tmp_path / "camelyon17"
+    listed = read_splits(ROOT / "dataset" / "splits_patient.csv", "camelyon17")
+    slides = {"patient_015_node_1": "val", "patient_017_node_1": "test", "patient_024_node_1": "train"}
+    assert slides.items() <= listed.items()
+    for slide in (*slides, "patient_099_node_1"):
+        write_slide(root / "images" / f"{slide}.tif")
+        write_outlines(root / "annotations" / f"{slide}.xml", group="metastases")
+    main(options_for(root))
+    found = {row["slide"]: (row["status"], row["split"]) for row in table(root / "slides.csv")}
+    assert found.pop("patient_099_node_1") == ("unused", "")
+    assert found == {slide: ("used", split) for slide, split in slides.items()}
+
+
+def test_excluded_camelyon_slides_are_told_with_the_reason(tmp_path):
+    root = tmp_path / "camelyon16"
+    for slide in ("tumor_1", "tumor_013", "tumor_003"):
+        write_slide(root / "images" / f"{slide}.tif")
+        write_outlines(root / "annotations" / f"{slide}.xml", group="_0")
+    for slide in ("normal_86", "normal_144"):
+        write_slide(root / "images" / f"{slide}.tif")
+    (root / "splits.csv").write_text("slide,split\ntumor_001,train\ntumor_013,val\ntumor_003,test\nnormal_086,train\n"
+                                     "normal_144,train\n")
+    main(options_for(root))
+    found = statuses(root)
+    assert found["tumor_001"] == ("used", "")
+    assert found["normal_086"][0] == "excluded"
+    assert "tumor_111" in found["normal_086"][1]
+    assert found["normal_144"][0] == "used"
+    assert found["normal_144"][1].startswith("check: ")
+
+
+@pytest.mark.parametrize("changes", [{"stride": 0}, {"patch_size": -1}, {"min_tumour": 0.9}, {"mpp": -1.0}], ids=str)
+def test_settings_that_can_give_nothing_are_refused(dataset, changes):
+    with pytest.raises(DatasetError, match="out of range"):
+        main(replace(options_for(dataset), **changes))
+
+
+def test_bad_input_ends_the_command_with_one_line_and_1(tmp_path):
+    done = subprocess.run([sys.executable, str(ROOT / "src" / "extract_patches.py"), "--dataset_type", "none",
+                           "--dataset_root", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real slides here")
+def test_real_slides_give_the_known_numbers_of_windows(tmp_path):
+    root = tmp_path / "bcss"
+    root.mkdir()
+    (root / "images").symlink_to(DATA / "images")
+    (root / "annotations").symlink_to(DATA / "annotations")
+    (root / "splits.csv").write_text("slide,split\ntumor_001,train\ntumor_002,val\ntumor_003,test\n")
+    main(options_for(root, patch_size=512, stride=256, max_per_bin=(1, 1, 1), max_negative=(1, 1, 1)))
+    rows = table(root / "slides.csv")
+    assert [(row["slide"], row["positives"], row["mpp"]) for row in rows] == [
+        ("tumor_001", "126", "0.2500"), ("tumor_002", "86", "0.2500"), ("tumor_003", "100", "0.2500")]
