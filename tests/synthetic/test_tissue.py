@@ -30,11 +30,11 @@ def test_image_and_mask_have_the_slides_form(tissue):
     assert 0.02 < tissue.tumour.mean() < 0.7
 
 
-def test_tumour_holds_more_haematoxylin_than_the_rest_of_the_tissue(tissue):
-    # Haematoxylin absorbs red, eosin hardly does.
+def test_tumour_holds_more_haematoxylin_than_most_of_the_rest(tissue):
+    # Haematoxylin absorbs red, eosin hardly does. The median leaves out lymphocytes, which hold as much.
     red = tissue.image[:, :, 0].astype(float)
     is_tissue = tissue.image.min(axis=2) < 200
-    assert red[tissue.tumour & is_tissue].mean() < red[~tissue.tumour & is_tissue].mean() - 15
+    assert np.median(red[tissue.tumour & is_tissue]) < np.median(red[~tissue.tumour & is_tissue]) - 15
 
 
 def test_a_normal_slide_has_an_empty_mask():

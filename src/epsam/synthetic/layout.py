@@ -51,7 +51,7 @@ def plan(rng: np.random.Generator, shape: Shape, with_tumour: bool) -> Layout:
     nests = _nests(rng, surface) * tumour_edge(tumour)
     fat = _patches(rng, inside & ~taken, int(rng.integers(1, 4)), (90, 190))
     glands = _glands(rng, inside & ~taken & (fat < 0.1), int(rng.integers(7, 14)))
-    lymphoid = _patches(rng, inside & ~tumour & (fat < 0.1), int(rng.integers(3, 7)), (45, 105)) * (1 - nests)
+    lymphoid = _patches(rng, inside & ~tumour & (fat < 0.1), int(rng.integers(5, 10)), (50, 125)) * (1 - nests)
     angle = rng.uniform(0, np.pi) + 0.9 * smooth_noise(rng, shape, 420) + 0.3 * smooth_noise(rng, shape, 110)
     return Layout(body, tumour, nests, lymphoid * (1 - fat), fat, glands, _fold(rng, shape), np.float32(angle))
 

@@ -73,7 +73,7 @@ def _cover_with_cells(rng: np.random.Generator, amounts: Amounts, layout: Layout
     grain = cloud(rng, shape, 9, 2)
     amounts.cover(0.75 * layout.lymphoid, 0.20 + 0.03 * grain, 0.36 + 0.06 * grain)
     patchy = smooth_noise(rng, shape, 90)
-    amounts.cover(0.92 * layout.nests, np.float32(0.22 + 0.05 * grain + 0.03 * patchy),
+    amounts.cover(0.92 * layout.nests, np.float32(0.17 + 0.05 * grain + 0.03 * patchy),
                   np.float32(0.50 + 0.07 * grain + 0.05 * patchy))
     # Narrow gaps where cells have shrunk from one another.
     gaps = soft_step(np.abs(cloud(rng, shape, 24, 2)), 0.05, 0.06)
