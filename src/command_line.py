@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import logging
 import sys
 import typing
@@ -21,12 +22,12 @@ def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None]) 
     try:
         main(options)
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        _tell("interrupted; run the same command again to go on")
         raise SystemExit(130) from None
-    except (EpsamError, OSError) as error:
-        if getattr(options, "debug", False):
+    except (EpsamError, OSError, RuntimeError) as error:
+        if getattr(options, "debug", False) or not _is_users(error):
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        _tell(f"error: {_one_line(error)}")
         raise SystemExit(1) from None
 
 
@@ -88,5 +89,20 @@ def _shown(value: Any) -> str:
     return "empty" if value == "" else str(value)
 
 
+def _is_users(error: BaseException) -> bool:
+    """True for what a user can mend: our own errors, files and disks, a GPU that is too small."""
+    return isinstance(error, EpsamError | OSError) or type(error).__name__ == "OutOfMemoryError"
+
+
 def _one_line(error: BaseException) -> str:
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"the GPU's memory is too small ({str(error).split('.')[0]}); lower --batch_size or --encoder_chunk"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error.filename or 'disk'}: no space left; free some and run the same command again"
     return " ".join(str(error).split())
+
+
+def _tell(message: str) -> None:
+    # The scripts keep stdout in a log while bars go to the terminal: the last line then has to go the log's way.
+    logged = sys.stderr.isatty() and not sys.stdout.isatty()
+    print(message, file=sys.stdout if logged else sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from epsam.files import sha256_of
 from epsam.options import SPLITS, MaskOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.training.maps import activations_of, write_initial_masks
+from epsam.training.panels import spread, write_panel
 from epsam.training.stage import Stage, names_and_sizes
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ def main(options: MaskOptions) -> None:
         activations = activations_of(model, checksum, found, size, options, compute)
         empty = write_initial_masks(run, split, activations, size, options)
         save_activations(run.activation(split), activations)
+        chosen = [found[index] for index in spread(len(found))]
+        write_panel(run.panels / f"initial_masks_{split}.png", run, split, chosen, activations)
         log.info("initial masks: %s, %d written, %d of them empty", split, len(found), empty)
     stage.finish()
 

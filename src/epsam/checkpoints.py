@@ -1,14 +1,23 @@
-"""Checkpoints of tensors and plain data: written whole, loaded without running anything that is in them."""
+"""Checkpoints of tensors and plain data: written whole, read without running anything that is in them."""
 
-import pickle
+import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from epsam.errors import WeightsError
 from epsam.files import whole_file
+
+State = dict[str, Tensor]
+
+# All that torch.load was seen to raise on files with changed, cut or random bytes.
+_DAMAGE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
+           UnpicklingError, struct.error, zipfile.BadZipFile)
 
 
 def save_plain(path: Path, content: dict[str, Any]) -> None:
@@ -18,17 +27,41 @@ def save_plain(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_plain(path: Path) -> dict[str, Any]:
-    """Read what `save_plain` wrote, tensors on the CPU.
+    """Read a table of tensors and plain data, tensors on the CPU.
 
-    Raises WeightsError if the file is absent, damaged, or holds anything but tensors and plain data.
+    Raises WeightsError if the file is absent, damaged, or holds anything else.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: not there; run the stage that makes it, or give another path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: not a whole file of tensors and plain data ({reason}); make it again") from error
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file; run the stage that makes it, or correct the path") from error
+    except _DAMAGE as error:
+        raise WeightsError(f"{path}: not a whole file of tensors and plain data ({type(error).__name__}); "
+                           "get or make it again") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, not a table of weights; give another file")
     return content
+
+
+def named_tensors(path: Path, content: Mapping[str, Any]) -> State:
+    """A checkpoint's weights, bare or under a usual key, without the prefix that DataParallel adds.
+
+    Raises WeightsError if there are none.
+    """
+    inner = next((content[key] for key in ("model", "state_dict", "model_state_dict") if key in content), content)
+    if not isinstance(inner, dict) or not inner or not all(isinstance(value, Tensor) for value in inner.values()):
+        raise WeightsError(f"{path}: holds no table of named tensors; give a state dict")
+    return {str(key).removeprefix("module."): tensor for key, tensor in inner.items()}
+
+
+def check_fit(path: Path, network: str, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise WeightsError unless `given` fits the network's own state key by key and is finite."""
+    problems = {
+        "missing": [key for key in wanted if key not in given],
+        "unexpected": [key for key in given if key not in wanted],
+        "of another shape": [key for key in wanted if key in given and given[key].shape != wanted[key].shape],
+        "not finite": [key for key, tensor in given.items() if not bool(torch.isfinite(tensor).all())],
+    }
+    found = [f"{len(keys)} {problem} (first {keys[0]})" for problem, keys in problems.items() if keys]
+    if found:
+        raise WeightsError(f"{path}: tensors do not fit {network}: {', '.join(found)}; give weights of that network")

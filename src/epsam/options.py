@@ -46,7 +46,7 @@ class PatchOptions(RunOptions):
     slide_mpp: float = flag(0.0, "resolution of slides whose file does not tell it, µm/px; 0: not known")
     min_tumour: float = flag(0.2, "least tumour share of a positive patch", source="paper 4.1")
     max_tumour: float = flag(0.9, "largest tumour share of a positive patch", source="paper 4.1")
-    min_tissue: float = flag(0.25, "least tissue share of a patch")
+    min_tissue: float = flag(0.25, "least tissue share of a negative patch")
     max_per_bin: PerSplit = flag((500, 50, 0), "positives per 5 %-bin of tumour share (train,val,test); 0: no bins",
                                  source="code, CAMELYON17")
     max_positive: PerSplit = flag((0, 0, 2000), "positives at most (train,val,test); 0: no limit",
@@ -108,18 +108,24 @@ class MaskOptions(RunOptions):
 
 @dataclass(frozen=True)
 class SamOptions:
-    """The Segment Anything model, its kept embeddings and its prompts."""
+    """The Segment Anything model and its prompts."""
 
     sam_model_type: str = flag("vit_b", "SAM's encoder; vit_demo is a small stand-in, no real SAM",
                                source="paper 4.2", choices=("vit_b", "vit_l", "vit_h", "vit_demo"))
     sam_checkpoint: str = flag("", "SAM's weights; empty: the known file in checkpoints/, downloaded once if absent")
-    embedding_cache: bool = flag(True, "encode each patch once and keep the result on disk")
-    encoder_chunk: int = flag(0, "images encoded at a time; 0: 8 on a GPU, 1 on the CPU")
     n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
 
 
 @dataclass(frozen=True)
-class DecoderOptions(SamOptions, RunOptions):
+class CacheOptions:
+    """Embeddings that are kept on disk."""
+
+    embedding_cache: bool = flag(True, "encode each patch once and keep the result on disk")
+    encoder_chunk: int = flag(0, "images encoded at a time; 0: 8 on a GPU, 1 on the CPU")
+
+
+@dataclass(frozen=True)
+class DecoderOptions(CacheOptions, SamOptions, RunOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
     batch_size: int = flag(4, "patches a step", source="paper 4.2")
@@ -142,7 +148,7 @@ class RetrainOptions(DecoderOptions):
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(SamOptions, RunOptions):
+class EvaluateOptions(CacheOptions, SamOptions, RunOptions):
     """Scores and pictures of everything that a run kept."""
 
     batch_size: int = flag(4, "patches a pass")
@@ -157,6 +163,7 @@ class InferOptions(SamOptions, RunOptions):
     output_dir: str = flag("infer_output", "folder for masks, overlays and metrics")
     classifier_gate: bool = flag(True, "images without a label that the classifier calls normal get an empty mask")
     gate_threshold: float = flag(0.5, "tumour probability below which the gate closes", source="methods D26")
+    overlap: float = flag(0.25, "share by which neighbouring windows of a larger image overlap, 0 to 0.9")
     batch_size: int = flag(4, "windows a pass")
 
 

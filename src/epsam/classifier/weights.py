@@ -1,34 +1,26 @@
 """The classifier's weights: what training starts from, and checkpoints, both ours and those of the published code."""
 
 import re
-import struct
 import sys
 import urllib.error
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from epsam.checkpoints import State, check_fit, load_plain, named_tensors, save_plain
 from epsam.classifier.resnet import AdlResNet, NetworkSpec, build_classifier
 from epsam.errors import TrainingError, WeightsError
-from epsam.files import whole_file
 from epsam.randomness import seed_for
-
-State = dict[str, Tensor]
 
 # torchvision's IMAGENET1K_V1: what `pretrained=True` of the published code means, though it is ignored there (D15).
 IMAGENET_SITE = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {"resnet50": "resnet50-0676ba61.pth", "resnet18": "resnet18-f37072fd.pth"}
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
-# All that torch.load was seen to raise on files with changed, cut or random bytes.
-DAMAGE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
-          UnpicklingError, struct.error, zipfile.BadZipFile)
 _BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.(.+)")
 
 
@@ -49,7 +41,7 @@ def initial_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) 
     if pretrained == "none":
         return
     path = _imagenet_file(model.spec.backbone, folder) if pretrained == "imagenet" else Path(pretrained)
-    state = _inflated(_renumbered(_state_of(path, _read(path)), model))
+    state = _inflated(_renumbered(named_tensors(path, load_plain(path)), model))
     if "fc.weight" not in state or state["fc.weight"].shape != model.fc.weight.shape:
         state = {**state, "fc.weight": model.fc.weight.detach(), "fc.bias": model.fc.bias.detach()}
     _fill(model, path, state)
@@ -117,8 +109,7 @@ def _inflated(state: State) -> State:
 def save_classifier(path: Path, model: AdlResNet, extra: Mapping[str, Any]) -> None:
     """Write {"model": state dict, "spec": the network's numbers, **extra}, whole or not at all; extra is plain data."""
     state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
-    with whole_file(path) as temporary:
-        torch.save({**extra, "model": state, "spec": asdict(model.spec)}, temporary)
+    save_plain(path, {**extra, "model": state, "spec": asdict(model.spec)})
 
 
 def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
@@ -129,8 +120,8 @@ def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
 
     Raises WeightsError if the file cannot be read, holds anything but tensors and plain data, or does not fit.
     """
-    content = _read(path)
-    state = _state_of(path, content)
+    content = load_plain(path)
+    state = named_tensors(path, content)
     try:
         model = build_classifier(_spec_of(content) if "spec" in content else _published_spec(state))
     except (TrainingError, TypeError, ValueError) as error:
@@ -156,39 +147,9 @@ def _published_spec(state: State) -> NetworkSpec:
     return NetworkSpec(backbone, evp_block="center2x2", adl_positions=tuple(positions), normalise=False)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path}: no such file; check the path of the classifier's weights") from error
-    except DAMAGE as error:
-        raise WeightsError(f"{path}: not a whole file of tensors and plain data ({type(error).__name__}); "
-                           "get or train it again") from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a state dict; give a classifier")
-    return content
-
-
-def _state_of(path: Path, content: Mapping[str, Any]) -> State:
-    """The named tensors, whether bare or under a usual key, without the prefix that DataParallel adds."""
-    inner = next((content[key] for key in ("model", "state_dict", "model_state_dict") if key in content), content)
-    if not isinstance(inner, dict) or not inner or not all(isinstance(value, Tensor) for value in inner.values()):
-        raise WeightsError(f"{path}: holds no table of named tensors; give a classifier's checkpoint")
-    return {str(key).removeprefix("module."): tensor for key, tensor in inner.items()}
-
-
 def _fill(model: AdlResNet, path: Path, state: State) -> None:
-    """Load `state`, which must fit key by key and be finite; counters of batches may be missing, as in old files."""
+    """Load `state`, which must fit; counters of batches may be missing, as in old files."""
     wanted = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
     given = {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
-    problems = {
-        "missing": [key for key in wanted if key not in given],
-        "unexpected": [key for key in given if key not in wanted],
-        "of another shape": [key for key in wanted if key in given and given[key].shape != wanted[key].shape],
-        "not finite": [key for key, tensor in given.items() if not bool(torch.isfinite(tensor).all())],
-    }
-    found = [f"{len(keys)} {problem} (first {keys[0]})" for problem, keys in problems.items() if keys]
-    if found:
-        raise WeightsError(f"{path}: tensors do not fit {model.spec.backbone}: {', '.join(found)}; give weights "
-                           "of that network")
+    check_fit(path, model.spec.backbone, given, wanted)
     model.load_state_dict(given, strict=False)

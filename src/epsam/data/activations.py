@@ -42,7 +42,7 @@ def load_activations(path: Path, classifier: str) -> Activations:
             found = str(kept["classifier"])
             names = [str(name) for name in kept["names"]]
             maps, probabilities = kept["maps"], kept["probabilities"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path}: no readable activation maps ({error}); run generate_initial_masks.py") from error
     if found != classifier:
         raise DatasetError(f"{path}: made with another classifier; run generate_initial_masks.py again")

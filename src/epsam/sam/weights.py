@@ -5,8 +5,7 @@ from typing import Any
 
 from segment_anything.modeling import Sam
 
-from epsam.checkpoints import load_plain, save_plain
-from epsam.errors import WeightsError
+from epsam.checkpoints import check_fit, load_plain, named_tensors, save_plain
 
 PREFIX = "mask_decoder."
 
@@ -24,12 +23,9 @@ def load_decoder(path: Path, sam: Sam) -> dict[str, Any]:
     Raises WeightsError if the file is unreadable or does not fit.
     """
     content = load_plain(path)
-    weights = content.get("model", content)
+    weights = named_tensors(path, content)
     own = {key.removeprefix(PREFIX): tensor for key, tensor in weights.items() if key.startswith(PREFIX)}
-    try:
-        sam.mask_decoder.load_state_dict(own)
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: no decoder that fits this SAM ({str(error).splitlines()[-1].strip()}); "
-                           "check --sam_decoder_checkpoint and --sam_model_type") from error
+    check_fit(path, "SAM's mask decoder", own, sam.mask_decoder.state_dict())
+    sam.mask_decoder.load_state_dict(own)
     made_with: dict[str, Any] = content.get("made_with", {})
     return made_with

@@ -37,7 +37,7 @@ class RoundSummary:
 
 def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embeddings: PatchEmbeddings,
                         asked: Sequence[Prompted], options: DecoderOptions) -> RoundSummary:
-    """Write the kept masks of round `number` to `masks/iter_<number>` and a row for every patch to pseudo_labels.csv."""
+    """Write the kept masks of round `number` to masks/iter_<number>, and a row for each patch to pseudo_labels.csv."""
     folder = run.pseudo_masks(number)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -14,11 +14,11 @@ from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.device import Compute
 from epsam.files import sha256_of
-from epsam.options import SamOptions
+from epsam.options import DecoderOptions, EvaluateOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.randomness import generator
 from epsam.sam.frames import Points
-from epsam.sam.models import find_checkpoint, freeze, load_sam, parameter_counts
+from epsam.sam.models import PROMPT_DIM, SPECS, find_checkpoint, freeze, load_sam, parameter_counts
 from epsam.sam.prompts import pepm_points
 from epsam.sam.segmenter import Segmenter
 
@@ -39,21 +39,20 @@ class SamSetup:
     checksum: str
 
 
-def set_up_sam(options: SamOptions, checkpoint_root: Path, data: DatasetPaths, size: int, images: int,
-               compute: Compute) -> SamSetup:
+def set_up_sam(options: DecoderOptions | EvaluateOptions, size: int, images: int, compute: Compute) -> SamSetup:
     """Load SAM's weights and open the store of embeddings of patches of size × size px.
 
     `images` is how many embeddings will be asked for at most: the disk is checked before the first is made.
     """
-    weights = find_checkpoint(options.sam_model_type, options.sam_checkpoint, checkpoint_root)
+    weights = find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root))
     sam = freeze(load_sam(options.sam_model_type, weights))
     checksum = sha256_of(weights)
     segmenter = Segmenter(sam, size, options.n_point, compute)
     log.info("SAM %s: %.2f M trainable, %.2f M frozen parameters", options.sam_model_type,
              *(count / 1e6 for count in parameter_counts(sam)))
-    folder = data.embeddings / f"{options.sam_model_type}-{checksum[:12]}-{segmenter.frame.sam_size}px"
-    grid = segmenter.frame.sam_size // sam.image_encoder.patch_embed.proj.stride[0]
-    fits = options.embedding_cache and enough_disk(folder, images, 256 * grid * grid * FP16_BYTES)
+    spec = SPECS[options.sam_model_type]
+    folder = DatasetPaths.of(options).embeddings / f"{options.sam_model_type}-{checksum[:12]}-{spec.input_px}px"
+    fits = options.embedding_cache and enough_disk(folder, images, PROMPT_DIM * spec.grid**2 * FP16_BYTES)
     store = EmbeddingStore(folder if fits else None, segmenter.encode)
     chunk = options.encoder_chunk or (GPU_CHUNK if compute.device.type == "cuda" else 1)
     return SamSetup(segmenter, PatchEmbeddings(store, size), chunk, checksum)

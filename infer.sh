@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Masks, overlays and, where truth exists, metrics for a folder of images, with a trained run.
+#     TEST_DATASET_DIR=my/images RUN=demo ./infer.sh
+# The folder holds images, or image/ and, if there is truth, mask/ with files of the same names.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+DATASET_TYPE=${DATASET_TYPE:-demo}                        # whose preset to use
+RUN=${RUN:-$DATASET_TYPE}                                 # the run whose checkpoints are used
+TEST_DATASET_DIR=${TEST_DATASET_DIR:-dataset/$DATASET_TYPE/test}
+RESNET_CHECKPOINT=${RESNET_CHECKPOINT:-}                  # empty: the run's classifier
+SAM_DECODER_CHECKPOINT=${SAM_DECODER_CHECKPOINT:-}        # empty: the run's last decoder
+SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}                        # empty: the dataset's preset, else vit_b
+SAM_CHECKPOINT=${SAM_CHECKPOINT:-}                        # empty: the known file in checkpoints/
+OUTPUT_DIR=${OUTPUT_DIR:-infer_output/$RUN}
+SEED=${SEED:-22}
+DEVICE=${DEVICE:-auto}
+INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --overlap 0.5
+
+run_all() {
+    source src/environment.sh
+    "$PYTHON" src/infer.py --dataset_type "$DATASET_TYPE" --run "$RUN" --seed "$SEED" --device "$DEVICE" \
+        --test_dataset_dir "$TEST_DATASET_DIR" --output_dir "$OUTPUT_DIR" \
+        ${RESNET_CHECKPOINT:+--resnet_checkpoint "$RESNET_CHECKPOINT"} \
+        ${SAM_DECODER_CHECKPOINT:+--sam_decoder_checkpoint "$SAM_DECODER_CHECKPOINT"} \
+        ${SAM_MODEL_TYPE:+--sam_model_type "$SAM_MODEL_TYPE"} \
+        ${SAM_CHECKPOINT:+--sam_checkpoint "$SAM_CHECKPOINT"} $INFER_FLAGS
+}
+
+# Progress bars need a terminal behind stderr; without one, everything goes through the log.
+if [[ -t 2 ]]; then run_all | tee -a logging_inference.txt; else run_all 2>&1 | tee -a logging_inference.txt; fi

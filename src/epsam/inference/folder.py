@@ -1,0 +1,101 @@
+"""A folder of images → masks, overlays, and a row of figures for each."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from epsam.data.images import Rgb, write_mask, write_rgb
+from epsam.data.patches import Patch, list_patches
+from epsam.errors import DatasetError, EpsamError
+from epsam.inference.pipeline import Finding, Gate, Pipeline
+from epsam.inference.tiling import Tiling
+from epsam.pictures.panel import overlay
+from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("image", "status", "label", "probability", "windows", "gated", "tumour_share", "dice", "iou", "seconds",
+           "reason")
+
+
+def find_images(folder: Path) -> list[Patch]:
+    """Images of `folder/image` or, if there is no such folder, of `folder` itself; truth from `folder/mask`.
+
+    Raises DatasetError if there is none.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; set TEST_DATASET_DIR or --test_dataset_dir")
+    images = folder / "image" if (folder / "image").is_dir() else folder
+    found = list_patches(images, folder / "mask")
+    if not found:
+        raise DatasetError(f"{images}: no .png, .jpg or .tif image in it; check the folder")
+    log.info("%s: %d images, %d with truth", images, len(found), sum(image.mask is not None for image in found))
+    return found
+
+
+def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, step: float,
+                   gate: Gate) -> tuple[list[dict[str, Any]], list[Overlap]]:
+    """Write mask/<name>.png and overlay/<name>.png for each image.
+
+    Returns a row for each image, and the overlaps with truth of those that truly have tumour. An image that cannot be
+    read is a row that says why; the rest go on. `step` is the overlap of neighbouring windows, 0 to 0.9.
+    """
+    rows, overlaps = [], []
+    with tqdm(images, desc="images", disable=None, leave=False) as bar:
+        for item in bar:
+            try:
+                row, found = _segment_file(item, pipeline, output, step, gate)
+            except EpsamError as error:
+                log.warning("skipped: %s", error)
+                row, found = {"image": item.image.name, "status": "failed", "reason": str(error)}, None
+            rows.append(row)
+            overlaps += [found] if found else []
+            bar.set_postfix(dice=f"{mean_dice_iou(overlaps)[0]:.3f}")
+    return rows, overlaps
+
+
+def summary(rows: Sequence[dict[str, Any]], overlaps: Sequence[Overlap]) -> dict[str, Any]:
+    """Figures over all images: means and pooled over those that truly have tumour; None where nothing counts."""
+    dice, iou = mean_dice_iou(overlaps)
+    total = pooled(overlaps)
+    done = [row for row in rows if row["status"] != "failed"]
+    figures: dict[str, Any] = {"images": len(rows), "failed": len(rows) - len(done), "scored": len(overlaps)}
+    names = ("mean_dice", "mean_iou", "pooled_dice", "pooled_iou")
+    values = (dice, iou, total.dice, total.iou)
+    figures.update({name: round(value, 6) if overlaps else None for name, value in zip(names, values, strict=True)})
+    figures["empty_masks"] = sum(row["tumour_share"] == 0 for row in done)
+    return figures
+
+
+def _segment_file(item: Patch, pipeline: Pipeline, output: Path, step: float,
+                  gate: Gate) -> tuple[dict[str, Any], Overlap | None]:
+    started = time.perf_counter()
+    image = item.read()
+    finding = _segment(item, image, pipeline, step, gate)
+    write_mask(output / "mask" / f"{item.name}.png", finding.mask)
+    write_rgb(output / "overlay" / f"{item.name}.png", overlay(image, finding.mask))
+    row: dict[str, Any] = {
+        "image": item.image.name, "status": "done", "label": "" if item.label is None else item.label,
+        "probability": round(finding.classifier, 6), "windows": finding.windows, "gated": finding.gated,
+        "tumour_share": round(float(finding.mask.mean()), 6), "seconds": round(time.perf_counter() - started, 3)}
+    if item.mask is None:
+        return row, None
+    truth = item.truth()
+    found = overlap(finding.mask, truth)
+    row.update(dice=round(found.dice, 6), iou=round(found.iou, 6))
+    return row, found if truth.any() else None
+
+
+def _segment(item: Patch, image: Rgb, pipeline: Pipeline, step: float, gate: Gate) -> Finding:
+    """What the name tells comes first: label 0 is empty; label 1 needs no gate if the image is one window."""
+    height, width = image.shape[:2]
+    if item.label == 0:
+        return Finding(np.zeros((height, width), np.float32), 0.0, 0, 0)
+    single = len(Tiling.over(height, width, pipeline.window_size, step).corners_xy) == 1
+    return pipeline.segment(item.name, image, step, replace(gate, on=gate.on and not (item.label == 1 and single)))

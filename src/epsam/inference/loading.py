@@ -1,0 +1,71 @@
+"""Put a trained pipeline together from its two checkpoints; they know how they were made."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from epsam.classifier.weights import load_classifier
+from epsam.device import Compute
+from epsam.errors import WeightsError
+from epsam.files import sha256_of
+from epsam.inference.pipeline import Pipeline, PromptRule
+from epsam.options import InferOptions, MaskOptions, preset
+from epsam.paths import RunPaths
+from epsam.sam.models import find_checkpoint, freeze, load_sam
+from epsam.sam.segmenter import Segmenter
+from epsam.sam.weights import load_decoder
+
+log = logging.getLogger(__name__)
+
+PUBLISHED_PATCH_SIZE = 512
+
+
+def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
+    """Classifier, SAM and trained decoder on their device, with the rule by which the training run made its points.
+
+    A decoder of the published code does not tell its rule: the dataset's preset is taken.
+    Raises WeightsError if a file is missing, does not fit, or the decoder was trained with another SAM.
+    """
+    run = RunPaths.of(options)
+    classifier_file = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
+    decoder_file = Path(options.sam_decoder_checkpoint) if options.sam_decoder_checkpoint else last_decoder(run)
+    sam_file = find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root))
+    sam = freeze(load_sam(options.sam_model_type, sam_file))
+    facts = load_decoder(decoder_file, sam)
+    _check_same_sam(decoder_file, facts, options.sam_model_type, sam_file)
+    patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
+    segmenter = Segmenter(sam, patch_size, options.n_point, compute)
+    classifier = load_classifier(classifier_file, compute.device)
+    log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
+             options.sam_model_type, compute.device)
+    return Pipeline(classifier, segmenter, _rule(options, facts), compute, options.batch_size, options.seed)
+
+
+def last_decoder(run: RunPaths) -> Path:
+    """The decoder of a run's last round, or its preliminary one.
+
+    Raises WeightsError if the run has none.
+    """
+    numbered = {int(path.stem.removeprefix("decoder_iter")): path for path in run.root.glob("decoder_iter*.pth")
+                if path.stem.removeprefix("decoder_iter").isdigit()}
+    if numbered:
+        return numbered[max(numbered)]
+    if run.preliminary_decoder.is_file():
+        return run.preliminary_decoder
+    raise WeightsError(f"{run.root}: no trained decoder there; run ./train.sh or give --sam_decoder_checkpoint")
+
+
+def _rule(options: InferOptions, facts: dict[str, Any]) -> PromptRule:
+    masks = MaskOptions(**preset(options.dataset_type, "generate_initial_masks"))
+    told = {name: facts.get(name, getattr(masks, name)) for name in ("rotations", "quantile", "open_kernel", "open_at")}
+    return PromptRule(n_point=options.n_point, **told)
+
+
+def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weights: Path) -> None:
+    """A decoder fits any SAM by its shapes, yet means nothing beside another encoder than its own."""
+    if facts and facts["sam_model_type"] != model_type:
+        raise WeightsError(f"{decoder}: trained with {facts['sam_model_type']}, not {model_type}; "
+                           f"give --sam_model_type {facts['sam_model_type']}")
+    if facts and facts["sam_sha256"] != sha256_of(weights):
+        raise WeightsError(f"{decoder}: trained with other weights of {model_type} than {weights}; "
+                           "give them by --sam_checkpoint")

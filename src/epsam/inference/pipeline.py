@@ -1,0 +1,103 @@
+"""The trained pipeline: classifier → gate → map → initial mask → PEPM points → SAM, for one image of any size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from epsam.cam.activation import fused_activation
+from epsam.cam.postprocess import initial_mask, upsample
+from epsam.classifier.resnet import AdlResNet
+from epsam.data.images import Mask, Rgb
+from epsam.device import Compute
+from epsam.inference.tiling import Map, Tiling
+from epsam.randomness import generator
+from epsam.sam.frames import Points
+from epsam.sam.prompts import pepm_points
+from epsam.sam.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class PromptRule:
+    """How a window's points are made; the training run's own values, kept with its decoder."""
+
+    rotations: int
+    quantile: float
+    open_kernel: int
+    open_at: str
+    n_point: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Windows whose tumour probability is below `threshold` stay empty; a gate that is off lets all of them through."""
+
+    on: bool
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Of one image: tumour probability of each pixel and of its likeliest window; windows seen and gated out."""
+
+    probability: Map
+    classifier: float
+    windows: int
+    gated: int
+
+    @property
+    def mask(self) -> Mask:
+        return self.probability > 0.5
+
+
+class Pipeline:
+    """Classifier and SAM with a trained decoder, both on their device."""
+
+    def __init__(self, classifier: AdlResNet, segmenter: Segmenter, rule: PromptRule, compute: Compute,
+                 batch_size: int, seed: int) -> None:
+        self._classifier = classifier
+        self._segmenter = segmenter
+        self._rule = rule
+        self._compute = compute
+        self._batch_size = batch_size
+        self._seed = seed
+
+    @property
+    def window_size(self) -> int:
+        """Side of a window, px."""
+        return self._segmenter.frame.patch_size
+
+    def segment(self, name: str, image: Rgb, overlap: float, gate: Gate) -> Finding:
+        """Tumour probability of every pixel of an RGB image of any size. `name` keys the draw of the points."""
+        height, width = image.shape[:2]
+        tiling = Tiling.over(height, width, self._segmenter.frame.patch_size, overlap)
+        windows = tiling.windows(image)
+        scores, maps = self._look(windows)
+        open_windows = [i for i, score in enumerate(scores) if not gate.on or score >= gate.threshold]
+        found = np.zeros((len(windows), tiling.side, tiling.side), dtype=np.float32)
+        for start in range(0, len(open_windows), self._batch_size):
+            chosen = open_windows[start : start + self._batch_size]
+            embeddings = self._segmenter.encode([windows[i] for i in chosen])
+            points = [self._points(maps[i], name, i) for i in chosen]
+            found[chosen] = self._segmenter.probabilities(embeddings, points)
+        return Finding(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
+
+    def _look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
+        """Tumour probability and activation map (h, w) of each window."""
+        scores: list[float] = []
+        maps: list[Map] = []
+        for start in range(0, len(windows), self._batch_size):
+            batch = torch.from_numpy(np.stack(windows[start : start + self._batch_size])).to(self._compute.device)
+            with self._compute.autocast():
+                found, activation = fused_activation(self._classifier, batch.permute(0, 3, 1, 2).float() / 255,
+                                                     self._rule.rotations)
+            scores += found.tolist()
+            maps += list(activation.float().cpu().numpy())
+        return scores, maps
+
+    def _points(self, cam_map: Map, name: str, window: int) -> Points:
+        side, rule = self._segmenter.frame.patch_size, self._rule
+        mask = initial_mask(cam_map, side, side, rule.quantile, rule.open_kernel, rule.open_at)
+        rng = generator(self._seed, "pepm", "infer", name, window)
+        return pepm_points(upsample(cam_map, side, side), mask, rule.n_point, rng)

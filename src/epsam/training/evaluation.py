@@ -1,0 +1,114 @@
+"""Scores of everything a run kept: initial masks, untouched SAM, preliminary decoder, each round (Tables 2, 5, 6)."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epsam.data.activations import Activations, load_activations
+from epsam.data.images import Mask, read_mask
+from epsam.data.patches import common_size, labelled_patches, positives
+from epsam.device import pick_compute
+from epsam.files import sha256_of
+from epsam.options import SPLITS, EvaluateOptions
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.sam.weights import load_decoder
+from epsam.training.decoder import Prompted, predict
+from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
+from epsam.training.workbench import SamSetup, initial_mask_of, pepm_prompts, prepare_embeddings, set_up_sam
+
+COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou")
+INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
+
+
+@dataclass(frozen=True)
+class SplitCase:
+    """The scored part of a split: positives with truth, their maps, and the points that SAM is asked with."""
+
+    split: str
+    asked: list[Prompted]
+    maps: Activations
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run ready to be scored; `decoders` maps a row's name to a decoder's file, None being SAM's own decoder."""
+
+    run: RunPaths
+    setup: SamSetup
+    cases: list[SplitCase]
+    decoders: dict[str, Path | None]
+    untouched_decoder: dict[str, Any]
+
+
+def open_evaluation(options: EvaluateOptions) -> Evaluation:
+    """Load what a run kept, with an embedding for each patch that has a truth mask; empty splits are left out."""
+    data, run = DatasetPaths.of(options), RunPaths.of(options)
+    patches = {split: positives(labelled_patches(data.split(split))) for split in SPLITS}
+    size = common_size(patches["train"])
+    known = {split: [patch for patch in found if patch.mask] for split, found in patches.items()}
+    compute = pick_compute(options.device, options.precision)
+    setup = set_up_sam(options, size, sum(map(len, known.values())), compute)
+    classifier = sha256_of(run.classifier)
+    cases = []
+    for split, found in known.items():
+        if found:
+            prepare_embeddings(setup, found, 1)
+            maps = load_activations(run.activation(split), classifier)
+            points = pepm_prompts(run, split, found, maps, options.n_point, (options.seed,))
+            cases.append(SplitCase(split, [Prompted(*pair) for pair in zip(found, points, strict=True)], maps))
+    untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
+    return Evaluation(run, setup, cases, decoders_of(run), untouched)
+
+
+def decoders_of(run: RunPaths) -> dict[str, Path | None]:
+    """The run's decoders in the order in which they were made."""
+    found: dict[str, Path | None] = {ZERO_SHOT: None, PRELIMINARY: run.preliminary_decoder}
+    number = 1
+    while run.round_decoder(number).is_file():
+        found[f"round {number}"] = run.round_decoder(number)
+        number += 1
+    return found
+
+
+def score_all(evaluation: Evaluation, batch_size: int) -> list[dict[str, Any]]:
+    """A row for each split and each thing that makes masks."""
+    rows = []
+    for case in evaluation.cases:
+        truths = [prompted.patch.truth() for prompted in case.asked]
+        initial = [read_mask(initial_mask_of(evaluation.run, case.split, p.patch)) for p in case.asked]
+        rows.append(_row(case.split, INITIAL, initial, truths))
+        for what, masks in _decoded(evaluation, case, batch_size):
+            rows.append(_row(case.split, what, masks, truths))
+    return rows
+
+
+def last_masks(evaluation: Evaluation, chosen: Sequence[Prompted], batch_size: int) -> dict[str, Mask]:
+    """The masks of some patches, by name, by the run's last decoder."""
+    _load(evaluation, list(evaluation.decoders.values())[-1])
+    found = predict(evaluation.setup.segmenter, evaluation.setup.embeddings, chosen, batch_size)
+    return {prompted.patch.name: mask for prompted, mask in found}
+
+
+def _decoded(evaluation: Evaluation, case: SplitCase, batch_size: int) -> Iterator[tuple[str, list[Mask]]]:
+    setup = evaluation.setup
+    for what, path in evaluation.decoders.items():
+        _load(evaluation, path)
+        yield what, [mask for _, mask in predict(setup.segmenter, setup.embeddings, case.asked, batch_size)]
+
+
+def _load(evaluation: Evaluation, decoder: Path | None) -> None:
+    sam = evaluation.setup.segmenter.sam
+    if decoder is None:
+        sam.mask_decoder.load_state_dict(evaluation.untouched_decoder)
+    else:
+        load_decoder(decoder, sam)
+
+
+def _row(split: str, what: str, masks: Sequence[Mask], truths: Sequence[Mask]) -> dict[str, Any]:
+    overlaps: list[Overlap] = [overlap(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
+    dice, iou = mean_dice_iou(overlaps)
+    total = pooled(overlaps)
+    values = {"dice": dice, "iou": iou, "pooled_dice": total.dice, "pooled_iou": total.iou}
+    return {"split": split, "what": what, "patches": len(overlaps), **{k: round(v, 6) for k, v in values.items()}}

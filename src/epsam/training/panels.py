@@ -1,0 +1,36 @@
+"""Panel pictures of a stage: what it saw, what was true, and what it made of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from epsam.data.activations import Activations
+from epsam.data.images import Mask, read_mask, write_rgb
+from epsam.data.patches import Patch
+from epsam.paths import RunPaths
+from epsam.pictures.panel import PanelRow, draw_panel
+from epsam.sam.frames import Points
+from epsam.training.workbench import initial_mask_of
+
+ROWS = 5
+"""Ours: patches on a panel."""
+
+
+def spread(count: int, rows: int = ROWS) -> list[int]:
+    """Indices of up to `rows` of `count` items, evenly spaced, so that no panel is picked to please."""
+    return [round(i * (count - 1) / max(rows - 1, 1)) for i in range(rows)] if count > rows else list(range(count))
+
+
+def write_panel(target: Path, run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations,
+                points_xy_patch: Sequence[Points] = (), sam_masks: Mapping[str, Mask] | None = None) -> None:
+    """A row for each patch: patch, truth, activation, initial mask and, where given, points and SAM's mask."""
+    rows = []
+    for index, patch in enumerate(patches):
+        rows.append(PanelRow(
+            image=patch.read(),
+            truth=patch.truth() if patch.mask else None,
+            activation=activations.maps[patch.name],
+            initial=read_mask(initial_mask_of(run, split, patch)),
+            points_xy_patch=points_xy_patch[index] if len(points_xy_patch) else None,
+            mask=sam_masks[patch.name] if sam_masks else None,
+        ))
+    write_rgb(target, draw_panel(rows))

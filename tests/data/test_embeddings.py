@@ -1,0 +1,86 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, content_key, enough_disk
+from epsam.data.images import write_rgb
+from epsam.data.patches import Patch
+
+
+class CountingEncoder:
+    """Stands for SAM's encoder: the mean colour, and how many images it was given."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, images):
+        self.count += len(images)
+        return [np.full((2, 3, 3), image.mean(), np.float16) for image in images]
+
+
+@pytest.fixture
+def encoder():
+    return CountingEncoder()
+
+
+def image(value, side=4):
+    return np.full((side, side, 3), value, np.uint8)
+
+
+def patch(folder, name, value):
+    path = folder / f"{name}.png"
+    pixels = image(value)
+    pixels[0, 0] = 0
+    write_rgb(path, pixels)
+    return Patch(name, 1, path, None)
+
+
+def test_an_image_is_encoded_once_even_by_another_store(tmp_path, encoder):
+    first = EmbeddingStore(tmp_path, encoder).get(image(10))
+    second = EmbeddingStore(tmp_path, encoder).get(image(10))
+    assert encoder.count == 1
+    assert np.array_equal(first, second)
+    assert second.dtype == np.float16
+
+
+def test_without_a_folder_the_numbers_are_the_same_and_nothing_is_written(tmp_path, encoder):
+    kept = EmbeddingStore(tmp_path / "kept", encoder).get(image(33))
+    assert np.array_equal(EmbeddingStore(None, encoder).get(image(33)), kept)
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[:-20], lambda b: b[:150] + bytes([b[150] ^ 1]) + b[151:], lambda b: b""],
+                         ids=["cut short", "one bit flipped", "emptied"])
+def test_a_damaged_file_is_made_again(tmp_path, encoder, harm):
+    whole = np.array(EmbeddingStore(tmp_path, encoder).get(image(50)))
+    file = next(tmp_path.rglob("*.npy"))
+    file.write_bytes(harm(file.read_bytes()))
+    assert np.array_equal(EmbeddingStore(tmp_path, encoder).get(image(50)), whole)
+    assert encoder.count == 2
+
+
+def test_the_key_tells_pixels_and_shapes_apart():
+    keys = {content_key(image(1)), content_key(image(2)), content_key(image(1, 6)),
+            content_key(np.full((8, 2, 3), 1, np.uint8))}
+    assert len(keys) == 4
+
+
+def test_preparing_encodes_each_view_once_and_reading_needs_no_more(tmp_path, encoder):
+    patches = [patch(tmp_path, "a_1", 10), patch(tmp_path, "b_1", 20), patch(tmp_path, "c_1", 30)]
+    embeddings = PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encoder), 4)
+    assert embeddings.prepare(patches, views=2, chunk=4) == 6
+    assert embeddings.prepare(patches, views=2, chunk=4) == 0
+    for item in patches:
+        patch_file = item.image.read_bytes()
+        item.image.unlink()
+        embeddings(item, 1)
+        item.image.write_bytes(patch_file)
+    assert encoder.count == 6
+
+
+def test_too_little_disk_is_noticed_before_the_first_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000, total=10_000))
+    assert not enough_disk(tmp_path / "x", 10, 100)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=9000, total=10_000))
+    assert enough_disk(tmp_path / "x", 10, 100)

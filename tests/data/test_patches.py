@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from epsam.data.images import write_mask, write_rgb
+from epsam.data.patches import (
+    common_size,
+    label_of,
+    labelled_patches,
+    list_patches,
+    positives,
+    read_square,
+    require_both_classes,
+)
+from epsam.errors import DatasetError
+
+
+def put(folder, name, side=8):
+    write_rgb(folder / "image" / name, np.zeros((side, side, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("stem", "label"), [("a_1", 1), ("a_0", 0), ("a_1_0", 0), ("a", None), ("a_2", None),
+                                             ("a1", None), ("slide_x0_y10", None)])
+def test_label_is_the_end_of_the_name(stem, label):
+    assert label_of(stem) == label
+
+
+def test_stray_files_shift_no_labels(tmp_path):
+    # The published dataset class kept a label list of .png files beside an image list of all files (methods D27).
+    put(tmp_path, "b_1.png")
+    put(tmp_path, "a_0.png")
+    (tmp_path / "image" / "Thumbs.db").touch()
+    assert [(p.name, p.label) for p in labelled_patches(tmp_path)] == [("a_0", 0), ("b_1", 1)]
+
+
+def test_masks_are_found_by_stem_whatever_their_suffix(tmp_path):
+    put(tmp_path, "a_1.jpg")
+    write_mask(tmp_path / "mask" / "a_1.png", np.ones((8, 8), bool))
+    patch = positives(labelled_patches(tmp_path))[0]
+    assert patch.truth().all()
+
+
+def test_a_name_without_label_is_told(tmp_path):
+    put(tmp_path, "a_1.png")
+    put(tmp_path, "plain.png")
+    with pytest.raises(DatasetError, match=r"1 of 2 names have no label, such as plain\.png"):
+        labelled_patches(tmp_path)
+
+
+def test_two_files_of_one_name_are_told(tmp_path):
+    put(tmp_path, "a_1.png")
+    (tmp_path / "image" / "a_1.jpg").write_bytes((tmp_path / "image" / "a_1.png").read_bytes())
+    with pytest.raises(DatasetError, match="share a name"):
+        list_patches(tmp_path / "image", tmp_path / "mask")
+
+
+def test_a_mask_of_another_size_is_told_with_both_sizes(tmp_path):
+    put(tmp_path, "a_1.png")
+    write_mask(tmp_path / "mask" / "a_1.png", np.ones((4, 6), bool))
+    with pytest.raises(DatasetError, match="mask of 6×4 for an image of 8×8"):
+        labelled_patches(tmp_path)[0].truth()
+
+
+def test_a_missing_class_is_told(tmp_path):
+    put(tmp_path, "a_1.png")
+    with pytest.raises(DatasetError, match="1 positives and 0 negatives"):
+        require_both_classes(labelled_patches(tmp_path), tmp_path)
+
+
+def test_sizes_have_to_agree_and_be_square(tmp_path):
+    put(tmp_path, "a_1.png", 8)
+    put(tmp_path, "b_1.png", 9)
+    found = labelled_patches(tmp_path)
+    assert common_size(found) == 8
+    with pytest.raises(DatasetError, match="9×9 px among patches of 8×8"):
+        read_square(found[1], 8)
+    with pytest.raises(DatasetError, match="no patches"):
+        common_size([])

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from epsam.data.views import apply_view, draw_view
+from epsam.randomness import generator
+
+SQUARE = np.arange(9).reshape(3, 3)
+
+
+def test_the_eight_views_are_the_eight_symmetries_of_a_square():
+    assert len({apply_view(SQUARE, view).tobytes() for view in range(8)}) == 8
+    assert np.array_equal(apply_view(SQUARE, 0), SQUARE)
+
+
+def test_the_second_view_is_the_mirror_image():
+    assert apply_view(SQUARE, 1).tolist() == [[2, 1, 0], [5, 4, 3], [8, 7, 6]]
+
+
+def test_image_and_mask_move_together():
+    image = np.stack([SQUARE] * 3, axis=-1)
+    for view in range(8):
+        assert np.array_equal(apply_view(image, view)[..., 1], apply_view(SQUARE, view))
+
+
+@pytest.mark.parametrize("views", [1, 2, 4, 8])
+def test_half_of_the_draws_are_the_patch_itself_and_the_rest_are_kept_views(views):
+    draws = [draw_view(views, generator(i)) for i in range(2000)]
+    share = draws.count(0) / 2000
+    assert set(draws) == set(range(views))
+    assert share == pytest.approx(1.0 if views == 1 else 0.5, abs=0.04)

@@ -1,0 +1,47 @@
+import pytest
+import torch
+from segment_anything.modeling import MaskDecoder
+
+from epsam.sam.decoder import BatchedMaskDecoder, decode
+from epsam.sam.models import build_sam
+
+
+@pytest.fixture(scope="module")
+def sam():
+    torch.manual_seed(0)
+    return build_sam("vit_demo")
+
+
+def inputs(batch):
+    source = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(batch, 256, 32, 32, generator=source)
+    points = torch.rand(batch, 50, 2, generator=source) * 256
+    labels = torch.ones(batch, 50, dtype=torch.int64)
+    labels[0, 40:] = -1
+    return embeddings, points, labels
+
+
+def test_the_shipped_networks_use_the_batched_decoder(sam):
+    assert isinstance(sam.mask_decoder, BatchedMaskDecoder)
+
+
+@torch.no_grad()
+def test_a_batch_equals_the_packages_decoder_image_by_image(sam):
+    embeddings, points, labels = inputs(3)
+    plain = MaskDecoder(transformer_dim=256, transformer=sam.mask_decoder.transformer)
+    plain.load_state_dict(sam.mask_decoder.state_dict())
+    expected = []
+    for index in range(3):
+        sparse, dense = sam.prompt_encoder((points[index : index + 1], labels[index : index + 1]), None, None)
+        masks, _ = plain.eval()(embeddings[index : index + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense, False)
+        expected.append(masks[0, 0])
+    assert torch.allclose(decode(sam, embeddings, points, labels), torch.stack(expected), atol=1e-5)
+
+
+def test_gradients_reach_the_decoder_and_nothing_else(sam):
+    from epsam.sam.models import freeze
+    freeze(sam)
+    decode(sam, *inputs(2)).sum().backward()
+    assert sam.mask_decoder.output_upscaling[0].weight.grad is not None
+    assert all(p.grad is None for p in sam.image_encoder.parameters())
+    assert all(p.grad is None for p in sam.prompt_encoder.parameters())

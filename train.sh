@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# From slides and coarse outlines to a trained segmenter. Edit the block below, or set the names in the environment:
+#     DATASET_TYPE=camelyon16 ./train.sh
+# Running it again goes on where it was broken off. `python src/<stage>.py --help` lists every flag.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
+RUN=${RUN:-$DATASET_TYPE}                     # name of this run: its folder under checkpoints/
+SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # vit_b, vit_l, vit_h, vit_demo; empty: the dataset's preset, else vit_b
+SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # SAM's weights; empty: the known file, downloaded into checkpoints/ once
+SEED=${SEED:-22}                              # seed of every random draw
+DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
+
+DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py: only for DATASET_TYPE=demo
+PATCH_FLAGS=${PATCH_FLAGS:-}                  # extract_patches.py, such as: --stride 128
+CLASSIFIER_FLAGS=${CLASSIFIER_FLAGS:-}        # train_classifier.py, such as: --pretrained none --epoch 30
+MASK_FLAGS=${MASK_FLAGS:-}                    # generate_initial_masks.py, such as: --quantile 0.2 --rotations 1
+DECODER_FLAGS=${DECODER_FLAGS:-}              # finetune_decoder.py, such as: --embedding_views 8
+RETRAIN_FLAGS=${RETRAIN_FLAGS:-$DECODER_FLAGS} # retrain_decoder.py, such as: --n_iter 5 --pl_mode accumulate
+EVALUATE_FLAGS=${EVALUATE_FLAGS:-}            # evaluate.py
+
+run_all() {
+    source src/environment.sh
+    # In each name the flags are separate words, hence the missing quotes.
+    local common="--dataset_type $DATASET_TYPE --run $RUN --seed $SEED --device $DEVICE"
+    local sam="${SAM_MODEL_TYPE:+--sam_model_type $SAM_MODEL_TYPE} ${SAM_CHECKPOINT:+--sam_checkpoint $SAM_CHECKPOINT}"
+
+    if [[ $DATASET_TYPE == demo ]]; then
+        "$PYTHON" src/make_demo_slides.py --seed "$SEED" $DEMO_FLAGS
+    fi
+    "$PYTHON" src/extract_patches.py $common $PATCH_FLAGS                # slides → patches
+    "$PYTHON" src/train_classifier.py $common $CLASSIFIER_FLAGS          # patches → classifier
+    "$PYTHON" src/generate_initial_masks.py $common $MASK_FLAGS          # classifier → initial masks
+    "$PYTHON" src/finetune_decoder.py $common $sam $DECODER_FLAGS        # initial masks → preliminary decoder
+    "$PYTHON" src/retrain_decoder.py $common $sam $RETRAIN_FLAGS         # pseudo-labels → final decoder
+    "$PYTHON" src/evaluate.py $common $sam $EVALUATE_FLAGS               # scores, panels, curves
+}
+
+# Progress bars need a terminal behind stderr; without one, everything goes through the log.
+if [[ -t 2 ]]; then run_all | tee -a "logging_$RUN.txt"; else run_all 2>&1 | tee -a "logging_$RUN.txt"; fi
