@@ -11,6 +11,9 @@ SPLITS = ("train", "val", "test")
 PerSplit = tuple[int, int, int]
 """One number each for train, val and test."""
 
+Row = dict[str, Any]
+"""What a dataset changes in one stage."""
+
 
 def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, ...] = ()) -> Any:
     """A dataclass field that is also a command-line flag; `source` says where the default comes from."""
@@ -193,18 +196,51 @@ class PretrainOptions:
     debug: bool = flag(False, "on an error, print the traceback too")
 
 
-_SMALL_SAM: dict[str, Any] = {"sam_model_type": "vit_demo"}
+_SMALL_SAM: Row = {"sam_model_type": "vit_demo"}
+_SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 8, "patience": 0}
+_SHORT_RESNET50: Row = {"pretrained": "none", "input_size": 256, "lr": 1e-3, "batch_size": 8, "workers": 2}
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+PRESETS: dict[str, dict[str, Row]] = {
     "camelyon16": {
         "extract_patches": {"max_per_bin": (430, 50, 143), "max_positive": (0, 0, 0)},
         "generate_initial_masks": {"quantile": 0.1, "open_kernel": 21, "open_at": "image"},
     },
     "camelyon17": {},
+    # Ours, for two CPU cores and a few minutes: 256 px patches, a small SAM, a small classifier from scratch.
+    "demo": {
+        "extract_patches": {"patch_size": 256, "stride": 128, "max_per_bin": (8, 3, 5), "max_positive": (0, 0, 0),
+                            "max_negative": (100, 40, 40)},
+        "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 1e-3, "workers": 0},
+        "generate_initial_masks": {"open_kernel": 3},
+        "finetune_decoder": _SHORT_DECODER,
+        "retrain_decoder": _SHORT_DECODER,
+        "evaluate": _SMALL_SAM,
+        "infer": _SMALL_SAM,
+    },
+    # Ours: a few real slides on a CPU. Windows as the paper's in area (512 px of 0.25 µm), read at half the resolution.
+    "bcss": {
+        "extract_patches": {"patch_size": 256, "stride": 128, "mpp": 0.5, "max_per_bin": (5, 0, 0),
+                            "max_positive": (0, 0, 0)},
+        "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
+        "generate_initial_masks": {"open_kernel": 3},
+        "finetune_decoder": _SHORT_DECODER,
+        "retrain_decoder": _SHORT_DECODER,
+        "evaluate": _SMALL_SAM,
+        "infer": _SMALL_SAM,
+    },
+    # Ours: 512 px patches without slides, which the classifier sees at 256 px.
+    "glas": {
+        "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
+        "generate_initial_masks": {"open_kernel": 3},
+        "finetune_decoder": _SHORT_DECODER,
+        "retrain_decoder": _SHORT_DECODER,
+        "evaluate": _SMALL_SAM,
+        "infer": _SMALL_SAM,
+    },
 }
 """Dataset → stage → what differs from the defaults. The CAMELYON rows are the published code's (methods D21, D54)."""
 
 
-def preset(dataset_type: str, stage: str) -> dict[str, Any]:
+def preset(dataset_type: str, stage: str) -> Row:
     """What a dataset changes in a stage's defaults; nothing for a dataset of the user's own."""
     return PRESETS.get(dataset_type, {}).get(stage, {})

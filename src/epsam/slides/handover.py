@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _RECORD = "patches.json"
 _MOVING = "moving"
-_OF_NO_EFFECT = {"run", "device", "restart", "debug", "workers", "strict", "checkpoint_root", "dataset_root",
+_OF_NO_EFFECT = {"run", "device", "precision", "restart", "debug", "workers", "strict", "checkpoint_root", "dataset_root",
                  "train_dataset_dir", "val_dataset_dir", "test_dataset_dir"}
 
 
