@@ -12,7 +12,7 @@ SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # SAM's weights; empty: the known 
 SEED=${SEED:-22}                              # seed of every random draw
 DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
 
-DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py: only for DATASET_TYPE=demo
+DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py, for DATASET_TYPE=demo, such as: --seed 1 --restart
 PATCH_FLAGS=${PATCH_FLAGS:-}                  # extract_patches.py, such as: --stride 128
 CLASSIFIER_FLAGS=${CLASSIFIER_FLAGS:-}        # train_classifier.py, such as: --pretrained none --epoch 30
 MASK_FLAGS=${MASK_FLAGS:-}                    # generate_initial_masks.py, such as: --quantile 0.2 --rotations 1
@@ -27,7 +27,7 @@ run_all() {
     local sam="${SAM_MODEL_TYPE:+--sam_model_type $SAM_MODEL_TYPE} ${SAM_CHECKPOINT:+--sam_checkpoint $SAM_CHECKPOINT}"
 
     if [[ $DATASET_TYPE == demo ]]; then
-        "$PYTHON" src/make_demo_slides.py --seed "$SEED" $DEMO_FLAGS
+        "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS                    # made-up slides
     fi
     "$PYTHON" src/extract_patches.py $common $PATCH_FLAGS                # slides → patches
     "$PYTHON" src/train_classifier.py $common $CLASSIFIER_FLAGS          # patches → classifier

@@ -185,14 +185,14 @@ class PretrainOptions:
     """How the weights of vit_demo were made; nobody needs it to use them."""
 
     seed: int = flag(22, "seed of the scenes and of the random start")
-    steps: int = flag(1000, "optimiser steps")
-    batch_size: int = flag(4, "scenes a step, each drawn once")
-    targets: int = flag(3, "prompted regions of a scene; they share one pass of the encoder")
-    lr: float = flag(3e-4, "AdamW's learning rate after the warm-up")
+    encoder_steps: int = flag(200, "steps of the first phase: the encoder alone, by prototypes")
+    encoder_lr: float = flag(1e-3, "AdamW's learning rate in the first phase")
+    steps: int = flag(350, "steps of the second phase: encoder and decoder together")
+    lr: float = flag(5e-4, "AdamW's learning rate in the second phase")
+    batch_size: int = flag(6, "scenes a step, each drawn once")
+    targets: int = flag(2, "prompted regions of a scene; they share one pass of the encoder")
     weight_decay: float = flag(1e-2, "AdamW's weight decay")
-    eval_every: int = flag(150, "steps between evaluations, each of which also keeps the weights")
     output: str = flag("checkpoints/sam_vit_demo.pth", "file of the weights")
-    device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
     debug: bool = flag(False, "on an error, print the traceback too")
 
 

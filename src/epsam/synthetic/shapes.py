@@ -80,8 +80,8 @@ def _pick(weight: npt.NDArray[np.floating], count: int, rng: np.random.Generator
 
 
 def _partition(side: int, rng: np.random.Generator) -> Regions:
-    """2 to 4 regions, ragged and often of several islands."""
-    count = int(rng.integers(2, 5))
+    """2 or 3 regions, ragged and often of several islands."""
+    count = 2 if rng.random() < 0.6 else 3
     kind = rng.random()
     if kind < 0.35:
         return _competing_fields(side, count, rng)
@@ -141,11 +141,11 @@ def _image(regions: Regions, rng: np.random.Generator) -> Rgb:
     """Fill each region with its texture, blend over the borders, then disturb the whole."""
     side = regions.shape[0]
     palette = _Palette.random(rng)
-    softness = rng.uniform(0.4, 4.0)
+    softness = rng.uniform(0.4, 3.0)
     colour_sum, weight_sum = np.zeros((side, side, 3), np.float32), np.full((side, side, 1), 1e-6, np.float32)
     for number in range(int(regions.max()) + 1):
         # A relative differs little from its neighbour, so that grain alone has to tell them apart.
-        palette = palette.relative(rng) if rng.random() < 0.5 else _Palette.random(rng)
+        palette = palette.relative(rng) if rng.random() < 0.2 else _Palette.random(rng)
         weight = cv2.GaussianBlur((regions == number).astype(np.float32), (0, 0), softness)[:, :, None]
         colour_sum += weight * _texture(side, palette, rng)
         weight_sum += weight
@@ -180,7 +180,7 @@ def _texture(side: int, palette: _Palette, rng: np.random.Generator) -> Field:
     """A texture over the whole frame, float32 (side, side, 3)."""
     canvas = np.empty((side, side, 3), np.float32)
     canvas[:] = palette.ground
-    canvas += ((_noise(side, rng, int(rng.integers(2, 12))) - 0.5) * rng.uniform(0, 80))[:, :, None]
+    canvas += ((_noise(side, rng, int(rng.integers(2, 12))) - 0.5) * rng.uniform(0, 30))[:, :, None]
     if rng.random() < 0.4:
         _lay(canvas, _fibres(side, rng), palette.grain if rng.random() < 0.5 else _colour(rng), rng.uniform(0.2, 0.8))
     if rng.random() < 0.75:

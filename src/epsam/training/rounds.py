@@ -14,8 +14,9 @@ from epsam.files import sha256_of
 from epsam.options import DecoderOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.weights import save_decoder
-from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task
+from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
 from epsam.training.fit import fit
+from epsam.training.panels import spread, write_panel
 from epsam.training.pseudo_labels import write_pseudo_labels
 from epsam.training.stage import Stage, contents
 from epsam.training.workbench import (
@@ -80,10 +81,19 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     summary = write_pseudo_labels(number, bench.run, segmenter, bench.setup.embeddings, asked, options)
     log.info("round %d: %.1f %% of the pseudo-labels kept; Dice with truth: all %.3f, kept %.3f", number,
              100 * summary.acceptance, summary.dice_all, summary.dice_kept)
+    _write_panel(number, bench, asked)
     last = progress.epoch
     stage.record(name, [*progress.history, (last, "acceptance", summary.acceptance),
                         (last, "pseudo_dice_all", summary.dice_all), (last, "pseudo_dice_kept", summary.dice_kept)])
     stage.finish()
+
+
+def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> None:
+    chosen = [asked[index] for index in spread(len(asked))]
+    found = predict(bench.setup.segmenter, bench.setup.embeddings, chosen, bench.options.batch_size)
+    masks = {prompted.patch.name: mask for prompted, mask in found}
+    write_panel(bench.run.panels / f"decoder_{number}.png", bench.run, "train", [p.patch for p in chosen],
+                bench.train_maps, [p.points_xy_patch for p in chosen], masks)
 
 
 def _inputs(bench: Bench, examples: Sequence[Example]) -> list[str]:

@@ -1,0 +1,68 @@
+"""A dataset and weights small enough to run the scripts as a user does, in seconds."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from epsam.data.images import write_mask, write_rgb
+from epsam.sam.models import build_sam
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SIDE = 64
+COUNTS = {"train": (6, 4), "val": (3, 2), "test": (2, 1)}
+
+FLAGS = {
+    "CLASSIFIER_FLAGS": "--backbone resnet18 --pretrained none --epoch 2 --batch_size 4 --workers 0 --lr 1e-3",
+    "MASK_FLAGS": "--open_kernel 0",
+    "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1",
+    "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --n_iter 2",
+    "EVALUATE_FLAGS": "--n_point 5",
+    "SAM_MODEL_TYPE": "vit_demo",
+    "SAM_CHECKPOINT": "random_sam.pth",
+    "DATASET_TYPE": "mini",
+}
+
+
+def write_patches(folder: Path, seed: int = 0) -> None:
+    """Pink patches; in the positive ones, a blue disc that the truth mask outlines."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for split, (tumour, normal) in COUNTS.items():
+        for number in range(tumour + normal):
+            label = int(number < tumour)
+            image = rng.normal((230, 170, 200), 12, (SIDE, SIDE, 3))
+            centre = rng.uniform(20, 44, 2)
+            disc = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 14**2
+            if label:
+                image[disc] = rng.normal((90, 60, 150), 25, (int(disc.sum()), 3))
+                write_mask(folder / split / "mask" / f"p{number}_1.png", disc)
+            write_rgb(folder / split / "image" / f"p{number}_{label}.png", image.clip(0, 255).astype(np.uint8))
+
+
+def write_random_sam(path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(build_sam("vit_demo").state_dict(), path)
+
+
+def clone(folder: Path) -> Path:
+    """What a user has after `git clone`, with the mini dataset and its weights in place."""
+    for name in ("train.sh", "infer.sh", "requirements.txt", "requirements-test.txt"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    shutil.copytree(REPOSITORY / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "dataset", folder / "dataset", ignore=lambda d, names: [
+        n for n in names if not n.endswith((".csv", ".md"))])
+    write_patches(folder / "dataset" / "mini")
+    write_random_sam(folder / "random_sam.pth")
+    return folder
+
+
+def run(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of the clone in the active environment, with the mini flags and one thread."""
+    variables = {**os.environ, **FLAGS, "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "1",
+                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment}
+    return subprocess.run(["bash", "-c", command], cwd=folder, env=variables, capture_output=True, text=True,
+                          timeout=300, check=False)

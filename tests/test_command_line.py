@@ -1,0 +1,96 @@
+import dataclasses
+
+import pytest
+from command_line import parse, run_stage
+from epsam.errors import DatasetError
+from epsam.options import (
+    PRESETS,
+    ClassifierOptions,
+    DecoderOptions,
+    EvaluateOptions,
+    InferOptions,
+    MaskOptions,
+    PatchOptions,
+    RetrainOptions,
+)
+
+STAGES = {"extract_patches": PatchOptions, "train_classifier": ClassifierOptions,
+          "generate_initial_masks": MaskOptions, "finetune_decoder": DecoderOptions,
+          "retrain_decoder": RetrainOptions, "evaluate": EvaluateOptions, "infer": InferOptions}
+
+
+def test_flag_beats_preset_beats_default():
+    assert parse("extract_patches", PatchOptions, ["--dataset_type", "mine"]).max_per_bin == (500, 50, 0)
+    assert parse("extract_patches", PatchOptions, ["--dataset_type", "camelyon16"]).max_per_bin == (430, 50, 143)
+    given = parse("extract_patches", PatchOptions, ["--dataset_type", "camelyon16", "--max_per_bin", "1,2,3"])
+    assert given.max_per_bin == (1, 2, 3)
+
+
+def test_defaults_are_the_papers():
+    classifier = parse("train_classifier", ClassifierOptions, ["--dataset_type", "camelyon17"])
+    assert (classifier.batch_size, classifier.epoch, classifier.lr, classifier.weight_decay) == (16, 50, 1e-5, 1e-3)
+    assert (classifier.backbone, classifier.adl_positions) == ("resnet50", ("3.0", "4.0"))
+    decoder = parse("retrain_decoder", RetrainOptions, ["--dataset_type", "camelyon17"])
+    assert (decoder.batch_size, decoder.epoch, decoder.lr) == (4, 20, 2e-4)
+    assert (decoder.n_point, decoder.ids_threshold, decoder.n_iter) == (50, 0.9, 3)
+    assert decoder.sam_model_type == "vit_b"
+
+
+def test_every_preset_names_real_stages_and_flags():
+    for dataset, stages in PRESETS.items():
+        for stage, row in stages.items():
+            names = {field.name for field in dataclasses.fields(STAGES[stage])}
+            assert set(row) <= names, (dataset, stage)
+
+
+def test_booleans_can_be_switched_both_ways():
+    assert parse("infer", InferOptions, ["--no-classifier_gate"]).classifier_gate is False
+    assert parse("infer", InferOptions, ["--classifier_gate"]).classifier_gate is True
+
+
+@pytest.mark.parametrize("arguments", [["--max_per_bin", "1,2"], ["--epochs", "3"], ["--seed", "x"], ["--dev", "cpu"],
+                                       ["--split", "by_moon"]])
+def test_bad_flags_end_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse("extract_patches", PatchOptions, arguments)
+    assert end.value.code == 2
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_tells_every_flag_with_default_and_source(stage, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse(stage, STAGES[stage], ["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 0
+    for field in dataclasses.fields(STAGES[stage]):
+        assert f"--{field.name}" in text
+    assert "paper" in text or stage in ("evaluate", "infer")
+
+
+@pytest.mark.parametrize(("raised", "code", "message"), [
+    (DatasetError("folder: nothing\nin it"), 1, "error: folder: nothing in it"),
+    (OSError(28, "No space left on device", "masks/a.png"), 1, "error: masks/a.png: no space left"),
+    (KeyboardInterrupt(), 130, "run the same command again"),
+])
+def test_errors_become_one_line_and_an_exit_code(raised, code, message, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["stage"])
+
+    def main(options):
+        raise raised
+
+    with pytest.raises(SystemExit) as end:
+        run_stage("infer", InferOptions, main)
+    assert end.value.code == code
+    assert message in capsys.readouterr().err
+
+
+def test_debug_and_our_own_mistakes_keep_their_traceback(monkeypatch):
+    def main(options):
+        raise DatasetError("x") if options.debug else RuntimeError("a bug")
+
+    monkeypatch.setattr("sys.argv", ["stage", "--debug"])
+    with pytest.raises(DatasetError):
+        run_stage("infer", InferOptions, main)
+    monkeypatch.setattr("sys.argv", ["stage"])
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_stage("infer", InferOptions, main)

@@ -1,0 +1,63 @@
+import os
+
+import pytest
+from epsam.errors import DatasetError
+from epsam.files import read_table, sha256_of, whole_file, write_json, write_table, write_text
+
+
+def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
+    target = tmp_path / "table.csv"
+    write_text(target, "old")
+
+    def fail():
+        with whole_file(target) as temporary:
+            temporary.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_the_temporary_name_keeps_the_suffix_and_is_hidden(tmp_path):
+    with whole_file(tmp_path / "deep" / "a.npz") as temporary:
+        assert temporary.suffix == ".npz"
+        assert temporary.name.startswith(".")
+        temporary.touch()
+    assert (tmp_path / "deep" / "a.npz").exists()
+
+
+def test_a_table_comes_back_with_awkward_text(tmp_path):
+    rows = [{"id": 'a,"b"', "x": 1}, {"id": "line\nbreak"}]
+    write_table(tmp_path / "t.csv", ("id", "x"), rows)
+    assert read_table(tmp_path / "t.csv", ("id",)) == [{"id": 'a,"b"', "x": "1"}, {"id": "line\nbreak", "x": ""}]
+
+
+def test_an_empty_table_is_a_header(tmp_path):
+    write_table(tmp_path / "t.csv", ("id", "x"), [])
+    assert (tmp_path / "t.csv").read_text() == "id,x\n"
+    assert read_table(tmp_path / "t.csv", ("id", "x")) == []
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"id\n1\n", "no column x"),
+    (b"", "found nothing"),
+    (b"id,x\n1\n", "line 2: 2 fields expected"),
+    (b"id,x\n1,2,3\n", "line 2: 2 fields expected"),
+    (b"id,x\n\xff,2\n", "not a CSV table in UTF-8"),
+])
+def test_a_table_edited_by_hand_is_told_where_it_broke(tmp_path, content, message):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        read_table(tmp_path / "t.csv", ("id", "x"))
+
+
+def test_checksum_is_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_json_keeps_other_alphabets_readable(tmp_path):
+    write_json(tmp_path / "a.json", {"µ": "ö"})
+    assert "µ" in (tmp_path / "a.json").read_text("utf-8")

@@ -1,0 +1,158 @@
+"""The scripts as a user runs them, on a dataset of a few tiny patches."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from epsam.data.images import read_mask, read_rgb, write_rgb
+from mini import SIDE, clone, run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = clone(tmp_path_factory.mktemp("clone"))
+    result = run(folder, "./train.sh")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder, result.stdout
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_training_leaves_every_file_of_the_contract(trained):
+    run_folder = trained[0] / "checkpoints" / "mini"
+    for name in ("resnet_adl.pth", "sam_pre_decoder.pth", "decoder_iter1.pth", "decoder_iter2.pth", "options.json",
+                 "metrics.csv", "pseudo_labels.csv", "evaluation.csv", "panels/test.png", "panels/decoder_2.png"):
+        assert (run_folder / name).is_file(), name
+    assert len(list((run_folder / "masks" / "initial" / "train").iterdir())) == 6
+    assert len(list((run_folder / "masks" / "iter_0").iterdir())) == 6
+    assert len(list((run_folder / "curves").iterdir())) >= 4
+
+
+def test_the_log_holds_what_was_printed(trained):
+    folder, printed = trained
+    assert (folder / "logging_mini.txt").read_text() == printed
+    assert "round 2: 6 masks to fit to" in printed
+    assert "%|" not in printed, "progress bars belong on a terminal only"
+
+
+def test_evaluation_scores_every_mask_maker_on_every_split(trained):
+    rows = table(trained[0] / "checkpoints" / "mini" / "evaluation.csv")
+    whats = ["initial mask", "zero-shot SAM", "preliminary decoder", "round 1", "round 2"]
+    assert [(r["split"], r["what"]) for r in rows] == [(s, w) for s in ("train", "val", "test") for w in whats]
+    assert all(0 <= float(r["iou"]) <= float(r["dice"]) <= 1 for r in rows)
+
+
+def test_the_frozen_parts_of_sam_are_not_in_the_decoders_file_and_did_not_learn(trained):
+    import torch
+    kept = torch.load(trained[0] / "checkpoints/mini/decoder_iter2.pth", weights_only=True)
+    start = torch.load(trained[0] / "random_sam.pth", weights_only=True)
+    assert all(key.startswith("mask_decoder.") for key in kept["model"])
+    assert not torch.equal(kept["model"]["mask_decoder.mask_tokens.weight"], start["mask_decoder.mask_tokens.weight"])
+
+
+def test_running_again_does_nothing_anew(trained):
+    folder, _ = trained
+    files = sorted((folder / "checkpoints" / "mini").rglob("*.pth"))
+    before = [path.stat().st_mtime_ns for path in files]
+    again = run(folder, "./train.sh")
+    assert again.returncode == 0
+    assert again.stdout.count("done already") == 5
+    assert [path.stat().st_mtime_ns for path in files] == before
+
+
+def test_one_changed_flag_redoes_its_stage_and_those_to_its_right(trained):
+    folder, _ = trained
+    again = run(folder, "./train.sh", RUN="other", MASK_FLAGS="--open_kernel 0 --quantile 0.6")
+    assert again.returncode == 0, again.stderr
+    first = run(folder, "./train.sh", RUN="other", MASK_FLAGS="--open_kernel 0 --quantile 0.5")
+    assert first.stdout.count("done already") == 1
+    assert "train_classifier: done already" in first.stdout
+    assert "0 encoded now" in first.stdout, "embeddings are shared by all runs"
+
+
+def test_without_the_cache_the_decoder_is_the_same_bit_for_bit(trained):
+    import torch
+    folder, _ = trained
+    shared = {name: f"{run_flags} --no-embedding_cache" for name, run_flags in {
+        "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1",
+        "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --n_iter 1",
+    }.items()}
+    result = run(folder, "./train.sh", RUN="uncached", **shared)
+    assert result.returncode == 0, result.stderr
+    kept, plain = (torch.load(folder / f"checkpoints/{name}/decoder_iter1.pth", weights_only=True)["model"]
+                   for name in ("mini", "uncached"))
+    assert all(torch.equal(kept[key], plain[key]) for key in kept)
+
+
+def test_inference_writes_masks_overlays_and_figures(trained):
+    folder, _ = trained
+    result = run(folder, "./infer.sh", INFER_FLAGS="--n_point 5")
+    assert result.returncode == 0, result.stdout + result.stderr
+    output = folder / "infer_output" / "mini"
+    rows = {row["image"]: row for row in table(output / "metrics.csv")}
+    figures = json.loads((output / "summary.json").read_text())
+    assert set(rows) == {"p0_1.png", "p1_1.png", "p2_0.png"}
+    assert (figures["images"], figures["scored"], figures["failed"]) == (3, 2, 0)
+    mean = np.mean([float(rows[n]["dice"]) for n in ("p0_1.png", "p1_1.png")])
+    assert figures["mean_dice"] == pytest.approx(mean, abs=1e-5)
+    assert not read_mask(output / "mask" / "p2_0.png").any()
+    assert read_rgb(output / "overlay" / "p0_1.png").shape == (SIDE, SIDE, 3)
+
+
+def test_images_without_label_or_truth_of_any_size_are_taken(trained):
+    folder, _ = trained
+    rng = np.random.default_rng(0)
+    for name, shape in (("wide image.png", (70, 150)), ("tiny-ö.png", (20, 31)), ("-dash.png", (64, 64))):
+        write_rgb(folder / "plain" / name, rng.integers(0, 255, (*shape, 3), np.uint8))
+    (folder / "plain" / "broken.png").write_bytes(b"no image")
+    result = run(folder, "./infer.sh", TEST_DATASET_DIR="plain", OUTPUT_DIR="out",
+                 INFER_FLAGS="--n_point 5 --no-classifier_gate")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = {row["image"]: row for row in table(folder / "out" / "metrics.csv")}
+    assert rows["broken.png"]["status"] == "failed"
+    assert "not a readable image" in rows["broken.png"]["reason"]
+    assert int(rows["wide image.png"]["windows"]) == 6
+    assert read_mask(folder / "out" / "mask" / "wide image.png").shape == (70, 150)
+    assert read_mask(folder / "out" / "mask" / "tiny-ö.png").shape == (20, 31)
+    assert json.loads((folder / "out" / "summary.json").read_text())["mean_dice"] is None
+
+
+def test_a_shut_gate_leaves_images_without_a_label_empty(trained):
+    folder, _ = trained
+    write_rgb(folder / "gate" / "a.png", np.full((SIDE, SIDE, 3), 200, np.uint8))
+    run(folder, "./infer.sh", TEST_DATASET_DIR="gate", OUTPUT_DIR="gated",
+        INFER_FLAGS="--n_point 5 --gate_threshold 1.1")
+    row = table(folder / "gated" / "metrics.csv")[0]
+    assert (row["gated"], row["tumour_share"]) == ("1", "0.0")
+
+
+@pytest.mark.parametrize(("command", "environment", "message"), [
+    ("./infer.sh", {"TEST_DATASET_DIR": "nowhere"}, "nowhere: no such folder"),
+    ("./infer.sh", {"RUN": "never"}, "checkpoints/never: no trained decoder there"),
+    ("./infer.sh", {"SAM_DECODER_CHECKPOINT": "random_sam.txt"}, "random_sam.txt: no such file"),
+    ("./infer.sh", {"SAM_DECODER_CHECKPOINT": "checkpoints/mini/resnet_adl.pth"}, "do not fit SAM's mask decoder"),
+    ("./infer.sh", {"DEVICE": "cuda"}, "--device cuda: PyTorch finds no usable GPU"),
+    ("./train.sh", {"SAM_CHECKPOINT": "no.pth", "RUN": "new"}, "no.pth: no such file"),
+    ("./train.sh", {"DATASET_TYPE": "absent"}, "error: "),
+])
+def test_bad_input_is_one_line_and_exit_1(trained, command, environment, message):
+    import torch
+    if environment.get("DEVICE") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    result = run(trained[0], command, **environment)
+    last = (result.stdout + result.stderr).strip().splitlines()[-1]
+    assert result.returncode == 1
+    assert last.startswith("error: ")
+    assert message in last
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_bad_flags_end_with_2(trained):
+    assert run(trained[0], "./infer.sh", INFER_FLAGS="--overlp 0.5").returncode == 2

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from epsam.data.images import read_mask, write_mask, write_rgb
+from epsam.data.patches import Patch
+from epsam.errors import TrainingError
+from epsam.files import read_table
+from epsam.options import DecoderOptions
+from epsam.paths import RunPaths
+from epsam.training.decoder import Prompted
+from epsam.training.pseudo_labels import COLUMNS, initial_examples, kept_examples, write_pseudo_labels
+
+SIDE = 8
+
+
+class FixedSegmenter:
+    """Stands for SAM: answers each patch with the mask written for it, so that what is kept can be worked out."""
+
+    def __init__(self, masks):
+        self._masks = masks
+
+    def masks(self, embeddings, points_xy_patch):
+        return [self._masks[name] for name in embeddings]
+
+
+def block(rows, columns):
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[rows, columns] = True
+    return mask
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunPaths(tmp_path / "run")
+
+
+@pytest.fixture
+def patches(tmp_path, run):
+    found = []
+    for name in ("a_1", "b_1", "c_1"):
+        image, truth = tmp_path / "image" / f"{name}.png", tmp_path / "mask" / f"{name}.png"
+        write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
+        write_mask(truth, block(slice(0, 4), slice(0, 8)))
+        write_mask(run.initial_masks("train") / f"{name}.png", block(slice(0, 4), slice(0, 8)))
+        found.append(Patch(name, 1, image, truth))
+    return found
+
+
+def write(number, run, patches, masks):
+    points = np.zeros((5, 2), np.float32)
+    return write_pseudo_labels(number, run, FixedSegmenter(masks), lambda patch: patch.name,
+                               [Prompted(patch, points) for patch in patches], DecoderOptions())
+
+
+INSIDE, HALF_OUT, EMPTY = block(slice(0, 2), slice(0, 8)), block(slice(2, 6), slice(0, 8)), block([], [])
+
+
+def test_only_labels_inside_the_initial_mask_are_kept(run, patches):
+    summary = write(0, run, patches, {"a_1": INSIDE, "b_1": HALF_OUT, "c_1": EMPTY})
+    assert [p.name for p in sorted(run.pseudo_masks(0).iterdir())] == ["a_1.png"]
+    assert np.array_equal(read_mask(run.pseudo_masks(0) / "a_1.png"), INSIDE)
+    rows = read_table(run.pseudo_labels, COLUMNS)
+    assert [(r["id"], float(r["ids"]), float(r["area_ratio"]), r["accepted"]) for r in rows] == [
+        ("a_1", 1.0, 0.5, "1"), ("b_1", 0.5, 1.0, "0"), ("c_1", 0.0, 0.0, "0")]
+    assert summary.acceptance == pytest.approx(1 / 3)
+    # Inside: 16 of 32 true pixels found, none wrong: Dice 32/48. Half out: 16 right of 32: 32/64. Empty: 0.
+    assert summary.dice_kept == pytest.approx(2 / 3, abs=1e-4)
+    assert summary.dice_all == pytest.approx((2 / 3 + 1 / 2) / 3, abs=1e-4)
+
+
+def test_writing_a_round_again_leaves_no_stale_mask_and_drops_later_rounds(run, patches):
+    write(0, run, patches, {"a_1": INSIDE, "b_1": INSIDE, "c_1": INSIDE})
+    write(1, run, patches, {"a_1": INSIDE, "b_1": INSIDE, "c_1": INSIDE})
+    write(0, run, patches, {"a_1": EMPTY, "b_1": INSIDE, "c_1": EMPTY})
+    assert [p.name for p in run.pseudo_masks(0).iterdir()] == ["b_1.png"]
+    assert {r["round"] for r in read_table(run.pseudo_labels, COLUMNS)} == {"0"}
+
+
+def test_replace_takes_the_last_round_and_accumulate_the_newest_kept_mask(run, patches):
+    write(0, run, patches, {"a_1": INSIDE, "b_1": INSIDE, "c_1": EMPTY})
+    write(1, run, patches, {"a_1": EMPTY, "b_1": INSIDE, "c_1": EMPTY})
+    replaced = kept_examples(2, run, patches, "replace")
+    assert [(e.patch.name, e.target.parent.name) for e in replaced] == [("b_1", "iter_1")]
+    united = kept_examples(2, run, patches, "accumulate")
+    assert [(e.patch.name, e.target.parent.name) for e in united] == [("a_1", "iter_0"), ("b_1", "iter_1")]
+
+
+def test_no_kept_label_stops_the_run_with_what_to_do(run, patches):
+    write(0, run, patches, {"a_1": EMPTY, "b_1": EMPTY, "c_1": HALF_OUT})
+    with pytest.raises(TrainingError, match="lower --ids_threshold"):
+        kept_examples(1, run, patches, "replace")
+
+
+def test_empty_initial_masks_are_left_out_and_all_empty_is_an_error(run, patches):
+    write_mask(run.initial_masks("train") / "b_1.png", EMPTY)
+    assert [e.patch.name for e in initial_examples(run, patches)] == ["a_1", "c_1"]
+    with pytest.raises(TrainingError, match="all initial masks are empty"):
+        initial_examples(run, patches[1:2])
