@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from epsam.data.images import write_mask, write_rgb
 from epsam.sam.models import build_sam
 

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+
 from command_line import parse, run_stage
 from epsam.errors import DatasetError
 from epsam.options import (

@@ -1,6 +1,7 @@
 import os
 
 import pytest
+
 from epsam.errors import DatasetError
 from epsam.files import read_table, sha256_of, whole_file, write_json, write_table, write_text
 

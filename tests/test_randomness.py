@@ -1,4 +1,5 @@
 import numpy as np
+
 from epsam.randomness import generator, seed_for
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from epsam.data.images import read_mask, read_rgb, write_rgb
 from mini import SIDE, clone, run
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from epsam.data.images import read_mask, write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.errors import TrainingError

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from epsam.files import read_table
 from epsam.options import DecoderOptions
 from epsam.training.stage import METRIC_COLUMNS, Stage, contents, names_and_sizes

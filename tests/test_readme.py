@@ -1,0 +1,52 @@
+"""What the README tells users to type is there and is understood."""
+
+import os
+import re
+import shlex
+
+import pytest
+from command_line import parse
+from epsam.options import ClassifierOptions, DecoderOptions, InferOptions, MaskOptions, PatchOptions, RetrainOptions
+from mini import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text("utf-8")
+COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+            for line in block.splitlines() if line.strip()]
+STAGE_OF = {"PATCH_FLAGS": ("extract_patches", PatchOptions), "CLASSIFIER_FLAGS": ("train_classifier", ClassifierOptions),
+            "MASK_FLAGS": ("generate_initial_masks", MaskOptions), "DECODER_FLAGS": ("finetune_decoder", DecoderOptions),
+            "RETRAIN_FLAGS": ("retrain_decoder", RetrainOptions), "INFER_FLAGS": ("infer", InferOptions)}
+
+
+def test_the_quick_start_is_three_commands():
+    assert COMMANDS[:3] == ["./train.sh", "./infer.sh", "./test.sh"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_names_a_script_and_variables_and_flags_that_exist(command):
+    words = shlex.split(command)
+    script = next(word for word in words if "=" not in word)
+    assert os.access(REPOSITORY / script, os.X_OK)
+    text = (REPOSITORY / script).read_text("utf-8")
+    for name, value in (word.split("=", 1) for word in words if "=" in word):
+        assert f"{name}=${{{name}:-" in text, f"{script} takes no {name}"
+        if name in STAGE_OF:
+            parse(*STAGE_OF[name], shlex.split(value))
+
+
+@pytest.mark.parametrize("script", ["train.sh", "infer.sh"])
+def test_flags_suggested_in_the_scripts_comments_exist(script):
+    text = (REPOSITORY / script).read_text("utf-8")
+    for name, example in re.findall(r"^(\w+_FLAGS)=.*such as: (--.*)$", text, re.MULTILINE):
+        if name in STAGE_OF:
+            parse(*STAGE_OF[name], shlex.split(example))
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_links_lead_somewhere(link):
+    assert (REPOSITORY / link).exists()
+
+
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z_-]+)", README))))
+def test_flags_in_the_text_exist(flag):
+    options = (REPOSITORY / "src/epsam/options.py").read_text("utf-8")
+    assert re.search(rf"^    {flag.removeprefix('--').removeprefix('no-')}: ", options, re.MULTILINE)
