@@ -198,6 +198,8 @@ class PretrainOptions:
 
 _SMALL_SAM: Row = {"sam_model_type": "vit_demo"}
 _SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 8, "patience": 0}
+# A round has about half as many masks to fit to as the preliminary decoder; as many steps need more epochs.
+_SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 20}
 _SHORT_RESNET50: Row = {"pretrained": "none", "input_size": 256, "lr": 1e-3, "batch_size": 8, "workers": 2}
 
 PRESETS: dict[str, dict[str, Row]] = {
@@ -213,7 +215,7 @@ PRESETS: dict[str, dict[str, Row]] = {
         "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 1e-3, "workers": 0},
         "generate_initial_masks": {"open_kernel": 3},
         "finetune_decoder": _SHORT_DECODER,
-        "retrain_decoder": _SHORT_DECODER,
+        "retrain_decoder": _SHORT_ROUND,
         "evaluate": _SMALL_SAM,
         "infer": _SMALL_SAM,
     },
@@ -224,7 +226,7 @@ PRESETS: dict[str, dict[str, Row]] = {
         "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
         "generate_initial_masks": {"open_kernel": 3},
         "finetune_decoder": _SHORT_DECODER,
-        "retrain_decoder": _SHORT_DECODER,
+        "retrain_decoder": _SHORT_ROUND,
         "evaluate": _SMALL_SAM,
         "infer": _SMALL_SAM,
     },
@@ -233,7 +235,7 @@ PRESETS: dict[str, dict[str, Row]] = {
         "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
         "generate_initial_masks": {"open_kernel": 3},
         "finetune_decoder": _SHORT_DECODER,
-        "retrain_decoder": _SHORT_DECODER,
+        "retrain_decoder": _SHORT_ROUND,
         "evaluate": _SMALL_SAM,
         "infer": _SMALL_SAM,
     },
