@@ -5,6 +5,7 @@ import re
 import shlex
 
 import pytest
+
 from command_line import parse
 from epsam.options import ClassifierOptions, DecoderOptions, InferOptions, MaskOptions, PatchOptions, RetrainOptions
 from mini import REPOSITORY
@@ -12,9 +13,14 @@ from mini import REPOSITORY
 README = (REPOSITORY / "README.md").read_text("utf-8")
 COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
             for line in block.splitlines() if line.strip()]
-STAGE_OF = {"PATCH_FLAGS": ("extract_patches", PatchOptions), "CLASSIFIER_FLAGS": ("train_classifier", ClassifierOptions),
-            "MASK_FLAGS": ("generate_initial_masks", MaskOptions), "DECODER_FLAGS": ("finetune_decoder", DecoderOptions),
-            "RETRAIN_FLAGS": ("retrain_decoder", RetrainOptions), "INFER_FLAGS": ("infer", InferOptions)}
+STAGE_OF = {
+    "PATCH_FLAGS": ("extract_patches", PatchOptions),
+    "CLASSIFIER_FLAGS": ("train_classifier", ClassifierOptions),
+    "MASK_FLAGS": ("generate_initial_masks", MaskOptions),
+    "DECODER_FLAGS": ("finetune_decoder", DecoderOptions),
+    "RETRAIN_FLAGS": ("retrain_decoder", RetrainOptions),
+    "INFER_FLAGS": ("infer", InferOptions),
+}
 
 
 def test_the_quick_start_is_three_commands():

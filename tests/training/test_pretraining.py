@@ -1,4 +1,5 @@
 import torch
+
 from epsam.sam.models import build_sam
 from epsam.training.pretraining import Prototypes, SceneBatch, draw_batch, mask_loss, prime
 
