@@ -198,8 +198,8 @@ class PretrainOptions:
 
 _SMALL_SAM: Row = {"sam_model_type": "vit_demo"}
 _SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 8, "patience": 0}
-# A round has about half as many masks to fit to as the preliminary decoder; as many steps need more epochs.
-_SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 20}
+# A round has fewer masks to fit to than the preliminary decoder; as many steps need more epochs.
+_SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 12}
 _SHORT_RESNET50: Row = {"pretrained": "none", "input_size": 256, "lr": 1e-3, "batch_size": 8, "workers": 2}
 
 PRESETS: dict[str, dict[str, Row]] = {
@@ -212,8 +212,9 @@ PRESETS: dict[str, dict[str, Row]] = {
     "demo": {
         "extract_patches": {"patch_size": 256, "stride": 128, "max_per_bin": (8, 3, 5), "max_positive": (0, 0, 0),
                             "max_negative": (100, 40, 40)},
-        "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 1e-3, "workers": 0},
-        "generate_initial_masks": {"open_kernel": 3},
+        "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 5e-4, "batch_size": 8,
+                             "workers": 0},
+        "generate_initial_masks": {"quantile": 0.2, "open_kernel": 3},
         "finetune_decoder": _SHORT_DECODER,
         "retrain_decoder": _SHORT_ROUND,
         "evaluate": _SMALL_SAM,
