@@ -140,12 +140,13 @@ def test_a_few_steps_tell_bright_from_dark(small):
     labels = torch.tensor([0.0] * 4 + [1.0] * 4)
     optimiser = torch.optim.Adam(small.parameters(), lr=1e-3)
     small.train()
-    first = last = None
-    for _ in range(12):
-        loss = F.binary_cross_entropy_with_logits(small(images), labels)
+    margins = []
+    for _ in range(60):
+        logits = small(images)
         optimiser.zero_grad()
-        loss.backward()
+        F.binary_cross_entropy_with_logits(logits, labels).backward()
         optimiser.step()
-        first, last = first or loss.item(), loss.item()
-    assert last < first / 2
+        margins.append(float((logits[4:].mean() - logits[:4].mean()).detach()))
+    # ADL drops at random: single steps are noisy, several are not.
+    assert sum(margins[-5:]) / 5 > 1
     assert small.conv1.weight.grad[:, 3].abs().max() > 0  # the prompt's channel learns too
