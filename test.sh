@@ -5,5 +5,10 @@ cd "$(dirname "$0")"
 
 source src/environment.sh requirements-test.txt
 "$PYTHON" -m ruff check .
-"$PYTHON" -m mypy
+# What mypy finds depends on the libraries' own annotations; ours are written against those of numpy 2.3 and 2.4.
+if "$PYTHON" -c 'import numpy, sys; sys.exit(not (2, 3) <= tuple(map(int, numpy.__version__.split(".")[:2])) < (2, 5))'; then
+    "$PYTHON" -m mypy
+else
+    echo "types: not checked, numpy 2.3 or 2.4 is needed for that"
+fi
 "$PYTHON" -m pytest "$@"
