@@ -23,18 +23,19 @@ EVALUATE_FLAGS=${EVALUATE_FLAGS:-}            # evaluate.py
 run_all() {
     source src/environment.sh
     # In each name the flags are separate words, hence the missing quotes.
-    local common="--dataset_type $DATASET_TYPE --run $RUN --seed $SEED --device $DEVICE"
+    local data="--dataset_type $DATASET_TYPE" seed="--seed $SEED"
+    local run="$data --run $RUN --device $DEVICE"
     local sam="${SAM_MODEL_TYPE:+--sam_model_type $SAM_MODEL_TYPE} ${SAM_CHECKPOINT:+--sam_checkpoint $SAM_CHECKPOINT}"
 
     if [[ $DATASET_TYPE == demo ]]; then
         "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS                    # made-up slides
     fi
-    "$PYTHON" src/extract_patches.py $common $PATCH_FLAGS                # slides → patches
-    "$PYTHON" src/train_classifier.py $common $CLASSIFIER_FLAGS          # patches → classifier
-    "$PYTHON" src/generate_initial_masks.py $common $MASK_FLAGS          # classifier → initial masks
-    "$PYTHON" src/finetune_decoder.py $common $sam $DECODER_FLAGS        # initial masks → preliminary decoder
-    "$PYTHON" src/retrain_decoder.py $common $sam $RETRAIN_FLAGS         # pseudo-labels → final decoder
-    "$PYTHON" src/evaluate.py $common $sam $EVALUATE_FLAGS               # scores, panels, curves
+    "$PYTHON" src/extract_patches.py $data $seed $PATCH_FLAGS                # slides → patches
+    "$PYTHON" src/train_classifier.py $run $seed $CLASSIFIER_FLAGS          # patches → classifier
+    "$PYTHON" src/generate_initial_masks.py $run $MASK_FLAGS          # classifier → initial masks
+    "$PYTHON" src/finetune_decoder.py $run $seed $sam $DECODER_FLAGS        # initial masks → preliminary decoder
+    "$PYTHON" src/retrain_decoder.py $run $seed $sam $RETRAIN_FLAGS         # pseudo-labels → final decoder
+    "$PYTHON" src/evaluate.py $run $seed $sam $EVALUATE_FLAGS               # scores, panels, curves
 }
 
 # Progress bars need a terminal behind stderr; without one, everything goes through the log.

@@ -11,14 +11,14 @@ from epsam.inference.folder import COLUMNS, find_images, segment_folder, summary
 from epsam.inference.loading import load_pipeline
 from epsam.inference.pipeline import Gate
 from epsam.options import InferOptions
-from epsam.paths import DatasetPaths
+from epsam.paths import folder_of_test
 
 log = logging.getLogger(__name__)
 
 
 def main(options: InferOptions) -> None:
     """Segment every image of a folder with a trained run."""
-    images = find_images(DatasetPaths.of(options).split("test"))
+    images = find_images(folder_of_test(options))
     pipeline = load_pipeline(options, pick_compute(options.device, options.precision))
     output = Path(options.output_dir)
     gate = Gate(options.classifier_gate, options.gate_threshold)

@@ -21,7 +21,6 @@ FLAGS = {
     "MASK_FLAGS": "--open_kernel 0",
     "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1",
     "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --n_iter 2",
-    "EVALUATE_FLAGS": "--n_point 5",
     "SAM_MODEL_TYPE": "vit_demo",
     "SAM_CHECKPOINT": "random_sam.pth",
     "DATASET_TYPE": "mini",

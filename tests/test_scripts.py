@@ -94,7 +94,7 @@ def test_without_the_cache_the_decoder_is_the_same_bit_for_bit(trained):
 
 def test_inference_writes_masks_overlays_and_figures(trained):
     folder, _ = trained
-    result = run(folder, "./infer.sh", INFER_FLAGS="--n_point 5")
+    result = run(folder, "./infer.sh")
     assert result.returncode == 0, result.stdout + result.stderr
     output = folder / "infer_output" / "mini"
     rows = {row["image"]: row for row in table(output / "metrics.csv")}
@@ -114,7 +114,7 @@ def test_images_without_label_or_truth_of_any_size_are_taken(trained):
         write_rgb(folder / "plain" / name, rng.integers(0, 255, (*shape, 3), np.uint8))
     (folder / "plain" / "broken.png").write_bytes(b"no image")
     result = run(folder, "./infer.sh", TEST_DATASET_DIR="plain", OUTPUT_DIR="out",
-                 INFER_FLAGS="--n_point 5 --no-classifier_gate")
+                 INFER_FLAGS="--no-classifier_gate")
     assert result.returncode == 0, result.stdout + result.stderr
     rows = {row["image"]: row for row in table(folder / "out" / "metrics.csv")}
     assert rows["broken.png"]["status"] == "failed"
@@ -129,7 +129,7 @@ def test_a_shut_gate_leaves_images_without_a_label_empty(trained):
     folder, _ = trained
     write_rgb(folder / "gate" / "a.png", np.full((SIDE, SIDE, 3), 200, np.uint8))
     run(folder, "./infer.sh", TEST_DATASET_DIR="gate", OUTPUT_DIR="gated",
-        INFER_FLAGS="--n_point 5 --gate_threshold 1.1")
+        INFER_FLAGS="--gate_threshold 1.1")
     row = table(folder / "gated" / "metrics.csv")[0]
     assert (row["gated"], row["tumour_share"]) == ("1", "0.0")
 

@@ -21,26 +21,55 @@ def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, .
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """What every stage takes."""
+class DataOptions:
+    """Which data."""
 
     dataset_type: str = flag("demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)")
-    run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name")
-    seed: int = flag(22, "seed of every random draw", source="code, classifier stage")
-    device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
-    precision: str = flag("auto", "arithmetic on a GPU; auto takes bf16 where the card has it (the CPU: always fp32)",
-                          choices=("auto", "fp32", "bf16"))
     dataset_root: str = flag("dataset", "folder that holds the datasets")
-    checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
-    train_dataset_dir: str = flag("", "train folder with image/ and mask/; empty: dataset/<name>/train")
-    val_dataset_dir: str = flag("", "validation folder with image/ and mask/; empty: dataset/<name>/val")
     test_dataset_dir: str = flag("", "test folder with image/ and mask/; empty: dataset/<name>/test")
-    restart: bool = flag(False, "begin this stage again instead of going on from what is there")
     debug: bool = flag(False, "on an error, print the traceback too")
 
 
 @dataclass(frozen=True)
-class PatchOptions(RunOptions):
+class SplitOptions(DataOptions):
+    """The other splits."""
+
+    train_dataset_dir: str = flag("", "train folder with image/ and mask/; empty: dataset/<name>/train")
+    val_dataset_dir: str = flag("", "validation folder with image/ and mask/; empty: dataset/<name>/val")
+
+
+@dataclass(frozen=True)
+class SeedOptions:
+    """Where draws are made."""
+
+    seed: int = flag(22, "seed of every random draw", source="code, classifier stage")
+
+
+@dataclass(frozen=True)
+class RestartOptions:
+    """Stages that are skipped once they are done."""
+
+    restart: bool = flag(False, "begin this stage again instead of going on from what is there")
+
+
+@dataclass(frozen=True)
+class RunOptions(DataOptions):
+    """A run and where it computes."""
+
+    run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name")
+    checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
+    device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
+    precision: str = flag("auto", "arithmetic on a GPU; auto takes bf16 where the card has it (the CPU: always fp32)",
+                          choices=("auto", "fp32", "bf16"))
+
+
+@dataclass(frozen=True)
+class StageOptions(RestartOptions, RunOptions, SplitOptions):
+    """What every stage of a training run takes."""
+
+
+@dataclass(frozen=True)
+class PatchOptions(RestartOptions, SeedOptions, SplitOptions):
     """Step 1: slides and outlines → patches."""
 
     patch_size: int = flag(512, "side of a patch, px", source="paper 4.1")
@@ -78,7 +107,7 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
-class ClassifierOptions(NetworkOptions, RunOptions):
+class ClassifierOptions(NetworkOptions, SeedOptions, StageOptions):
     """Step 2: patches → classifier."""
 
     train_image_dir: str = flag("", "train images; empty: image/ of the train folder")
@@ -95,7 +124,7 @@ class ClassifierOptions(NetworkOptions, RunOptions):
 
 
 @dataclass(frozen=True)
-class MaskOptions(RunOptions):
+class MaskOptions(StageOptions):
     """Step 3: classifier → activation maps and initial masks."""
 
     resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
@@ -111,12 +140,18 @@ class MaskOptions(RunOptions):
 
 @dataclass(frozen=True)
 class SamOptions:
-    """The Segment Anything model and its prompts."""
+    """The Segment Anything model."""
 
     sam_model_type: str = flag("vit_b", "SAM's encoder; vit_demo is a small stand-in, no real SAM",
                                source="paper 4.2", choices=("vit_b", "vit_l", "vit_h", "vit_demo"))
     sam_checkpoint: str = flag("", "SAM's weights; empty: the known file in checkpoints/, downloaded once if absent")
-    n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
+
+
+@dataclass(frozen=True)
+class UsedPoints:
+    """The points with which a trained decoder is asked."""
+
+    n_point: int = flag(0, "positive points a prompt; 0: as many as the decoder was trained with")
 
 
 @dataclass(frozen=True)
@@ -128,9 +163,10 @@ class CacheOptions:
 
 
 @dataclass(frozen=True)
-class DecoderOptions(CacheOptions, SamOptions, RunOptions):
+class DecoderOptions(CacheOptions, SamOptions, SeedOptions, StageOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
+    n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
     batch_size: int = flag(4, "patches a step", source="paper 4.2")
     epoch: int = flag(20, "passes over the training masks", source="paper 4.2")
     lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2")
@@ -151,14 +187,14 @@ class RetrainOptions(DecoderOptions):
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(CacheOptions, SamOptions, RunOptions):
+class EvaluateOptions(CacheOptions, UsedPoints, SamOptions, SeedOptions, RunOptions, SplitOptions):
     """Scores and pictures of everything that a run kept."""
 
     batch_size: int = flag(4, "patches a pass")
 
 
 @dataclass(frozen=True)
-class InferOptions(SamOptions, RunOptions):
+class InferOptions(UsedPoints, SamOptions, SeedOptions, RunOptions):
     """Step 6: images → masks, overlays, metrics."""
 
     resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
@@ -202,6 +238,14 @@ _SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 8, "patience": 0}
 _SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 12}
 _SHORT_RESNET50: Row = {"pretrained": "none", "input_size": 256, "lr": 1e-3, "batch_size": 8, "workers": 2}
 
+_ON_A_CPU: dict[str, Row] = {
+    "generate_initial_masks": {"open_kernel": 3},
+    "finetune_decoder": _SHORT_DECODER,
+    "retrain_decoder": _SHORT_ROUND,
+    "evaluate": _SMALL_SAM,
+    "infer": _SMALL_SAM,
+}
+
 PRESETS: dict[str, dict[str, Row]] = {
     "camelyon16": {
         "extract_patches": {"max_per_bin": (430, 50, 143), "max_positive": (0, 0, 0)},
@@ -210,35 +254,24 @@ PRESETS: dict[str, dict[str, Row]] = {
     "camelyon17": {},
     # Ours, for two CPU cores and a few minutes: 256 px patches, a small SAM, a small classifier from scratch.
     "demo": {
+        **_ON_A_CPU,
         "extract_patches": {"patch_size": 256, "stride": 128, "max_per_bin": (8, 3, 5), "max_positive": (0, 0, 0),
                             "max_negative": (100, 40, 40)},
         "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 5e-4, "batch_size": 8,
                              "workers": 0},
         "generate_initial_masks": {"quantile": 0.2, "open_kernel": 3},
-        "finetune_decoder": _SHORT_DECODER,
-        "retrain_decoder": _SHORT_ROUND,
-        "evaluate": _SMALL_SAM,
-        "infer": _SMALL_SAM,
     },
     # Ours: a few real slides on a CPU. Windows as the paper's in area (512 px of 0.25 µm), read at half the resolution.
     "bcss": {
+        **_ON_A_CPU,
         "extract_patches": {"patch_size": 256, "stride": 128, "mpp": 0.5, "max_per_bin": (5, 0, 0),
                             "max_positive": (0, 0, 0)},
         "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
-        "generate_initial_masks": {"open_kernel": 3},
-        "finetune_decoder": _SHORT_DECODER,
-        "retrain_decoder": _SHORT_ROUND,
-        "evaluate": _SMALL_SAM,
-        "infer": _SMALL_SAM,
     },
     # Ours: 512 px patches without slides, which the classifier sees at 256 px.
     "glas": {
+        **_ON_A_CPU,
         "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
-        "generate_initial_masks": {"open_kernel": 3},
-        "finetune_decoder": _SHORT_DECODER,
-        "retrain_decoder": _SHORT_ROUND,
-        "evaluate": _SMALL_SAM,
-        "infer": _SMALL_SAM,
     },
 }
 """Dataset → stage → what differs from the defaults. The CAMELYON rows are the published code's (methods D21, D54)."""

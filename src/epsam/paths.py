@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from epsam.options import SPLITS, RunOptions
+from epsam.options import SPLITS, DataOptions, RunOptions, SplitOptions
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,11 @@ class DatasetPaths:
     split_dirs: tuple[Path, Path, Path]
 
     @classmethod
-    def of(cls, options: RunOptions) -> "DatasetPaths":
-        root = Path(options.dataset_root) / options.dataset_type
-        given = (options.train_dataset_dir, options.val_dataset_dir, options.test_dataset_dir)
-        train, val, test = (Path(d) if d else root / name for d, name in zip(given, SPLITS, strict=True))
-        return cls(root, (train, val, test))
+    def of(cls, options: SplitOptions) -> "DatasetPaths":
+        root = dataset_root(options)
+        train, val = (Path(given) if given else root / name for given, name in
+                      ((options.train_dataset_dir, "train"), (options.val_dataset_dir, "val")))
+        return cls(root, (train, val, folder_of_test(options)))
 
     @property
     def slides(self) -> Path:
@@ -104,3 +104,13 @@ class RunPaths:
     def unfinished(self, stage: str) -> Path:
         """The checkpoint from which an interrupted stage goes on."""
         return self.root / "unfinished" / f"{stage}.pth"
+
+
+def dataset_root(options: DataOptions) -> Path:
+    """The folder of the dataset."""
+    return Path(options.dataset_root) / options.dataset_type
+
+
+def folder_of_test(options: DataOptions) -> Path:
+    """The folder of the test split."""
+    return Path(options.test_dataset_dir) if options.test_dataset_dir else dataset_root(options) / "test"

@@ -9,7 +9,7 @@ from epsam.device import Compute
 from epsam.errors import WeightsError
 from epsam.files import sha256_of
 from epsam.inference.pipeline import Pipeline, PromptRule
-from epsam.options import InferOptions, MaskOptions, preset
+from epsam.options import DecoderOptions, InferOptions, MaskOptions, preset
 from epsam.paths import RunPaths
 from epsam.sam.models import find_checkpoint, freeze, load_sam
 from epsam.sam.segmenter import Segmenter
@@ -34,11 +34,12 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     facts = load_decoder(decoder_file, sam)
     _check_same_sam(decoder_file, facts, options.sam_model_type, sam_file)
     patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
-    segmenter = Segmenter(sam, patch_size, options.n_point, compute)
+    rule = _rule(options, facts)
+    segmenter = Segmenter(sam, patch_size, rule.n_point, compute)
     classifier = load_classifier(classifier_file, compute.device)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
              options.sam_model_type, compute.device)
-    return Pipeline(classifier, segmenter, _rule(options, facts), compute, options.batch_size, options.seed)
+    return Pipeline(classifier, segmenter, rule, compute, options.batch_size, options.seed)
 
 
 def last_decoder(run: RunPaths) -> Path:
@@ -58,7 +59,7 @@ def last_decoder(run: RunPaths) -> Path:
 def _rule(options: InferOptions, facts: dict[str, Any]) -> PromptRule:
     masks = MaskOptions(**preset(options.dataset_type, "generate_initial_masks"))
     told = {name: facts.get(name, getattr(masks, name)) for name in ("rotations", "quantile", "open_kernel", "open_at")}
-    return PromptRule(n_point=options.n_point, **told)
+    return PromptRule(n_point=options.n_point or facts.get("n_point", DecoderOptions.n_point), **told)
 
 
 def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weights: Path) -> None:

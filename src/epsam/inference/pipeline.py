@@ -20,7 +20,7 @@ from epsam.sam.segmenter import Segmenter
 
 @dataclass(frozen=True)
 class PromptRule:
-    """How a window's points are made; the training run's own values, kept with its decoder."""
+    """How a window's points are made: as in the training run, which kept its values with its decoder."""
 
     rotations: int
     quantile: float

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from epsam.checkpoints import load_plain
 from epsam.data.activations import Activations, load_activations
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import common_size, labelled_patches, positives
@@ -49,14 +50,15 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     size = common_size(patches["train"])
     known = {split: [patch for patch in found if patch.mask] for split, found in patches.items()}
     compute = pick_compute(options.device, options.precision)
-    setup = set_up_sam(options, size, sum(map(len, known.values())), compute)
+    n_point = options.n_point or int(load_plain(run.preliminary_decoder)["made_with"]["n_point"])
+    setup = set_up_sam(options, size, sum(map(len, known.values())), n_point, compute)
     classifier = sha256_of(run.classifier)
     cases = []
     for split, found in known.items():
         if found:
             prepare_embeddings(setup, found, 1)
             maps = load_activations(run.activation(split), classifier)
-            points = pepm_prompts(run, split, found, maps, options.n_point, (options.seed,))
+            points = pepm_prompts(run, split, found, maps, n_point, (options.seed,))
             cases.append(SplitCase(split, [Prompted(*pair) for pair in zip(found, points, strict=True)], maps))
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     return Evaluation(run, setup, cases, decoders_of(run), untouched)

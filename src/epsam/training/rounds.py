@@ -50,7 +50,7 @@ def open_bench(options: DecoderOptions) -> Bench:
     classifier, size = sha256_of(run.classifier), common_size(train)
     compute = pick_compute(options.device, options.precision)
     images = len(train) * options.embedding_views + len(val)
-    setup = set_up_sam(options, size, images, compute)
+    setup = set_up_sam(options, size, images, options.n_point, compute)
     prepare_embeddings(setup, train, options.embedding_views)
     prepare_embeddings(setup, val, 1)
     points = pepm_prompts(run, "val", val, load_activations(run.activation("val"), classifier), options.n_point,

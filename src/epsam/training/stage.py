@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.files import read_table, write_json, write_table
-from epsam.options import RunOptions
+from epsam.options import StageOptions
 from epsam.paths import RunPaths
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ METRIC_COLUMNS = ("stage", "epoch", "name", "value")
 class Stage:
     """One stage of one run, known by a fingerprint of its options and of the files it reads."""
 
-    def __init__(self, name: str, options: RunOptions, inputs: Sequence[str]) -> None:
+    def __init__(self, name: str, options: StageOptions, inputs: Sequence[str]) -> None:
         """`inputs` are digests (see `names_and_sizes`, `contents`) of everything the stage reads."""
         self.name = name
         self.run = RunPaths.of(options)

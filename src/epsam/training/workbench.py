@@ -39,7 +39,8 @@ class SamSetup:
     checksum: str
 
 
-def set_up_sam(options: DecoderOptions | EvaluateOptions, size: int, images: int, compute: Compute) -> SamSetup:
+def set_up_sam(options: DecoderOptions | EvaluateOptions, size: int, images: int, n_point: int,
+               compute: Compute) -> SamSetup:
     """Load SAM's weights and open the store of embeddings of patches of size × size px.
 
     `images` is how many embeddings will be asked for at most: the disk is checked before the first is made.
@@ -47,7 +48,7 @@ def set_up_sam(options: DecoderOptions | EvaluateOptions, size: int, images: int
     weights = find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root))
     sam = freeze(load_sam(options.sam_model_type, weights))
     checksum = sha256_of(weights)
-    segmenter = Segmenter(sam, size, options.n_point, compute)
+    segmenter = Segmenter(sam, size, n_point, compute)
     log.info("SAM %s: %.2f M trainable, %.2f M frozen parameters", options.sam_model_type,
              *(count / 1e6 for count in parameter_counts(sam)))
     spec = SPECS[options.sam_model_type]
