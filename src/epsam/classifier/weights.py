@@ -1,8 +1,6 @@
 """The classifier's weights: what training starts from, and checkpoints, both ours and those of the published code."""
 
 import re
-import sys
-import urllib.error
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from epsam.checkpoints import State, check_fit, load_plain, named_tensors, save_plain
 from epsam.classifier.resnet import AdlResNet, NetworkSpec, build_classifier
+from epsam.downloads import download
 from epsam.errors import TrainingError, WeightsError
 from epsam.randomness import seed_for
 
@@ -31,7 +30,7 @@ def initial_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) 
     """Set the weights that training starts from; on the CPU, random parts depend on `seed` alone.
 
     pretrained: "imagenet": torchvision's file, looked for in `folder`, then in torch hub's folder, else downloaded
-        to the latter. "none": Xavier-uniform convolutions, batch norm 1 and 0, fc N(0, 0.01) (published code).
+        to the former. "none": Xavier-uniform convolutions, batch norm 1 and 0, fc N(0, 0.01) (published code).
         Otherwise the path of a ResNet state dict, torchvision's or a classifier of ours or of the published code.
     The fourth channel of a 3-channel conv1 becomes the mean of the other three; an fc of another size stays random.
 
@@ -60,18 +59,12 @@ def _randomise(model: AdlResNet, source: torch.Generator) -> None:
 def _imagenet_file(backbone: str, folder: Path) -> Path:
     name = IMAGENET_FILES[backbone]
     hub: Any = torch.hub  # its functions carry no types in older versions
-    cache = Path(hub.get_dir()) / "checkpoints"
-    for path in (folder / name, cache / name):
+    for path in (folder / name, Path(hub.get_dir()) / "checkpoints" / name):
         if path.is_file():
             return path
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        hub.download_url_to_file(IMAGENET_SITE + name, str(cache / name), progress=sys.stderr.isatty(),
-                                 hash_prefix=name.removesuffix(".pth").rpartition("-")[2])
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise WeightsError(f"ImageNet weights: {IMAGENET_SITE}{name} cannot be fetched ({error}); put that file at "
-                           f"{folder / name}, or use --pretrained none") from error
-    return cache / name
+    hash_start = name.removesuffix(".pth").rpartition("-")[2]
+    download(IMAGENET_SITE + name, hash_start, folder / name, otherwise=", or use --pretrained none")
+    return folder / name
 
 
 def _renumbered(state: State, model: AdlResNet) -> State:

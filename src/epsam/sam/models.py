@@ -4,26 +4,21 @@ Source of the sizes and addresses: the registry and the README of Meta's `segmen
 `vit_demo` is ours: the same classes, small enough for a CPU. It is no SAM ViT-B.
 """
 
-import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
-from tqdm import tqdm
 
 from epsam.checkpoints import check_fit, load_plain, named_tensors
+from epsam.downloads import download
 from epsam.errors import WeightsError
-from epsam.files import sha256_of, whole_file
 from epsam.sam.decoder import BatchedMaskDecoder
 from epsam.sam.frames import PIXEL_MEAN, PIXEL_STD
 
 PROMPT_DIM = 256
 OFFICIAL_SITE = "https://dl.fbaipublicfiles.com/segment_anything/"
-TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -130,33 +125,5 @@ def find_checkpoint(name: str, given: str, folder: Path) -> Path:
     if not spec.url:
         raise WeightsError(f"{path}: missing, though the weights of {name} come with this repository; "
                            "restore the file or make it again with src/pretrain_demo_sam.py")
-    _download(spec.url, spec.sha256, path)
+    download(spec.url, spec.sha256, path)
     return path
-
-
-def _download(url: str, sha256: str, target: Path) -> None:
-    """Fetch once, check, and only then put the file in place; what is broken off or wrong is not kept."""
-    with whole_file(target) as temporary:
-        try:
-            _fetch(url, temporary)
-        except (urllib.error.URLError, OSError, EOFError) as error:
-            raise WeightsError(f"{target}: missing, and {url} cannot be fetched ({_reason(error)}); "
-                               f"download that address elsewhere and put the file at {target}") from error
-        found = sha256_of(temporary)
-        if found != sha256:
-            raise WeightsError(f"{url}: SHA-256 is {found}, expected {sha256}; the file was not kept, "
-                               f"try again or put a good one at {target}")
-
-
-def _fetch(url: str, target: Path) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, target.open("wb") as stream:
-        size = int(answer.headers.get("Content-Length") or 0)
-        with tqdm(total=size or None, unit="B", unit_scale=True, desc=os.path.basename(url), disable=None) as bar:
-            while block := answer.read(1 << 20):
-                bar.update(stream.write(block))
-        if stream.tell() < size:
-            raise EOFError(f"{stream.tell()} of {size} bytes")
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
