@@ -14,6 +14,7 @@ from torch import nn
 from epsam.checkpoints import check_fit, load_plain, named_tensors
 from epsam.downloads import download
 from epsam.errors import WeightsError
+from epsam.sam.attention import fuse_attention
 from epsam.sam.decoder import BatchedMaskDecoder
 from epsam.sam.frames import PIXEL_MEAN, PIXEL_STD
 
@@ -64,11 +65,11 @@ def build_sam(name: str) -> Sam:
 
 
 def _encoder(spec: SamSpec) -> ImageEncoderViT:
-    return ImageEncoderViT(
+    return fuse_attention(ImageEncoderViT(
         img_size=spec.input_px, patch_size=spec.token_px, embed_dim=spec.embed_dim, depth=spec.depth,
         num_heads=spec.heads, mlp_ratio=4, out_chans=PROMPT_DIM, qkv_bias=True,
         norm_layer=partial(nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=spec.window,
-        global_attn_indexes=spec.global_blocks)
+        global_attn_indexes=spec.global_blocks))
 
 
 def _prompt_encoder(spec: SamSpec) -> PromptEncoder:

@@ -1,0 +1,68 @@
+"""SAM's encoder attention through torch's fused kernels, exactly: the same weights and keys, the same result.
+
+The package adds a relative-position bias to an N × N matrix of scores, which no fused kernel takes without writing that
+matrix out. But the bias of a query q at a key in row r and column c is q·R_row(r) + q·R_column(c): a scalar product.
+So the query is made longer by its biases for all rows and columns, and the key by a one in its row and its column.
+"""
+
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HEAD_MULTIPLE = 8  # ours: head sizes that the fused kernels of GPUs take without falling back
+
+
+class FusedAttention(nn.Module):
+    """Takes the place of the package's `Attention`, whose parameters it takes over under their names.
+
+    Raises ValueError for an attention without relative positions, which SAM's encoders do not have.
+    """
+
+    def __init__(self, stock: Attention) -> None:
+        super().__init__()
+        if not stock.use_rel_pos:
+            raise ValueError("fused attention is written for relative positions; this attention has none")
+        self.num_heads, self.scale = stock.num_heads, stock.scale
+        self.qkv, self.proj = stock.qkv, stock.proj
+        self.rel_pos_h, self.rel_pos_w = stock.rel_pos_h, stock.rel_pos_w
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, rows, columns, C) → the same shape."""
+        batch, rows, columns, _ = tokens.shape
+        parts = self.qkv(tokens).reshape(batch, rows * columns, 3, self.num_heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        size = value.shape[-1]
+        longer_query = torch.cat([query * self.scale, self._biases(query, rows, columns)], dim=-1)
+        longer_key = torch.cat([key, _places(rows, columns, key).expand(*key.shape[:2], -1, -1)], dim=-1)
+        padding = -longer_key.shape[-1] % HEAD_MULTIPLE
+        attended = F.scaled_dot_product_attention(
+            F.pad(longer_query, (0, padding)), F.pad(longer_key, (0, padding)),
+            F.pad(value, (0, longer_key.shape[-1] + padding - size)), scale=1.0)[..., :size]
+        merged = attended.reshape(batch, self.num_heads, rows, columns, size).permute(0, 2, 3, 1, 4)
+        result: Tensor = self.proj(merged.reshape(batch, rows, columns, -1))
+        return result
+
+    def _biases(self, query: Tensor, rows: int, columns: int) -> Tensor:
+        """Each query's bias for every row and every column: (B, heads, rows·columns, rows + columns)."""
+        at = query.reshape(*query.shape[:2], rows, columns, -1)
+        by_row = get_rel_pos(rows, rows, self.rel_pos_h).to(query.dtype)
+        by_column = get_rel_pos(columns, columns, self.rel_pos_w).to(query.dtype)
+        row_biases = torch.einsum("bnhwc,hkc->bnhwk", at, by_row)
+        column_biases = torch.einsum("bnhwc,wkc->bnhwk", at, by_column)
+        return torch.cat([row_biases, column_biases], dim=-1).flatten(2, 3)
+
+
+def _places(rows: int, columns: int, like: Tensor) -> Tensor:
+    """A one in each token's row and a one in its column: (rows·columns, rows + columns)."""
+    row = torch.eye(rows, dtype=like.dtype, device=like.device).repeat_interleave(columns, dim=0)
+    column = torch.eye(columns, dtype=like.dtype, device=like.device).repeat(rows, 1)
+    return torch.cat([row, column], dim=1)
+
+
+def fuse_attention(encoder: ImageEncoderViT) -> ImageEncoderViT:
+    """Replace every attention of the encoder by its fused twin; parameters and their names stay. Returns `encoder`."""
+    for block in encoder.blocks:
+        block.attn = FusedAttention(block.attn)
+    return encoder

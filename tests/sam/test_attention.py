@@ -1,0 +1,61 @@
+from functools import partial
+
+import pytest
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.image_encoder import Attention
+from torch import nn
+
+from epsam.sam.attention import FusedAttention, fuse_attention
+
+
+def stock_attention(rows, columns):
+    torch.manual_seed(3)
+    attention = Attention(24, num_heads=3, use_rel_pos=True, input_size=(rows, columns))
+    # The package starts the relative positions at zero, where a wrong bias would not be seen.
+    for parameter in (attention.rel_pos_h, attention.rel_pos_w):
+        nn.init.normal_(parameter)
+    return attention
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (5, 7), (1, 3)])
+def test_equals_the_package(rows, columns):
+    stock = stock_attention(rows, columns)
+    tokens = torch.randn(2, rows, columns, 24)
+    expected = stock(tokens)
+    assert torch.allclose(FusedAttention(stock)(tokens), expected, atol=1e-5)
+    with torch.no_grad():
+        stock.rel_pos_h.zero_()
+    assert rows == 1 or not torch.allclose(stock(tokens), expected, atol=1e-2)  # the bias does matter here
+
+
+def test_gradients_equal_the_package():
+    stock = stock_attention(4, 6)
+    tokens = torch.randn(1, 4, 6, 24)
+    wanted = torch.autograd.grad(stock(tokens).square().sum(), list(stock.parameters()))
+    fused = FusedAttention(stock)
+    found = dict(zip([name for name, _ in fused.named_parameters()],
+                     torch.autograd.grad(fused(tokens).square().sum(), list(fused.parameters())), strict=True))
+    for (name, _), gradient in zip(stock.named_parameters(), wanted, strict=True):
+        assert torch.allclose(found[name], gradient, atol=1e-3), name
+
+
+def test_a_whole_encoder_keeps_its_keys_and_its_output():
+    torch.manual_seed(0)
+    encoder = ImageEncoderViT(img_size=64, patch_size=8, embed_dim=32, depth=3, num_heads=2, out_chans=16,
+                              norm_layer=partial(nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=3,
+                              global_attn_indexes=(1,)).eval()
+    for block in encoder.blocks:
+        nn.init.normal_(block.attn.rel_pos_h)
+        nn.init.normal_(block.attn.rel_pos_w)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected, keys = encoder(images), set(encoder.state_dict())
+        found = fuse_attention(encoder)(images)
+    assert set(encoder.state_dict()) == keys
+    assert (found - expected).abs().max() < 1e-4
+
+
+def test_without_relative_positions():
+    with pytest.raises(ValueError, match="relative positions"):
+        FusedAttention(Attention(8, num_heads=2, use_rel_pos=False))
