@@ -1,0 +1,69 @@
+"""Two ways of doing one thing, timed in turns in one process, and what their ratio is compared with."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds (or another `unit`) of the plain way and of ours; `target`: what plain / ours has to reach at least."""
+
+    plain: str
+    plain_value: float
+    ours: str
+    ours_value: float
+    target: float
+    unit: str = "s"
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return self.plain_value / self.ours_value
+
+    def as_row(self) -> dict[str, Any]:
+        return {"plain": self.plain, "plain_value": self.plain_value, "ours": self.ours, "ours_value": self.ours_value,
+                "unit": self.unit, "ratio": self.ratio, "target": self.target, "met": self.ratio >= self.target,
+                "note": self.note}
+
+
+def in_turns(plain: Callable[[], Any], ours: Callable[[], Any], device: str, repeats: int = 5) -> tuple[float, float]:
+    """Median seconds of each side: one unmeasured call each, then `repeats` calls in turns."""
+    for work in (plain, ours):
+        work()
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for seconds, work in zip(taken, (plain, ours), strict=True):
+            _wait(device)
+            start = time.perf_counter()
+            work()
+            _wait(device)
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(taken[0]), statistics.median(taken[1])
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What a figure depends on, without the machine's name."""
+    described: dict[str, Any] = {"cpu": _cpu(), "threads": torch.get_num_threads(), "python": platform.python_version(),
+                                 "torch": torch.__version__, "device": device}
+    if device == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(0)
+    return described
+
+
+def _cpu() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

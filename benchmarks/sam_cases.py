@@ -1,0 +1,173 @@
+"""Encoder, decoder and their training step at ViT-B's sizes; random weights and noise, as only time is measured."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure import Comparison, in_turns
+from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling.image_encoder import Attention
+
+from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
+from epsam.data.images import Rgb, write_mask, write_rgb
+from epsam.data.patches import labelled_patches
+from epsam.device import Compute, pick_compute
+from epsam.options import DecoderOptions
+from epsam.sam.decoder import decode
+from epsam.sam.losses import dice_iou_loss
+from epsam.sam.models import build_sam, freeze
+from epsam.sam.segmenter import Segmenter
+from epsam.training.decoder import Example, decoder_task
+
+PATCH_PX, POINTS, BATCH = 512, 50, 4
+ROUNDS, EPOCHS = 4, 20
+GRID, CHANNELS = 64, 256
+
+
+def encoder(device: str) -> Comparison:
+    """Images/s of the package's encoder in fp32 against ours as it is run: fused, bf16 on a GPU that has it."""
+    sam, compute = _sam(device), pick_compute(device, "auto")
+    count = 8 if device == "cuda" else 1
+    images = torch.randn(count, 3, 1024, 1024, device=device)
+    stock = _stock_attention(sam)
+    fused = [block.attn for block in sam.image_encoder.blocks]
+
+    def run(attentions: Sequence[torch.nn.Module], context: Callable[[], Any]) -> None:
+        for block, attention in zip(sam.image_encoder.blocks, attentions, strict=True):
+            block.attn = attention
+        with torch.no_grad(), context():
+            sam.image_encoder(images)
+
+    plain, ours = in_turns(partial(run, stock, partial(torch.autocast, device, enabled=False)),
+                           partial(run, fused, compute.autocast), device, 3)
+    return Comparison("package, fp32", plain / count, "fused attention", ours / count, 6.0 if device == "cuda" else 1.4,
+                      "s an image", f"{count} images at a time")
+
+
+def batched_decoder(device: str) -> Comparison:
+    """Forward and backward pass of 8 images with 50 points each: the package's loop over images against one batch."""
+    sam = freeze(_sam(device))
+    embeddings, points, labels = _prompts(8, device)
+
+    def one_by_one() -> None:
+        total = torch.zeros((), device=device)
+        for k in range(len(embeddings)):
+            sparse, dense = sam.prompt_encoder((points[k : k + 1], labels[k : k + 1]), None, None)
+            # The package's own way: prompts of one image; nothing of our subclass.
+            masks, _ = MaskDecoder.predict_masks(sam.mask_decoder, embeddings[k : k + 1],
+                                                 sam.prompt_encoder.get_dense_pe(), sparse, dense)
+            total = total + masks[:, 0].sigmoid().mean()
+        torch.autograd.backward(total)
+
+    def batch() -> None:
+        torch.autograd.backward(decode(sam, embeddings, points, labels).sigmoid().mean())
+
+    plain, ours = in_turns(one_by_one, batch, device)
+    return Comparison("one by one", plain / 8, "in a batch", ours / 8, 1.0, "s an image")
+
+
+def cached_step(device: str) -> Comparison:
+    """A whole training step (embeddings read, points drawn, loss, optimiser) against the bare decoder's passes.
+
+    The target says that a step may cost 1.15 times the bare passes, so plain / ours ≥ 1 / 1.15.
+    """
+    bare, step = _step_seconds(device)
+    return Comparison("bare forward + backward", bare, "training step", step, 1 / 1.15, f"s a step of {BATCH}")
+
+
+def training_image(device: str) -> Comparison:
+    """One image of one epoch: with the package's encoder in the loop against from its kept embedding."""
+    in_loop, cached, _ = _costs(device)
+    return Comparison("encoder in the loop", in_loop, "kept embedding", cached, 60.0, "s an image")
+
+
+def whole_schedule(device: str) -> Comparison:
+    """4 decoders of 20 epochs: what one image costs in all, its encoding in the default number of views included."""
+    in_loop, cached, encoding = _costs(device)
+    views, uses = DecoderOptions().embedding_views, ROUNDS * EPOCHS
+    return Comparison("encoder in the loop", uses * in_loop, "kept embeddings", views * encoding + uses * cached, 30.0,
+                      "s an image", f"from the measured parts; {views} views")
+
+
+# Parts --------------------------------------------------------------------------------------------------------------
+
+
+def _costs(device: str) -> tuple[float, float, float]:
+    """Seconds an image: a step with the package's encoder in the loop, a cached step, our encoding."""
+    found = encoder(device)
+    bare, step = _step_seconds(device)
+    return found.plain_value + bare / BATCH, step / BATCH, found.ours_value
+
+
+@cache
+def _step_seconds(device: str) -> tuple[float, float]:
+    compute = pick_compute(device, "auto")
+    segmenter = Segmenter(freeze(_sam(device)), PATCH_PX, POINTS, compute)
+    with tempfile.TemporaryDirectory() as folder:
+        step = _training_step(Path(folder), segmenter)
+        embeddings, points, labels = _prompts(BATCH, device)
+        targets = torch.zeros(BATCH, PATCH_PX, PATCH_PX, device=device)
+
+        def bare() -> None:
+            with compute.autocast():
+                low_res = decode(segmenter.sam, embeddings, points, labels)
+            loss = dice_iou_loss(segmenter.frame.masks(low_res.float()).sigmoid(), targets)
+            torch.autograd.backward(loss)
+
+        return in_turns(bare, step, device)
+
+
+def _training_step(folder: Path, segmenter: Segmenter) -> Callable[[], None]:
+    """The steps of `finetune_decoder.py`, over and over, on four patches of noise whose embeddings are kept."""
+    rng = np.random.default_rng(0)
+    for number in range(BATCH):
+        write_rgb(folder / "image" / f"p{number}_1.png", rng.integers(0, 256, (PATCH_PX, PATCH_PX, 3), np.uint8))
+        mask = np.zeros((PATCH_PX, PATCH_PX), dtype=bool)
+        mask[64:400, 64:300] = True
+        write_mask(folder / "mask" / f"p{number}_1.png", mask)
+    patches = labelled_patches(folder)
+    kept = PatchEmbeddings(EmbeddingStore(folder / "embeddings", _noise), PATCH_PX)
+    options = DecoderOptions(batch_size=BATCH, n_point=POINTS)
+    kept.prepare(patches, options.embedding_views, 1)
+    examples = [Example(patch, patch.mask) for patch in patches if patch.mask]
+    task = decoder_task("benchmark", segmenter, kept, examples, [], options)
+
+    def step() -> None:
+        (batch,) = task.batches(0)
+        task.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(task.loss(batch, 0))
+        task.optimiser.step()
+
+    return step
+
+
+def _noise(images: Sequence[Rgb]) -> list[Any]:
+    return [np.random.default_rng(0).normal(0, 1, (CHANNELS, GRID, GRID)).astype(np.float16) for _ in images]
+
+
+def _prompts(count: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(count, CHANNELS, GRID, GRID, generator=generator).to(device)
+    points = torch.rand(count, POINTS, 2, generator=generator).to(device) * 1024
+    return embeddings, points, torch.ones(count, POINTS, dtype=torch.int64, device=device)
+
+
+def _sam(device: str) -> Sam:
+    torch.manual_seed(0)
+    return build_sam("vit_b").to(Compute(torch.device(device), None).device)
+
+
+def _stock_attention(sam: Sam) -> list[torch.nn.Module]:
+    """The package's attention modules, sharing the parameters of ours."""
+    found = []
+    for block in sam.image_encoder.blocks:
+        ours = block.attn
+        side = (ours.rel_pos_h.shape[0] + 1) // 2
+        stock = Attention(ours.qkv.in_features, ours.num_heads, use_rel_pos=True, input_size=(side, side))
+        stock.load_state_dict(ours.state_dict())
+        found.append(stock.to(ours.qkv.weight.device))
+    return found
