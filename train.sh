@@ -36,6 +36,7 @@ run_all() {
     "$PYTHON" src/finetune_decoder.py $run $seed $sam $DECODER_FLAGS        # initial masks → preliminary decoder
     "$PYTHON" src/retrain_decoder.py $run $seed $sam $RETRAIN_FLAGS         # pseudo-labels → final decoder
     "$PYTHON" src/evaluate.py $run $seed $sam $EVALUATE_FLAGS               # scores, panels, curves
+    "$PYTHON" src/report.py $run                                            # one page of it all
 }
 
 # Progress bars need a terminal behind stderr; without one, everything goes through the log.

@@ -1,13 +1,24 @@
 """Scores, panels and curves of everything that a run kept."""
 
 import logging
+from collections.abc import Sequence
 
 from command_line import run_stage
 from epsam.data.images import write_rgb
 from epsam.files import read_table, write_table
 from epsam.options import EvaluateOptions
 from epsam.pictures.curves import curves_from_metrics, draw_curves
-from epsam.training.evaluation import COLUMNS, last_masks, open_evaluation, score_all
+from epsam.training.decoder import Prompted
+from epsam.training.evaluation import (
+    COLUMNS,
+    PATCH_COLUMNS,
+    Evaluation,
+    SplitCase,
+    extreme_cases,
+    last_masks,
+    open_evaluation,
+    score_all,
+)
 from epsam.training.panels import spread, write_panel
 from epsam.training.stage import METRIC_COLUMNS
 
@@ -15,24 +26,34 @@ log = logging.getLogger(__name__)
 
 
 def main(options: EvaluateOptions) -> None:
-    """Write evaluation.csv, a panel for each split, and the training curves."""
+    """Write the scores, a panel for each split and of the extreme test patches, and the training curves."""
     evaluation = open_evaluation(options)
     run = evaluation.run
-    rows = score_all(evaluation, options.batch_size)
+    scored = score_all(evaluation, options.batch_size)
+    rows = [found.row() for found in scored]
     write_table(run.evaluation, COLUMNS, rows)
+    write_table(run.patch_scores, PATCH_COLUMNS, [row for found in scored for row in found.patch_rows()])
     for row in rows:
         log.info("%-5s  %-20s  %4d patches  Dice %.4f  IoU %.4f", *(row[name] for name in COLUMNS[:5]))
     if not rows:
         log.warning("no patch of any split has a truth mask: nothing can be scored")
 
     for case in evaluation.cases:
-        chosen = [case.asked[index] for index in spread(len(case.asked))]
-        masks = last_masks(evaluation, chosen, options.batch_size)
-        write_panel(run.panels / f"{case.split}.png", run, case.split, [p.patch for p in chosen], case.maps,
-                    [p.points_xy_patch for p in chosen], masks)
+        draw(case.split, evaluation, case, [case.asked[index] for index in spread(len(case.asked))], options)
+    if evaluation.cases:
+        by_name = {prompted.patch.name: prompted for prompted in evaluation.cases[-1].asked}
+        draw("cases", evaluation, evaluation.cases[-1], [by_name[name] for name in extreme_cases(scored[-1])], options)
     for title, series in curves_from_metrics(read_table(run.metrics, METRIC_COLUMNS)).items():
         write_rgb(run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title))
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
+
+
+def draw(name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[Prompted],
+         options: EvaluateOptions) -> None:
+    """Write panels/<name>.png: some patches of a split with the masks of the last decoder."""
+    masks = last_masks(evaluation, chosen, options.batch_size)
+    write_panel(evaluation.run.panels / f"{name}.png", evaluation.run, case.split, [p.patch for p in chosen], case.maps,
+                [p.points_xy_patch for p in chosen], masks)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_training_leaves_every_file_of_the_contract(trained):
     run_folder = trained[0] / "checkpoints" / "mini"
     for name in ("resnet_adl.pth", "sam_pre_decoder.pth", "decoder_iter1.pth", "decoder_iter2.pth", "options.json",
-                 "metrics.csv", "pseudo_labels.csv", "evaluation.csv", "panels/test.png", "panels/decoder_2.png"):
+                 "metrics.csv", "pseudo_labels.csv", "evaluation.csv", "panels/test.png", "panels/decoder_2.png",
+                 "panels/cases.png", "evaluation_patches.csv", "report.html"):
         assert (run_folder / name).is_file(), name
     assert len(list((run_folder / "masks" / "initial" / "train").iterdir())) == 6
     assert len(list((run_folder / "masks" / "iter_0").iterdir())) == 6

@@ -98,6 +98,15 @@ class RunPaths:
         return self.root / "evaluation.csv"
 
     @property
+    def patch_scores(self) -> Path:
+        """Dice and IoU of every scored patch, by everything that makes masks."""
+        return self.root / "evaluation_patches.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
     def panels(self) -> Path:
         return self.root / "panels"
 

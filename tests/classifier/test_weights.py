@@ -55,7 +55,7 @@ def test_checkpoint_brings_back_the_network_and_what_was_kept_with_it(checkpoint
     assert not loaded.training
     images = noise(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(loaded(images), model(images))
+        assert torch.allclose(loaded(images), model(images), atol=1e-5)  # evaluation convolves in another memory order
     content = torch.load(path, weights_only=True)
     assert (content["epoch"], content["options"]) == (3, {"lr": 1e-5})
 

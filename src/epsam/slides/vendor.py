@@ -47,4 +47,5 @@ def _openslide(path: Path) -> ModuleType:
     except (ImportError, OSError) as error:
         raise SlideError(f"{path}: {path.suffix} files need OpenSlide, which is not installed; "
                          "run: pip install openslide-python openslide-bin") from error
-    return openslide  # type: ignore[no-any-return]
+    found: ModuleType = openslide
+    return found

@@ -20,6 +20,7 @@ from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
 from epsam.training.workbench import SamSetup, initial_mask_of, pepm_prompts, prepare_embeddings, set_up_sam
 
 COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou")
+PATCH_COLUMNS = ("split", "what", "id", "dice", "iou")
 INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
 
 
@@ -74,16 +75,46 @@ def decoders_of(run: RunPaths) -> dict[str, Path | None]:
     return found
 
 
-def score_all(evaluation: Evaluation, batch_size: int) -> list[dict[str, Any]]:
-    """A row for each split and each thing that makes masks."""
-    rows = []
+@dataclass(frozen=True)
+class Scored:
+    """The overlaps of all patches of a split with their truth, for one thing that makes masks, by patch name."""
+
+    split: str
+    what: str
+    overlaps: dict[str, Overlap]
+
+    def row(self) -> dict[str, Any]:
+        """Means over patches, and pooled: a row of evaluation.csv."""
+        dice, iou = mean_dice_iou(list(self.overlaps.values()))
+        total = pooled(list(self.overlaps.values()))
+        values = {"dice": dice, "iou": iou, "pooled_dice": total.dice, "pooled_iou": total.iou}
+        return {"split": self.split, "what": self.what, "patches": len(self.overlaps),
+                **{name: round(value, 6) for name, value in values.items()}}
+
+    def patch_rows(self) -> list[dict[str, Any]]:
+        """A row for each patch."""
+        return [{"split": self.split, "what": self.what, "id": name, "dice": round(found.dice, 6),
+                 "iou": round(found.iou, 6)} for name, found in self.overlaps.items()]
+
+
+def score_all(evaluation: Evaluation, batch_size: int) -> list[Scored]:
+    """One entry for each split and each thing that makes masks."""
+    found = []
     for case in evaluation.cases:
+        names = [prompted.patch.name for prompted in case.asked]
         truths = [prompted.patch.truth() for prompted in case.asked]
         initial = [read_mask(initial_mask_of(evaluation.run, case.split, p.patch)) for p in case.asked]
-        rows.append(_row(case.split, INITIAL, initial, truths))
-        for what, masks in _decoded(evaluation, case, batch_size):
-            rows.append(_row(case.split, what, masks, truths))
-    return rows
+        for what, masks in [(INITIAL, initial), *_decoded(evaluation, case, batch_size)]:
+            overlaps = [overlap(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
+            found.append(Scored(case.split, what, dict(zip(names, overlaps, strict=True))))
+    return found
+
+
+def extreme_cases(scored: Scored, each: int = 2) -> list[str]:
+    """Names of the `each` patches of lowest Dice, those in the middle, and those of highest, in that order."""
+    ranked = sorted(scored.overlaps, key=lambda name: scored.overlaps[name].dice)
+    middle = max(0, (len(ranked) - each) // 2)
+    return list(dict.fromkeys([*ranked[:each], *ranked[middle : middle + each], *ranked[-each:]]))
 
 
 def last_masks(evaluation: Evaluation, chosen: Sequence[Prompted], batch_size: int) -> dict[str, Mask]:
@@ -106,11 +137,3 @@ def _load(evaluation: Evaluation, decoder: Path | None) -> None:
         sam.mask_decoder.load_state_dict(evaluation.untouched_decoder)
     else:
         load_decoder(decoder, sam)
-
-
-def _row(split: str, what: str, masks: Sequence[Mask], truths: Sequence[Mask]) -> dict[str, Any]:
-    overlaps: list[Overlap] = [overlap(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
-    dice, iou = mean_dice_iou(overlaps)
-    total = pooled(overlaps)
-    values = {"dice": dice, "iou": iou, "pooled_dice": total.dice, "pooled_iou": total.iou}
-    return {"split": split, "what": what, "patches": len(overlaps), **{k: round(v, 6) for k, v in values.items()}}

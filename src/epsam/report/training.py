@@ -1,0 +1,116 @@
+"""The report of a training run: scores, rounds, curves, cases, warnings, times and options, from what the run kept."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from epsam.data.images import Rgb, read_rgb
+from epsam.files import read_table
+from epsam.paths import RunPaths
+from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
+from epsam.training.evaluation import COLUMNS, PATCH_COLUMNS
+from epsam.training.stage import METRIC_COLUMNS
+
+Rows = list[dict[str, str]]
+
+ROUND_FIGURES = {"acceptance": "kept", "pseudo_dice_all": "Dice of all", "pseudo_dice_kept": "Dice of the kept"}
+FEW_KEPT = 0.05
+"""Ours: a round that keeps a smaller share of its pseudo-labels is warned about."""
+PANELS = {"cases": "Test patches of lowest, middle and highest Dice",
+          "test": "Test patches, evenly spaced: patch, truth, activation map, initial mask, points, mask"}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run left behind; tables as rows of text, pictures by name."""
+
+    name: str
+    scores: Rows
+    patches: Rows
+    metrics: Rows
+    options: Mapping[str, Mapping[str, Any]]
+    curves: Mapping[str, Rgb] = field(default_factory=dict)
+    panels: Mapping[str, Rgb] = field(default_factory=dict)
+
+
+def read_run(run: RunPaths) -> RunRecord:
+    """Everything of a run's folder that its report shows; what is not there is empty."""
+    return RunRecord(
+        run.root.name, _rows(run.evaluation, COLUMNS), _rows(run.patch_scores, PATCH_COLUMNS),
+        _rows(run.metrics, METRIC_COLUMNS),
+        json.loads(run.options.read_text("utf-8")) if run.options.is_file() else {},
+        {path.stem.replace("_", " "): read_rgb(path) for path in sorted((run.root / "curves").glob("*.png"))},
+        {name: read_rgb(run.panels / f"{name}.png") for name in PANELS if (run.panels / f"{name}.png").is_file()})
+
+
+def training_report(record: RunRecord) -> str:
+    """The report as HTML."""
+    last = record.scores[-1]["what"] if record.scores else ""
+    dice = [float(row["dice"]) for row in record.patches if row["split"] == "test" and row["what"] == last]
+    return document(f"EP-SAM, run {record.name}", [
+        ("Warnings", warnings_list(run_warnings(record))),
+        ("Dice and IoU", table(COLUMNS, [_rounded(row) for row in record.scores])
+         + (paragraph("Means over patches with tumour; pooled: all their pixels counted together.")
+            if record.scores else "")),
+        ("Rounds", table(("round", "best val_dice", *ROUND_FIGURES.values()), round_rows(record.metrics))),
+        ("Dice of the test patches", histogram(dice, f"{len(dice)} test patches, {last}: Dice")),
+        ("Cases", "".join(photo(record.panels[name], text) for name, text in PANELS.items() if name in record.panels)),
+        ("Training", "".join(drawing(image, title) for title, image in record.curves.items())),
+        ("Seconds of training", table(("stage", "epochs", "seconds"), time_rows(record.metrics))),
+        ("Options", "".join(f"<h3>{stage}</h3>" + table(("flag", "value"), _flags(flags))
+                            for stage, flags in record.options.items())),
+    ])
+
+
+def run_warnings(record: RunRecord) -> list[str]:
+    """What a reader should know before trusting the run."""
+    found = []
+    for row in round_rows(record.metrics):
+        if float(row.get("kept", 1.0)) < FEW_KEPT:
+            found.append(f"Round {row['round']} kept only {100 * float(row['kept']):.1f} % of its pseudo-labels.")
+    test = {row["what"]: float(row["dice"]) for row in record.scores if row["split"] == "test"}
+    if test and list(test.values())[-1] < test.get("initial mask", 0.0):
+        found.append(f"On the test split the last decoder's Dice ({list(test.values())[-1]:.3f}) is below that of the "
+                     f"initial masks ({test['initial mask']:.3f}).")
+    models = {str(flags["sam_model_type"]) for flags in record.options.values() if "sam_model_type" in flags}
+    if "vit_demo" in models:
+        found.append("Made with vit_demo, a small stand-in: its figures say nothing about SAM ViT-B.")
+    return found
+
+
+def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """A row for each decoder: its best validation Dice, and what became of its pseudo-labels."""
+    found: dict[str, dict[str, str]] = {}
+    for figure in metrics:
+        kind, _, number = figure["stage"].partition("_")
+        if kind == "decoder" and number.isdigit():
+            row = found.setdefault(number, {"round": number})
+            if figure["name"] in ROUND_FIGURES:
+                row[ROUND_FIGURES[figure["name"]]] = f"{float(figure['value']):.4f}"
+            elif figure["name"] == "val_dice":
+                best = max(float(figure["value"]), float(row.get("best val_dice", "-inf")))
+                row["best val_dice"] = f"{best:.4f}"
+    return [found[number] for number in sorted(found, key=int)]
+
+
+def time_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, object]]:
+    """Epochs and seconds of each fit, in the order of the run."""
+    found: dict[str, list[float]] = {}
+    for figure in metrics:
+        if figure["name"] == "seconds":
+            found.setdefault(figure["stage"], []).append(float(figure["value"]))
+    return [{"stage": stage, "epochs": len(times), "seconds": f"{sum(times):.1f}"} for stage, times in found.items()]
+
+
+def _rounded(row: Mapping[str, str]) -> dict[str, str]:
+    return {name: f"{float(value):.4f}" if "." in value else value for name, value in row.items()}
+
+
+def _flags(flags: Mapping[str, Any]) -> list[dict[str, object]]:
+    return [{"flag": f"--{name}", "value": value} for name, value in flags.items()]
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Rows:
+    return read_table(path, columns) if path.is_file() else []

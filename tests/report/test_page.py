@@ -1,0 +1,72 @@
+import base64
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+
+from epsam.report.page import document, drawing, histogram, photo, table, warnings_list
+
+
+class Balance(HTMLParser):
+    """Fails at a tag that is closed without having been opened, and collects tags and their attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def parsed(html):
+    reader = Balance()
+    reader.feed(html)
+    assert reader.open == []
+    return reader.seen
+
+
+def test_a_page_is_whole_and_asks_nobody_for_anything():
+    page = document("A run", [("Scores", table(["what"], [{"what": "a"}])), ("Nothing", "")])
+    seen = parsed(page)
+    assert "Nothing" not in page
+    assert not [tag for tag, _ in seen if tag in ("script", "link", "iframe")]
+    assert not re.search(r"https?://", page)
+
+
+def test_names_from_outside_cannot_become_markup():
+    hostile = '<script>alert("x")</script>'
+    page = document(hostile, [(hostile, table([hostile], [{hostile: hostile}]) + warnings_list([hostile]))])
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 6  # title twice, heading, column, cell, warning
+
+
+def test_a_table_leaves_empty_what_a_row_lacks_and_puts_numbers_to_the_right():
+    html = table(["a", "b"], [{"a": "text", "b": 0.5}, {"a": "more"}])
+    assert re.findall(r"<td[^>]*>[^<]*</td>", html) == [
+        "<td>text</td>", '<td class="number">0.5</td>', "<td>more</td>", "<td></td>"]
+    assert table(["a"], []) == ""
+
+
+def test_pictures_travel_within_the_page():
+    image = np.zeros((8, 12, 3), np.uint8)
+    image[:, :, 0] = 200
+    for make, kind in ((photo, "jpeg"), (drawing, "png")):
+        (_, attributes), = [found for found in parsed(make(image, "a < b")) if found[0] == "img"]
+        head, content = attributes["src"].split(",")
+        assert head == f"data:image/{kind};base64"
+        shown = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        assert np.abs(shown.astype(int) - image).max() < 12
+        assert attributes["alt"] == "a < b"
+
+
+def test_a_histogram_counts_every_value_once():
+    html = histogram([0.0, 0.04, 0.5, 1.0], "Dice", bins=10)
+    counts = [int(number) for number in re.findall(r"<title>[^:]*: (\d+)</title>", html)]
+    assert counts == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert histogram([], "none") == ""

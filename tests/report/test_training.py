@@ -1,0 +1,59 @@
+from epsam.report.training import RunRecord, round_rows, run_warnings, time_rows, training_report
+
+
+def metric(stage, epoch, name, value):
+    return {"stage": stage, "epoch": str(epoch), "name": name, "value": str(value)}
+
+
+METRICS = [metric("classifier", 1, "seconds", 10.0), metric("classifier", 2, "seconds", 12.5),
+           metric("decoder_0", 1, "val_dice", 0.5), metric("decoder_0", 2, "val_dice", 0.7),
+           metric("decoder_0", 3, "val_dice", 0.6), metric("decoder_0", 3, "acceptance", 0.25),
+           metric("decoder_1", 1, "val_dice", 0.8), metric("decoder_1", 1, "acceptance", 0.01)]
+
+
+def score(split, what, dice):
+    return {"split": split, "what": what, "patches": "3", "dice": str(dice), "iou": "0.5", "pooled_dice": "0.5",
+            "pooled_iou": "0.5"}
+
+
+def record(scores=(), patches=(), metrics=(), options=None):
+    return RunRecord("mine", list(scores), list(patches), list(metrics), options or {})
+
+
+def test_each_round_has_its_best_epoch_and_what_it_kept():
+    assert round_rows(METRICS) == [{"round": "0", "best val_dice": "0.7000", "kept": "0.2500"},
+                                   {"round": "1", "best val_dice": "0.8000", "kept": "0.0100"}]
+
+
+def test_seconds_are_summed_by_stage():
+    assert time_rows(METRICS) == [{"stage": "classifier", "epochs": 2, "seconds": "22.5"}]
+
+
+def test_warnings_name_what_spoils_trust():
+    scores = [score("test", "initial mask", 0.8), score("test", "round 1", 0.7)]
+    options = {"finetune_decoder": {"sam_model_type": "vit_demo"}}
+    found = run_warnings(record(scores, metrics=METRICS, options=options))
+    assert len(found) == 3
+    assert "Round 1 kept only 1.0 %" in found[0]
+    assert "0.700" in found[1]
+    assert "vit_demo" in found[2]
+
+
+def test_a_good_run_has_no_warnings():
+    scores = [score("test", "initial mask", 0.7), score("test", "round 1", 0.8)]
+    assert run_warnings(record(scores, options={"a": {"sam_model_type": "vit_b"}})) == []
+
+
+def test_only_the_last_decoders_test_patches_are_in_the_histogram():
+    patches = [{"split": "test", "what": "round 1", "id": "a", "dice": "0.9", "iou": "0.8"},
+               {"split": "val", "what": "round 1", "id": "b", "dice": "0.9", "iou": "0.8"},
+               {"split": "test", "what": "initial mask", "id": "a", "dice": "0.1", "iou": "0.1"}]
+    page = training_report(record([score("test", "round 1", 0.9)], patches))
+    assert "1 test patches, round 1: Dice" in page
+    assert "0.90 to 0.95: 1<" in page
+
+
+def test_a_run_without_anything_is_still_a_page():
+    page = training_report(record())
+    assert "<h1>EP-SAM, run mine</h1>" in page
+    assert "<section>" not in page
