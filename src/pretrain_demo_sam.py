@@ -8,7 +8,7 @@ start. No user needs to run this: the weights come with the repository.
 import logging
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -38,54 +38,70 @@ REPORT_EVERY = 50
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """What learns together, for how long, and how fast at most."""
+
+    name: str
+    encoder: bool
+    decoder: bool
+    steps: int
+    lr: float
+
+
 def main(options: PretrainOptions) -> None:
-    """The encoder alone by prototypes, then encoder and decoder together; on the CPU, in bfloat16 where it helps."""
+    """The encoder by prototypes, the decoder on what it then sees, and both together; the file is written each time."""
     torch.manual_seed(seed_for(options.seed, "pretrain", "weights"))
     sam, teacher = prime(build_sam(SAM_NAME)).train(), Prototypes()
     held_out = [_draw(options, "held out", number, HELD_OUT_POINTS) for number in range(HELD_OUT_BATCHES)]
-    _fit(sam, teacher, options, with_decoder=False)
-    _fit(sam, teacher, options, with_decoder=True)
-    dice, iou = held_out_scores(sam, held_out)
-    log.info("held out: Dice %.4f  IoU %.4f over %d targets with %d points each", dice, iou,
-             sum(len(batch.targets) for batch in held_out), HELD_OUT_POINTS)
-    weights = {key: tensor.detach().half() for key, tensor in sam.state_dict().items()}
-    save_plain(Path(options.output), {"model": weights, "meta": {**asdict(options), "dice": dice, "iou": iou}})
+    for phase in (Phase("encoder", True, False, options.encoder_steps, options.encoder_lr),
+                  Phase("decoder", False, True, options.decoder_steps, options.decoder_lr),
+                  Phase("both", True, True, options.steps, options.lr)):
+        _fit(sam, teacher, options, phase)
+        dice, iou = held_out_scores(sam, held_out)
+        log.info("held out: Dice %.4f  IoU %.4f over %d targets with %d points each", dice, iou,
+                 sum(len(batch.targets) for batch in held_out), HELD_OUT_POINTS)
+        weights = {key: tensor.detach().half() for key, tensor in sam.state_dict().items()}
+        save_plain(Path(options.output), {"model": weights, "meta": {**asdict(options), "dice": dice, "iou": iou}})
 
 
-def _fit(sam: Sam, teacher: Prototypes, options: PretrainOptions, with_decoder: bool) -> None:
-    """One phase: AdamW with warm-up and cosine, fresh scenes at every step."""
-    name, steps, rate = (("decoder", options.steps, options.lr) if with_decoder
-                         else ("encoder", options.encoder_steps, options.encoder_lr))
-    networks = nn.ModuleList([sam if with_decoder else sam.image_encoder])
+def _fit(sam: Sam, teacher: Prototypes, options: PretrainOptions, phase: Phase) -> None:
+    """One phase: AdamW with warm-up and cosine, fresh scenes at every step, in bfloat16 where it helps."""
+    sam.image_encoder.requires_grad_(phase.encoder)
+    networks = nn.ModuleList(([sam.image_encoder] if phase.encoder else []) +
+                             ([sam.prompt_encoder, sam.mask_decoder] if phase.decoder else []))
     optimiser = torch.optim.AdamW([
         {"params": networks.parameters(), "share": 1.0, "weight_decay": options.weight_decay},
         {"params": teacher.parameters(), "share": 10.0, "weight_decay": 0.0},
-    ], lr=rate)
+    ], lr=phase.lr)
     started, losses = time.monotonic(), []
-    for step in range(1, steps + 1):
+    for step in range(1, phase.steps + 1):
         for group in optimiser.param_groups:
-            group["lr"] = group["share"] * rate * _rate(step, steps)
-        loss = _loss(sam, teacher, _draw(options, name, step, 0), with_decoder)
+            group["lr"] = group["share"] * phase.lr * _rate(step, phase.steps)
+        loss = _loss(sam, teacher, _draw(options, phase.name, step, 0), phase)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
         optimiser.step()
         losses.append(float(loss.detach()))
-        if step % REPORT_EVERY == 0 or step == steps:
+        if step % REPORT_EVERY == 0 or step == phase.steps:
             recent = losses[-REPORT_EVERY:]
-            log.info("%s %d/%d  loss %.3f  %.0f s", name, step, steps, sum(recent) / len(recent),
+            log.info("%s %d/%d  loss %.3f  %.0f s", phase.name, step, phase.steps, sum(recent) / len(recent),
                      time.monotonic() - started)
 
 
-def _loss(sam: Sam, teacher: Prototypes, batch: SceneBatch, with_decoder: bool) -> torch.Tensor:
+def _loss(sam: Sam, teacher: Prototypes, batch: SceneBatch, phase: Phase) -> torch.Tensor:
+    """The sum of what the phase's networks are asked for."""
     with torch.autocast("cpu", torch.bfloat16):
-        embeddings = sam.image_encoder(batch.images)
-    loss = mask_loss(teacher(embeddings.float(), batch), batch.targets)
-    if not with_decoder:
-        return loss
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = prompted_logits(sam, embeddings.float(), batch)
-    return loss + mask_loss(logits, batch.targets)
+        embeddings = sam.image_encoder(batch.images).float()
+    parts = []
+    if phase.encoder:
+        parts.append(mask_loss(teacher(embeddings, batch), batch.targets))
+    if phase.decoder:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = prompted_logits(sam, embeddings, batch)
+        parts.append(mask_loss(logits, batch.targets))
+    return torch.stack(parts).sum()
 
 
 def _draw(options: PretrainOptions, purpose: str, number: int, count: int) -> SceneBatch:

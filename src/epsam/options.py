@@ -221,10 +221,12 @@ class PretrainOptions:
     """How the weights of vit_demo were made; nobody needs it to use them."""
 
     seed: int = flag(22, "seed of the scenes and of the random start")
-    encoder_steps: int = flag(200, "steps of the first phase: the encoder alone, by prototypes")
+    encoder_steps: int = flag(400, "steps of the first phase: the encoder alone, by prototypes")
     encoder_lr: float = flag(1e-3, "AdamW's learning rate in the first phase")
-    steps: int = flag(350, "steps of the second phase: encoder and decoder together")
-    lr: float = flag(5e-4, "AdamW's learning rate in the second phase")
+    decoder_steps: int = flag(900, "steps of the second phase: the decoder on the frozen encoder")
+    decoder_lr: float = flag(5e-4, "AdamW's learning rate in the second phase")
+    steps: int = flag(900, "steps of the third phase: encoder and decoder together")
+    lr: float = flag(5e-4, "AdamW's learning rate in the third phase")
     batch_size: int = flag(6, "scenes a step, each drawn once")
     targets: int = flag(2, "prompted regions of a scene; they share one pass of the encoder")
     weight_decay: float = flag(1e-2, "AdamW's weight decay")
@@ -233,9 +235,9 @@ class PretrainOptions:
 
 
 _SMALL_SAM: Row = {"sam_model_type": "vit_demo"}
-_SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 8, "patience": 0}
+_SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 6, "patience": 0}
 # A round has fewer masks to fit to than the preliminary decoder; as many steps need more epochs.
-_SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 12}
+_SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 8}
 _SHORT_RESNET50: Row = {"pretrained": "none", "input_size": 256, "lr": 1e-3, "batch_size": 8, "workers": 2}
 
 _ON_A_CPU: dict[str, Row] = {
@@ -259,7 +261,6 @@ PRESETS: dict[str, dict[str, Row]] = {
                             "max_negative": (100, 40, 40)},
         "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 5e-4, "batch_size": 8,
                              "workers": 0},
-        "generate_initial_masks": {"quantile": 0.2, "open_kernel": 3},
     },
     # Ours: a few real slides on a CPU. Windows as the paper's in area (512 px of 0.25 µm), read at half the resolution.
     "bcss": {
