@@ -39,5 +39,7 @@ run_all() {
     "$PYTHON" src/report.py $run                                            # one page of it all
 }
 
+# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: the log has to outlive it.
+write_log() { trap '' INT TERM; tee -a "logging_$RUN.txt"; }
 # Progress bars need a terminal behind stderr; without one, everything goes through the log.
-if [[ -t 2 ]]; then run_all | tee -a "logging_$RUN.txt"; else run_all 2>&1 | tee -a "logging_$RUN.txt"; fi
+if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi

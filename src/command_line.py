@@ -4,12 +4,14 @@ import argparse
 import dataclasses
 import errno
 import logging
+import signal
 import sys
 import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from epsam.errors import EpsamError
+from epsam.interruption import interrupt
 from epsam.options import preset
 
 Options = TypeVar("Options")
@@ -18,6 +20,7 @@ Options = TypeVar("Options")
 def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None]) -> None:
     """Parse the command line into `kind`, run `main`, and end the process with the contract's exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    signal.signal(signal.SIGTERM, interrupt)
     options = parse(stage, kind, sys.argv[1:])
     try:
         main(options)
