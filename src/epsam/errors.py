@@ -31,3 +31,7 @@ class DeviceError(EpsamError):
 
 class TrainingError(EpsamError):
     """A training that cannot go on, such as a loss that is not a number."""
+
+
+class BusyError(EpsamError):
+    """A folder in which another process works."""

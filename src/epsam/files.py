@@ -57,6 +57,26 @@ def write_json(target: Path, content: Any) -> None:
     write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(source: Path) -> dict[str, Any]:
+    """The table that a JSON file holds.
+
+    Raises DatasetError if it holds anything else.
+    """
+    try:
+        content = json.loads(source.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{source}: not readable as JSON ({error}); remove it or write it again") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{source}: holds a {type(content).__name__}, not a table; remove it or write it again")
+    return content
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left under `folder`; only for who has the folder alone."""
+    for path in folder.rglob(".*.part*"):
+        path.unlink(missing_ok=True)
+
+
 def write_table(target: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows as CSV with a header; a column that a row lacks stays empty. An empty table is just its header."""
     with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:

@@ -20,6 +20,11 @@ def ignore_stop_signals(*_: object) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def end_without_words() -> None:
+    """For worker processes whose half-done work is worth nothing: end at Ctrl-C, without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class StopRequests:
     """A `with` block in which a request to stop is noted in `asked` and left to the block; a second one ends it."""
 

@@ -67,6 +67,9 @@ class RunOptions(DataOptions):
 class StageOptions(RestartOptions, RunOptions, SplitOptions):
     """What every stage of a training run takes."""
 
+    allow_degenerate: bool = flag(False, "go on even if the stage before left nothing to learn from: a classifier at "
+                                         "chance, masks all empty or full, no pseudo-label kept")
+
 
 @dataclass(frozen=True)
 class PatchOptions(RestartOptions, SeedOptions, SplitOptions):

@@ -58,7 +58,7 @@ def staging_folder(paths: DatasetPaths) -> Iterator[Path]:
 
 
 def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
-    """Move finished patches and thumbnails into place, in the stead of older ones; the train images come last.
+    """Move finished patches, their table and thumbnails into place of older ones; the train images come last.
 
     They are what marks the stage as done: after a power cut in between, the next run makes everything again.
     """
@@ -67,6 +67,7 @@ def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
     (folder / _MOVING).touch()
     shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
     _replace(folder / _RECORD, paths.root / _RECORD)
+    _replace(folder / paths.patch_table.name, paths.patch_table)
     _replace(folder / "thumbnails", paths.root / "thumbnails")
     for split in reversed(SPLITS):
         for kind in ("mask", "image"):
