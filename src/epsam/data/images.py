@@ -12,6 +12,8 @@ from epsam.files import write_bytes
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+LARGEST_PX = 1 << 28
+"""Ours: 0.8 GB as RGB."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
@@ -20,6 +22,9 @@ def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
         content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    width, height = _stated_size(content[:24].tobytes())
+    if width * height > LARGEST_PX:
+        raise ImageError(f"{path}: {width}×{height} px, more than is read at once; cut it up or give it as a slide")
     try:
         # The bytes are decoded rather than the path opened: OpenCV's own reader fails on some names without saying so.
         image = cv2.imdecode(content, mode) if content.size else None
@@ -28,6 +33,13 @@ def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
     if image is None:
         raise ImageError(f"{path}: not a readable image ({content.size} bytes); replace or remove the file")
     return np.asarray(image, dtype=np.uint8)
+
+
+def _stated_size(start: bytes) -> tuple[int, int]:
+    """Width and height that the beginning of a PNG states: a few kilobytes can be made to unfold into gigabytes."""
+    if start[:8] != b"\x89PNG\r\n\x1a\n" or len(start) < 24:
+        return 0, 0
+    return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")
 
 
 def read_rgb(path: Path) -> Rgb:
