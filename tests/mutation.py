@@ -42,7 +42,7 @@ def _double(content: bytearray, rng: random.Random) -> None:
 
 def _overwrite(content: bytearray, rng: random.Random) -> None:
     start = _place(content, rng)
-    pieces = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0", b"\n", b'"', b",,,", b"1e999",
-              b"nan", b"-1", b"<!DOCTYPE x [", b"&a;", b"\xef\xbb\xbf", b"]]>", "\u202e".encode())
+    pieces = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0", b"\n", b'"', b",,,",
+              b"1e999", b"nan", b"-1", b"<!DOCTYPE x [", b"&a;", b"\xef\xbb\xbf", b"]]>", "\u202e".encode())
     piece = rng.choice(pieces)
     content[start : start + len(piece)] = piece

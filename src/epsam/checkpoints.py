@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,7 +18,7 @@ State = dict[str, Tensor]
 
 # All that torch.load was seen to raise on files with changed, cut or random bytes.
 _DAMAGE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
-           UnpicklingError, struct.error, zipfile.BadZipFile)
+           UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 def save_plain(path: Path, content: dict[str, Any]) -> None:

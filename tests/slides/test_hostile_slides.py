@@ -9,7 +9,7 @@ from epsam.slides.inventory import take_stock
 from epsam.slides.reader import open_slide
 from mutation import mutations
 
-FUZZED = 300
+FUZZED = 120
 IMAGE = np.random.default_rng(0).integers(0, 256, (100, 130, 3), dtype=np.uint8)
 
 
@@ -82,17 +82,18 @@ def test_pixels_that_are_no_colours_are_refused(tmp_path, kind):
 
 def test_a_file_cut_short_at_any_place_is_an_error(tmp_path):
     whole = write(tmp_path / "whole.tif", compression="deflate").read_bytes()
-    for size in range(0, len(whole), max(1, len(whole) // 150)):
+    for size in range(0, len(whole), max(1, len(whole) // 60)):
         (tmp_path / "a.tif").write_bytes(whole[:size])
         with pytest.raises(SlideError, match=r"a\.tif"):
             read_whole(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize("how", [{"compression": "deflate"}, {"compression": "jpeg"}, {"tile": None, "rowsperstrip": 8}],
-                         ids=["deflate", "jpeg", "strips"])
+@pytest.mark.parametrize("how", [
+    {"compression": "deflate"}, {"compression": "jpeg"}, {"tile": None, "rowsperstrip": 8}],
+    ids=["deflate", "jpeg", "strips"])
 def test_a_damaged_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, how):
     good = write(tmp_path / "good.tif", **how).read_bytes()
-    opened = 0
+    opened, told = 0, []
     for content in mutations(good, FUZZED, seed=2):
         (tmp_path / "a.tif").write_bytes(content)
         try:
@@ -100,8 +101,10 @@ def test_a_damaged_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, ho
                 opened += 1
                 assert slide.read(slide.width0 // 2, slide.height0 // 2, 40, 40).shape == (40, 40, 3)
         except SlideError as error:
-            assert "a.tif" in str(error)
-    assert 0 < opened < FUZZED
+            told.append(str(error))
+    assert opened
+    assert told
+    assert all("a.tif" in message for message in told)
 
 
 @pytest.mark.parametrize("name", ["with space", "new\nline", "ümläut-日本", "-rf", "..dots", "a'b\"c", "%s{}"])
