@@ -27,5 +27,7 @@ run_all() {
         ${SAM_CHECKPOINT:+--sam_checkpoint "$SAM_CHECKPOINT"} $INFER_FLAGS
 }
 
+# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: the log has to outlive it.
+write_log() { trap '' INT TERM; tee -a logging_inference.txt; }
 # Progress bars need a terminal behind stderr; without one, everything goes through the log.
-if [[ -t 2 ]]; then run_all | tee -a logging_inference.txt; else run_all 2>&1 | tee -a logging_inference.txt; fi
+if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi

@@ -30,6 +30,10 @@ run_all() {
     if [[ $DATASET_TYPE == demo ]]; then
         "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS                    # made-up slides
     fi
+    # What would stop the run later, found in seconds. It wants each stage's flags as one word.
+    "$PYTHON" src/check.py $run $seed $sam --patch_flags="$PATCH_FLAGS" --classifier_flags="$CLASSIFIER_FLAGS" \
+        --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" --retrain_flags="$RETRAIN_FLAGS" \
+        --evaluate_flags="$EVALUATE_FLAGS"
     "$PYTHON" src/extract_patches.py $data $seed $PATCH_FLAGS                # slides → patches
     "$PYTHON" src/train_classifier.py $run $seed $CLASSIFIER_FLAGS          # patches → classifier
     "$PYTHON" src/generate_initial_masks.py $run $MASK_FLAGS          # classifier → initial masks
@@ -39,5 +43,7 @@ run_all() {
     "$PYTHON" src/report.py $run                                            # one page of it all
 }
 
+# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: the log has to outlive it.
+write_log() { trap '' INT TERM; tee -a "logging_$RUN.txt"; }
 # Progress bars need a terminal behind stderr; without one, everything goes through the log.
-if [[ -t 2 ]]; then run_all | tee -a "logging_$RUN.txt"; else run_all 2>&1 | tee -a "logging_$RUN.txt"; fi
+if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi

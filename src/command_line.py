@@ -4,23 +4,35 @@ import argparse
 import dataclasses
 import errno
 import logging
+import signal
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from epsam.errors import EpsamError
+from epsam.files import remove_leftovers
+from epsam.interruption import interrupt
+from epsam.lock import claimed
 from epsam.options import preset
 
 Options = TypeVar("Options")
 
 
-def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None]) -> None:
-    """Parse the command line into `kind`, run `main`, and end the process with the contract's exit code."""
+def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None],
+              owns: Callable[[Options], Path] | None = None) -> None:
+    """Parse the command line into `kind`, run `main`, and end the process with the contract's exit code.
+
+    `owns` tells the folder that no other process may work in meanwhile.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    signal.signal(signal.SIGTERM, interrupt)
     options = parse(stage, kind, sys.argv[1:])
     try:
-        main(options)
+        with _alone_in(owns(options)) if owns else nullcontext():
+            main(options)
     except KeyboardInterrupt:
         _tell("interrupted; run the same command again to go on")
         raise SystemExit(130) from None
@@ -29,6 +41,13 @@ def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None]) 
             raise
         _tell(f"error: {_one_line(error)}")
         raise SystemExit(1) from None
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    with claimed(folder, "give this one another name with RUN or --run"):
+        remove_leftovers(folder)
+        yield
 
 
 def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:

@@ -1,13 +1,17 @@
 """Scores, panels and curves of everything that a run kept."""
 
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from command_line import run_stage
 from epsam.data.images import write_rgb
 from epsam.files import read_table, write_table
 from epsam.options import EvaluateOptions
+from epsam.paths import run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
+from epsam.record import add_to_record
 from epsam.training.decoder import Prompted
 from epsam.training.evaluation import (
     COLUMNS,
@@ -27,6 +31,7 @@ log = logging.getLogger(__name__)
 
 def main(options: EvaluateOptions) -> None:
     """Write the scores, a panel for each split and of the extreme test patches, and the training curves."""
+    started = time.monotonic()
     evaluation = open_evaluation(options)
     run = evaluation.run
     scored = score_all(evaluation, options.batch_size)
@@ -45,6 +50,7 @@ def main(options: EvaluateOptions) -> None:
         draw("cases", evaluation, evaluation.cases[-1], [by_name[name] for name in extreme_cases(scored[-1])], options)
     for title, series in curves_from_metrics(read_table(run.metrics, METRIC_COLUMNS)).items():
         write_rgb(run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title))
+    add_to_record(run.record, "evaluate", asdict(options), time.monotonic() - started)
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 
 
@@ -57,4 +63,4 @@ def draw(name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[Pr
 
 
 if __name__ == "__main__":
-    run_stage("evaluate", EvaluateOptions, main)
+    run_stage("evaluate", EvaluateOptions, main, owns=run_folder)

@@ -9,6 +9,7 @@ from typing import Any
 from command_line import run_stage
 from epsam.errors import DatasetError, SlideError
 from epsam.files import write_table
+from epsam.lock import claimed
 from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
 from epsam.slides.cutting import PATCH_COLUMNS, Cut, cut
@@ -32,6 +33,14 @@ def main(options: PatchOptions) -> None:
     if patches_are_there(paths, options):
         return
     records = plan_slides(paths, TABLES, options)
+    with claimed(paths.root, "work on another dataset meanwhile"):
+        # Another run may have made them since the first look.
+        if not patches_are_there(paths, options):
+            make_patches(records, paths, options)
+
+
+def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: PatchOptions) -> None:
+    """Make the patches of all splits, whole or not at all, and the tables beside them."""
     errors = {record.name: record.reason for record in records if record.status == FAILED}
     measured: list[Measured] = []
     patches: list[dict[str, object]] = []
@@ -47,7 +56,7 @@ def main(options: PatchOptions) -> None:
             check_patches(patches, errors)
         finally:
             write_table(paths.slide_table, SLIDE_COLUMNS, slide_rows(records, measured, patches, errors))
-        write_table(paths.patch_table, PATCH_COLUMNS, patches)
+        write_table(folder / paths.patch_table.name, PATCH_COLUMNS, patches)
         hand_over(folder, paths, options)
     log.info("%d patches of %d slides in %s", len(patches), len({patch["slide"] for patch in patches}), paths.root)
 

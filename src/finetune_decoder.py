@@ -2,6 +2,7 @@
 
 from command_line import run_stage
 from epsam.options import DecoderOptions
+from epsam.paths import run_folder
 from epsam.training.pseudo_labels import initial_examples
 from epsam.training.rounds import open_bench, run_round
 
@@ -13,4 +14,4 @@ def main(options: DecoderOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("finetune_decoder", DecoderOptions, main)
+    run_stage("finetune_decoder", DecoderOptions, main, owns=run_folder)

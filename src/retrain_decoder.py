@@ -2,6 +2,7 @@
 
 from command_line import run_stage
 from epsam.options import RetrainOptions
+from epsam.paths import run_folder
 from epsam.training.pseudo_labels import kept_examples
 from epsam.training.rounds import open_bench, run_round
 
@@ -14,4 +15,4 @@ def main(options: RetrainOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("retrain_decoder", RetrainOptions, main)
+    run_stage("retrain_decoder", RetrainOptions, main, owns=run_folder)

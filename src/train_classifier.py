@@ -9,10 +9,13 @@ from epsam.classifier.weights import initial_weights, save_classifier
 from epsam.data.patches import common_size, labelled_patches, require_both_classes
 from epsam.device import pick_compute
 from epsam.options import ClassifierOptions
-from epsam.paths import DatasetPaths
+from epsam.paths import DatasetPaths, run_folder
 from epsam.training.classifier import classifier_schedule, classifier_task, score_classifier
 from epsam.training.fit import fit
+from epsam.training.health import classifier_trouble
 from epsam.training.stage import Stage, names_and_sizes
+
+NAME = "train_classifier"
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,7 @@ def main(options: ClassifierOptions) -> None:
     test = labelled_patches(data.split("test"), options.test_image_dir)
     require_both_classes(train, data.split("train"))
     require_both_classes(val, data.split("val"))
-    stage = Stage("train_classifier", options, [names_and_sizes(p.image for p in (*train, *val, *test))])
+    stage = Stage(NAME, options, {"patches": names_and_sizes(p.image for p in (*train, *val, *test))})
     if stage.finished():
         return
 
@@ -44,8 +47,8 @@ def main(options: ClassifierOptions) -> None:
 
     save_classifier(stage.run.classifier, model, {"patch_size": size})
     stage.record(task.name, progress.history)
-    stage.finish()
+    stage.finish([stage.run.classifier], classifier_trouble(progress.history, progress.best_epoch))
 
 
 if __name__ == "__main__":
-    run_stage("train_classifier", ClassifierOptions, main)
+    run_stage(NAME, ClassifierOptions, main, owns=run_folder)

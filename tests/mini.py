@@ -16,11 +16,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SIDE = 64
 COUNTS = {"train": (6, 4), "val": (3, 2), "test": (2, 1)}
 
+# A decoder with random weights that is fitted for one epoch may well call everything tumour.
 FLAGS = {
     "CLASSIFIER_FLAGS": "--backbone resnet18 --pretrained none --epoch 2 --batch_size 4 --workers 0 --lr 1e-3",
-    "MASK_FLAGS": "--open_kernel 0",
+    "MASK_FLAGS": "--open_kernel 0 --allow_degenerate",
     "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1",
-    "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --n_iter 2",
+    "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --n_iter 2 "
+                     "--allow_degenerate",
     "SAM_MODEL_TYPE": "vit_demo",
     "SAM_CHECKPOINT": "random_sam.pth",
     "DATASET_TYPE": "mini",
@@ -62,7 +64,16 @@ def clone(folder: Path) -> Path:
 
 def run(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script of the clone in the active environment, with the mini flags and one thread."""
-    variables = {**os.environ, **FLAGS, "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "1",
-                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment}
-    return subprocess.run(["bash", "-c", command], cwd=folder, env=variables, capture_output=True, text=True,
-                          timeout=300, check=False)
+    return subprocess.run(["bash", "-c", command], cwd=folder, env=_variables(environment), capture_output=True,
+                          text=True, timeout=300, check=False)
+
+
+def start(folder: Path, command: str, **environment: str) -> subprocess.Popen[str]:
+    """The same as `run`, not waited for, in a process group of its own and with one stream for all it prints."""
+    return subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=folder, env=_variables(environment), text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _variables(environment: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, **FLAGS, "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment}

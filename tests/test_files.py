@@ -1,7 +1,13 @@
+import errno
 import os
 
+import numpy as np
 import pytest
+import torch
 
+from epsam.checkpoints import save_plain
+from epsam.data.activations import Activations, save_activations
+from epsam.data.images import write_mask
 from epsam.errors import DatasetError
 from epsam.files import read_table, sha256_of, whole_file, write_json, write_table, write_text
 
@@ -19,6 +25,33 @@ def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
         fail()
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize(("name", "write"), [
+    ("a.pth", lambda path: save_plain(path, {"model": {"a": torch.zeros(100_000)}})),
+    ("a.csv", lambda path: write_table(path, ("id",), [{"id": number} for number in range(10_000)])),
+    ("a.json", lambda path: write_json(path, list(range(10_000)))),
+    ("a.npz", lambda path: save_activations(path, Activations("x", {"p": np.zeros((90, 90), np.float32)}, {"p": 0.5}))),
+    ("a.png", lambda path: write_mask(path, np.eye(50) > 0)),
+])
+def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path, name, write):
+    (tmp_path / name).write_text("old")
+    stem, suffix = name.split(".")
+    (tmp_path / f".{stem}.{os.getpid()}.part.{suffix}").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as found:
+        write(tmp_path / name)
+    assert (found.value.errno, str(found.value.filename)) == (errno.ENOSPC, str(tmp_path / name))
+    assert (tmp_path / name).read_text() == "old"
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(tmp_path):
+    (tmp_path / "elsewhere").write_text("not ours")
+    (tmp_path / "a.csv").symlink_to(tmp_path / "elsewhere")
+    write_text(tmp_path / "a.csv", "new")
+    assert (tmp_path / "elsewhere").read_text() == "not ours"
+    assert (tmp_path / "a.csv").read_text() == "new"
 
 
 def test_the_temporary_name_keeps_the_suffix_and_is_hidden(tmp_path):

@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,13 +18,14 @@ State = dict[str, Tensor]
 
 # All that torch.load was seen to raise on files with changed, cut or random bytes.
 _DAMAGE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
-           UnpicklingError, struct.error, zipfile.BadZipFile)
+           UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 def save_plain(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain data, whole or not at all."""
-    with whole_file(path) as temporary:
-        torch.save(content, temporary)
+    # Given a path, torch.save tells a full disk as a RuntimeError about positions; a stream passes the OSError on.
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        torch.save(content, stream)
 
 
 def load_plain(path: Path) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def load_plain(path: Path) -> dict[str, Any]:
     """
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        _check_sums(path)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file; run the stage that makes it, or correct the path") from error
     except _DAMAGE as error:
@@ -41,6 +44,15 @@ def load_plain(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, not a table of weights; give another file")
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """Raise BadZipFile if a tensor's bytes are not those that were written: torch.load does not look at the sums."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(damaged)
 
 
 def named_tensors(path: Path, content: Mapping[str, Any]) -> State:

@@ -11,6 +11,7 @@ from epsam.errors import WeightsError
 from epsam.files import sha256_of, whole_file
 
 TIMEOUT_S = 60
+LOOK_S = 5
 
 
 def download(url: str, sha256: str, target: Path, otherwise: str = "") -> None:
@@ -28,6 +29,15 @@ def download(url: str, sha256: str, target: Path, otherwise: str = "") -> None:
         if not found.startswith(sha256):
             raise WeightsError(f"{url}: SHA-256 is {found}, expected {sha256}; the file was not kept, "
                                f"try again or put a good one at {target}{otherwise}")
+
+
+def unreachable(url: str) -> str:
+    """Why `url` cannot be had now, found out without fetching it; empty if it can."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=LOOK_S):
+            return ""
+    except OSError as error:
+        return _reason(error)
 
 
 def _fetch(url: str, target: Path) -> None:

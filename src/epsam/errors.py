@@ -31,3 +31,11 @@ class DeviceError(EpsamError):
 
 class TrainingError(EpsamError):
     """A training that cannot go on, such as a loss that is not a number."""
+
+
+class PreflightError(EpsamError):
+    """Something was found before a run that would stop it."""
+
+
+class BusyError(EpsamError):
+    """A folder in which another process works."""

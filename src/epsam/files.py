@@ -13,24 +13,37 @@ from epsam.errors import DatasetError
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def whole_file(target: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a path beside `target` to write to; it takes the target's place only when the block ends well.
 
     The temporary name keeps the target's suffix (some writers choose the format by it) and carries the process id,
-    so two processes never write into each other's file.
+    so two processes never write into each other's file. `durable`: the content is on the disk before the name is, so
+    that a power cut leaves no empty file; to be left out only where damage is noticed and mended anyway.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         yield temporary
+        if durable:
+            _flush(temporary)
         temporary.replace(target)
+    except OSError as error:
+        # A failing write knows no name, and a user wants to know which disk is full.
+        if error.errno and str(error.filename or temporary) == str(temporary):
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, content: bytes) -> None:
-    """Write `content` to `target`, whole or not at all."""
-    with whole_file(target) as temporary:
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def write_bytes(target: Path, content: bytes, durable: bool = True) -> None:
+    """Write `content` to `target`, whole or not at all; `durable` as in `whole_file`."""
+    with whole_file(target, durable) as temporary:
         temporary.write_bytes(content)
 
 
@@ -42,6 +55,26 @@ def write_text(target: Path, content: str) -> None:
 def write_json(target: Path, content: Any) -> None:
     """Write `content` as indented JSON, whole or not at all."""
     write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(source: Path) -> dict[str, Any]:
+    """The table that a JSON file holds.
+
+    Raises DatasetError if it holds anything else.
+    """
+    try:
+        content = json.loads(source.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{source}: not readable as JSON ({error}); remove it or write it again") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{source}: holds a {type(content).__name__}, not a table; remove it or write it again")
+    return content
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left under `folder`; only for who has the folder alone."""
+    for path in folder.rglob(".*.part*"):
+        path.unlink(missing_ok=True)
 
 
 def write_table(target: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:

@@ -67,6 +67,9 @@ class RunOptions(DataOptions):
 class StageOptions(RestartOptions, RunOptions, SplitOptions):
     """What every stage of a training run takes."""
 
+    allow_degenerate: bool = flag(False, "go on even if the stage before left nothing to learn from: a classifier at "
+                                         "chance, masks all empty or full, no pseudo-label kept")
+
 
 @dataclass(frozen=True)
 class PatchOptions(RestartOptions, SeedOptions, SplitOptions):
@@ -204,6 +207,21 @@ class InferOptions(UsedPoints, SamOptions, SeedOptions, RunOptions):
     gate_threshold: float = flag(0.5, "tumour probability below which the gate closes", source="methods D26")
     overlap: float = flag(0.25, "share by which neighbouring windows of a larger image overlap, 0 to 0.9")
     batch_size: int = flag(4, "windows a pass")
+
+
+@dataclass(frozen=True)
+class CheckOptions(SeedOptions, RunOptions, SplitOptions):
+    """Before a run: what would stop or spoil it later, in one list. Takes the flags of its stages."""
+
+    sam_model_type: str = flag("", "SAM's encoder; empty: the dataset's preset, else vit_b",
+                               choices=("", "vit_b", "vit_l", "vit_h", "vit_demo"))
+    sam_checkpoint: str = flag("", "SAM's weights; empty: the known file in checkpoints/")
+    patch_flags: str = flag("", "further flags of extract_patches.py, in one word: --patch_flags='--stride 128'")
+    classifier_flags: str = flag("", "further flags of train_classifier.py")
+    mask_flags: str = flag("", "further flags of generate_initial_masks.py")
+    decoder_flags: str = flag("", "further flags of finetune_decoder.py")
+    retrain_flags: str = flag("", "further flags of retrain_decoder.py")
+    evaluate_flags: str = flag("", "further flags of evaluate.py")
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,14 @@ class RunPaths:
     def panels(self) -> Path:
         return self.root / "panels"
 
-    def unfinished(self, stage: str) -> Path:
-        """The checkpoint from which an interrupted stage goes on."""
-        return self.root / "unfinished" / f"{stage}.pth"
+    @property
+    def record(self) -> Path:
+        return self.root / "record.json"
+
+
+def run_folder(options: RunOptions) -> Path:
+    """The folder of the run."""
+    return RunPaths.of(options).root
 
 
 def dataset_root(options: DataOptions) -> Path:

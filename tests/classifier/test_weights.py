@@ -65,7 +65,7 @@ def test_broken_off_saving_leaves_the_old_checkpoint(checkpoint, tmp_path, monke
     target.write_bytes(b"old")
 
     def break_off(content, path):
-        path.write_bytes(b"half")
+        path.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", break_off)

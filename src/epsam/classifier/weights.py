@@ -39,7 +39,7 @@ def initial_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) 
     _randomise(model, torch.Generator().manual_seed(seed_for(seed, "classifier weights")))
     if pretrained == "none":
         return
-    path = _imagenet_file(model.spec.backbone, folder) if pretrained == "imagenet" else Path(pretrained)
+    path = _fetched(model.spec.backbone, folder) if pretrained == "imagenet" else Path(pretrained)
     state = _inflated(_renumbered(named_tensors(path, load_plain(path)), model))
     if "fc.weight" not in state or state["fc.weight"].shape != model.fc.weight.shape:
         state = {**state, "fc.weight": model.fc.weight.detach(), "fc.bias": model.fc.bias.detach()}
@@ -56,12 +56,19 @@ def _randomise(model: AdlResNet, source: torch.Generator) -> None:
     nn.init.zeros_(model.fc.bias)
 
 
-def _imagenet_file(backbone: str, folder: Path) -> Path:
+def imagenet_file(backbone: str, folder: Path) -> Path | None:
+    """ImageNet's weights in `folder` or in torch hub's folder, or None."""
     name = IMAGENET_FILES[backbone]
     hub: Any = torch.hub  # its functions carry no types in older versions
-    for path in (folder / name, Path(hub.get_dir()) / "checkpoints" / name):
-        if path.is_file():
-            return path
+    places = (folder / name, Path(hub.get_dir()) / "checkpoints" / name)
+    return next((path for path in places if path.is_file()), None)
+
+
+def _fetched(backbone: str, folder: Path) -> Path:
+    name = IMAGENET_FILES[backbone]
+    found = imagenet_file(backbone, folder)
+    if found:
+        return found
     hash_start = name.removesuffix(".pth").rpartition("-")[2]
     download(IMAGENET_SITE + name, hash_start, folder / name, otherwise=", or use --pretrained none")
     return folder / name

@@ -1,6 +1,9 @@
 """The activation maps of a frozen classifier: computed once, kept, and read by masks, prompts and scores alike."""
 
+import struct
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +12,10 @@ import numpy.typing as npt
 
 from epsam.errors import DatasetError
 from epsam.files import whole_file
+
+# All that numpy and zipfile were seen to raise on files with changed, cut or random bytes.
+_DAMAGE = (OSError, EOFError, LookupError, ValueError, TypeError, RuntimeError, SyntaxError, MemoryError, struct.error,
+           tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 
 Map = npt.NDArray[np.float32]
 
@@ -42,7 +49,7 @@ def load_activations(path: Path, classifier: str) -> Activations:
             found = str(kept["classifier"])
             names = [str(name) for name in kept["names"]]
             maps, probabilities = kept["maps"], kept["probabilities"]
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise DatasetError(f"{path}: no readable activation maps ({error}); run generate_initial_masks.py") from error
     if found != classifier:
         raise DatasetError(f"{path}: made with another classifier; run generate_initial_masks.py again")

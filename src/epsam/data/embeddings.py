@@ -54,7 +54,7 @@ class EmbeddingStore:
         made = self._encode(images)
         if self.keeps:
             for image, embedding in zip(images, made, strict=True):
-                write_bytes(self._path(content_key(image)), _packed(embedding))
+                write_bytes(self._path(content_key(image)), _packed(embedding), durable=False)
         return made
 
     def kept(self, key: str) -> Embedding | None:

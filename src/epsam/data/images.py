@@ -6,27 +6,34 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from epsam.data.stated_size import stated_size
 from epsam.errors import ImageError
 from epsam.files import write_bytes
 
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+LARGEST_PX = 1 << 28
+"""Ours: 0.8 GB as RGB."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
     try:
-        content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    width, height = stated_size(content) or (0, 0)
+    if width * height > LARGEST_PX:
+        raise ImageError(f"{path}: {width}×{height} px, more than is read at once; cut it up or give it as a slide")
     try:
         # The bytes are decoded rather than the path opened: OpenCV's own reader fails on some names without saying so.
-        image = cv2.imdecode(content, mode) if content.size else None
+        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), mode) if width * height else None
     except cv2.error as error:
         raise ImageError(f"{path}: refused by the image decoder ({error.err}); use a smaller or whole file") from error
     if image is None:
-        raise ImageError(f"{path}: not a readable image ({content.size} bytes); replace or remove the file")
+        raise ImageError(f"{path}: not a readable PNG, JPEG or TIFF image ({len(content)} bytes); replace or remove "
+                         "the file")
     return np.asarray(image, dtype=np.uint8)
 
 

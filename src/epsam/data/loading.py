@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from epsam.data.patches import Patch, read_square
+from epsam.interruption import ignore_stop_signals
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def load_batches(patches: Sequence[Patch], size: int, batch_size: int, workers: 
     chosen = list(range(len(patches))) if order is None else list(order)
     groups = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
     loader = DataLoader(_Patches(patches, size), batch_sampler=groups, num_workers=workers, collate_fn=_collate,
-                        pin_memory=torch.cuda.is_available())
+                        worker_init_fn=ignore_stop_signals, pin_memory=torch.cuda.is_available())
     yield from loader
 
 

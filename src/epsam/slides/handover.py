@@ -10,7 +10,7 @@ from pathlib import Path
 
 from epsam.data.images import list_images
 from epsam.errors import DatasetError
-from epsam.files import write_json
+from epsam.files import read_json, write_json
 from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
 
@@ -44,8 +44,14 @@ def patches_are_there(paths: DatasetPaths, options: PatchOptions) -> bool:
 
 @contextmanager
 def staging_folder(paths: DatasetPaths) -> Iterator[Path]:
-    """An empty folder beside the patches to make them in; gone afterwards, however the block ends."""
+    """An empty folder beside the patches to make them in; gone afterwards, however the block ends.
+
+    Raises DatasetError if a folder that will be replaced is a link: what it leads to is not ours to remove.
+    """
     folder = _staging(paths)
+    links = [path for split in SPLITS for kind in ("image", "mask") if (path := paths.split(split) / kind).is_symlink()]
+    if links:
+        raise DatasetError(f"{links[0]}: is a link, and patches would replace it; remove the link")
     shutil.rmtree(folder, ignore_errors=True)
     for split in SPLITS:
         (folder / split / "image").mkdir(parents=True)
@@ -58,7 +64,7 @@ def staging_folder(paths: DatasetPaths) -> Iterator[Path]:
 
 
 def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
-    """Move finished patches and thumbnails into place, in the stead of older ones; the train images come last.
+    """Move finished patches, their table and thumbnails into place of older ones; the train images come last.
 
     They are what marks the stage as done: after a power cut in between, the next run makes everything again.
     """
@@ -67,6 +73,7 @@ def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
     (folder / _MOVING).touch()
     shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
     _replace(folder / _RECORD, paths.root / _RECORD)
+    _replace(folder / paths.patch_table.name, paths.patch_table)
     _replace(folder / "thumbnails", paths.root / "thumbnails")
     for split in reversed(SPLITS):
         for kind in ("mask", "image"):
@@ -87,7 +94,11 @@ def _staging(paths: DatasetPaths) -> Path:
 def _tell_differences(record: Path, options: PatchOptions) -> None:
     if not record.is_file():
         return
-    made = json.loads(record.read_text(encoding="utf-8"))
+    try:
+        made = read_json(record)
+    except DatasetError as error:
+        log.info("note: how those patches were made is not known (%s)", error)
+        return
     now = json.loads(json.dumps(asdict(options)))
     changed = [f"{name} {made[name]} → {now[name]}" for name in made if name in now and made[name] != now[name]]
     if changed:

@@ -66,7 +66,15 @@ def _record(name: str, paths: Sequence[Path], outlines: Sequence[Path], label: s
 
 def _files(folder: Path) -> list[Path]:
     """Files in a folder and in those below, also where these are links to another disk; hidden files are left out."""
-    found = [Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names]
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        # A link that leads back up would be walked for ever, two of them in ever more ways.
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names]
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from epsam.errors import DatasetError
@@ -17,8 +18,29 @@ SPLIT_TABLES = {"patient": "splits_patient.csv", "authors": "splits_published.cs
 EXCLUSION_TABLE = "camelyon_exclusions.csv"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Slides with split and status, suffixes of files that are no slides with their numbers, and the split of every
+    slide that `source` lists, also of those that are not there."""
+
+    records: list[SlideRecord]
+    ignored: Mapping[str, int]
+    splits: Mapping[str, str]
+    source: str
+
+
 def plan_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> list[SlideRecord]:
     """All slides of a dataset with split and status, and a log of what is used, left out and ignored.
+
+    Raises as `place_slides` does.
+    """
+    plan = place_slides(paths, tables, options)
+    _tell(plan)
+    return plan.records
+
+
+def place_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> Plan:
+    """All slides of a dataset with split and status.
 
     Splits come from the dataset's own splits.csv, else from the project's tables (`tables`) if they list the dataset,
     else from a seeded ratio. Raises DatasetError if there is no slide or a table is wrong.
@@ -30,9 +52,7 @@ def plan_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> lis
     records, ignored = take_stock(paths.slides, paths.annotations, labels)
     records = leave_out(records, read_exclusions(tables / EXCLUSION_TABLE, options.dataset_type))
     splits, source = _splits(paths, tables, options, records)
-    placed = place(records, splits, source)
-    _tell(placed, ignored, splits, source)
-    return placed
+    return Plan(place(records, splits, source), ignored, splits, source)
 
 
 def _splits(paths: DatasetPaths, tables: Path, options: PatchOptions,
@@ -48,7 +68,8 @@ def _splits(paths: DatasetPaths, tables: Path, options: PatchOptions,
     return split_by_ratio(outlined, options.split_ratio, options.seed), "the ratio"
 
 
-def _tell(records: Sequence[SlideRecord], ignored: Mapping[str, int], splits: Mapping[str, str], source: str) -> None:
+def _tell(plan: Plan) -> None:
+    records, ignored, splits, source = plan.records, plan.ignored, plan.splits, plan.source
     counts = Counter(record.status for record in records)
     log.info("slides: %s; splits from %s",
              ", ".join(f"{count} {status}" for status, count in sorted(counts.items())), source)

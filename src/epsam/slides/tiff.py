@@ -17,6 +17,8 @@ from epsam.slides.resolution import level_downsample, size_from_description, siz
 from epsam.slides.slide import WHITE, Level, Slide
 
 KEPT_BYTES = 64 << 20  # ours: neighbouring windows share tiles; a few hundred of them at 256 px
+LARGEST_PIECE = 1 << 30  # ours: bytes of a decoded tile or strip; a whole slide in one strip would not fit memory
+LARGEST_SIDE_PX = 1 << 20  # ours: five times the longest side of a slide at 40×
 
 # What tifffile and the codecs behind it raise on damaged files; JPEG and JPEG 2000 errors are RuntimeErrors.
 DAMAGE = (OSError, ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError,
@@ -134,9 +136,27 @@ def _check_page(path: Path, page: Any, file_size: int) -> None:
                          "the package imagecodecs; run: pip install imagecodecs")
     if not len(page.dataoffsets):
         raise SlideError(f"{path}: holds no pixels; replace or remove the file")
+    _check_sizes(path, page)
     ends = np.asarray(page.dataoffsets, dtype=np.int64) + np.asarray(page.databytecounts, dtype=np.int64)
     if ends.max() > file_size:
         raise SlideError(f"{path}: truncated, {file_size} of at least {ends.max()} bytes are there; copy it again")
+
+
+def _check_sizes(path: Path, page: Any) -> None:
+    """Sizes that are stated, not measured, could be anything: they would ask for terabytes or misplace every tile."""
+    key = page.keyframe
+    (width, height), (across, down) = (key.imagewidth, key.imagelength), _tile_size(page)
+    if not (0 < width <= LARGEST_SIDE_PX and 0 < height <= LARGEST_SIDE_PX):
+        raise SlideError(f"{path}: states {width}×{height} px, which no slide has; replace or remove the file")
+    size = across * down * max(3, key.samplesperpixel) * max(8, key.bitspersample) // 8
+    if size > LARGEST_PIECE:
+        raise SlideError(f"{path}: stored in pieces of {across}×{down} px, {size / 1e9:.1f} GB each; convert it to a "
+                         "tiled TIFF")
+    needed = math.ceil(width / across) * math.ceil(height / down)
+    needed *= key.samplesperpixel if key.planarconfig == 2 else 1
+    if len(page.dataoffsets) < needed:
+        raise SlideError(f"{path}: {width}×{height} px are {needed} tiles, {len(page.dataoffsets)} are listed; "
+                         "replace or remove the file")
 
 
 def _pixel_size(file: Any) -> float | None:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from os import cpu_count
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from epsam.errors import SlideError
+from epsam.interruption import end_without_words
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -25,8 +26,12 @@ def for_each(function: Callable[[Task], Result], tasks: Sequence[Task], workers:
     if count <= 1:
         yield from tqdm(map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None)
         return
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=end_without_words)
     try:
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            yield from tqdm(pool.map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None)
+        yield from tqdm(pool.map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None)
     except BrokenProcessPool as error:
         raise SlideError(f"{title}: a process was killed, perhaps for memory; lower --workers (now {count})") from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()

@@ -22,9 +22,9 @@ def classifier_task(model: nn.Module, train: Sequence[Patch], val: Sequence[Patc
                     options: ClassifierOptions, compute: Compute) -> Task:
     """The classifier with Adam, augmented batches in an order drawn for each epoch, and its validation."""
 
-    def batches(epoch: int) -> Iterator[PatchBatch]:
+    def batches(epoch: int, first_step: int) -> Iterator[PatchBatch]:
         order = generator(options.seed, NAME, "order", epoch).permutation(len(train)).tolist()
-        return load_batches(train, size, options.batch_size, options.workers, order)
+        return load_batches(train, size, options.batch_size, options.workers, order[first_step * options.batch_size :])
 
     def loss(batch: PatchBatch, epoch: int) -> Tensor:
         draws = [draw_augmentation(generator(options.seed, NAME, "augment", epoch, name)) for name in batch.names]

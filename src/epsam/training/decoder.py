@@ -53,9 +53,9 @@ def decoder_task(name: str, segmenter: Segmenter, embeddings: PatchEmbeddings, e
                  validation: Sequence[Prompted], options: DecoderOptions) -> Task:
     """The decoder with AdamW on Dice + IoU; points are drawn from the target mask (methods D2)."""
 
-    def batches(epoch: int) -> Iterator[DecoderBatch]:
+    def batches(epoch: int, first_step: int) -> Iterator[DecoderBatch]:
         order = generator(options.seed, name, "order", epoch).permutation(len(examples))
-        for start in range(0, len(order), options.batch_size):
+        for start in range(first_step * options.batch_size, len(order), options.batch_size):
             chosen = [examples[index] for index in order[start : start + options.batch_size]]
             yield _batch(name, chosen, embeddings, options, epoch)
 

@@ -1,15 +1,16 @@
 """The one fit loop: epochs of steps, validation, best-so-far, stopping early, and going on after an interruption.
 
-All randomness of an epoch comes from stateless keys, so what an unfinished fit has to keep is the number of epochs
-done beside weights, optimiser and best-so-far; the learning rate is a function of the step and needs no state.
+All randomness comes from stateless keys and the learning rate is a function of the step, so what an unfinished fit has
+to keep is two integers (epoch, step) beside weights, optimiser, best-so-far and the sums over the epoch's steps.
 """
 
 import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +19,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from epsam.checkpoints import load_plain, save_plain
-from epsam.errors import TrainingError
+from epsam.errors import TrainingError, WeightsError
+from epsam.interruption import StopRequests
 from epsam.randomness import seed_for
 
 log = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 300.0
+"""Ours: what a power cut costs at most, beside a validation."""
 
 
 class Batch(Protocol):
@@ -51,7 +56,8 @@ class Task:
     seed: int
     model: nn.Module
     optimiser: torch.optim.Optimizer
-    batches: Callable[[int], Iterable[Any]]
+    batches: Callable[[int, int], Iterable[Any]]
+    """(epoch, first step) → the epoch's batches from that step on"""
     loss: Callable[[Any, int], Tensor]
     """(batch, epoch) → scalar"""
     validate: Callable[[], dict[str, float]]
@@ -59,27 +65,51 @@ class Task:
 
 
 @dataclass
+class Running:
+    """Sums over the `step` steps done of an epoch: loss × patches, patches, and seconds in all and waiting for data."""
+
+    step: int = 0
+    loss: float = 0.0
+    patches: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def figures(self) -> dict[str, float]:
+        return {"train_loss": self.loss / max(self.patches, 1), "seconds": self.seconds,
+                "data_wait_share": self.waited / max(self.seconds, 1e-9)}
+
+
+@dataclass
 class Progress:
-    """Where a fit stands after `epoch` epochs; `history` has a row (epoch, name, value) for each figure."""
+    """Where a fit stands: `epoch` epochs and, of the next one, `running.step` steps are done.
+
+    `history` has a row (epoch, name, value) for each figure.
+    """
 
     epoch: int = 0
     best_epoch: int = 0
     best_value: float = math.nan
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[tuple[int, str, float]] = field(default_factory=list)
+    running: Running = field(default_factory=Running)
 
 
-def fit(task: Task, schedule: Schedule, checkpoint: Path) -> Progress:
+def fit(task: Task, schedule: Schedule, checkpoint: Path, save_every_s: float = SAVE_EVERY_S) -> Progress:
     """Fit until the schedule ends and leave the best epoch's weights in `task.model`.
 
-    `checkpoint` is written after each epoch; if it is there at the start, the fit goes on from it.
-    Raises TrainingError at a loss that is not a number.
+    `checkpoint` is written after each epoch and, within one, every `save_every_s`; if it is there at the start, the fit
+    goes on from it and ends with the same bits. Raises TrainingError at a loss that is not a number, and
+    KeyboardInterrupt, with everything saved, when the process is asked to stop.
     """
     progress = _resume(task, checkpoint)
     while progress.epoch < schedule.epochs and not _out_of_patience(progress, schedule):
-        figures = _train_epoch(task, schedule, progress.epoch)
-        figures.update(task.validate())
-        progress.epoch += 1
+        _train_epoch(task, schedule, progress, checkpoint, save_every_s)
+        try:
+            figures = {**progress.running.figures(), **task.validate()}
+        except KeyboardInterrupt:
+            _save(task, progress, checkpoint)
+            raise
+        progress.epoch, progress.running = progress.epoch + 1, Running()
         progress.history += [(progress.epoch, name, value) for name, value in figures.items()]
         _keep_best(task, schedule, progress, figures)
         _report(task, schedule, progress, figures)
@@ -89,24 +119,44 @@ def fit(task: Task, schedule: Schedule, checkpoint: Path) -> Progress:
     return progress
 
 
-def _train_epoch(task: Task, schedule: Schedule, epoch: int) -> dict[str, float]:
+def _train_epoch(task: Task, schedule: Schedule, progress: Progress, checkpoint: Path, save_every_s: float) -> None:
+    """Do the steps of an epoch that are left; between two of them, and only there, is state saved."""
     task.model.train()
-    base = [group.setdefault("base_lr", group["lr"]) for group in task.optimiser.param_groups]
-    total, count, waited, started = 0.0, 0, 0.0, time.perf_counter()
-    asked = started
-    bar = tqdm(task.batches(epoch), total=task.steps, desc=f"{task.name} {epoch + 1}/{schedule.epochs}",
-               disable=None, leave=False)
-    for step, batch in enumerate(bar):
-        waited += time.perf_counter() - asked
-        for group, rate in zip(task.optimiser.param_groups, base, strict=True):
-            group["lr"] = rate * schedule.rate(epoch * task.steps + step, task.steps)
-        torch.manual_seed(seed_for(task.seed, task.name, "step", epoch, step))
-        total += _step(task, batch, epoch) * len(batch.names)
-        count += len(batch.names)
-        bar.set_postfix(loss=f"{total / count:.4f}")
+    running, saved = progress.running, time.monotonic()
+    # Closed at the end whatever happens, since that is what ends the processes that load patches.
+    with closing(_timed(task.batches(progress.epoch, running.step), running)) as batches, StopRequests() as stop:
+        bar = tqdm(batches, total=task.steps, initial=running.step, disable=None, leave=False,
+                   desc=f"{task.name} {progress.epoch + 1}/{schedule.epochs}")
+        for batch in bar:
+            _set_rate(task, schedule, progress)
+            torch.manual_seed(seed_for(task.seed, task.name, "step", progress.epoch, running.step))
+            running.loss += _step(task, batch, progress.epoch) * len(batch.names)
+            running.patches += len(batch.names)
+            running.step += 1
+            bar.set_postfix(loss=f"{running.loss / running.patches:.4f}")
+            if stop.asked or time.monotonic() - saved >= save_every_s:
+                _save(task, progress, checkpoint)
+                saved = time.monotonic()
+            if stop.asked:
+                log.info("%s: stopped in epoch %d after step %d of %d, all saved", task.name, progress.epoch + 1,
+                         running.step, task.steps)
+                raise KeyboardInterrupt
+
+
+def _timed(batches: Iterable[Any], running: Running) -> Generator[Any, None, None]:
+    """The batches, adding up the seconds spent waiting for them and the seconds in all."""
+    asked = time.perf_counter()
+    for batch in batches:
+        running.waited += time.perf_counter() - asked
+        yield batch
+        running.seconds += time.perf_counter() - asked
         asked = time.perf_counter()
-    seconds = time.perf_counter() - started
-    return {"train_loss": total / max(count, 1), "seconds": seconds, "data_wait_share": waited / max(seconds, 1e-9)}
+
+
+def _set_rate(task: Task, schedule: Schedule, progress: Progress) -> None:
+    factor = schedule.rate(progress.epoch * task.steps + progress.running.step, task.steps)
+    for group in task.optimiser.param_groups:
+        group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
 
 
 def _step(task: Task, batch: Batch, epoch: int) -> float:
@@ -149,6 +199,7 @@ def _save(task: Task, progress: Progress, checkpoint: Path) -> None:
         "best_value": progress.best_value,
         "best_weights": progress.best_weights,
         "history": [list(row) for row in progress.history],
+        "running": asdict(progress.running),
         "model": task.model.state_dict(),
         "optimiser": task.optimiser.state_dict(),
     })
@@ -157,9 +208,14 @@ def _save(task: Task, progress: Progress, checkpoint: Path) -> None:
 def _resume(task: Task, checkpoint: Path) -> Progress:
     if not checkpoint.is_file():
         return Progress()
-    kept = load_plain(checkpoint)
+    try:
+        kept = load_plain(checkpoint)
+    except WeightsError as error:
+        log.warning("%s; %s begins again", error, task.name)
+        return Progress()
     task.model.load_state_dict(kept["model"])
     task.optimiser.load_state_dict(kept["optimiser"])
-    log.info("%s: going on after epoch %d", task.name, kept["epoch"])
     history = [(int(epoch), str(name), float(value)) for epoch, name, value in kept["history"]]
-    return Progress(kept["epoch"], kept["best_epoch"], kept["best_value"], kept["best_weights"], history)
+    running = Running(**kept["running"])
+    log.info("%s: going on after epoch %d, step %d of the next", task.name, kept["epoch"], running.step)
+    return Progress(kept["epoch"], kept["best_epoch"], kept["best_value"], kept["best_weights"], history, running)

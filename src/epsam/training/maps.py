@@ -15,6 +15,7 @@ from epsam.device import Compute
 from epsam.options import MaskOptions
 from epsam.paths import RunPaths
 from epsam.training.classifier import unit_images
+from epsam.training.health import MaskCounts
 
 
 def activations_of(model: AdlResNet, checksum: str, patches: Sequence[Patch], size: int,
@@ -32,11 +33,12 @@ def activations_of(model: AdlResNet, checksum: str, patches: Sequence[Patch], si
     return found
 
 
-def write_initial_masks(run: RunPaths, split: str, activations: Activations, size: int, options: MaskOptions) -> int:
-    """Write `masks/initial/<split>/<name>.png` for every map, and return how many of them are empty."""
-    empty = 0
+def write_initial_masks(run: RunPaths, split: str, activations: Activations, size: int,
+                        options: MaskOptions) -> MaskCounts:
+    """Write `masks/initial/<split>/<name>.png` for every map, and count them."""
+    counts = MaskCounts()
     for name, cam_map in activations.maps.items():
         mask = initial_mask(cam_map, size, size, options.quantile, options.open_kernel, options.open_at)
         write_mask(run.initial_masks(split) / f"{name}.png", mask)
-        empty += not mask.any()
-    return empty
+        counts.add(mask)
+    return counts

@@ -11,13 +11,14 @@ import numpy as np
 from epsam.data.embeddings import PatchEmbeddings
 from epsam.data.images import read_mask, write_mask
 from epsam.data.patches import Patch
-from epsam.errors import TrainingError
+from epsam.errors import DatasetError, TrainingError
 from epsam.files import read_table, write_table
 from epsam.options import DecoderOptions
 from epsam.paths import RunPaths
 from epsam.sam.segmenter import Segmenter
 from epsam.sam.selection import accepted, agreement
 from epsam.training.decoder import Example, Prompted, predict
+from epsam.training.health import MaskCounts
 from epsam.training.metrics import mean_dice_iou, overlap
 from epsam.training.workbench import initial_mask_of
 
@@ -28,11 +29,13 @@ COLUMNS = ("round", "id", "points", "ids", "area_ratio", "accepted", "dice")
 
 @dataclass(frozen=True)
 class RoundSummary:
-    """Of one round: share of labels kept, and mean Dice of all and of the kept ones where truth is known (else nan)."""
+    """Of one round: share of labels kept, mean Dice of all and of the kept ones where truth is known (else nan), and
+    how many of all are empty or full."""
 
     acceptance: float
     dice_all: float
     dice_kept: float
+    predicted: MaskCounts
 
 
 def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embeddings: PatchEmbeddings,
@@ -41,9 +44,10 @@ def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embedd
     folder = run.pseudo_masks(number)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    rows, all_overlaps, kept_overlaps = [], [], []
+    rows, all_overlaps, kept_overlaps, predicted = [], [], [], MaskCounts()
     for prompted, mask in predict(segmenter, embeddings, asked, options.batch_size):
         patch = prompted.patch
+        predicted.add(mask)
         score = agreement(read_mask(initial_mask_of(run, "train", patch)), mask)
         keep = accepted(score, options.ids_threshold, options.min_area_ratio)
         row = {"round": number, "id": patch.name, "points": len(prompted.points_xy_patch), "ids": f"{score.ids:.6f}",
@@ -58,7 +62,7 @@ def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embedd
         rows.append(row)
     _replace_round(run.pseudo_labels, number, rows)
     acceptance = float(np.mean([row["accepted"] for row in rows]))
-    return RoundSummary(acceptance, mean_dice_iou(all_overlaps)[0], mean_dice_iou(kept_overlaps)[0])
+    return RoundSummary(acceptance, mean_dice_iou(all_overlaps)[0], mean_dice_iou(kept_overlaps)[0], predicted)
 
 
 def kept_examples(number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str) -> list[Example]:
@@ -96,5 +100,12 @@ def _replace_round(table: Path, number: int, rows: list[dict[str, object]]) -> N
     """Rows of earlier rounds stay, this round's are replaced, and later ones, which grew out of it, go."""
     kept: list[dict[str, object]] = []
     if table.is_file():
-        kept += [dict(row) for row in read_table(table, COLUMNS) if int(row["round"]) < number]
+        kept += [dict(row) for row in read_table(table, COLUMNS) if _round_of(row, table) < number]
     write_table(table, COLUMNS, kept + rows)
+
+
+def _round_of(row: dict[str, str], table: Path) -> int:
+    if not row["round"].isdecimal():
+        raise DatasetError(f"{table}: round {row['round']!r} of {row['id']} is no number; remove the file, it is made "
+                           "by retrain_decoder.py --restart")
+    return int(row["round"])

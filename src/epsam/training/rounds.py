@@ -1,8 +1,8 @@
 """One round of EP-SAM: a fresh decoder fitted to masks, then its pseudo-labels. Round 0 is the preliminary decoder."""
 
 import copy
-import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 from epsam.data.activations import Activations, load_activations
 from epsam.data.patches import Patch, common_size, labelled_patches, positives
 from epsam.device import pick_compute
-from epsam.files import sha256_of
+from epsam.files import read_json, sha256_of
 from epsam.options import DecoderOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.weights import save_decoder
 from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
 from epsam.training.fit import fit
+from epsam.training.health import labels_trouble
 from epsam.training.panels import spread, write_panel
 from epsam.training.pseudo_labels import write_pseudo_labels
 from epsam.training.stage import Stage, contents
@@ -71,6 +72,8 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     stage = Stage(name, options, _inputs(bench, examples))
     if stage.finished():
         return
+    stage.follows(f"decoder_{number - 1}" if number else "generate_initial_masks")
+    _remove_rounds_after(number, bench.run)
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
     log.info("round %d: %d masks to fit to, %d validation patches", number, len(examples), len(bench.validation))
     task = decoder_task(name, segmenter, bench.setup.embeddings, examples, bench.validation, options)
@@ -85,7 +88,17 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     last = progress.epoch
     stage.record(name, [*progress.history, (last, "acceptance", summary.acceptance),
                         (last, "pseudo_dice_all", summary.dice_all), (last, "pseudo_dice_kept", summary.dice_kept)])
-    stage.finish()
+    labels = sorted(bench.run.pseudo_masks(number).iterdir())
+    stage.finish([bench.run.round_decoder(number), *labels], labels_trouble(summary.acceptance, summary.predicted))
+
+
+def _remove_rounds_after(number: int, run: RunPaths) -> None:
+    """Later rounds grew out of what this one is about to replace."""
+    later = number + 1
+    while run.round_decoder(later).is_file() or run.pseudo_masks(later).is_dir():
+        run.round_decoder(later).unlink(missing_ok=True)
+        shutil.rmtree(run.pseudo_masks(later), ignore_errors=True)
+        later += 1
 
 
 def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> None:
@@ -96,18 +109,18 @@ def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> None:
                 bench.train_maps, [p.points_xy_patch for p in chosen], masks)
 
 
-def _inputs(bench: Bench, examples: Sequence[Example]) -> list[str]:
-    return [
-        contents(example.target for example in examples),
-        contents([bench.run.activation("train"), bench.run.activation("val")]),
-        contents(initial_mask_of(bench.run, "val", prompted.patch) for prompted in bench.validation),
-        bench.setup.checksum,
-    ]
+def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:
+    return {
+        "targets": contents(example.target for example in examples),
+        "activations": contents([bench.run.activation("train"), bench.run.activation("val")]),
+        "validation_masks": contents(initial_mask_of(bench.run, "val", asked.patch) for asked in bench.validation),
+        "sam": bench.setup.checksum,
+    }
 
 
 def _facts(number: int, bench: Bench) -> dict[str, Any]:
     """What inference has to know: how prompts were made, and for which patches and SAM."""
-    stages = json.loads(bench.run.options.read_text("utf-8"))
+    stages = read_json(bench.run.options)
     masks = stages["generate_initial_masks"]
     return {
         "round": number,

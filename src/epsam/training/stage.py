@@ -5,55 +5,82 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from epsam.files import read_table, write_json, write_table
+from epsam.errors import DatasetError, TrainingError
+from epsam.files import read_json, read_table, sha256_of, write_json, write_table
 from epsam.options import StageOptions
 from epsam.paths import RunPaths
+from epsam.record import add_to_record
 
 log = logging.getLogger(__name__)
 
 # Options that say where or how conveniently a stage runs, not what it computes.
 _IMMATERIAL = frozenset({"run", "device", "precision", "dataset_root", "checkpoint_root", "restart", "debug", "workers",
-                         "train_dataset_dir", "val_dataset_dir", "test_dataset_dir", "embedding_cache", "n_iter"})
+                         "train_dataset_dir", "val_dataset_dir", "test_dataset_dir", "embedding_cache", "n_iter",
+                         "allow_degenerate"})
 METRIC_COLUMNS = ("stage", "epoch", "name", "value")
 
 
 class Stage:
     """One stage of one run, known by a fingerprint of its options and of the files it reads."""
 
-    def __init__(self, name: str, options: StageOptions, inputs: Sequence[str]) -> None:
+    def __init__(self, name: str, options: StageOptions, inputs: Mapping[str, str]) -> None:
         """`inputs` are digests (see `names_and_sizes`, `contents`) of everything the stage reads."""
         self.name = name
         self.run = RunPaths.of(options)
         self._options = dataclasses.asdict(options)
-        self._fingerprint = _fingerprint(self._options, inputs)
-        self._marker = self.run.root / "stages" / f"{name}.json"
+        self._inputs = dict(inputs)
+        self._fingerprint = _fingerprint(self._options, inputs.values())
+        self._marker = self._marker_of(name)
+        self._started = time.monotonic()
         if options.restart:
             self._marker.unlink(missing_ok=True)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def finished(self) -> bool:
-        """True, and a line in the log, if the stage was completed with the same options and inputs."""
-        if not self._marker.is_file():
+        """True, and a line in the log, if the stage was completed with the same options and inputs and all it made is
+        there unchanged. Otherwise its mark goes: what is there is about to be replaced, perhaps not to the end."""
+        mark = _read_mark(self._marker)
+        if not mark:
             return False
-        same = str(json.loads(self._marker.read_text("utf-8"))["fingerprint"]) == self._fingerprint
-        log.info("%s: %s", self.name, "done already with these options and inputs; --restart begins again" if same
-                 else "options or inputs have changed; it is done again")
-        return same
+        if mark["fingerprint"] != self._fingerprint:
+            log.info("%s: options or inputs have changed; it is done again", self.name)
+        elif changed := self._changed(mark.get("outputs", {})):
+            log.warning("%s: %s is missing or is not as it was made; the stage is done again", self.name, changed)
+        else:
+            log.info("%s: done already with these options and inputs; --restart begins again", self.name)
+            return True
+        self._marker.unlink()
+        return False
+
+    def follows(self, earlier: str) -> None:
+        """Raise TrainingError if that stage left nothing to learn from, unless --allow_degenerate is given."""
+        trouble = (_read_mark(self._marker_of(earlier)) or {}).get("trouble", "")
+        if trouble and not self._options["allow_degenerate"]:
+            raise TrainingError(f"{self.name}: nothing to go on with, in {earlier} {trouble}; look at "
+                                f"{self.run.panels} and mend that stage, or go on with --allow_degenerate")
 
     def unfinished(self, task: str) -> Path:
         """Where a fit of this stage keeps its progress; other options or inputs have another file."""
         return self._folder / f"{task}-{self._fingerprint[:12]}.pth"
 
-    def finish(self) -> None:
-        """Record the options and mark the stage as done; what only an unfinished stage needs is removed."""
+    def finish(self, outputs: Iterable[Path], trouble: str = "") -> None:
+        """Record the options and mark the stage as done; what only an unfinished stage needs is removed.
+
+        outputs: all files under the run's folder that the stage made. trouble: why no stage should build on them.
+        """
         self.run.root.mkdir(parents=True, exist_ok=True)
-        kept = json.loads(self.run.options.read_text("utf-8")) if self.run.options.is_file() else {}
+        kept = read_json(self.run.options) if self.run.options.is_file() else {}
         write_json(self.run.options, {**kept, self.name: self._options})
-        write_json(self._marker, {"fingerprint": self._fingerprint})
+        add_to_record(self.run.record, self.name, self._options, time.monotonic() - self._started, self._inputs)
+        if trouble:
+            log.warning("WARNING: %s: %s; the next stage will refuse to go on from this", self.name, trouble)
+        sums = {path.relative_to(self.run.root).as_posix(): sha256_of(path) for path in outputs}
+        write_json(self._marker, {"fingerprint": self._fingerprint, "trouble": trouble, "outputs": sums})
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def record(self, task: str, history: Iterable[tuple[int, str, float]]) -> None:
@@ -68,6 +95,23 @@ class Stage:
     def _folder(self) -> Path:
         return self.run.root / "unfinished" / self.name
 
+    def _marker_of(self, stage: str) -> Path:
+        return self.run.root / "stages" / f"{stage}.json"
+
+    def _changed(self, sums: Mapping[str, str]) -> str:
+        """The first of the stage's files that is not as it was made; empty if there is none."""
+        paths = {name: self.run.root / name for name in sums}
+        return next((name for name, path in paths.items() if not path.is_file() or sha256_of(path) != sums[name]), "")
+
+
+def _read_mark(marker: Path) -> dict[str, Any] | None:
+    """What a stage's mark says; None if there is none or it is damaged, so that the stage is done again."""
+    try:
+        mark = read_json(marker) if marker.is_file() else {}
+    except DatasetError:
+        return None
+    return mark if "fingerprint" in mark else None
+
 
 def names_and_sizes(files: Iterable[Path]) -> str:
     """A digest of many large files: their names and sizes, not every byte."""
@@ -76,13 +120,13 @@ def names_and_sizes(files: Iterable[Path]) -> str:
 
 def contents(files: Iterable[Path]) -> str:
     """A digest of a few small files by name and content."""
-    return _digest(f"{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files)
+    return _digest(f"{path.name}:{sha256_of(path)}" for path in files)
 
 
 def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
 
 
-def _fingerprint(options: dict[str, Any], inputs: Sequence[str]) -> str:
+def _fingerprint(options: Mapping[str, Any], inputs: Iterable[str]) -> str:
     material = {name: value for name, value in options.items() if name not in _IMMATERIAL}
     return _digest([json.dumps(material, sort_keys=True), *inputs])

@@ -1,0 +1,1 @@
+"""What can be found wrong in seconds before a run of days: software, data, disk, weights."""

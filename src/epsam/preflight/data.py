@@ -1,0 +1,97 @@
+"""Do slides, outlines, splits and patches fit together?"""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from epsam.data.images import list_images
+from epsam.data.patches import common_size, label_of, labelled_patches, require_both_classes
+from epsam.errors import EpsamError
+from epsam.options import SPLITS, PatchOptions
+from epsam.paths import DatasetPaths
+from epsam.preflight.finding import Finding, problem, warning
+from epsam.slides.annotations import read_outlines
+from epsam.slides.inventory import FAILED, UNUSED, USED, SlideRecord
+from epsam.slides.planning import place_slides
+from epsam.slides.reader import open_slide
+from epsam.slides.windows import level0_pixels, slide_path
+
+SECONDS = 20.0
+"""Ours: how long slides are opened one after the other before the rest is left to the stage that cuts them."""
+SHOWN = 5
+
+
+def patches_brought(paths: DatasetPaths, options: PatchOptions) -> bool:
+    """Whether training starts from patches that are there, rather than from slides."""
+    return not options.restart and bool(list_images(paths.split("train") / "image"))
+
+
+def count_patches(paths: DatasetPaths, split: str) -> tuple[int, int]:
+    """Numbers of (positives, negatives) of a split."""
+    labels = [label_of(path.stem) for path in list_images(paths.split(split) / "image")]
+    return labels.count(1), labels.count(0)
+
+
+def check_patches(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[Finding]:
+    """Patches of a split that are there have labels, both classes and a square size, and masks belong to them."""
+    patches, mask_dir = labelled_patches(paths.split(split), image_dir), paths.split(split) / "mask"
+    if split != "test":
+        require_both_classes(patches, paths.split(split))
+    if patches:
+        common_size(patches)
+    names = {patch.name for patch in patches}
+    lonely = [path.name for path in list_images(mask_dir) if path.stem not in names]
+    if lonely:
+        yield warning(f"{mask_dir}: {len(lonely)} masks have no image of the same name, such as {_some(lonely)}")
+    without = [patch.name for patch in patches if patch.label and patch.mask is None]
+    if split != "train" and without:
+        effect = "the best epoch cannot be told by Dice" if split == "val" else "they are not scored"
+        yield warning(f"{mask_dir}: {len(without)} tumour patches have no mask, such as {_some(without)}: {effect}")
+
+
+def check_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> Iterator[Finding]:
+    """Slides have outlines and a split, every split has slides, and the files can be opened."""
+    records = place_slides(paths, tables, options).records
+    reasons: dict[str, list[str]] = {}
+    for record in records:
+        if record.status in (FAILED, UNUSED):
+            reasons.setdefault(record.reason, []).append(record.name)
+    for reason, names in reasons.items():
+        yield warning(f"{len(names)} slides are left out ({_some(names)}): {reason}")
+    used = [record for record in records if record.status == USED]
+    for split in SPLITS:
+        if not any(record.split == split for record in used):
+            yield problem(f"{split}: no slide; add slides or say in {paths.split_table} (columns slide,split) "
+                          "which is where")
+    yield from _check_files(used, options)
+
+
+def _check_files(used: Sequence[SlideRecord], options: PatchOptions, seconds: float = SECONDS) -> Iterator[Finding]:
+    """Open slides and outlines until the time is up."""
+    began, failed = time.monotonic(), 0
+    for number, record in enumerate(used):
+        if time.monotonic() - began > seconds:
+            yield warning(f"{number} of {len(used)} slides were opened in {seconds:.0f} s, without trouble in "
+                          f"{number - failed}; the others are looked at when they are cut")
+            return
+        error = _error_of(record, options)
+        if error:
+            failed += 1
+            yield problem(error) if options.strict else warning(f"{error}; the slide will be left out")
+    if used and failed == len(used):
+        yield problem(f"none of the {failed} slides can be used")
+
+
+def _error_of(record: SlideRecord, options: PatchOptions) -> str:
+    try:
+        if record.outlines:
+            read_outlines(record.outlines)
+        with open_slide(slide_path(record), options.slide_mpp) as slide:
+            level0_pixels(slide, options.mpp)
+    except EpsamError as error:
+        return str(error)
+    return ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")

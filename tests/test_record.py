@@ -1,0 +1,52 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from epsam import record
+from epsam.errors import DatasetError
+from epsam.record import add_to_record, code, peaks, versions
+
+
+def test_a_stage_takes_its_own_place_and_leaves_the_others(tmp_path):
+    path = tmp_path / "record.json"
+    add_to_record(path, "a", {"lr": 0.1, "sizes": (1, 2)}, 12.34, {"patches": "abc"})
+    add_to_record(path, "b", {"lr": 0.2}, 1.0)
+    add_to_record(path, "a", {"lr": 0.3}, 2.0)
+    kept = json.loads(path.read_text())
+    assert {name: entry["options"]["lr"] for name, entry in kept.items()} == {"a": 0.3, "b": 0.2}
+    assert (kept["a"]["seconds"], kept["a"]["inputs"]) == (2.0, {})
+    assert set(kept["a"]) == {"ended", "seconds", "peak_ram_gib", "peak_ram_worker_gib", "options", "inputs", "code",
+                              "versions", "machine"} | ({"peak_gpu_gib"} & set(kept["a"]))
+
+
+def test_peak_memory_is_in_gib_and_grows_with_what_is_held():
+    before = peaks()["peak_ram_gib"]
+    held = np.ones(int(before * 2**30) + 2**28, np.uint8)
+    assert peaks()["peak_ram_gib"] == pytest.approx(before + held.nbytes / 2**30, rel=0.5)
+
+
+def test_the_digest_of_the_source_is_that_of_all_its_files():
+    source = Path(record.__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(source.rglob("*.py")):
+        digest.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes())
+    assert code()["source_sha256"] == digest.hexdigest()
+
+
+def test_versions_are_those_that_are_imported():
+    assert versions()["numpy"] == np.__version__
+
+
+def test_without_git_the_revision_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert code()["git"] == "unknown"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\0"])
+def test_a_damaged_record_is_named(tmp_path, content):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"record\.json: (not readable as JSON|holds a list)"):
+        add_to_record(tmp_path / "record.json", "a", {}, 1.0)
