@@ -1,4 +1,4 @@
-from epsam.report.training import RunRecord, round_rows, run_warnings, time_rows, training_report
+from epsam.report.training import RunRecord, round_rows, run_warnings, stage_rows, training_report
 
 
 def metric(stage, epoch, name, value):
@@ -25,8 +25,11 @@ def test_each_round_has_its_best_epoch_and_what_it_kept():
                                    {"round": "1", "best val_dice": "0.8000", "kept": "0.0100"}]
 
 
-def test_seconds_are_summed_by_stage():
-    assert time_rows(METRICS) == [{"stage": "classifier", "epochs": 2, "seconds": "22.5"}]
+def test_stages_are_in_the_order_in_which_they_ended():
+    stages = {"b": {"ended": "2026-01-02", "seconds": 3.0, "peak_ram_gib": 1.5, "options": {}},
+              "a": {"ended": "2026-01-01", "seconds": 2.0, "peak_gpu_gib": 4.0}}
+    assert stage_rows(stages) == [{"stage": "a", "seconds": 2.0, "GPU, GiB": 4.0},
+                                  {"stage": "b", "seconds": 3.0, "RAM, GiB": 1.5}]
 
 
 def test_warnings_name_what_spoils_trust():

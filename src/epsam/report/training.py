@@ -1,13 +1,12 @@
 """The report of a training run: scores, rounds, curves, cases, warnings, times and options, from what the run kept."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from epsam.data.images import Rgb, read_rgb
-from epsam.files import read_table
+from epsam.files import read_json, read_table
 from epsam.paths import RunPaths
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
 from epsam.training.evaluation import COLUMNS, PATCH_COLUMNS
@@ -16,6 +15,7 @@ from epsam.training.stage import METRIC_COLUMNS
 Rows = list[dict[str, str]]
 
 ROUND_FIGURES = {"acceptance": "kept", "pseudo_dice_all": "Dice of all", "pseudo_dice_kept": "Dice of the kept"}
+STAGE_FIGURES = {"seconds": "seconds", "peak_ram_gib": "RAM, GiB", "peak_gpu_gib": "GPU, GiB"}
 FEW_KEPT = 0.05
 """Ours: a round that keeps a smaller share of its pseudo-labels is warned about."""
 PANELS = {"cases": "Test patches of lowest, middle and highest Dice",
@@ -31,6 +31,8 @@ class RunRecord:
     patches: Rows
     metrics: Rows
     options: Mapping[str, Mapping[str, Any]]
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """record.json: how each stage was made."""
     curves: Mapping[str, Rgb] = field(default_factory=dict)
     panels: Mapping[str, Rgb] = field(default_factory=dict)
 
@@ -40,7 +42,8 @@ def read_run(run: RunPaths) -> RunRecord:
     return RunRecord(
         run.root.name, _rows(run.evaluation, COLUMNS), _rows(run.patch_scores, PATCH_COLUMNS),
         _rows(run.metrics, METRIC_COLUMNS),
-        json.loads(run.options.read_text("utf-8")) if run.options.is_file() else {},
+        read_json(run.options) if run.options.is_file() else {},
+        read_json(run.record) if run.record.is_file() else {},
         {path.stem.replace("_", " "): read_rgb(path) for path in sorted((run.root / "curves").glob("*.png"))},
         {name: read_rgb(run.panels / f"{name}.png") for name in PANELS if (run.panels / f"{name}.png").is_file()})
 
@@ -58,7 +61,7 @@ def training_report(record: RunRecord) -> str:
         ("Dice of the test patches", histogram(dice, f"{len(dice)} test patches, {last}: Dice")),
         ("Cases", "".join(photo(record.panels[name], text) for name, text in PANELS.items() if name in record.panels)),
         ("Training", "".join(drawing(image, title) for title, image in record.curves.items())),
-        ("Seconds of training", table(("stage", "epochs", "seconds"), time_rows(record.metrics))),
+        ("Seconds and memory", table(("stage", *STAGE_FIGURES.values()), stage_rows(record.stages))),
         ("Options", "".join(f"<h3>{stage}</h3>" + table(("flag", "value"), _flags(flags))
                             for stage, flags in record.options.items())),
     ])
@@ -95,13 +98,11 @@ def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [found[number] for number in sorted(found, key=int)]
 
 
-def time_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, object]]:
-    """Epochs and seconds of each fit, in the order of the run."""
-    found: dict[str, list[float]] = {}
-    for figure in metrics:
-        if figure["name"] == "seconds":
-            found.setdefault(figure["stage"], []).append(float(figure["value"]))
-    return [{"stage": stage, "epochs": len(times), "seconds": f"{sum(times):.1f}"} for stage, times in found.items()]
+def stage_rows(stages: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Wall time of each stage's last session and its peaks of memory, in the order in which they ended."""
+    ordered = sorted(stages.items(), key=lambda item: str(item[1].get("ended", "")))
+    return [{"stage": stage, **{title: entry[name] for name, title in STAGE_FIGURES.items() if name in entry}}
+            for stage, entry in ordered]
 
 
 def _rounded(row: Mapping[str, str]) -> dict[str, str]:
