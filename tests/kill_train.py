@@ -23,8 +23,8 @@ sys.path[:0] = [str(REPOSITORY / "src"), str(REPOSITORY / "tests")]
 
 from mini import clone, start  # noqa: E402
 
-# Moments and durations, which no two runs share; logs, locks and the cache of embeddings are compared on their own.
-LEFT_OUT = {"record.json", ".lock"}
+# They tell moments and durations, which no two runs share; what else the report shows comes from files compared here.
+LEFT_OUT = {"record.json", "report.html"}
 TIMED = ("seconds", "data_wait_share")
 
 

@@ -37,7 +37,10 @@ def claimed(folder: Path, otherwise: str) -> Iterator[None]:
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()
-        yield
+        try:
+            yield
+        finally:
+            stream.truncate(0)
 
 
 def _holder(folder: Path) -> str:

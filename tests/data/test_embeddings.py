@@ -1,3 +1,4 @@
+import multiprocessing
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +59,28 @@ def test_a_damaged_file_is_made_again(tmp_path, encoder, harm):
     file.write_bytes(harm(file.read_bytes()))
     assert np.array_equal(EmbeddingStore(tmp_path, encoder).get(image(50)), whole)
     assert encoder.count == 2
+
+
+def _fill(folder, started):
+    started.wait()
+    store = EmbeddingStore(folder, CountingEncoder())
+    for value in range(40):
+        store.get(image(value))
+
+
+def test_two_processes_that_fill_the_same_cache_leave_every_file_whole(tmp_path, encoder):
+    context = multiprocessing.get_context("fork")
+    started = context.Barrier(2)
+    others = [context.Process(target=_fill, args=(tmp_path, started)) for _ in range(2)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join()
+    assert [process.exitcode for process in others] == [0, 0]
+    store = EmbeddingStore(tmp_path, encoder)
+    assert all((store.get(image(value)) == np.float16(value)).all() for value in range(40))
+    assert encoder.count == 0
+    assert sorted(p.suffix for p in tmp_path.rglob("*") if p.is_file()) == [".npy"] * 40
 
 
 def test_the_key_tells_pixels_and_shapes_apart():

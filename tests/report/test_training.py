@@ -1,4 +1,10 @@
-from epsam.report.training import RunRecord, round_rows, run_warnings, stage_rows, training_report
+import pytest
+
+from epsam.errors import DatasetError
+from epsam.files import write_json, write_table
+from epsam.paths import RunPaths
+from epsam.report.training import RunRecord, read_run, round_rows, run_warnings, stage_rows, training_report
+from epsam.training.stage import METRIC_COLUMNS
 
 
 def metric(stage, epoch, name, value):
@@ -40,6 +46,19 @@ def test_warnings_name_what_spoils_trust():
     assert "Round 1 kept only 1.0 %" in found[0]
     assert "0.700" in found[1]
     assert "vit_demo" in found[2]
+
+
+def test_a_stage_that_left_nothing_to_learn_from_is_the_first_warning(tmp_path):
+    run = RunPaths(tmp_path)
+    write_json(tmp_path / "stages" / "train_classifier.json", {"fingerprint": "x", "trouble": "it is at chance"})
+    assert run_warnings(read_run(run)) == ["train_classifier: it is at chance."]
+
+
+def test_figures_edited_by_hand_are_told_with_the_line(tmp_path):
+    run = RunPaths(tmp_path)
+    write_table(run.metrics, METRIC_COLUMNS, [metric("classifier", 1, "seconds", 1.0), metric("x", 1, "y", "high")])
+    with pytest.raises(DatasetError, match=r"metrics\.csv line 3: value is 'high', no number"):
+        read_run(run)
 
 
 def test_a_good_run_has_no_warnings():

@@ -5,7 +5,8 @@ import pytest
 from epsam.errors import TrainingError
 from epsam.files import read_table
 from epsam.options import DecoderOptions
-from epsam.training.stage import METRIC_COLUMNS, Stage, contents, names_and_sizes
+from epsam.paths import RunPaths
+from epsam.training.stage import METRIC_COLUMNS, Stage, contents, names_and_sizes, troubles_of
 
 
 @pytest.fixture
@@ -68,6 +69,13 @@ def test_a_stage_refuses_to_follow_one_that_left_nothing_unless_told_to(options,
         Stage("decoder_1", options(), {}).follows("decoder_0")
     Stage("decoder_1", options(allow_degenerate=True), {}).follows("decoder_0")
     Stage("decoder_1", options(), {}).follows("never_run")
+
+
+def test_the_troubles_of_a_run_are_those_of_its_stages(options, tmp_path):
+    finish(options(), trouble="all masks are empty")
+    Stage("decoder_1", options(), {}).finish([])
+    assert troubles_of(RunPaths(tmp_path / "r")) == {"decoder_0": "all masks are empty"}
+    assert troubles_of(RunPaths(tmp_path / "never")) == {}
 
 
 def test_the_record_says_how_the_stage_was_made(options, tmp_path):

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from epsam.data.images import Rgb, read_rgb
+from epsam.errors import DatasetError
 from epsam.files import read_json, read_table
 from epsam.paths import RunPaths
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
 from epsam.training.evaluation import COLUMNS, PATCH_COLUMNS
-from epsam.training.stage import METRIC_COLUMNS
+from epsam.training.stage import METRIC_COLUMNS, troubles_of
 
 Rows = list[dict[str, str]]
 
 ROUND_FIGURES = {"acceptance": "kept", "pseudo_dice_all": "Dice of all", "pseudo_dice_kept": "Dice of the kept"}
 STAGE_FIGURES = {"seconds": "seconds", "peak_ram_gib": "RAM, GiB", "peak_gpu_gib": "GPU, GiB"}
+_NUMBERS = {"dice", "iou", "value"}
 FEW_KEPT = 0.05
 """Ours: a round that keeps a smaller share of its pseudo-labels is warned about."""
 PANELS = {"cases": "Test patches of lowest, middle and highest Dice",
@@ -33,6 +35,7 @@ class RunRecord:
     options: Mapping[str, Mapping[str, Any]]
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """record.json: how each stage was made."""
+    troubles: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, Rgb] = field(default_factory=dict)
     panels: Mapping[str, Rgb] = field(default_factory=dict)
 
@@ -44,6 +47,7 @@ def read_run(run: RunPaths) -> RunRecord:
         _rows(run.metrics, METRIC_COLUMNS),
         read_json(run.options) if run.options.is_file() else {},
         read_json(run.record) if run.record.is_file() else {},
+        troubles_of(run),
         {path.stem.replace("_", " "): read_rgb(path) for path in sorted((run.root / "curves").glob("*.png"))},
         {name: read_rgb(run.panels / f"{name}.png") for name in PANELS if (run.panels / f"{name}.png").is_file()})
 
@@ -69,7 +73,7 @@ def training_report(record: RunRecord) -> str:
 
 def run_warnings(record: RunRecord) -> list[str]:
     """What a reader should know before trusting the run."""
-    found = []
+    found = [f"{stage}: {trouble}." for stage, trouble in record.troubles.items()]
     for row in round_rows(record.metrics):
         if float(row.get("kept", 1.0)) < FEW_KEPT:
             found.append(f"Round {row['round']} kept only {100 * float(row['kept']):.1f} % of its pseudo-labels.")
@@ -114,4 +118,12 @@ def _flags(flags: Mapping[str, Any]) -> list[dict[str, object]]:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Rows:
-    return read_table(path, columns) if path.is_file() else []
+    rows = read_table(path, columns) if path.is_file() else []
+    for number, row in enumerate(rows, start=2):
+        for column in _NUMBERS & set(columns):
+            try:
+                float(row[column])
+            except ValueError as error:
+                raise DatasetError(f"{path} line {number}: {column} is {row[column]!r}, no number; correct the line or "
+                                   "remove the file and run evaluate.py") from error
+    return rows

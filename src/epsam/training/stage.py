@@ -113,6 +113,12 @@ def _read_mark(marker: Path) -> dict[str, Any] | None:
     return mark if "fingerprint" in mark else None
 
 
+def troubles_of(run: RunPaths) -> dict[str, str]:
+    """Stage → why no stage should build on it, for the stages of a run that left nothing to learn from."""
+    marks = {path.stem: _read_mark(path) or {} for path in sorted((run.root / "stages").glob("*.json"))}
+    return {stage: mark["trouble"] for stage, mark in marks.items() if mark.get("trouble")}
+
+
 def names_and_sizes(files: Iterable[Path]) -> str:
     """A digest of many large files: their names and sizes, not every byte."""
     return _digest(f"{path.name}:{path.stat().st_size}" for path in files)
