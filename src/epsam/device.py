@@ -30,5 +30,5 @@ def pick_compute(device: str, precision: str) -> Compute:
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("--device cuda: PyTorch finds no usable GPU here; check the driver, or use --device cpu")
     chosen = torch.device("cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda")
-    half = chosen.type == "cuda" and (precision == "bf16" or (precision == "auto" and torch.cuda.is_bf16_supported()))
+    half = precision == "bf16" or (precision == "auto" and chosen.type == "cuda" and torch.cuda.is_bf16_supported())
     return Compute(chosen, torch.bfloat16 if half else None)

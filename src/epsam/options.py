@@ -59,7 +59,8 @@ class RunOptions(DataOptions):
     run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name")
     checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
     device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
-    precision: str = flag("auto", "arithmetic on a GPU; auto takes bf16 where the card has it (the CPU: always fp32)",
+    precision: str = flag("auto", "arithmetic of the networks; auto takes bf16 on a GPU that has it and fp32 on a CPU, "
+                          "where bf16 is faster only if the processor has it too",
                           choices=("auto", "fp32", "bf16"))
 
 

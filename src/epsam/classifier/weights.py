@@ -127,8 +127,7 @@ def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
     except (TrainingError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: describes no network of ours ({error}); train the classifier again") from error
     _fill(model, path, state)
-    # Evaluation convolves faster this way (benchmarks/run.py activation_maps); training keeps torch's default.
-    return model.to(device).to(memory_format=torch.channels_last).eval()
+    return model.to(device).eval()
 
 
 def _spec_of(content: Mapping[str, Any]) -> NetworkSpec:

@@ -1,0 +1,18 @@
+import pytest
+import torch
+
+from epsam.device import pick_compute
+from epsam.errors import DeviceError
+
+
+def test_a_cpu_computes_in_fp32_unless_bf16_is_asked_for():
+    assert pick_compute("cpu", "auto").autocast_dtype is None
+    assert pick_compute("cpu", "fp32").autocast_dtype is None
+    with pick_compute("cpu", "bf16").autocast():
+        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(1, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_one_line():
+    with pytest.raises(DeviceError, match="--device cpu"):
+        pick_compute("cuda", "auto")
