@@ -12,13 +12,14 @@ from epsam.files import write_table
 from epsam.lock import claimed
 from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
-from epsam.slides.cutting import PATCH_COLUMNS, Cut, cut
+from epsam.slides.cutting import PATCH_COLUMNS, Cut
 from epsam.slides.handover import hand_over, patches_are_there, staging_folder
 from epsam.slides.inventory import FAILED, USED, SlideRecord
 from epsam.slides.planning import plan_slides
+from epsam.slides.progress import cut_once, fingerprint, measure_once
 from epsam.slides.report import SLIDE_COLUMNS, slide_rows
 from epsam.slides.selection import select
-from epsam.slides.windows import Measured, measure
+from epsam.slides.windows import Measured
 from epsam.slides.workers import for_each
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
     errors = {record.name: record.reason for record in records if record.status == FAILED}
     measured: list[Measured] = []
     patches: list[dict[str, object]] = []
-    with staging_folder(paths) as folder:
+    with staging_folder(paths, fingerprint(records, options), options.restart) as folder:
         try:
             measured += measure_all(records, options, folder)
             errors |= failures({found.record.name: found.error for found in measured})
@@ -64,14 +65,14 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
 def measure_all(records: Sequence[SlideRecord], options: PatchOptions, folder: Path) -> list[Measured]:
     """Every window of every used slide, measured."""
     used = [record for record in records if record.status == USED]
-    work = partial(measure, options=options, thumbnails=folder / "thumbnails")
+    work = partial(measure_once, options=options, folder=folder)
     return list(for_each(work, used, options.workers, "measuring slides"))
 
 
 def cut_all(tasks: list[Cut], options: PatchOptions,
             folder: Path) -> list[tuple[Cut, tuple[list[dict[str, object]], str]]]:
     """The chosen windows cut out, with the rows of patches.csv or the error of each slide."""
-    work = partial(cut, options=options, folder=folder)
+    work = partial(cut_once, options=options, folder=folder)
     return list(zip(tasks, for_each(work, tasks, options.workers, "cutting patches"), strict=True))
 
 

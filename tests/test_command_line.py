@@ -1,9 +1,11 @@
 import dataclasses
+import os
+import signal
 
 import pytest
 
 from command_line import parse, run_stage
-from epsam.errors import DatasetError
+from epsam.errors import BusyError, DatasetError
 from epsam.options import (
     PRESETS,
     ClassifierOptions,
@@ -83,6 +85,47 @@ def test_errors_become_one_line_and_an_exit_code(raised, code, message, capsys, 
         run_stage("infer", InferOptions, main)
     assert end.value.code == code
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def _handlers():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_sigterm_ends_a_stage_like_ctrl_c(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["stage"])
+    with pytest.raises(SystemExit) as end:
+        run_stage("infer", InferOptions, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    assert end.value.code == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_a_stage_has_its_folder_alone_and_clears_what_killed_writers_left(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["stage"])
+    (tmp_path / "masks").mkdir()
+    for name in (".a.7.part.png", "a.png", ".hidden.png"):
+        (tmp_path / "masks" / name).touch()
+    seen = []
+
+    def main(_):
+        seen.extend(sorted(path.name for path in (tmp_path / "masks").iterdir()))
+
+    run_stage("infer", InferOptions, main, owns=lambda _: tmp_path)
+    assert seen == [".hidden.png", "a.png"]
+
+    def busy(folder, otherwise):
+        raise BusyError(f"{folder}: in use, {otherwise}")
+
+    monkeypatch.setattr("command_line.claimed", busy)
+    with pytest.raises(SystemExit) as end:
+        run_stage("infer", InferOptions, main, owns=lambda _: tmp_path)
+    assert end.value.code == 1
+    assert "in use, give this one another name" in capsys.readouterr().err
+    assert len(seen) == 2
 
 
 def test_debug_and_our_own_mistakes_keep_their_traceback(monkeypatch):

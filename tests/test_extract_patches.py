@@ -1,4 +1,5 @@
 import csv
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import tifffile
 from epsam.data.images import read_mask, read_rgb
 from epsam.errors import DatasetError, SlideError
 from epsam.options import PatchOptions
+from epsam.slides import progress
 from epsam.slides.annotations import read_outlines, tumour_mask
 from epsam.slides.splits import read_splits
 from extract_patches import main
@@ -180,6 +182,65 @@ def test_a_run_cut_off_while_moving_is_made_again(dataset):
         path.unlink()
     main(options_for(dataset))
     assert files(dataset) == whole
+
+
+def interrupt_at(monkeypatch, name, slide):
+    """Stop at one slide of measuring or cutting, and tell which slides were worked on before."""
+    work, seen = getattr(progress, name), []
+
+    def interrupted(task, *arguments):
+        record = getattr(task, "record", task)
+        if record.name == slide:
+            raise KeyboardInterrupt
+        seen.append(record.name)
+        return work(task, *arguments)
+
+    monkeypatch.setattr(progress, name, interrupted)
+    return seen
+
+
+@pytest.mark.parametrize(("step", "slide", "left"), [("measure", "b", ["b", "c"]), ("cut", "c", ["c"])])
+def test_an_interrupted_run_goes_on_with_the_next_slide(dataset, monkeypatch, step, slide, left):
+    main(options_for(dataset))
+    whole = files(dataset)
+    for path in (dataset / "train", dataset / "val", dataset / "test"):
+        shutil.rmtree(path)
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, step, slide)
+        with pytest.raises(KeyboardInterrupt):
+            main(options_for(dataset))
+    # What a kill leaves: half a file of a slide that is not done.
+    (dataset / ".patches.part" / "train" / "image" / ".x.123.part.png").write_bytes(b"half")
+    seen = interrupt_at(monkeypatch, step, "nobody")
+    main(options_for(dataset))
+    assert seen == left
+    assert files(dataset) == whole
+
+
+@pytest.mark.parametrize("change", ["options", "slide", "outlines", "restart"])
+def test_half_done_work_for_something_else_is_not_taken_up(dataset, monkeypatch, change):
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, "cut", "c")
+        with pytest.raises(KeyboardInterrupt):
+            main(options_for(dataset))
+    options = {"options": {"stride": 64}, "restart": {"restart": True}}.get(change, {})
+    if change == "slide":
+        write_slide(dataset / "images" / "a.tif", size=(HEIGHT, WIDTH + 64))
+    if change == "outlines":
+        write_outlines(dataset / "annotations" / "a.xml", corners=[(0, 0), (100, 0), (100, 100)])
+    seen = interrupt_at(monkeypatch, "cut", "nobody")
+    main(options_for(dataset, **options))
+    assert seen == ["a", "b", "c"]
+
+
+def test_a_link_in_the_place_of_patches_is_not_emptied(dataset, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.txt").write_text("mine")
+    (dataset / "val").mkdir()
+    (dataset / "val" / "mask").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match="val/mask: is a link"):
+        main(options_for(dataset))
+    assert (tmp_path / "elsewhere" / "mine.txt").read_text() == "mine"
 
 
 def test_a_failing_run_keeps_the_old_patches(dataset):

@@ -68,8 +68,7 @@ class RunOptions(DataOptions):
 class StageOptions(RestartOptions, RunOptions, SplitOptions):
     """What every stage of a training run takes."""
 
-    allow_degenerate: bool = flag(False, "go on even if the stage before left nothing to learn from: a classifier at "
-                                         "chance, masks all empty or full, no pseudo-label kept")
+    allow_degenerate: bool = flag(False, "go on even if the stage before left nothing to learn from, as its log says")
 
 
 @dataclass(frozen=True)
@@ -214,8 +213,7 @@ class InferOptions(UsedPoints, SamOptions, SeedOptions, RunOptions):
 class CheckOptions(SeedOptions, RunOptions, SplitOptions):
     """Before a run: what would stop or spoil it later, in one list. Takes the flags of its stages."""
 
-    sam_model_type: str = flag("", "SAM's encoder; empty: the dataset's preset, else vit_b",
-                               choices=("", "vit_b", "vit_l", "vit_h", "vit_demo"))
+    sam_model_type: str = flag("", "SAM's encoder; empty: the dataset's preset, else vit_b")
     sam_checkpoint: str = flag("", "SAM's weights; empty: the known file in checkpoints/")
     patch_flags: str = flag("", "further flags of extract_patches.py, in one word: --patch_flags='--stride 128'")
     classifier_flags: str = flag("", "further flags of train_classifier.py")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from epsam.data.images import list_images
 from epsam.errors import DatasetError
-from epsam.files import read_json, write_json
+from epsam.files import read_json, remove_leftovers, write_json, write_text
 from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _RECORD = "patches.json"
 _MOVING = "moving"
-_OF_NO_EFFECT = {"restart", "debug", "workers", "strict", "dataset_root", "train_dataset_dir", "val_dataset_dir",
+OF_NO_EFFECT = {"restart", "debug", "workers", "strict", "dataset_root", "train_dataset_dir", "val_dataset_dir",
                  "test_dataset_dir"}
 
 
@@ -43,24 +43,40 @@ def patches_are_there(paths: DatasetPaths, options: PatchOptions) -> bool:
 
 
 @contextmanager
-def staging_folder(paths: DatasetPaths) -> Iterator[Path]:
-    """An empty folder beside the patches to make them in; gone afterwards, however the block ends.
+def staging_folder(paths: DatasetPaths, made_for: str, restart: bool) -> Iterator[Path]:
+    """A folder beside the patches to make them in; gone afterwards, unless the block is interrupted or the disk fails.
 
+    Then, and after a kill, the next block finds in it what was done, if `made_for` is the same and not to `restart`.
     Raises DatasetError if a folder that will be replaced is a link: what it leads to is not ours to remove.
     """
     folder = _staging(paths)
     links = [path for split in SPLITS for kind in ("image", "mask") if (path := paths.split(split) / kind).is_symlink()]
     if links:
         raise DatasetError(f"{links[0]}: is a link, and patches would replace it; remove the link")
+    mark = folder / "made_for.txt"
+    known = mark.is_file() and mark.read_text("utf-8") == made_for and not (folder / _MOVING).exists()
+    if restart or not known:
+        _begin(folder)
+        write_text(mark, made_for)
+    else:
+        log.info("going on with what was cut before the interruption")
+        remove_leftovers(folder)
+    try:
+        yield folder
+    except (KeyboardInterrupt, OSError):
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begin(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for split in SPLITS:
         (folder / split / "image").mkdir(parents=True)
         (folder / split / "mask").mkdir()
     (folder / "thumbnails").mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
@@ -68,7 +84,7 @@ def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
 
     They are what marks the stage as done: after a power cut in between, the next run makes everything again.
     """
-    settings = {name: value for name, value in asdict(options).items() if name not in _OF_NO_EFFECT}
+    settings = {name: value for name, value in asdict(options).items() if name not in OF_NO_EFFECT}
     write_json(folder / _RECORD, settings)
     (folder / _MOVING).touch()
     shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
