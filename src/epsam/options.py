@@ -26,7 +26,8 @@ class DataOptions:
 
     dataset_type: str = flag("demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)")
     dataset_root: str = flag("dataset", "folder that holds the datasets")
-    test_dataset_dir: str = flag("", "test folder with image/ and mask/; empty: dataset/<name>/test")
+    test_dataset_dir: str = flag("", "test folder with image/ and mask/ (infer.py: or slides, or one slide); "
+                                 "empty: dataset/<name>/test")
     debug: bool = flag(False, "on an error, print the traceback too")
 
 
@@ -197,8 +198,17 @@ class EvaluateOptions(CacheOptions, UsedPoints, SamOptions, SeedOptions, RunOpti
 
 
 @dataclass(frozen=True)
-class InferOptions(UsedPoints, SamOptions, SeedOptions, RunOptions):
-    """Step 6: images → masks, overlays, metrics."""
+class SlideInferOptions:
+    """Whole slides through the trained pipeline."""
+
+    mpp: float = flag(0.0, "resolution at which slides are read, µm/px; 0: that of the training patches")
+    slide_mpp: float = flag(0.0, "resolution of slides whose file does not tell it, µm/px; 0: not known")
+    min_tissue: float = flag(0.01, "least tissue share of a slide's window that is looked at; the rest is background")
+
+
+@dataclass(frozen=True)
+class InferOptions(SlideInferOptions, UsedPoints, SamOptions, SeedOptions, RunOptions):
+    """Step 6: images or slides → masks, overlays, metrics."""
 
     resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
     sam_decoder_checkpoint: str = flag("", "decoder; empty: the run's last")

@@ -1,0 +1,120 @@
+"""One slide → its folder of results."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from epsam.inference.clock import Clock
+from epsam.inference.grid import WindowGrid, plan_windows
+from epsam.inference.pipeline import Gate
+from epsam.inference.stream import Network, Scan, Seen
+from epsam.slides.inventory import SlideRecord
+from epsam.slides.reader import open_slide
+from epsam.slides.slide import Slide
+from epsam.slides.tissue import Tissue, find_tissue
+from epsam.slides.windows import slide_path
+from epsam.slides.writer import Pixels, Pyramid, regrouped, write_pyramid
+
+PROBABILITY, MASK = Pyramid(compression="deflate"), Pyramid(compression="deflate", averaged=False)
+TUMOUR_FROM = 128
+"""The least value of probability.tif that stands for more than 0.5."""
+
+
+@dataclass(frozen=True)
+class SlideRule:
+    """How slides are read and gated: `mpp` µm/px of the windows, `slide_mpp` for slides that do not tell theirs."""
+
+    mpp: float
+    slide_mpp: float
+    overlap: float
+    min_tissue: float
+    gate: Gate
+
+
+Tick = Callable[[int], object]
+
+
+def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: SlideRule, clock: Clock,
+                  progress: Callable[[int], Tick]) -> dict[str, Any]:
+    """Write a slide's probability.tif and mask.tif into `folder`; returns its row of slides.csv.
+
+    `progress` is told the number of windows to look at, and gives what is called with each number that is done.
+    Raises SlideError if the slide cannot be read or its pixel size is unknown.
+    """
+    with open_slide(slide_path(record), rule.slide_mpp) as slide:
+        with clock.part("tissue"):
+            tissue = find_tissue(slide)
+        grid = plan_windows(slide, tissue, network.window_size, rule.overlap, rule.mpp)
+        tick = progress(grid.with_tissue(rule.min_tissue))
+        scan = Scan(slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick)
+        write_probability(folder / "probability.tif", scan)
+        tumour_px = write_mask(folder / "mask.tif", folder / "probability.tif", grid, clock)
+        return _row(record, slide, grid, scan.seen, tissue, tumour_px)
+
+
+def write_probability(path: Path, scan: Scan) -> None:
+    """Scan the slide and write its probability as it comes, 0..255."""
+    before = scan.slide.decoding_s
+    grid = scan.grid
+    with scan.clock.part("write"):
+        write_pyramid(path, _paused(regrouped(scan.rows(), PROBABILITY.tile), scan.clock), (grid.height, grid.width),
+                      grid.mpp, PROBABILITY)
+    scan.clock.move("read", "decode", scan.slide.decoding_s - before)
+
+
+def write_mask(path: Path, probability: Path, grid: WindowGrid, clock: Clock) -> int:
+    """The mask, 0 and 255, of a probability file; returns the number of tumour pixels."""
+    count = 0
+
+    def bands() -> Iterator[Pixels]:
+        nonlocal count
+        for band in bands_of_file(probability):
+            tumour = band >= TUMOUR_FROM
+            count += int(np.count_nonzero(tumour))
+            yield tumour.astype(np.uint8) * 255
+
+    with clock.part("write"):
+        write_pyramid(path, bands(), (grid.height, grid.width), grid.mpp, MASK)
+    return count
+
+
+def bands_of_file(path: Path) -> Iterator[Pixels]:
+    """Level 0 of a grey tiled TIFF of ours, a row of tiles at a time."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        height, width = page.shape
+        rows = int(page.tilelength)
+        band = np.zeros((min(rows, height), width), np.uint8)
+        columns = -(-width // int(page.tilewidth))
+        for number, (tile, _, _) in enumerate(page.segments(maxworkers=1)):
+            row, column = divmod(number, columns)
+            left = column * int(page.tilewidth)
+            part = tile[0, :height - row * rows, :width - left, 0]
+            band[:len(part), left:left + part.shape[1]] = part
+            if column == columns - 1:
+                yield band[:height - row * rows].copy()
+
+
+def _paused(bands: Iterator[Pixels], clock: Clock) -> Iterator[Pixels]:
+    """The bands, whose making is no part of the writing around it."""
+    while True:
+        with clock.part("other"):
+            band = next(bands, None)
+        if band is None:
+            return
+        yield band
+
+
+def _row(record: SlideRecord, slide: Slide, grid: WindowGrid, seen: Seen, tissue: Tissue,
+         tumour_px: int) -> dict[str, Any]:
+    tissue_mm2 = float(np.count_nonzero(tissue.mask)) * (tissue.downsample * (slide.mpp or 0.0)) ** 2 / 1e6
+    tumour_mm2 = tumour_px * grid.mpp**2 / 1e6
+    return {"slide": record.name, "status": "done", "mpp": f"{grid.mpp:.4f}", "width": grid.width,
+            "height": grid.height, "windows": grid.windows, "seen": len(seen.scores), "gated": sum(seen.gated),
+            "probability": f"{max(seen.scores, default=0.0):.6f}", "tissue_mm2": f"{tissue_mm2:.6f}",
+            "tumour_mm2": f"{tumour_mm2:.6f}",
+            "tumour_share": f"{tumour_mm2 / tissue_mm2 if tissue_mm2 else 0.0:.6f}"}

@@ -1,0 +1,175 @@
+import csv
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+
+from epsam.errors import DatasetError, SlideError
+from epsam.inference.clock import Clock
+from epsam.inference.inputs import find_slides, has_truth, holds_slides
+from epsam.inference.pipeline import Gate
+from epsam.inference.slide import SlideRule
+from epsam.inference.slides import check_some_done, segment_slides, tell, write_tables
+from epsam.slides.inventory import SlideRecord
+from epsam.slides.reader import open_slide
+from fake_network import FakeNetwork, blue, lossless, picture
+
+RULE = SlideRule(mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02))
+TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
+
+
+def table(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def run(slides, output, network=None, rule=RULE, fingerprint="x"):
+    network = network or FakeNetwork()
+    segment_slides(slides, network, rule, output, fingerprint)
+    return network, write_tables(slides, output)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in "ab":
+        lossless(tmp_path / "slides" / f"{name}.tif", picture(400, 448, TISSUE, TUMOUR))
+    return tmp_path / "slides"
+
+
+def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slides_pixel_size(folder, tmp_path):
+    run(find_slides(folder, tmp_path / "out"), tmp_path / "out", rule=replace(RULE, gate=Gate(False, 0.5)))
+    truth = blue(picture(400, 448, TISSUE, TUMOUR))
+    for name in ("mask.tif", "probability.tif"):
+        with tifffile.TiffFile(tmp_path / "out" / "a" / name) as tif:
+            assert [level.shape for level in tif.series[0].levels] == [(400, 448), (200, 224)]
+            page = tif.pages[0]
+            assert (page.is_tiled, page.dtype, page.compression.name) == (True, np.uint8, "ADOBE_DEFLATE")
+            per_cm = page.tags["XResolution"].value[0] / page.tags["XResolution"].value[1]
+            assert (1e4 / per_cm, int(page.tags["ResolutionUnit"].value)) == (pytest.approx(0.5), 3)
+            assert np.array_equal(page.asarray(), np.where(truth, 255, 0))
+    with open_slide(tmp_path / "out" / "a" / "mask.tif") as mask:
+        assert (mask.mpp, mask.width0, mask.height0) == (pytest.approx(0.5), 448, 400)
+
+
+def test_the_row_of_a_slide(folder, tmp_path):
+    network, rows = run(find_slides(folder, tmp_path / "out"), tmp_path / "out")
+    row = table(tmp_path / "out" / "slides.csv")[0]
+    assert (row["slide"], row["status"], row["mpp"]) == ("a", "done", "0.5000")
+    assert (row["width"], row["height"]) == ("448", "400")
+    assert float(row["tumour_mm2"]) == pytest.approx((104 * 80 + 60 * 40) * 0.25 / 1e6, abs=1e-6)
+    assert float(row["tissue_mm2"]) == pytest.approx(320 * 256 * 0.25 / 1e6, rel=0.15)
+    assert int(row["seen"]) < int(row["windows"]) == 19 * 17
+    assert network.looked == 2 * int(row["seen"])
+    assert network.encoded == network.looked - 2 * int(row["gated"])
+    assert [r["slide"] for r in rows] == ["a", "b"]
+
+
+def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
+    slides, output = find_slides(folder, tmp_path / "out"), tmp_path / "out"
+    run(slides, output)
+    before = (output / "slides.csv").read_bytes()
+    assert run(slides, output)[0].looked == 0
+    assert (output / "slides.csv").read_bytes() == before
+    lossless(folder / "a.tif", picture(400, 448, TISSUE, []))
+    assert int(run(slides, output)[0].looked) == int(table(output / "slides.csv")[0]["seen"])
+    assert run(slides, output, fingerprint="y")[0].looked > 0
+
+
+def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp_path):
+    (folder / "a.tif").write_bytes(b"no slide")
+    lossless(folder / "c.tif", picture(400, 448, TISSUE, TUMOUR), mpp=5.0)
+    slides, output = find_slides(folder, tmp_path / "out"), tmp_path / "out"
+    rows = run(slides, output)[1]
+    assert [row["status"] for row in rows] == ["failed", "done", "failed"]
+    assert "not a readable TIFF" in rows[0]["reason"]
+    assert "pass --slide_mpp" in rows[2]["reason"]
+    assert sorted(path.name for path in output.iterdir()) == ["a", "b", "c", "slides.csv", "timings.csv"]
+    assert [path.name for path in (output / "a").iterdir()] == ["slide.json"]
+    lossless(folder / "a.tif", picture(400, 448, TISSUE, TUMOUR))
+    assert [row["status"] for row in run(slides, output)[1]] == ["done", "done", "failed"]
+    check_some_done(rows, output)
+    with pytest.raises(SlideError, match="none of 1 slides"):
+        check_some_done(rows[:1], output)
+
+
+def test_an_interrupted_slide_leaves_nothing_that_looks_finished(folder, tmp_path):
+    class Broken(FakeNetwork):
+        def encode(self, windows):
+            raise KeyboardInterrupt
+
+    slides, output = find_slides(folder, tmp_path / "out"), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(slides, output, Broken())
+    assert list(output.iterdir()) == []
+    assert run(slides, output)[1][0]["status"] == "done"
+
+
+def test_a_slide_without_tissue_has_an_empty_mask(tmp_path):
+    lossless(tmp_path / "s" / "white.tif", picture(300, 200, [], []))
+    network, rows = run(find_slides(tmp_path / "s", tmp_path / "out"), tmp_path / "out")
+    assert (network.looked, rows[0]["seen"], rows[0]["tumour_share"]) == (0, 0, "0.000000")
+    assert not tifffile.imread(tmp_path / "out" / "white" / "mask.tif").any()
+
+
+def test_time_is_told_by_part(folder, tmp_path, caplog):
+    slides, output = find_slides(folder, tmp_path / "out"), tmp_path / "out"
+    rows = run(slides, output)[1]
+    with caplog.at_level(logging.INFO):
+        tell(rows, output)
+    assert "windows a second: decode " in caplog.text
+    timing = json.loads((output / "a" / "timings.json").read_text())
+    parts = sum(value for name, value in timing.items() if name not in ("slide", "seconds", "windows_per_second"))
+    assert parts == pytest.approx(timing["seconds"], abs=0.01)
+
+
+def test_a_part_within_another_counts_for_itself():
+    times = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
+    clock = Clock(lambda: next(times))
+    with clock.part("write"), clock.part("read"):
+        pass
+    assert clock.total() == 15.0
+    assert {name: value for name, value in clock.seconds.items() if value} == {"other": 6.0, "write": 6.0, "read": 3.0}
+
+
+def test_slides_are_told_from_images_by_the_file(tmp_path):
+    lossless(tmp_path / "tiled" / "a.tif", picture(40, 40, [], []))
+    tifffile.imwrite(tmp_path / "a.tif", picture(40, 40, [], []), photometric="rgb")
+    assert holds_slides(tmp_path / "tiled")
+    assert holds_slides(tmp_path / "a.tif")
+    assert holds_slides(tmp_path), "folders below are searched too"
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "a.tif").rename(tmp_path / "plain" / "a.tif")
+    assert not holds_slides(tmp_path / "plain")
+    (tmp_path / "tiled" / "image").mkdir()
+    assert not holds_slides(tmp_path / "tiled")
+
+
+def test_slides_of_a_dataset_come_with_their_truth_and_without_earlier_results(tmp_path):
+    for name in ("images/tumor_1", "images/normal_002", "images/deeper/other", "images/out/x/mask"):
+        lossless(tmp_path / f"{name}.tif", picture(40, 40, [], []))
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
+    found = find_slides(tmp_path, tmp_path / "images" / "out")
+    assert [(record.name, has_truth(record)) for record in found] == [
+        ("normal_002", True), ("other", False), ("tumor_001", True)]
+    single = find_slides(tmp_path / "images" / "tumor_1.tif", tmp_path / "out")
+    assert [(record.name, has_truth(record)) for record in single] == [("tumor_001", True)]
+    with pytest.raises(DatasetError, match="no slide in it"):
+        find_slides(tmp_path / "images" / "out", tmp_path / "images" / "out")
+
+
+def test_two_slides_of_one_name_fail_by_name(tmp_path):
+    for name in ("a", "again/a"):
+        lossless(tmp_path / "s" / f"{name}.tif", picture(40, 40, [], []))
+    rows = run(find_slides(tmp_path / "s", tmp_path / "out"), tmp_path / "out")[1]
+    assert "2 slides of this name" in rows[0]["reason"]
+
+
+def test_a_slide_that_does_not_tell_its_pixel_size_takes_the_given_one(tmp_path):
+    path = lossless(tmp_path / "a.tif", picture(200, 200, [(0, 0, 200, 200)], [(50, 50, 90, 90)]), mpp=5.0)
+    rule = SlideRule(mpp=0.5, slide_mpp=0.25, overlap=0.25, min_tissue=0.0, gate=Gate(False, 0.5))
+    rows = run([SlideRecord("a", path, None)], tmp_path / "out", rule=rule)[1]
+    assert (rows[0]["mpp"], rows[0]["width"]) == ("0.5000", 100)
