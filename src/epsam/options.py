@@ -204,6 +204,7 @@ class SlideInferOptions:
     mpp: float = flag(0.0, "resolution at which slides are read, µm/px; 0: that of the training patches")
     slide_mpp: float = flag(0.0, "resolution of slides whose file does not tell it, µm/px; 0: not known")
     min_tissue: float = flag(0.01, "least tissue share of a slide's window that is looked at; the rest is background")
+    asap: bool = flag(False, "write a slide's outlines as ASAP XML, too")
 
 
 @dataclass(frozen=True)

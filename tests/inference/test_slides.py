@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import tifffile
 
+from epsam.data.images import read_rgb
 from epsam.errors import DatasetError, SlideError
 from epsam.inference.clock import Clock
 from epsam.inference.inputs import find_slides, has_truth, holds_slides
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide import SlideRule
 from epsam.inference.slides import check_some_done, segment_slides, tell, write_tables
+from epsam.pictures.panel import FOUND
+from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
 from epsam.slides.inventory import SlideRecord
 from epsam.slides.reader import open_slide
-from fake_network import FakeNetwork, blue, lossless, picture
+from fake_network import PINK, FakeNetwork, blue, lossless, picture
 
 RULE = SlideRule(mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02))
 TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
@@ -65,6 +68,9 @@ def test_the_row_of_a_slide(folder, tmp_path):
     assert network.looked == 2 * int(row["seen"])
     assert network.encoded == network.looked - 2 * int(row["gated"])
     assert [r["slide"] for r in rows] == ["a", "b"]
+    assert row["regions"] == "2"
+    # The larger box is 104 × 80 px of 0.5 µm; blending rounds its corners off.
+    assert float(row["largest_diameter_mm"]) == pytest.approx(np.hypot(104, 80) * 0.5 / 1e3, rel=0.03)
 
 
 def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
@@ -173,3 +179,38 @@ def test_a_slide_that_does_not_tell_its_pixel_size_takes_the_given_one(tmp_path)
     rule = SlideRule(mpp=0.5, slide_mpp=0.25, overlap=0.25, min_tissue=0.0, gate=Gate(False, 0.5))
     rows = run([SlideRecord("a", path, None)], tmp_path / "out", rule=rule)[1]
     assert (rows[0]["mpp"], rows[0]["width"]) == ("0.5000", 100)
+
+
+@pytest.mark.parametrize("mpp", [0.5, 1.0])
+def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
+    slides, output = find_slides(folder / "a.tif", tmp_path / "out"), tmp_path / "out"
+    run(slides, output, rule=replace(RULE, mpp=mpp, asap=True))
+    mask = tifffile.imread(output / "a" / "mask.tif") > 0
+    features = json.loads((output / "a" / "tumour.geojson").read_text("utf-8"))["features"]
+    rings = [np.array(ring[:-1]) for feature in features for ring in feature["geometry"]["coordinates"]]
+    for outlines in (Outlines(rings), read_outlines(output / "a" / "tumour.xml")):
+        found = tumour_mask(outlines, 0, 0, mask.shape[1], mask.shape[0], mpp / 0.5)
+        assert (found & mask).sum() / (found | mask).sum() > 0.98
+    assert len(features) == 2
+    low, high = np.concatenate(rings).min(axis=0), np.concatenate(rings).max(axis=0)
+    assert np.abs([*low, *high] - np.array([96, 96, 300, 290])).max() <= 2
+
+
+def test_the_overlay_shows_the_outlines(folder, tmp_path):
+    run(find_slides(folder / "a.tif", tmp_path / "out"), tmp_path / "out")
+    shown = read_rgb(tmp_path / "out" / "a" / "overlay.jpg")
+    assert shown.shape == (400, 448, 3)
+    assert np.abs(shown[96, 150].astype(int) - FOUND).max() < 90
+    assert np.abs(shown[140, 330].astype(int) - PINK).max() < 30
+    assert not (tmp_path / "out" / "a" / "tumour.xml").exists()
+
+
+def test_other_libraries_open_the_pyramids(folder, tmp_path):
+    openslide = pytest.importorskip("openslide")
+    run(find_slides(folder / "a.tif", tmp_path / "out"), tmp_path / "out")
+    for name in ("mask.tif", "probability.tif"):
+        with openslide.OpenSlide(str(tmp_path / "out" / "a" / name)) as file:
+            assert file.level_dimensions == ((448, 400), (224, 200))
+            assert float(file.properties["tiff.XResolution"]) == pytest.approx(20000)
+            red = np.asarray(file.read_region((0, 0), 0, (448, 400)))[:, :, 0]
+        assert np.array_equal(red, tifffile.imread(tmp_path / "out" / "a" / name))

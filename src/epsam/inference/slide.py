@@ -1,6 +1,6 @@
 """One slide → its folder of results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,20 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from epsam.data.images import Rgb, write_jpeg
+from epsam.files import write_text
 from epsam.inference.clock import Clock
 from epsam.inference.grid import WindowGrid, plan_windows
 from epsam.inference.pipeline import Gate
 from epsam.inference.stream import Network, Scan, Seen
+from epsam.pictures.slide_overlay import slide_overlay
+from epsam.slides.asap import asap_xml, drawn_rings
+from epsam.slides.contours import Ring, Tracer, largest_diameter
+from epsam.slides.geojson import regions_geojson
 from epsam.slides.inventory import SlideRecord
 from epsam.slides.reader import open_slide
 from epsam.slides.slide import Slide
+from epsam.slides.thumbnail import overview
 from epsam.slides.tissue import Tissue, find_tissue
 from epsam.slides.windows import slide_path
 from epsam.slides.writer import Pixels, Pyramid, regrouped, write_pyramid
@@ -26,13 +33,17 @@ TUMOUR_FROM = 128
 
 @dataclass(frozen=True)
 class SlideRule:
-    """How slides are read and gated: `mpp` µm/px of the windows, `slide_mpp` for slides that do not tell theirs."""
+    """How slides are read and gated: `mpp` µm/px of the windows, `slide_mpp` for slides that do not tell theirs.
+
+    `asap` tells whether outlines are written for ASAP, too.
+    """
 
     mpp: float
     slide_mpp: float
     overlap: float
     min_tissue: float
     gate: Gate
+    asap: bool = False
 
 
 Tick = Callable[[int], object]
@@ -40,7 +51,7 @@ Tick = Callable[[int], object]
 
 def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: SlideRule, clock: Clock,
                   progress: Callable[[int], Tick]) -> dict[str, Any]:
-    """Write a slide's probability.tif and mask.tif into `folder`; returns its row of slides.csv.
+    """Write a slide's probability.tif, mask.tif, outlines and overlay into `folder`; returns its row of slides.csv.
 
     `progress` is told the number of windows to look at, and gives what is called with each number that is done.
     Raises SlideError if the slide cannot be read or its pixel size is unknown.
@@ -52,8 +63,11 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
         tick = progress(grid.with_tissue(rule.min_tissue))
         scan = Scan(slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick)
         write_probability(folder / "probability.tif", scan)
-        tumour_px = write_mask(folder / "mask.tif", folder / "probability.tif", grid, clock)
-        return _row(record, slide, grid, scan.seen, tissue, tumour_px)
+        with clock.part("write"):
+            tumour_px, rings = write_mask(folder / "mask.tif", folder / "probability.tif", grid)
+            write_outlines(folder, rings, grid, rule.asap)
+            write_jpeg(folder / "overlay.jpg", overlay_of(slide, rings, grid))
+        return {**_row(record, slide, grid, scan.seen), **_sizes(slide, grid, tissue, tumour_px, rings)}
 
 
 def write_probability(path: Path, scan: Scan) -> None:
@@ -66,20 +80,36 @@ def write_probability(path: Path, scan: Scan) -> None:
     scan.clock.move("read", "decode", scan.slide.decoding_s - before)
 
 
-def write_mask(path: Path, probability: Path, grid: WindowGrid, clock: Clock) -> int:
-    """The mask, 0 and 255, of a probability file; returns the number of tumour pixels."""
-    count = 0
+def write_mask(path: Path, probability: Path, grid: WindowGrid) -> tuple[int, list[Ring]]:
+    """The mask, 0 and 255, of a probability file; returns the number of tumour pixels, and the outlines around them."""
+    count, tracer = 0, Tracer(grid.width)
 
     def bands() -> Iterator[Pixels]:
         nonlocal count
         for band in bands_of_file(probability):
             tumour = band >= TUMOUR_FROM
             count += int(np.count_nonzero(tumour))
+            tracer.add(tumour)
             yield tumour.astype(np.uint8) * 255
 
-    with clock.part("write"):
-        write_pyramid(path, bands(), (grid.height, grid.width), grid.mpp, MASK)
-    return count
+    write_pyramid(path, bands(), (grid.height, grid.width), grid.mpp, MASK)
+    return count, tracer.rings()
+
+
+def write_outlines(folder: Path, rings: Sequence[Ring], grid: WindowGrid, asap: bool) -> None:
+    """tumour.geojson and, if asked for, tumour.xml, both in level-0 pixels."""
+    with (folder / "tumour.geojson").open("w", encoding="utf-8") as stream:
+        stream.writelines(regions_geojson(rings, grid.scale, grid.mpp))
+    if asap:
+        write_text(folder / "tumour.xml", asap_xml(drawn_rings(rings, grid.scale)))
+
+
+def overlay_of(slide: Slide, rings: Sequence[Ring], grid: WindowGrid) -> Rgb:
+    """The slide at a glance, with outlines and a scale bar."""
+    image = overview(slide)
+    shrunk = image.shape[1] / slide.width0
+    outlines = [ring.points_xy * (grid.scale * shrunk) for ring in rings]
+    return slide_overlay(image, outlines, (slide.mpp or 0.0) / shrunk)
 
 
 def bands_of_file(path: Path) -> Iterator[Pixels]:
@@ -109,12 +139,17 @@ def _paused(bands: Iterator[Pixels], clock: Clock) -> Iterator[Pixels]:
         yield band
 
 
-def _row(record: SlideRecord, slide: Slide, grid: WindowGrid, seen: Seen, tissue: Tissue,
-         tumour_px: int) -> dict[str, Any]:
-    tissue_mm2 = float(np.count_nonzero(tissue.mask)) * (tissue.downsample * (slide.mpp or 0.0)) ** 2 / 1e6
-    tumour_mm2 = tumour_px * grid.mpp**2 / 1e6
+def _row(record: SlideRecord, slide: Slide, grid: WindowGrid, seen: Seen) -> dict[str, Any]:
     return {"slide": record.name, "status": "done", "mpp": f"{grid.mpp:.4f}", "width": grid.width,
             "height": grid.height, "windows": grid.windows, "seen": len(seen.scores), "gated": sum(seen.gated),
-            "probability": f"{max(seen.scores, default=0.0):.6f}", "tissue_mm2": f"{tissue_mm2:.6f}",
-            "tumour_mm2": f"{tumour_mm2:.6f}",
-            "tumour_share": f"{tumour_mm2 / tissue_mm2 if tissue_mm2 else 0.0:.6f}"}
+            "probability": f"{max(seen.scores, default=0.0):.6f}"}
+
+
+def _sizes(slide: Slide, grid: WindowGrid, tissue: Tissue, tumour_px: int, rings: Sequence[Ring]) -> dict[str, Any]:
+    tissue_mm2 = float(np.count_nonzero(tissue.mask)) * (tissue.downsample * (slide.mpp or 0.0)) ** 2 / 1e6
+    tumour_mm2 = tumour_px * grid.mpp**2 / 1e6
+    regions = [ring.points_xy for ring in rings if not ring.is_hole]
+    diameter_mm = max(map(largest_diameter, regions), default=0.0) * grid.mpp / 1e3
+    return {"tissue_mm2": f"{tissue_mm2:.6f}", "tumour_mm2": f"{tumour_mm2:.6f}",
+            "tumour_share": f"{tumour_mm2 / tissue_mm2 if tissue_mm2 else 0.0:.6f}", "regions": len(regions),
+            "largest_diameter_mm": f"{diameter_mm:.4f}"}

@@ -21,7 +21,7 @@ from epsam.slides.inventory import FAILED, SlideRecord
 log = logging.getLogger(__name__)
 
 COLUMNS = ("slide", "status", "reason", "mpp", "width", "height", "windows", "seen", "gated", "probability",
-           "tissue_mm2", "tumour_mm2", "tumour_share")
+           "tissue_mm2", "tumour_mm2", "tumour_share", "regions", "largest_diameter_mm")
 TIMING_COLUMNS = ("slide", "seconds", "windows_per_second", *PARTS)
 _RECORD, _TIMINGS = "slide.json", "timings.json"
 
