@@ -11,9 +11,10 @@ from epsam.inference.folder import COLUMNS, find_images, segment_folder, summary
 from epsam.inference.inputs import find_slides, holds_slides
 from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule
 from epsam.inference.pipeline import Gate
-from epsam.inference.slides import check_some_done, segment_slides, tell, write_tables
+from epsam.inference.slides import check_complete, check_some_done, kept_rows, segment_slides, tell, write_tables
 from epsam.options import InferOptions
 from epsam.paths import folder_of_test
+from epsam.shards import Shard
 
 log = logging.getLogger(__name__)
 
@@ -24,17 +25,32 @@ def main(options: InferOptions) -> None:
     if holds_slides(place):
         infer_slides(place, options)
     else:
+        check_no_shard(options)
         infer_images(place, options)
+
+
+def check_no_shard(options: InferOptions) -> None:
+    """Raise DatasetError if images are to be spread over machines."""
+    if options.shard or options.merge:
+        raise DatasetError("--shard and --merge are for slides; give a folder of slides, or leave them out")
 
 
 def infer_slides(place: Path, options: InferOptions) -> None:
     """A folder of results for each slide, and tables over all of them."""
     output = Path(options.output_dir)
-    slides = find_slides(place, output)
-    pipeline = load_pipeline(options, pick_compute(options.device, options.precision))
-    segment_slides(slides, pipeline, slide_rule(options, pipeline), output, fingerprint_of(options))
-    rows = write_tables(slides, output)
-    tell(rows, output)
+    every = find_slides(place)
+    shard = Shard.parse(options.shard or "1/1")
+    slides = [slide for slide in every if shard.holds(slide.name)]
+    fingerprint = fingerprint_of(options)
+    if options.merge:
+        check_complete(slides, output, fingerprint)
+    elif slides:
+        pipeline = load_pipeline(options, pick_compute(options.device, options.precision))
+        segment_slides(slides, pipeline, slide_rule(options, pipeline), output, fingerprint)
+    rows, timings = kept_rows(slides, output)
+    if not options.shard:
+        write_tables(rows, timings, output)
+    tell(rows, timings, output)
     check_some_done(rows, output)
 
 

@@ -54,6 +54,14 @@ class RestartOptions:
 
 
 @dataclass(frozen=True)
+class ShardOptions:
+    """Slides spread over machines."""
+
+    shard: str = flag("", "share i/n of the slides to work on, such as 2/3, to be merged later; empty: all of them")
+    merge: bool = flag(False, "put together what all shards have left, after checking that no slide lacks")
+
+
+@dataclass(frozen=True)
 class RunOptions(DataOptions):
     """A run and where it computes."""
 
@@ -73,7 +81,7 @@ class StageOptions(RestartOptions, RunOptions, SplitOptions):
 
 
 @dataclass(frozen=True)
-class PatchOptions(RestartOptions, SeedOptions, SplitOptions):
+class PatchOptions(ShardOptions, RestartOptions, SeedOptions, SplitOptions):
     """Step 1: slides and outlines → patches."""
 
     patch_size: int = flag(512, "side of a patch, px", source="paper 4.1")
@@ -153,8 +161,7 @@ class SamOptions:
 
 @dataclass(frozen=True)
 class UsedPoints:
-    """The points with which a trained decoder is asked."""
-
+    """Points for a trained decoder."""
     n_point: int = flag(0, "positive points a prompt; 0: as many as the decoder was trained with")
 
 
@@ -208,7 +215,7 @@ class SlideInferOptions:
 
 
 @dataclass(frozen=True)
-class InferOptions(SlideInferOptions, UsedPoints, SamOptions, SeedOptions, RunOptions):
+class InferOptions(SlideInferOptions, ShardOptions, UsedPoints, SamOptions, SeedOptions, RunOptions):
     """Step 6: images or slides → masks, overlays, metrics."""
 
     resnet_checkpoint: str = flag("", "classifier; empty: the run's own")

@@ -13,8 +13,9 @@ from epsam.inference.clock import Clock
 from epsam.inference.inputs import find_slides, has_truth, holds_slides
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide import SlideRule
-from epsam.inference.slides import check_some_done, segment_slides, tell, write_tables
+from epsam.inference.slides import check_complete, check_some_done, kept_rows, segment_slides, tell, write_tables
 from epsam.pictures.panel import FOUND
+from epsam.shards import Shard
 from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
 from epsam.slides.inventory import SlideRecord
 from epsam.slides.reader import open_slide
@@ -32,7 +33,9 @@ def table(path):
 def run(slides, output, network=None, rule=RULE, fingerprint="x"):
     network = network or FakeNetwork()
     segment_slides(slides, network, rule, output, fingerprint)
-    return network, write_tables(slides, output)
+    rows, timings = kept_rows(slides, output)
+    write_tables(rows, timings, output)
+    return network, rows
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def folder(tmp_path):
 
 
 def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slides_pixel_size(folder, tmp_path):
-    run(find_slides(folder, tmp_path / "out"), tmp_path / "out", rule=replace(RULE, gate=Gate(False, 0.5)))
+    run(find_slides(folder), tmp_path / "out", rule=replace(RULE, gate=Gate(False, 0.5)))
     truth = blue(picture(400, 448, TISSUE, TUMOUR))
     for name in ("mask.tif", "probability.tif"):
         with tifffile.TiffFile(tmp_path / "out" / "a" / name) as tif:
@@ -58,7 +61,7 @@ def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slide
 
 
 def test_the_row_of_a_slide(folder, tmp_path):
-    network, rows = run(find_slides(folder, tmp_path / "out"), tmp_path / "out")
+    network, rows = run(find_slides(folder), tmp_path / "out")
     row = table(tmp_path / "out" / "slides.csv")[0]
     assert (row["slide"], row["status"], row["mpp"]) == ("a", "done", "0.5000")
     assert (row["width"], row["height"]) == ("448", "400")
@@ -74,7 +77,7 @@ def test_the_row_of_a_slide(folder, tmp_path):
 
 
 def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
-    slides, output = find_slides(folder, tmp_path / "out"), tmp_path / "out"
+    slides, output = find_slides(folder), tmp_path / "out"
     run(slides, output)
     before = (output / "slides.csv").read_bytes()
     assert run(slides, output)[0].looked == 0
@@ -87,7 +90,7 @@ def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
 def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp_path):
     (folder / "a.tif").write_bytes(b"no slide")
     lossless(folder / "c.tif", picture(400, 448, TISSUE, TUMOUR), mpp=5.0)
-    slides, output = find_slides(folder, tmp_path / "out"), tmp_path / "out"
+    slides, output = find_slides(folder), tmp_path / "out"
     rows = run(slides, output)[1]
     assert [row["status"] for row in rows] == ["failed", "done", "failed"]
     assert "not a readable TIFF" in rows[0]["reason"]
@@ -106,7 +109,7 @@ def test_an_interrupted_slide_leaves_nothing_that_looks_finished(folder, tmp_pat
         def encode(self, windows):
             raise KeyboardInterrupt
 
-    slides, output = find_slides(folder, tmp_path / "out"), tmp_path / "out"
+    slides, output = find_slides(folder), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         run(slides, output, Broken())
     assert list(output.iterdir()) == []
@@ -115,16 +118,16 @@ def test_an_interrupted_slide_leaves_nothing_that_looks_finished(folder, tmp_pat
 
 def test_a_slide_without_tissue_has_an_empty_mask(tmp_path):
     lossless(tmp_path / "s" / "white.tif", picture(300, 200, [], []))
-    network, rows = run(find_slides(tmp_path / "s", tmp_path / "out"), tmp_path / "out")
+    network, rows = run(find_slides(tmp_path / "s"), tmp_path / "out")
     assert (network.looked, rows[0]["seen"], rows[0]["tumour_share"]) == (0, 0, "0.000000")
     assert not tifffile.imread(tmp_path / "out" / "white" / "mask.tif").any()
 
 
 def test_time_is_told_by_part(folder, tmp_path, caplog):
-    slides, output = find_slides(folder, tmp_path / "out"), tmp_path / "out"
-    rows = run(slides, output)[1]
+    slides, output = find_slides(folder), tmp_path / "out"
+    run(slides, output)
     with caplog.at_level(logging.INFO):
-        tell(rows, output)
+        tell(*kept_rows(slides, output), output)
     assert "windows a second: decode " in caplog.text
     timing = json.loads((output / "a" / "timings.json").read_text())
     parts = sum(value for name, value in timing.items() if name not in ("slide", "seconds", "windows_per_second"))
@@ -156,21 +159,22 @@ def test_slides_are_told_from_images_by_the_file(tmp_path):
 def test_slides_of_a_dataset_come_with_their_truth_and_without_earlier_results(tmp_path):
     for name in ("images/tumor_1", "images/normal_002", "images/deeper/other", "images/out/x/mask"):
         lossless(tmp_path / f"{name}.tif", picture(40, 40, [], []))
+    (tmp_path / "images" / "out" / "x" / "slide.json").touch()
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
-    found = find_slides(tmp_path, tmp_path / "images" / "out")
+    found = find_slides(tmp_path)
     assert [(record.name, has_truth(record)) for record in found] == [
         ("normal_002", True), ("other", False), ("tumor_001", True)]
-    single = find_slides(tmp_path / "images" / "tumor_1.tif", tmp_path / "out")
+    single = find_slides(tmp_path / "images" / "tumor_1.tif")
     assert [(record.name, has_truth(record)) for record in single] == [("tumor_001", True)]
     with pytest.raises(DatasetError, match="no slide in it"):
-        find_slides(tmp_path / "images" / "out", tmp_path / "images" / "out")
+        find_slides(tmp_path / "images" / "out")
 
 
 def test_two_slides_of_one_name_fail_by_name(tmp_path):
     for name in ("a", "again/a"):
         lossless(tmp_path / "s" / f"{name}.tif", picture(40, 40, [], []))
-    rows = run(find_slides(tmp_path / "s", tmp_path / "out"), tmp_path / "out")[1]
+    rows = run(find_slides(tmp_path / "s"), tmp_path / "out")[1]
     assert "2 slides of this name" in rows[0]["reason"]
 
 
@@ -183,7 +187,7 @@ def test_a_slide_that_does_not_tell_its_pixel_size_takes_the_given_one(tmp_path)
 
 @pytest.mark.parametrize("mpp", [0.5, 1.0])
 def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
-    slides, output = find_slides(folder / "a.tif", tmp_path / "out"), tmp_path / "out"
+    slides, output = find_slides(folder / "a.tif"), tmp_path / "out"
     run(slides, output, rule=replace(RULE, mpp=mpp, asap=True))
     mask = tifffile.imread(output / "a" / "mask.tif") > 0
     features = json.loads((output / "a" / "tumour.geojson").read_text("utf-8"))["features"]
@@ -197,7 +201,7 @@ def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
 
 
 def test_the_overlay_shows_the_outlines(folder, tmp_path):
-    run(find_slides(folder / "a.tif", tmp_path / "out"), tmp_path / "out")
+    run(find_slides(folder / "a.tif"), tmp_path / "out")
     shown = read_rgb(tmp_path / "out" / "a" / "overlay.jpg")
     assert shown.shape == (400, 448, 3)
     assert np.abs(shown[96, 150].astype(int) - FOUND).max() < 90
@@ -207,10 +211,39 @@ def test_the_overlay_shows_the_outlines(folder, tmp_path):
 
 def test_other_libraries_open_the_pyramids(folder, tmp_path):
     openslide = pytest.importorskip("openslide")
-    run(find_slides(folder / "a.tif", tmp_path / "out"), tmp_path / "out")
+    run(find_slides(folder / "a.tif"), tmp_path / "out")
     for name in ("mask.tif", "probability.tif"):
         with openslide.OpenSlide(str(tmp_path / "out" / "a" / name)) as file:
             assert file.level_dimensions == ((448, 400), (224, 200))
             assert float(file.properties["tiff.XResolution"]) == pytest.approx(20000)
             red = np.asarray(file.read_region((0, 0), 0, (448, 400)))[:, :, 0]
         assert np.array_equal(red, tifffile.imread(tmp_path / "out" / "a" / name))
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith("timings.")}
+
+
+def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder, tmp_path):
+    for name in ("c", "d", "e"):
+        lossless(folder / f"{name}.tif", picture(100, 90, [(10, 10, 80, 80)], [(20, 20, 60, 50)]))
+    (folder / "broken.tif").write_bytes(b"no slide")
+    slides = find_slides(folder)
+    run(slides, tmp_path / "one")
+    parts = [[slide for slide in slides if Shard(number, 3).holds(slide.name)] for number in (1, 2, 3)]
+    assert all(len(part) < len(slides) for part in parts)
+    for part in parts:
+        segment_slides(part, FakeNetwork(), RULE, tmp_path / "three", "x")
+    check_complete(slides, tmp_path / "three", "x")
+    write_tables(*kept_rows(slides, tmp_path / "three"), tmp_path / "three")
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_a_merge_names_slides_that_lack_or_came_from_other_options(folder, tmp_path):
+    slides, output = find_slides(folder), tmp_path / "out"
+    run(slides[:1], output)
+    with pytest.raises(DatasetError, match="1 of 2 slides are not there with these options, such as b"):
+        check_complete(slides, output, "x")
+    with pytest.raises(DatasetError, match="1 of 1 slides"):
+        check_complete(slides[:1], output, "y")

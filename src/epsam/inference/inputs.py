@@ -12,6 +12,9 @@ from epsam.slides.tiff import looks_like_slide
 
 log = logging.getLogger(__name__)
 
+RECORD = "slide.json"
+"""Lies in every folder of results."""
+
 PLAIN_SUFFIXES = (".tif", ".tiff")
 """Of slides as of images: the file itself decides."""
 
@@ -25,8 +28,8 @@ def holds_slides(place: Path) -> bool:
     return any(_is_slide(path) for path in _files(_image_folder(place)))
 
 
-def find_slides(place: Path, output: Path) -> list[SlideRecord]:
-    """The slides of a folder and those below it, or the one slide; what lies in `output` is none.
+def find_slides(place: Path) -> list[SlideRecord]:
+    """The slides of a folder and those below it, or the one slide; results of an earlier run are none.
 
     Outlines come from `annotations/` in the folder or beside it. A record is USED if its truth is known: by outlines,
     or by a name or a label that says there is no tumour. Raises DatasetError if there is no slide.
@@ -35,8 +38,7 @@ def find_slides(place: Path, output: Path) -> list[SlideRecord]:
         records = [record for record in _stock(place.parent) if record.path == place]
         name = full_name(place.stem)
         return records or [SlideRecord(name, place, None, status=UNUSED)]
-    own = output.resolve()
-    records = [record for record in _stock(place) if record.path and own not in record.path.resolve().parents]
+    records = [record for record in _stock(place) if record.path and not (record.path.parent / RECORD).is_file()]
     if not records:
         raise DatasetError(f"{place}: no slide in it; check the folder")
     log.info("%s: %d slides, %d with truth", place, len(records), sum(has_truth(record) for record in records))

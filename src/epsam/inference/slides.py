@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from epsam.errors import EpsamError, SlideError
-from epsam.files import read_table, write_json, write_table
+from epsam.errors import DatasetError, EpsamError, SlideError
+from epsam.files import write_json, write_table
 from epsam.inference.clock import PARTS, Clock
+from epsam.inference.inputs import RECORD
 from epsam.inference.slide import SlideRule, segment_slide
 from epsam.inference.stream import Network
 from epsam.slides.inventory import FAILED, SlideRecord
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 COLUMNS = ("slide", "status", "reason", "mpp", "width", "height", "windows", "seen", "gated", "probability",
            "tissue_mm2", "tumour_mm2", "tumour_share", "regions", "largest_diameter_mm")
 TIMING_COLUMNS = ("slide", "seconds", "windows_per_second", *PARTS)
-_RECORD, _TIMINGS = "slide.json", "timings.json"
+_TIMINGS = "timings.json"
 
 Row = dict[str, Any]
 
@@ -56,24 +57,34 @@ def slide_fingerprint(record: SlideRecord, fingerprint: str) -> str:
 
 def read_kept(output: Path, name: str) -> Kept | None:
     """What is kept of a slide; None if there is nothing."""
-    path = output / name / _RECORD
+    path = output / name / RECORD
     if not path.is_file():
         return None
     content = json.loads(path.read_text("utf-8"))
     return Kept(content["row"], content["fingerprint"])
 
 
-def write_tables(records: Sequence[SlideRecord], output: Path) -> list[Row]:
-    """slides.csv and timings.csv from what is kept of each slide; returns the rows of the former.
+def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: str) -> None:
+    """Raise DatasetError unless a result, or the reason of a failure, is kept of every slide with this fingerprint."""
+    kept = {record.name: read_kept(output, record.name) for record in records}
+    missing = [record.name for record in records if (had := kept[record.name]) is None
+               or had.fingerprint != slide_fingerprint(record, fingerprint)]
+    if missing:
+        raise DatasetError(f"{output}: {len(missing)} of {len(records)} slides are not there with these options, such "
+                           f"as {', '.join(missing[:5])}; run every --shard first")
 
-    Times have a table of their own, since they alone differ from run to run.
-    """
+
+def kept_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], list[Row]]:
+    """The rows of slides.csv and those of timings.csv that are kept of slides."""
     rows = [kept.row for kept in (read_kept(output, record.name) for record in records) if kept]
-    timings = [json.loads(path.read_text("utf-8")) for path in (output / row["slide"] / _TIMINGS for row in rows)
-               if path.is_file()]
+    paths = [output / row["slide"] / _TIMINGS for row in rows]
+    return rows, [json.loads(path.read_text("utf-8")) for path in paths if path.is_file()]
+
+
+def write_tables(rows: Sequence[Row], timings: Sequence[Row], output: Path) -> None:
+    """slides.csv and timings.csv. Times have a table of their own, since they alone differ from run to run."""
     write_table(output / "slides.csv", COLUMNS, rows)
     write_table(output / "timings.csv", TIMING_COLUMNS, timings)
-    return rows
 
 
 def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Path, fingerprint: str,
@@ -91,7 +102,7 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
             row = _attempt(record, staging, network, rule, clock, progress)
         if row["status"] == "done":
             write_json(staging / _TIMINGS, timing_row(record.name, row["seen"], clock))
-        write_json(staging / _RECORD, {"fingerprint": fingerprint, "row": row})
+        write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row})
         shutil.rmtree(folder, ignore_errors=True)
         staging.replace(folder)
     finally:
@@ -120,17 +131,17 @@ def timing_row(name: str, windows: int, clock: Clock) -> Row:
             **{part: round(seconds, 3) for part, seconds in clock.seconds.items()}}
 
 
-def tell(rows: Sequence[Row], output: Path) -> None:
+def tell(rows: Sequence[Row], timings: Sequence[Row], output: Path) -> None:
     """Log what became of the slides, and where the time went."""
     done = [row for row in rows if row["status"] == "done"]
     seen, gated = (sum(int(row[name]) for row in done) for name in ("seen", "gated"))
     log.info("%d slides done, %d failed; %d windows with tissue, %d of them gated", len(done), len(rows) - len(done),
              seen, gated)
-    log.info("%s", time_told(read_table(output / "timings.csv", TIMING_COLUMNS), seen))
+    log.info("%s", time_told(timings, seen))
     log.info("results are in %s", output)
 
 
-def time_told(timings: Sequence[Mapping[str, str]], windows: int) -> str:
+def time_told(timings: Sequence[Row], windows: int) -> str:
     """Windows a second over all slides, and the share of time in each part."""
     total = sum(float(row["seconds"]) for row in timings)
     if not total:
