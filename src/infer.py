@@ -11,7 +11,8 @@ from epsam.inference.folder import COLUMNS, find_images, segment_folder, summary
 from epsam.inference.inputs import find_slides, holds_slides
 from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule
 from epsam.inference.pipeline import Gate
-from epsam.inference.slides import check_complete, check_some_done, kept_rows, segment_slides, tell, write_tables
+from epsam.inference.slides import check_complete, segment_slides
+from epsam.inference.tables import check_some_done, kept_rows, score_slides, tell, write_tables
 from epsam.options import InferOptions
 from epsam.paths import folder_of_test
 from epsam.shards import Shard
@@ -49,7 +50,7 @@ def infer_slides(place: Path, options: InferOptions) -> None:
         segment_slides(slides, pipeline, slide_rule(options, pipeline), output, fingerprint)
     rows, timings = kept_rows(slides, output)
     if not options.shard:
-        write_tables(rows, timings, output)
+        write_tables(rows, timings, score_slides(slides, output), output)
     tell(rows, timings, output)
     check_some_done(rows, output)
 

@@ -13,7 +13,8 @@ from epsam.inference.clock import Clock
 from epsam.inference.inputs import find_slides, has_truth, holds_slides
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide import SlideRule
-from epsam.inference.slides import check_complete, check_some_done, kept_rows, segment_slides, tell, write_tables
+from epsam.inference.slides import check_complete, segment_slides
+from epsam.inference.tables import check_some_done, kept_rows, score_slides, tell, write_tables
 from epsam.pictures.panel import FOUND
 from epsam.shards import Shard
 from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
@@ -34,7 +35,7 @@ def run(slides, output, network=None, rule=RULE, fingerprint="x"):
     network = network or FakeNetwork()
     segment_slides(slides, network, rule, output, fingerprint)
     rows, timings = kept_rows(slides, output)
-    write_tables(rows, timings, output)
+    write_tables(rows, timings, score_slides(slides, output), output)
     return network, rows
 
 
@@ -236,7 +237,7 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder
     for part in parts:
         segment_slides(part, FakeNetwork(), RULE, tmp_path / "three", "x")
     check_complete(slides, tmp_path / "three", "x")
-    write_tables(*kept_rows(slides, tmp_path / "three"), tmp_path / "three")
+    write_tables(*kept_rows(slides, tmp_path / "three"), score_slides(slides, tmp_path / "three"), tmp_path / "three")
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
 
 
@@ -247,3 +248,59 @@ def test_a_merge_names_slides_that_lack_or_came_from_other_options(folder, tmp_p
         check_complete(slides, output, "x")
     with pytest.raises(DatasetError, match="1 of 1 slides"):
         check_complete(slides[:1], output, "y")
+
+
+def outline(path, *boxes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shapes = ""
+    for left, top, right, bottom in boxes:
+        corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+        points = "".join(f'<Coordinate X="{x}" Y="{y}"/>' for x, y in corners)
+        shapes += f'<Annotation PartOfGroup="Tumor"><Coordinates>{points}</Coordinates></Annotation>'
+    path.write_text(f"<ASAP_Annotations><Annotations>{shapes}</Annotations></ASAP_Annotations>")
+
+
+def test_truth_gives_overlap_lesions_and_windows(tmp_path):
+    """One lesion is found whole and one is missed; on the other slide there is one false find."""
+    found, missed = (64, 64, 704, 704), (1000, 200, 1640, 840)
+    lossless(tmp_path / "images" / "t.tif", picture(1000, 1700, [(0, 0, 1700, 1000)], [found]))
+    lossless(tmp_path / "images" / "normal_1.tif", picture(1000, 1000, [(0, 0, 1000, 1000)], [(400, 400, 600, 600)]))
+    lossless(tmp_path / "images" / "unknown.tif", picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]))
+    outline(tmp_path / "annotations" / "t.xml", found, missed)
+    rule, output = replace(RULE, gate=Gate(False, 0.5)), tmp_path / "out"
+    run(find_slides(tmp_path), output, FakeNetwork(window_size=128), rule)
+    rows = {row["slide"]: row for row in table(output / "slides.csv")}
+    assert float(rows["t"]["dice"]) == pytest.approx(2 / 3, abs=1e-4)
+    assert float(rows["t"]["iou"]) == pytest.approx(1 / 2, abs=1e-4)
+    assert rows["normal_001"]["dice"] == rows["unknown"]["dice"] == ""
+    figures = json.loads((output / "summary.json").read_text())
+    assert (figures["scored"], figures["with_tumour"], figures["lesions"]) == (2, 1, 2)
+    assert figures["mean_dice"] == figures["pooled_dice"] == pytest.approx(2 / 3, abs=1e-4)
+    assert figures["froc_0.5"] == figures["froc_8"] == 0.5
+    assert table(output / "froc.csv")[-1] == {"threshold": "1.000000", "false_finds_per_slide": "0.500000",
+                                              "sensitivity": "0.500000"}
+    windows = table(output / "t" / "windows.csv")
+    scores, labels = [], []
+    for row in windows:
+        x, y = int(row["x"]), int(row["y"])
+        shares = [max(0, min(x + 128, r) - max(x, a)) * max(0, min(y + 128, b) - max(y, c)) / 128**2
+                  for a, c, r, b in (found, missed)]
+        if not sum(shares) or sum(shares) >= 0.2:
+            scores.append(float(row["probability"]))
+            labels.append(sum(shares) > 0)
+    for row in table(output / "normal_001" / "windows.csv"):
+        scores.append(float(row["probability"]))
+        labels.append(False)
+    pairs = [(a > b) + (a == b) / 2 for a, la in zip(scores, labels, strict=True) if la
+             for b, lb in zip(scores, labels, strict=True) if not lb]
+    assert figures["patch_auroc"] == pytest.approx(np.mean(pairs), abs=1e-5)
+
+
+def test_outlines_that_cannot_be_read_are_told_and_the_slide_is_not_scored(tmp_path, caplog):
+    lossless(tmp_path / "images" / "t.tif", picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]))
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "t.xml").write_text("<ASAP_Annotations>")
+    rows = run(find_slides(tmp_path), tmp_path / "out")[1]
+    assert rows[0]["status"] == "done"
+    assert "not scored" in caplog.text
+    assert not (tmp_path / "out" / "summary.json").exists()

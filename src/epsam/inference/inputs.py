@@ -1,11 +1,10 @@
 """What was handed over for inference: whole slides, or images; and which outlines belong to which slide."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 from epsam.errors import DatasetError
-from epsam.slides.inventory import FAILED, UNUSED, USED, SlideRecord, take_stock
+from epsam.slides.inventory import FAILED, UNUSED, USED, SlideRecord, files_below, take_stock
 from epsam.slides.reader import SLIDE_SUFFIXES
 from epsam.slides.splits import full_name, read_labels
 from epsam.slides.tiff import looks_like_slide
@@ -25,7 +24,7 @@ def holds_slides(place: Path) -> bool:
         return place.suffix.lower() in SLIDE_SUFFIXES
     if (place / "image").is_dir():
         return False
-    return any(_is_slide(path) for path in _files(_image_folder(place)))
+    return any(_is_slide(path) for path in files_below(_image_folder(place)))
 
 
 def find_slides(place: Path) -> list[SlideRecord]:
@@ -69,10 +68,6 @@ def _unknown(record: SlideRecord) -> SlideRecord:
 
 def _image_folder(folder: Path) -> Path:
     return folder / "images" if (folder / "images").is_dir() else folder
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _is_slide(path: Path) -> bool:

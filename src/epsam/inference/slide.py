@@ -9,11 +9,12 @@ import numpy as np
 import tifffile
 
 from epsam.data.images import Rgb, write_jpeg
-from epsam.files import write_text
+from epsam.files import write_table, write_text
 from epsam.inference.clock import Clock
 from epsam.inference.grid import WindowGrid, plan_windows
 from epsam.inference.pipeline import Gate
 from epsam.inference.stream import Network, Scan, Seen
+from epsam.inference.truth import WINDOW_COLUMNS, Frame
 from epsam.pictures.slide_overlay import slide_overlay
 from epsam.slides.asap import asap_xml, drawn_rings
 from epsam.slides.contours import Ring, Tracer, largest_diameter
@@ -50,8 +51,10 @@ Tick = Callable[[int], object]
 
 
 def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: SlideRule, clock: Clock,
-                  progress: Callable[[int], Tick]) -> dict[str, Any]:
-    """Write a slide's probability.tif, mask.tif, outlines and overlay into `folder`; returns its row of slides.csv.
+                  progress: Callable[[int], Tick]) -> tuple[dict[str, Any], Frame]:
+    """Write a slide's probability.tif, mask.tif, outlines, overlay and windows.csv into `folder`.
+
+    Returns its row of slides.csv, and how its results lie on the slide.
 
     `progress` is told the number of windows to look at, and gives what is called with each number that is done.
     Raises SlideError if the slide cannot be read or its pixel size is unknown.
@@ -67,7 +70,9 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
             tumour_px, rings = write_mask(folder / "mask.tif", folder / "probability.tif", grid)
             write_outlines(folder, rings, grid, rule.asap)
             write_jpeg(folder / "overlay.jpg", overlay_of(slide, rings, grid))
-        return {**_row(record, slide, grid, scan.seen), **_sizes(slide, grid, tissue, tumour_px, rings)}
+            write_table(folder / "windows.csv", WINDOW_COLUMNS, _window_rows(grid, scan.seen))
+        row = {**_row(record, grid, scan.seen), **_sizes(slide, grid, tissue, tumour_px, rings)}
+        return row, Frame(grid.scale, grid.mpp, grid.side_px0)
 
 
 def write_probability(path: Path, scan: Scan) -> None:
@@ -139,7 +144,14 @@ def _paused(bands: Iterator[Pixels], clock: Clock) -> Iterator[Pixels]:
         yield band
 
 
-def _row(record: SlideRecord, slide: Slide, grid: WindowGrid, seen: Seen) -> dict[str, Any]:
+def _window_rows(grid: WindowGrid, seen: Seen) -> Iterator[dict[str, Any]]:
+    for row, column, score, gated in zip(seen.rows, seen.columns, seen.scores, seen.gated, strict=True):
+        x, y = grid.corner_px0(row, column)
+        yield {"x": x, "y": y, "tissue": f"{grid.tissue[row, column]:.4f}", "probability": f"{score:.6f}",
+               "gated": int(gated)}
+
+
+def _row(record: SlideRecord, grid: WindowGrid, seen: Seen) -> dict[str, Any]:
     return {"slide": record.name, "status": "done", "mpp": f"{grid.mpp:.4f}", "width": grid.width,
             "height": grid.height, "windows": grid.windows, "seen": len(seen.scores), "gated": sum(seen.gated),
             "probability": f"{max(seen.scores, default=0.0):.6f}"}

@@ -5,36 +5,35 @@ import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from epsam.errors import DatasetError, EpsamError, SlideError
-from epsam.files import write_json, write_table
-from epsam.inference.clock import PARTS, Clock
+from epsam.errors import DatasetError, EpsamError
+from epsam.files import write_json
+from epsam.inference.clock import Clock
 from epsam.inference.inputs import RECORD
 from epsam.inference.slide import SlideRule, segment_slide
 from epsam.inference.stream import Network
+from epsam.inference.truth import Frame
 from epsam.slides.inventory import FAILED, SlideRecord
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("slide", "status", "reason", "mpp", "width", "height", "windows", "seen", "gated", "probability",
-           "tissue_mm2", "tumour_mm2", "tumour_share", "regions", "largest_diameter_mm")
-TIMING_COLUMNS = ("slide", "seconds", "windows_per_second", *PARTS)
-_TIMINGS = "timings.json"
+TIMINGS = "timings.json"
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a slide: its row of slides.csv, and the fingerprint of how and from what it was made."""
+    """What is kept of a slide: its row of slides.csv, the fingerprint of its making, and its frame unless it failed."""
 
     row: Row
     fingerprint: str
+    frame: Frame | None
 
 
 def segment_slides(records: Sequence[SlideRecord], network: Network, rule: SlideRule, output: Path,
@@ -61,7 +60,7 @@ def read_kept(output: Path, name: str) -> Kept | None:
     if not path.is_file():
         return None
     content = json.loads(path.read_text("utf-8"))
-    return Kept(content["row"], content["fingerprint"])
+    return Kept(content["row"], content["fingerprint"], Frame(**content["frame"]) if content["frame"] else None)
 
 
 def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: str) -> None:
@@ -72,19 +71,6 @@ def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: st
     if missing:
         raise DatasetError(f"{output}: {len(missing)} of {len(records)} slides are not there with these options, such "
                            f"as {', '.join(missing[:5])}; run every --shard first")
-
-
-def kept_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], list[Row]]:
-    """The rows of slides.csv and those of timings.csv that are kept of slides."""
-    rows = [kept.row for kept in (read_kept(output, record.name) for record in records) if kept]
-    paths = [output / row["slide"] / _TIMINGS for row in rows]
-    return rows, [json.loads(path.read_text("utf-8")) for path in paths if path.is_file()]
-
-
-def write_tables(rows: Sequence[Row], timings: Sequence[Row], output: Path) -> None:
-    """slides.csv and timings.csv. Times have a table of their own, since they alone differ from run to run."""
-    write_table(output / "slides.csv", COLUMNS, rows)
-    write_table(output / "timings.csv", TIMING_COLUMNS, timings)
 
 
 def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Path, fingerprint: str,
@@ -99,10 +85,10 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
             def progress(windows: int) -> Any:
                 return bars.enter_context(tqdm(total=windows, desc=title, unit="window", disable=None)).update
 
-            row = _attempt(record, staging, network, rule, clock, progress)
-        if row["status"] == "done":
-            write_json(staging / _TIMINGS, timing_row(record.name, row["seen"], clock))
-        write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row})
+            row, frame = _attempt(record, staging, network, rule, clock, progress)
+        if frame:
+            write_json(staging / TIMINGS, timing_row(record.name, row["seen"], clock))
+        write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row, "frame": frame and asdict(frame)})
         shutil.rmtree(folder, ignore_errors=True)
         staging.replace(folder)
     finally:
@@ -110,7 +96,7 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
 
 
 def _attempt(record: SlideRecord, folder: Path, network: Network, rule: SlideRule, clock: Clock,
-             progress: Any) -> Row:
+             progress: Any) -> tuple[Row, Frame | None]:
     if record.status == FAILED:
         reason = record.reason
     else:
@@ -121,7 +107,7 @@ def _attempt(record: SlideRecord, folder: Path, network: Network, rule: SlideRul
     log.warning("failed: %s", reason)
     for path in folder.iterdir():
         path.unlink()
-    return {"slide": record.name, "status": FAILED, "reason": reason}
+    return {"slide": record.name, "status": FAILED, "reason": reason}, None
 
 
 def timing_row(name: str, windows: int, clock: Clock) -> Row:
@@ -129,30 +115,3 @@ def timing_row(name: str, windows: int, clock: Clock) -> Row:
     total = clock.total()
     return {"slide": name, "seconds": round(total, 3), "windows_per_second": round(windows / max(total, 1e-9), 3),
             **{part: round(seconds, 3) for part, seconds in clock.seconds.items()}}
-
-
-def tell(rows: Sequence[Row], timings: Sequence[Row], output: Path) -> None:
-    """Log what became of the slides, and where the time went."""
-    done = [row for row in rows if row["status"] == "done"]
-    seen, gated = (sum(int(row[name]) for row in done) for name in ("seen", "gated"))
-    log.info("%d slides done, %d failed; %d windows with tissue, %d of them gated", len(done), len(rows) - len(done),
-             seen, gated)
-    log.info("%s", time_told(timings, seen))
-    log.info("results are in %s", output)
-
-
-def time_told(timings: Sequence[Row], windows: int) -> str:
-    """Windows a second over all slides, and the share of time in each part."""
-    total = sum(float(row["seconds"]) for row in timings)
-    if not total:
-        return "no slide was timed"
-    shares = {part: sum(float(row[part]) for row in timings) / total for part in PARTS}
-    told = ", ".join(f"{part} {100 * share:.0f} %" for part, share in shares.items())
-    return f"{windows / total:.1f} windows a second: {told}"
-
-
-def check_some_done(rows: Sequence[Row], output: Path) -> None:
-    """Raise SlideError if every slide failed."""
-    if rows and all(row["status"] == FAILED for row in rows):
-        raise SlideError(f"none of {len(rows)} slides could be segmented, first {rows[0]['reason']}; "
-                         f"{output / 'slides.csv'} says why for each")
