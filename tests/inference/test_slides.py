@@ -1,6 +1,7 @@
 import csv
 import json
 import logging
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from epsam.inference.slides import check_complete, segment_slides
 from epsam.inference.tables import check_some_done, kept_rows, score_slides, tell, write_tables
 from epsam.pictures.panel import FOUND
 from epsam.shards import Shard
+from epsam.slides import reader, thumbnail, tiff, writer
 from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
 from epsam.slides.inventory import SlideRecord
 from epsam.slides.reader import open_slide
@@ -304,3 +306,24 @@ def test_outlines_that_cannot_be_read_are_told_and_the_slide_is_not_scored(tmp_p
     assert rows[0]["status"] == "done"
     assert "not scored" in caplog.text
     assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def peak_of(slides, output):
+    tracemalloc.start()
+    run(slides, output, FakeNetwork(window_size=64))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_height_of_a_slide(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff, "KEPT_BYTES", 1 << 18)
+    monkeypatch.setattr(reader, "_STRIP_PX", 1 << 17)
+    monkeypatch.setattr(thumbnail, "SIDE", 128)
+    monkeypatch.setattr(writer, "BUFFER_BYTES", 1 << 17)
+    peaks = []
+    for name, height in (("warm", 256), ("low", 512), ("high", 4096)):
+        image = picture(height, 256, [(0, 0, 256, height)], [(40, 60, 200, 200)])
+        path = lossless(tmp_path / name / f"{name}.tif", image, levels=5)
+        peaks.append(peak_of(find_slides(path), tmp_path / "out"))
+    assert peaks[2] < 1.3 * peaks[1]

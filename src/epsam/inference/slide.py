@@ -16,6 +16,7 @@ from epsam.inference.pipeline import Gate
 from epsam.inference.stream import Network, Scan, Seen
 from epsam.inference.truth import WINDOW_COLUMNS, Frame
 from epsam.pictures.slide_overlay import slide_overlay
+from epsam.slides import writer
 from epsam.slides.asap import asap_xml, drawn_rings
 from epsam.slides.contours import Ring, Tracer, largest_diameter
 from epsam.slides.geojson import regions_geojson
@@ -54,22 +55,26 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
                   progress: Callable[[int], Tick]) -> tuple[dict[str, Any], Frame]:
     """Write a slide's probability.tif, mask.tif, outlines, overlay and windows.csv into `folder`.
 
-    Returns its row of slides.csv, and how its results lie on the slide.
+    Returns its row of slides.csv, and how its results lie on the slide. `progress` is told the number of windows to
+    look at, and gives what is called with each number that is done.
 
-    `progress` is told the number of windows to look at, and gives what is called with each number that is done.
     Raises SlideError if the slide cannot be read or its pixel size is unknown.
     """
     with open_slide(slide_path(record), rule.slide_mpp) as slide:
         with clock.part("tissue"):
             tissue = find_tissue(slide)
+        clock.move("tissue", "decode", decoded := slide.decoding_s)
         grid = plan_windows(slide, tissue, network.window_size, rule.overlap, rule.mpp)
         tick = progress(grid.with_tissue(rule.min_tissue))
         scan = Scan(slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick)
         write_probability(folder / "probability.tif", scan)
+        with clock.part("read"):
+            image = overview(slide)
+        clock.move("read", "decode", slide.decoding_s - decoded)
         with clock.part("write"):
             tumour_px, rings = write_mask(folder / "mask.tif", folder / "probability.tif", grid)
             write_outlines(folder, rings, grid, rule.asap)
-            write_jpeg(folder / "overlay.jpg", overlay_of(slide, rings, grid))
+            write_jpeg(folder / "overlay.jpg", overlay_of(slide, image, rings, grid))
             write_table(folder / "windows.csv", WINDOW_COLUMNS, _window_rows(grid, scan.seen))
         row = {**_row(record, grid, scan.seen), **_sizes(slide, grid, tissue, tumour_px, rings)}
         return row, Frame(grid.scale, grid.mpp, grid.side_px0)
@@ -77,12 +82,10 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
 
 def write_probability(path: Path, scan: Scan) -> None:
     """Scan the slide and write its probability as it comes, 0..255."""
-    before = scan.slide.decoding_s
     grid = scan.grid
     with scan.clock.part("write"):
         write_pyramid(path, _paused(regrouped(scan.rows(), PROBABILITY.tile), scan.clock), (grid.height, grid.width),
                       grid.mpp, PROBABILITY)
-    scan.clock.move("read", "decode", scan.slide.decoding_s - before)
 
 
 def write_mask(path: Path, probability: Path, grid: WindowGrid) -> tuple[int, list[Ring]]:
@@ -109,9 +112,8 @@ def write_outlines(folder: Path, rings: Sequence[Ring], grid: WindowGrid, asap: 
         write_text(folder / "tumour.xml", asap_xml(drawn_rings(rings, grid.scale)))
 
 
-def overlay_of(slide: Slide, rings: Sequence[Ring], grid: WindowGrid) -> Rgb:
-    """The slide at a glance, with outlines and a scale bar."""
-    image = overview(slide)
+def overlay_of(slide: Slide, image: Rgb, rings: Sequence[Ring], grid: WindowGrid) -> Rgb:
+    """The slide's overview with outlines and a scale bar."""
     shrunk = image.shape[1] / slide.width0
     outlines = [ring.points_xy * (grid.scale * shrunk) for ring in rings]
     return slide_overlay(image, outlines, (slide.mpp or 0.0) / shrunk)
@@ -125,7 +127,7 @@ def bands_of_file(path: Path) -> Iterator[Pixels]:
         rows = int(page.tilelength)
         band = np.zeros((min(rows, height), width), np.uint8)
         columns = -(-width // int(page.tilewidth))
-        for number, (tile, _, _) in enumerate(page.segments(maxworkers=1)):
+        for number, (tile, _, _) in enumerate(page.segments(maxworkers=1, buffersize=writer.BUFFER_BYTES)):
             row, column = divmod(number, columns)
             left = column * int(page.tilewidth)
             part = tile[0, :height - row * rows, :width - left, 0]

@@ -24,6 +24,10 @@ LARGEST_CLASSIC_TIFF = 2 << 30
 """Raw bytes above which the file is a BigTIFF; half of what classic TIFF can address, for the levels and the tags."""
 
 
+BUFFER_BYTES = 1 << 24
+"""Ours: bytes of tiles that tifffile may gather at a time; its own limit is 256 MB."""
+
+
 @dataclass(frozen=True)
 class Pyramid:
     """How a slide is stored.
@@ -144,7 +148,8 @@ def _tiles(bands: Iterable[Pixels], form: Pyramid, reduced: BinaryIO) -> Iterato
 def _page_settings(level: int, colour: bool, mpp: float, form: Pyramid) -> dict[str, Any]:
     pixels_per_cm = 1e4 / (mpp * 2 ** level)
     settings: dict[str, Any] = {
-        "tile": (form.tile, form.tile), "subfiletype": int(level > 0), "metadata": None, "software": "EP-SAM",
+        "tile": (form.tile, form.tile), "buffersize": BUFFER_BYTES, "subfiletype": int(level > 0), "metadata": None,
+        "software": "EP-SAM",
         "resolution": (pixels_per_cm, pixels_per_cm), "resolutionunit": "CENTIMETER",
         # The number that TIFF's supplement 2 gives it; plain "deflate" would be written as an older one.
         "compression": "adobe_deflate" if form.compression == "deflate" else form.compression,
