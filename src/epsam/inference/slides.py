@@ -1,6 +1,5 @@
 """Many slides: finished ones are skipped, one that fails does not stop the others, results appear whole."""
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from epsam.errors import DatasetError, EpsamError
-from epsam.files import write_json
+from epsam.files import read_json, write_json
 from epsam.inference.clock import Clock
 from epsam.inference.inputs import RECORD
 from epsam.inference.slide import SlideRule, segment_slide
@@ -59,7 +58,7 @@ def read_kept(output: Path, name: str) -> Kept | None:
     path = output / name / RECORD
     if not path.is_file():
         return None
-    content = json.loads(path.read_text("utf-8"))
+    content = read_json(path)
     return Kept(content["row"], content["fingerprint"], Frame(**content["frame"]) if content["frame"] else None)
 
 

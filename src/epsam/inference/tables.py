@@ -1,6 +1,5 @@
 """What is told of all slides together: slides.csv, figures beside truth, and where the time went."""
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from epsam.errors import AnnotationError, SlideError
-from epsam.files import write_json, write_table
+from epsam.files import read_json, write_json, write_table
 from epsam.inference.clock import PARTS
 from epsam.inference.froc import froc
 from epsam.inference.inputs import has_truth
@@ -30,7 +29,7 @@ def kept_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], 
     """The rows of slides.csv and those of timings.csv that are kept of slides."""
     rows = [kept.row for kept in (read_kept(output, record.name) for record in records) if kept]
     paths = [output / row["slide"] / TIMINGS for row in rows]
-    return rows, [json.loads(path.read_text("utf-8")) for path in paths if path.is_file()]
+    return rows, [read_json(path) for path in paths if path.is_file()]
 
 
 def score_slides(records: Sequence[SlideRecord], output: Path) -> list[SlideScore]:
