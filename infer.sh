@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Masks, overlays and, where truth exists, metrics for a folder of images, with a trained run.
+# Masks, overlays and, where truth exists, metrics for slides or a folder of images, with a trained run.
 #     TEST_DATASET_DIR=my/images RUN=demo ./infer.sh
-# The folder holds images, or image/ and, if there is truth, mask/ with files of the same names.
+# The folder holds images, or image/ and, if there is truth, mask/ with files of the same names; or slides, or images/ and
+# annotations/ as a dataset has them. One slide may be given instead of a folder. Finished slides are not done again.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -15,7 +16,7 @@ SAM_CHECKPOINT=${SAM_CHECKPOINT:-}                        # empty: the known fil
 OUTPUT_DIR=${OUTPUT_DIR:-infer_output/$RUN}
 SEED=${SEED:-22}
 DEVICE=${DEVICE:-auto}
-INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --overlap 0.5
+INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --mpp 0.5
 
 run_all() {
     source src/environment.sh

@@ -1,6 +1,7 @@
 """Step 1: slides and outlines → patches, truth masks, patches.csv and slides.csv."""
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,11 @@ from epsam.files import write_table
 from epsam.lock import claimed
 from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
+from epsam.shards import Shard
 from epsam.slides.cutting import PATCH_COLUMNS, Cut
 from epsam.slides.handover import hand_over, patches_are_there, staging_folder
 from epsam.slides.inventory import FAILED, USED, SlideRecord
+from epsam.slides.measured import load_all, load_measured, measured_folder
 from epsam.slides.planning import plan_slides
 from epsam.slides.progress import cut_once, fingerprint, measure_once
 from epsam.slides.report import SLIDE_COLUMNS, slide_rows
@@ -34,6 +37,9 @@ def main(options: PatchOptions) -> None:
     if patches_are_there(paths, options):
         return
     records = plan_slides(paths, TABLES, options)
+    if options.shard:
+        measure_shard(records, options, measured_folder(paths))
+        return
     with claimed(paths.root, "work on another dataset meanwhile"):
         # Another run may have made them since the first look.
         if not patches_are_there(paths, options):
@@ -47,7 +53,7 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
     patches: list[dict[str, object]] = []
     with staging_folder(paths, fingerprint(records, options), options.restart) as folder:
         try:
-            measured += measure_all(records, options, folder)
+            measured += measure_all(records, options, folder, measured_folder(paths))
             errors |= failures({found.record.name: found.error for found in measured})
             check_failures(errors, measured, options)
             for task, (rows, error) in cut_all(select(measured, options), options, folder):
@@ -59,13 +65,28 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
             write_table(paths.slide_table, SLIDE_COLUMNS, slide_rows(records, measured, patches, errors))
         write_table(folder / paths.patch_table.name, PATCH_COLUMNS, patches)
         hand_over(folder, paths, options)
+    shutil.rmtree(measured_folder(paths), ignore_errors=True)
     log.info("%d patches of %d slides in %s", len(patches), len({patch["slide"] for patch in patches}), paths.root)
 
 
-def measure_all(records: Sequence[SlideRecord], options: PatchOptions, folder: Path) -> list[Measured]:
-    """Every window of every used slide, measured."""
+def measure_shard(records: Sequence[SlideRecord], options: PatchOptions, kept: Path) -> None:
+    """Measure the used slides of one shard that are not kept yet; --merge then chooses patches among all slides."""
+    shard = Shard.parse(options.shard)
+    used = [record for record in records if record.status == USED and shard.holds(record.name)]
+    waiting = [record for record in used if (had := load_measured(kept, record, options)) is None or had.error]
+    work = partial(measure_once, options=options, kept=kept, thumbnails=kept)
+    for measured in for_each(work, waiting, options.workers, "measuring slides"):
+        failures({measured.record.name: measured.error})
+    log.info("shard %s: %d slides measured, %d before; --merge makes the patches once all shards are done",
+             options.shard, len(waiting), len(used) - len(waiting))
+
+
+def measure_all(records: Sequence[SlideRecord], options: PatchOptions, folder: Path, kept: Path) -> list[Measured]:
+    """Every window of every used slide, measured now or by the shards that left it in `kept`."""
     used = [record for record in records if record.status == USED]
-    work = partial(measure_once, options=options, folder=folder)
+    if options.merge:
+        return load_all(kept, used, options, folder / "thumbnails")
+    work = partial(measure_once, options=options, kept=folder / "measured", thumbnails=folder / "thumbnails")
     return list(for_each(work, used, options.workers, "measuring slides"))
 
 

@@ -477,3 +477,39 @@ def test_real_slides_give_the_known_numbers_of_windows(tmp_path):
     rows = table(root / "slides.csv")
     assert [(row["slide"], row["positives"], row["mpp"]) for row in rows] == [
         ("tumor_001", "126", "0.2500"), ("tumor_002", "86", "0.2500"), ("tumor_003", "100", "0.2500")]
+
+
+def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(dataset):
+    write_slide(dataset / "images" / "d.tif")
+    (dataset / "images" / "d.tif").write_bytes(b"no slide")
+    write_outlines(dataset / "annotations" / "d.xml")
+    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
+    limits = {"max_per_bin": (3, 2, 0), "max_positive": (0, 0, 5), "max_negative": (4, 4, 4)}
+    main(options_for(dataset, **limits))
+    whole = files(dataset)
+    for split in ("train", "val", "test"):
+        shutil.rmtree(dataset / split)
+    for number in (1, 2, 3):
+        main(options_for(dataset, shard=f"{number}/3", **limits))
+        assert not (dataset / "train").exists()
+    main(options_for(dataset, merge=True, **limits))
+    assert files(dataset) == whole
+
+
+def test_a_merge_without_all_slides_names_those_that_lack(dataset):
+    main(options_for(dataset, shard="1/1"))
+    (dataset / ".measured" / "b.npz").unlink()
+    with pytest.raises(DatasetError, match="1 of 3 slides are not measured with these options, such as b"):
+        main(options_for(dataset, merge=True))
+    with pytest.raises(DatasetError, match="3 of 3 slides"):
+        main(options_for(dataset, merge=True, stride=64))
+    assert not (dataset / "train").exists()
+
+
+def test_a_shard_measures_only_what_is_not_measured_yet(dataset, caplog):
+    main(options_for(dataset, shard="1/1"))
+    (dataset / ".measured" / "b.npz").unlink()
+    write_outlines(dataset / "annotations" / "c.xml", corners=[(64, 64), (190, 64), (190, 176)])
+    with caplog.at_level("INFO"):
+        main(options_for(dataset, shard="1/1"))
+    assert "2 slides measured, 1 before" in caplog.text

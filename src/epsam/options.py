@@ -26,7 +26,8 @@ class DataOptions:
 
     dataset_type: str = flag("demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)")
     dataset_root: str = flag("dataset", "folder that holds the datasets")
-    test_dataset_dir: str = flag("", "test folder with image/ and mask/; empty: dataset/<name>/test")
+    test_dataset_dir: str = flag("", "test folder with image/ and mask/ (infer.py: or slides, or one slide); "
+                                 "empty: dataset/<name>/test")
     debug: bool = flag(False, "on an error, print the traceback too")
 
 
@@ -53,6 +54,14 @@ class RestartOptions:
 
 
 @dataclass(frozen=True)
+class ShardOptions:
+    """Slides spread over machines."""
+
+    shard: str = flag("", "share i/n of the slides to work on, such as 2/3, to be merged later; empty: all of them")
+    merge: bool = flag(False, "put together what all shards have left, after checking that no slide lacks")
+
+
+@dataclass(frozen=True)
 class RunOptions(DataOptions):
     """A run and where it computes."""
 
@@ -72,7 +81,7 @@ class StageOptions(RestartOptions, RunOptions, SplitOptions):
 
 
 @dataclass(frozen=True)
-class PatchOptions(RestartOptions, SeedOptions, SplitOptions):
+class PatchOptions(ShardOptions, RestartOptions, SeedOptions, SplitOptions):
     """Step 1: slides and outlines → patches."""
 
     patch_size: int = flag(512, "side of a patch, px", source="paper 4.1")
@@ -152,8 +161,7 @@ class SamOptions:
 
 @dataclass(frozen=True)
 class UsedPoints:
-    """The points with which a trained decoder is asked."""
-
+    """Points for a trained decoder."""
     n_point: int = flag(0, "positive points a prompt; 0: as many as the decoder was trained with")
 
 
@@ -197,8 +205,18 @@ class EvaluateOptions(CacheOptions, UsedPoints, SamOptions, SeedOptions, RunOpti
 
 
 @dataclass(frozen=True)
-class InferOptions(UsedPoints, SamOptions, SeedOptions, RunOptions):
-    """Step 6: images → masks, overlays, metrics."""
+class SlideInferOptions:
+    """Whole slides through the trained pipeline."""
+
+    mpp: float = flag(0.0, "resolution at which slides are read, µm/px; 0: that of the training patches")
+    slide_mpp: float = flag(0.0, "resolution of slides whose file does not tell it, µm/px; 0: not known")
+    min_tissue: float = flag(0.01, "least tissue share of a slide's window that is looked at; the rest is background")
+    asap: bool = flag(False, "write a slide's outlines as ASAP XML, too")
+
+
+@dataclass(frozen=True)
+class InferOptions(SlideInferOptions, ShardOptions, UsedPoints, SamOptions, SeedOptions, RunOptions):
+    """Step 6: images or slides → masks, overlays, metrics."""
 
     resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
     sam_decoder_checkpoint: str = flag("", "decoder; empty: the run's last")

@@ -10,6 +10,7 @@ from epsam.data.patches import (
     positives,
     read_square,
     require_both_classes,
+    resolution_of,
 )
 from epsam.errors import DatasetError
 
@@ -75,3 +76,14 @@ def test_sizes_have_to_agree_and_be_square(tmp_path):
         read_square(found[1], 8)
     with pytest.raises(DatasetError, match="no patches"):
         common_size([])
+
+
+def test_the_resolution_of_patches_is_the_median_of_those_that_the_table_tells(tmp_path):
+    for name in ("a_1.png", "b_1.png", "c_1.png", "d_1.png"):
+        put(tmp_path, name)
+    patches = list_patches(tmp_path / "image", tmp_path / "mask")
+    table = tmp_path / "patches.csv"
+    assert resolution_of(patches, table) is None
+    table.write_text("id,label,mpp\na,1,0.25\nb,1,0.5\nc,1,0.25\nd,1,\na,0,9\nelsewhere,1,2.0\n")
+    assert resolution_of(patches, table) == 0.25
+    assert resolution_of(patches[3:], table) is None

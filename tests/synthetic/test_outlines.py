@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from epsam.synthetic.outlines import asap_xml, outlines_of
+from epsam.slides.asap import asap_xml
+from epsam.synthetic.outlines import outlines_of
 
 
 def ring():

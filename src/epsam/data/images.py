@@ -62,6 +62,14 @@ def write_rgb(path: Path, image: Rgb) -> None:
     _write_png(path, np.ascontiguousarray(image[:, :, ::-1]))
 
 
+def write_jpeg(path: Path, image: Rgb, quality: int = 90) -> None:
+    """Write an RGB uint8 image as JPEG, for pictures that are only looked at; whole or not at all."""
+    done, content = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ImageError(f"{path}: the image of shape {image.shape} cannot be written as JPEG")
+    write_bytes(path, content.tobytes())
+
+
 def write_mask(path: Path, mask: Mask) -> None:
     """Write a bool mask as a PNG of 0 and 255, whole or not at all."""
     _write_png(path, mask.astype(np.uint8) * 255)

@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from epsam.data.images import Mask, Rgb, list_images, read_mask, read_rgb
 from epsam.errors import DatasetError
+from epsam.files import read_table
 
 _LABEL = re.compile(r"_([01])$")
 
@@ -100,6 +102,18 @@ def common_size(patches: Sequence[Patch]) -> int:
     if height != width:
         raise DatasetError(f"{patches[0].image}: {_size((height, width))} px; training needs squares of one size")
     return height
+
+
+def resolution_of(patches: Sequence[Patch], table: Path) -> float | None:
+    """Pixel size of the patches as patches.csv tells it, µm: the median, since scanners differ a little.
+
+    None where the table is absent or tells none of these patches, as with patches that the user brought.
+    """
+    if not table.is_file():
+        return None
+    told = {f"{row['id']}_{row['label']}": row["mpp"] for row in read_table(table, ("id", "label", "mpp"))}
+    sizes = [float(told[patch.name]) for patch in patches if told.get(patch.name)]
+    return median(sizes) if sizes else None
 
 
 def read_square(patch: Patch, size: int) -> Rgb:

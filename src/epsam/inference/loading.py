@@ -1,5 +1,6 @@
 """Put a trained pipeline together from its two checkpoints; they know how they were made."""
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from epsam.classifier.weights import load_classifier
 from epsam.device import Compute
 from epsam.errors import WeightsError
 from epsam.files import sha256_of
-from epsam.inference.pipeline import Pipeline, PromptRule
+from epsam.inference.pipeline import Gate, Pipeline, PromptRule
+from epsam.inference.slide import SlideRule
 from epsam.options import DecoderOptions, InferOptions, MaskOptions, preset
 from epsam.paths import RunPaths
 from epsam.sam.models import find_checkpoint, freeze, load_sam
@@ -26,10 +28,7 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     A decoder of the published code does not tell its rule: the dataset's preset is taken.
     Raises WeightsError if a file is missing, does not fit, or the decoder was trained with another SAM.
     """
-    run = RunPaths.of(options)
-    classifier_file = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
-    decoder_file = Path(options.sam_decoder_checkpoint) if options.sam_decoder_checkpoint else last_decoder(run)
-    sam_file = find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root))
+    classifier_file, decoder_file, sam_file = weight_files(options)
     sam = freeze(load_sam(options.sam_model_type, sam_file))
     facts = load_decoder(decoder_file, sam)
     _check_same_sam(decoder_file, facts, options.sam_model_type, sam_file)
@@ -39,7 +38,24 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     classifier = load_classifier(classifier_file, compute.device)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
              options.sam_model_type, compute.device)
-    return Pipeline(classifier, segmenter, rule, compute, options.batch_size, options.seed)
+    return Pipeline(classifier, segmenter, rule, compute, options.batch_size, options.seed, facts.get("mpp"))
+
+
+def weight_files(options: InferOptions) -> tuple[Path, Path, Path]:
+    """The files of the classifier, the decoder, and SAM. Raises WeightsError if the run has no decoder."""
+    run = RunPaths.of(options)
+    return (Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier,
+            Path(options.sam_decoder_checkpoint) if options.sam_decoder_checkpoint else last_decoder(run),
+            find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root)))
+
+
+def fingerprint_of(options: InferOptions) -> str:
+    """Stands for everything that decides what comes out of a slide: weights and options, not where it is computed."""
+    named = ("seed", "n_point", "classifier_gate", "gate_threshold", "overlap", "mpp", "slide_mpp", "min_tissue",
+             "asap", "dataset_type")
+    material = [f"{name}={getattr(options, name)}" for name in named]
+    files = [sha256_of(path) for path in weight_files(options)]
+    return hashlib.sha256("\n".join([*material, *files]).encode("utf-8")).hexdigest()
 
 
 def last_decoder(run: RunPaths) -> Path:
@@ -70,3 +86,16 @@ def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weigh
     if facts and facts["sam_sha256"] != sha256_of(weights):
         raise WeightsError(f"{decoder}: trained with other weights of {model_type} than {weights}; "
                            "give them by --sam_checkpoint")
+
+
+def slide_rule(options: InferOptions, pipeline: Pipeline) -> SlideRule:
+    """How slides are read and gated, at the resolution of the training patches unless another is asked for.
+
+    Raises WeightsError if neither is known.
+    """
+    mpp = options.mpp or pipeline.mpp
+    if not mpp:
+        raise WeightsError("the decoder does not tell at which resolution it was trained; "
+                           "give --mpp, µm/px of the training patches")
+    gate = Gate(options.classifier_gate, options.gate_threshold)
+    return SlideRule(mpp, options.slide_mpp, options.overlap, options.min_tissue, gate, options.asap)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from epsam.cam.activation import fused_activation
@@ -36,6 +37,10 @@ class Gate:
     on: bool
     threshold: float
 
+    def lets(self, score: float) -> bool:
+        """Whether a window of this tumour probability goes through."""
+        return not self.on or score >= self.threshold
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -55,12 +60,14 @@ class Pipeline:
     """Classifier and SAM with a trained decoder, both on their device."""
 
     def __init__(self, classifier: AdlResNet, segmenter: Segmenter, rule: PromptRule, compute: Compute,
-                 batch_size: int, seed: int) -> None:
+                 batch_size: int, seed: int, mpp: float | None = None) -> None:
+        """`mpp` is the resolution of the windows that both were trained on, µm/px; None: not known."""
         self._classifier = classifier
         self._segmenter = segmenter
         self._rule = rule
         self._compute = compute
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        self.mpp = mpp
         self._seed = seed
 
     @property
@@ -73,28 +80,37 @@ class Pipeline:
         height, width = image.shape[:2]
         tiling = Tiling.over(height, width, self._segmenter.frame.patch_size, overlap)
         windows = tiling.windows(image)
-        scores, maps = self._look(windows)
-        open_windows = [i for i, score in enumerate(scores) if not gate.on or score >= gate.threshold]
+        scores, maps = self.look(windows)
+        open_windows = [i for i, score in enumerate(scores) if gate.lets(score)]
         found = np.zeros((len(windows), tiling.side, tiling.side), dtype=np.float32)
-        for start in range(0, len(open_windows), self._batch_size):
-            chosen = open_windows[start : start + self._batch_size]
-            embeddings = self._segmenter.encode([windows[i] for i in chosen])
-            points = [self._points(maps[i], name, i) for i in chosen]
-            found[chosen] = self._segmenter.probabilities(embeddings, points)
+        for start in range(0, len(open_windows), self.batch_size):
+            chosen = open_windows[start : start + self.batch_size]
+            embeddings = self.encode([windows[i] for i in chosen])
+            found[chosen] = self.decode(embeddings, [maps[i] for i in chosen], name, chosen)
         return Finding(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
 
-    def _look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
-        """Tumour probability and activation map (h, w) of each window."""
+    def look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
+        """The classifier's tumour probability and activation map (h, w) of each window."""
         scores: list[float] = []
         maps: list[Map] = []
-        for start in range(0, len(windows), self._batch_size):
-            batch = torch.from_numpy(np.stack(windows[start : start + self._batch_size])).to(self._compute.device)
+        for start in range(0, len(windows), self.batch_size):
+            batch = torch.from_numpy(np.stack(windows[start : start + self.batch_size])).to(self._compute.device)
             with self._compute.autocast():
                 found, activation = fused_activation(self._classifier, batch.permute(0, 3, 1, 2).float() / 255,
                                                      self._rule.rotations)
             scores += found.tolist()
             maps += list(activation.float().cpu().numpy())
         return scores, maps
+
+    def encode(self, windows: Sequence[Rgb]) -> list[npt.NDArray[np.float16]]:
+        """SAM's embeddings of up to `batch_size` windows."""
+        return self._segmenter.encode(windows)
+
+    def decode(self, embeddings: Sequence[npt.NDArray[np.float16]], maps: Sequence[Map], name: str,
+               numbers: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Tumour probabilities (windows, side, side) of windows by number; `name` keys the draw of their points."""
+        points = [self._points(cam_map, name, number) for cam_map, number in zip(maps, numbers, strict=True)]
+        return self._segmenter.probabilities(embeddings, points)
 
     def _points(self, cam_map: Map, name: str, window: int) -> Points:
         side, rule = self._segmenter.frame.patch_size, self._rule

@@ -24,7 +24,7 @@ class Tiling:
     def over(cls, height: int, width: int, side: int, overlap: float) -> "Tiling":
         """Windows in steps of side · (1 − overlap); the last of a row or column ends with the image."""
         step = max(1, round(side * (1 - overlap)))
-        lefts, tops = _starts(width, side, step), _starts(height, side, step)
+        lefts, tops = starts(width, side, step), starts(height, side, step)
         return cls(height, width, side, [(x, y) for y in tops for x in lefts])
 
     def windows(self, image: Rgb) -> list[Rgb]:
@@ -37,18 +37,20 @@ class Tiling:
         """Maps (windows, side, side) as one (height, width): means that trust a window's middle more than its edge."""
         rows, columns = max(self.height, self.side), max(self.width, self.side)
         total, trust = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
-        weight = _pyramid(self.side)
+        weight = trust_of(self.side)
         for (x, y), window in zip(self.corners_xy, maps, strict=True):
             total[y : y + self.side, x : x + self.side] += weight * window
             trust[y : y + self.side, x : x + self.side] += weight
         return (total / trust)[: self.height, : self.width]
 
 
-def _starts(length: int, side: int, step: int) -> list[int]:
+def starts(length: int, side: int, step: int) -> list[int]:
+    """Where windows begin along one direction: in steps, the last one so that it ends with the image."""
     last = max(0, length - side)
     return [*range(0, last, step), last]
 
 
-def _pyramid(side: int) -> Map:
+def trust_of(side: int) -> Map:
+    """How much each pixel of a window counts where windows overlap (side, side): 1 at the edge, most in the middle."""
     ramp = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)).astype(np.float32)
     return np.minimum.outer(ramp, ramp)

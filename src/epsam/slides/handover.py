@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 _RECORD = "patches.json"
 _MOVING = "moving"
-OF_NO_EFFECT = {"restart", "debug", "workers", "strict", "dataset_root", "train_dataset_dir", "val_dataset_dir",
-                 "test_dataset_dir"}
+OF_NO_EFFECT = {"restart", "debug", "workers", "strict", "shard", "merge", "dataset_root", "train_dataset_dir",
+                "val_dataset_dir", "test_dataset_dir"}
 
 
 def patches_are_there(paths: DatasetPaths, options: PatchOptions) -> bool:

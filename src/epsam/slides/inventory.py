@@ -39,14 +39,14 @@ def take_stock(images: Path, annotations: Path, labels: Mapping[str, str]) -> tu
     A slide without outlines is used only if it is known to be normal, by its name or by `labels`: otherwise what it
     holds is unknown. Raises DatasetError if there is no slide at all.
     """
-    files = _files(images)
+    files = files_below(images)
     slides = [path for path in files if path.suffix.lower() in SLIDE_SUFFIXES]
     ignored = Counter(path.suffix.lower() or path.name for path in files if path.suffix.lower() not in SLIDE_SUFFIXES)
     if not slides:
         found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items())) or "nothing"
         raise DatasetError(f"{images}: no slide; found {found}; put slides there ({' '.join(SLIDE_SUFFIXES)}), "
                            "or your own patches into train/image, val/image and test/image")
-    outlines = _by_name([path for path in _files(annotations) if path.suffix.lower() == ".xml"])
+    outlines = _by_name([path for path in files_below(annotations) if path.suffix.lower() == ".xml"])
     by_name = _by_name(slides)
     records = [_record(name, paths, outlines.get(name, []), labels.get(name, "")) for name, paths in by_name.items()]
     lonely = [SlideRecord(name, None, paths[0], status=UNUSED, reason=f"outlines without a slide in {images.name}/")
@@ -64,7 +64,7 @@ def _record(name: str, paths: Sequence[Path], outlines: Sequence[Path], label: s
     return record
 
 
-def _files(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Files in a folder and in those below, also where these are links to another disk; hidden files are left out."""
     found: list[Path] = []
     seen: set[str] = set()

@@ -30,6 +30,8 @@ class Slide(ABC):
         self.levels = levels
         self.mpp = mpp
         """Pixel size of level 0, µm; None if neither the file nor the user tells it."""
+        self.decoding_s = 0.0
+        """Seconds spent on decoding so far, where the reader can tell them from those of reading."""
 
     @property
     def width0(self) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import struct
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,20 @@ class TiffSlide(Slide):
         # Read before `decode` is touched: tifffile makes it on first use, and reads tags from the same handle for it.
         self._file.filehandle.seek(page.dataoffsets[index])
         content = self._file.filehandle.read(page.databytecounts[index])
+        started = time.perf_counter()
         decoded = page.keyframe.decode(content, index, jpegtables=page.jpegtables,
                                        jpegheader=page.keyframe.jpegheader)[0]
+        self.decoding_s += time.perf_counter() - started
         return None if decoded is None else np.asarray(decoded)[0]
+
+
+def looks_like_slide(path: Path) -> bool:
+    """Whether a TIFF is stored as slides are, in tiles or at several levels; False if it cannot be read at all."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            return bool(file.pages.first.is_tiled or len(file.series[0].levels) > 1)
+    except DAMAGE:
+        return False
 
 
 def _pyramid(file: Any) -> list[tuple[Any, Level]]:

@@ -71,7 +71,7 @@ def otsu(histogram: npt.NDArray[np.int64]) -> int:
 def tissue_share(tissue: Tissue, lefts_px0: npt.NDArray[np.int64], tops_px0: npt.NDArray[np.int64],
                  side_px0: int) -> npt.NDArray[np.float64]:
     """Share of tissue in the windows of a grid (rows, columns), corners and side in level-0 pixels."""
-    integral = cv2.integral(tissue.mask.astype(np.uint8), sdepth=cv2.CV_64F)
+    integral = cv2.integral(tissue.mask.astype(np.uint8), sdepth=cv2.CV_32S)
     height, width = tissue.mask.shape
     left, right = _spans(lefts_px0, side_px0, tissue.downsample, width)
     top, bottom = _spans(tops_px0, side_px0, tissue.downsample, height)

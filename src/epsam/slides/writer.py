@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -22,6 +22,10 @@ Pixels = npt.NDArray[np.uint8]
 
 LARGEST_CLASSIC_TIFF = 2 << 30
 """Raw bytes above which the file is a BigTIFF; half of what classic TIFF can address, for the levels and the tags."""
+
+
+BUFFER_BYTES = 1 << 24
+"""Ours: bytes of tiles that tifffile may gather at a time; its own limit is 256 MB."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,13 @@ def write_pyramid(path: Path, bands: Iterable[Pixels], shape: tuple[int, ...], m
         big = int(np.prod(shape)) > LARGEST_CLASSIC_TIFF
         with tifffile.TiffWriter(temporary, bigtiff=big) as writer:
             for level in range(number_of_levels(shape, form)):
-                reduced = _waiting_level(Path(waiting) / f"{level + 1}", shape)
-                tiles = _tiles(_checked(bands, shape, form.tile, path.name), form, reduced)
-                writer.write(tiles, shape=shape, dtype=np.uint8, **_page_settings(level, len(shape) == 3, mpp, form))
-                bands, shape = bands_of(reduced, form.tile), reduced.shape
+                reduced = Path(waiting) / f"{level + 1}"
+                with reduced.open("wb") as stream:
+                    tiles = _tiles(_checked(bands, shape, form.tile, path.name), form, stream)
+                    settings = _page_settings(level, len(shape) == 3, mpp, form)
+                    writer.write(tiles, shape=shape, dtype=np.uint8, **settings)
+                shape = (shape[0] // 2, shape[1] // 2, *shape[2:])
+                bands = _waiting_bands(reduced, form.tile, shape)
 
 
 def number_of_levels(shape: tuple[int, ...], form: Pyramid) -> int:
@@ -91,11 +98,27 @@ def halved(band: Pixels, averaged: bool) -> Pixels:
     return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _waiting_level(path: Path, shape: tuple[int, ...]) -> Pixels:
-    reduced = (shape[0] // 2, shape[1] // 2, *shape[2:])
-    if 0 in reduced:
-        return np.zeros(reduced, np.uint8)
-    return np.memmap(path, dtype=np.uint8, mode="w+", shape=reduced)
+def regrouped(bands: Iterable[Pixels], rows: int) -> Iterator[Pixels]:
+    """Bands of any height as bands of `rows` rows; the last one may be lower. Memory: one band of each kind."""
+    waiting: list[Pixels] = []
+    for band in bands:
+        while band.shape[0]:
+            piece = band[:rows - sum(map(len, waiting))]
+            waiting, band = [*waiting, piece], band[len(piece):]
+            if sum(map(len, waiting)) == rows:
+                yield np.concatenate(waiting)
+                waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _waiting_bands(path: Path, rows: int, shape: tuple[int, ...]) -> Iterator[Pixels]:
+    """A reduced level from its file, a band at a time: mapped into memory, it would count as the program's own."""
+    with path.open("rb") as stream:
+        for top in range(0, shape[0], rows):
+            height = min(rows, shape[0] - top)
+            content = stream.read(height * int(np.prod(shape[1:])))
+            yield np.frombuffer(content, dtype=np.uint8).reshape(height, *shape[1:])
 
 
 def _checked(bands: Iterable[Pixels], shape: tuple[int, ...], rows: int, name: str) -> Iterator[Pixels]:
@@ -111,12 +134,10 @@ def _checked(bands: Iterable[Pixels], shape: tuple[int, ...], rows: int, name: s
         raise SlideError(f"{name}: {shape[0]} rows expected, found {top}; give every band of the slide")
 
 
-def _tiles(bands: Iterable[Pixels], form: Pyramid, reduced: Pixels) -> Iterator[Pixels]:
-    """Full tiles in reading order; fills `reduced` on the way."""
-    for number, band in enumerate(bands):
-        lower = halved(band, form.averaged)
-        top = number * form.tile // 2
-        reduced[top:top + lower.shape[0]] = lower
+def _tiles(bands: Iterable[Pixels], form: Pyramid, reduced: BinaryIO) -> Iterator[Pixels]:
+    """Full tiles in reading order; writes the next level to `reduced` on the way."""
+    for band in bands:
+        reduced.write(np.ascontiguousarray(halved(band, form.averaged)).tobytes())
         for left in range(0, band.shape[1], form.tile):
             piece = band[:, left:left + form.tile]
             missing = [(0, form.tile - piece.shape[0]), (0, form.tile - piece.shape[1])]
@@ -127,9 +148,12 @@ def _tiles(bands: Iterable[Pixels], form: Pyramid, reduced: Pixels) -> Iterator[
 def _page_settings(level: int, colour: bool, mpp: float, form: Pyramid) -> dict[str, Any]:
     pixels_per_cm = 1e4 / (mpp * 2 ** level)
     settings: dict[str, Any] = {
-        "tile": (form.tile, form.tile), "subfiletype": int(level > 0), "metadata": None, "software": "EP-SAM",
+        "tile": (form.tile, form.tile), "buffersize": BUFFER_BYTES, "subfiletype": int(level > 0), "metadata": None,
+        "software": "EP-SAM",
         "resolution": (pixels_per_cm, pixels_per_cm), "resolutionunit": "CENTIMETER",
-        "compression": form.compression, "photometric": "rgb" if colour else "minisblack"}
+        # The number that TIFF's supplement 2 gives it; plain "deflate" would be written as an older one.
+        "compression": "adobe_deflate" if form.compression == "deflate" else form.compression,
+        "photometric": "rgb" if colour else "minisblack"}
     if form.compression == "jpeg":
         # "rgb" names what is given, not what is stored: tifffile converts to YCbCr with halved chroma, as scanners do.
         settings["compressionargs"] = {"level": form.quality}

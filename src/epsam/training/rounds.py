@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from epsam.data.activations import Activations, load_activations
-from epsam.data.patches import Patch, common_size, labelled_patches, positives
+from epsam.data.patches import Patch, common_size, labelled_patches, positives, resolution_of
 from epsam.device import pick_compute
 from epsam.files import read_json, sha256_of
 from epsam.options import DecoderOptions
@@ -127,6 +127,7 @@ def _facts(number: int, bench: Bench) -> dict[str, Any]:
         "sam_model_type": bench.options.sam_model_type,
         "sam_sha256": bench.setup.checksum,
         "patch_size": bench.setup.segmenter.frame.patch_size,
+        "mpp": resolution_of(bench.train, DatasetPaths.of(bench.options).patch_table),
         "n_point": bench.options.n_point,
         **{name: masks[name] for name in ("rotations", "quantile", "open_kernel", "open_at")},
     }

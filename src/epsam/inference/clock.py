@@ -1,0 +1,45 @@
+"""Where the time of a run goes, part by part; a part inside another one counts for itself only."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PARTS = ("decode", "read", "tissue", "gate", "encoder", "decoder", "write", "other")
+"""What is told at the end: decoding a slide's tiles, the rest of reading, finding tissue, the classifier, SAM's two
+halves, and writing results; `other` is what no part covers."""
+
+
+class Clock:
+    """Seconds by part, from its making on."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._last = now()
+        self._open = ["other"]
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time the block for this part; the part around it stands still."""
+        self._charge()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._open.pop()
+
+    def move(self, source: str, target: str, seconds: float) -> None:
+        """Count some of a part's time for another."""
+        self.seconds[source] -= seconds
+        self.seconds[target] += seconds
+
+    def total(self) -> float:
+        """Seconds since the making."""
+        self._charge()
+        return sum(self.seconds.values())
+
+    def _charge(self) -> None:
+        now = self._now()
+        self.seconds[self._open[-1]] += now - self._last
+        self._last = now

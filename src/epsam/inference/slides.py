@@ -1,0 +1,116 @@
+"""Many slides: finished ones are skipped, one that fails does not stop the others, results appear whole."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from epsam.errors import DatasetError, EpsamError
+from epsam.files import read_json, write_json
+from epsam.inference.clock import Clock
+from epsam.inference.inputs import RECORD
+from epsam.inference.slide import SlideRule, segment_slide
+from epsam.inference.stream import Network
+from epsam.inference.truth import Frame
+from epsam.slides.inventory import FAILED, SlideRecord
+
+log = logging.getLogger(__name__)
+
+TIMINGS = "timings.json"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a slide: its row of slides.csv, the fingerprint of its making, and its frame unless it failed."""
+
+    row: Row
+    fingerprint: str
+    frame: Frame | None
+
+
+def segment_slides(records: Sequence[SlideRecord], network: Network, rule: SlideRule, output: Path,
+                   fingerprint: str) -> None:
+    """Write `output`/<slide>/ for each slide that is not finished with the same fingerprint (see `fingerprint_of`)."""
+    for number, record in enumerate(records, start=1):
+        print_of_slide = slide_fingerprint(record, fingerprint)
+        kept = read_kept(output, record.name)
+        if kept and kept.fingerprint == print_of_slide and kept.row["status"] == "done":
+            log.info("%s: finished before", record.name)
+            continue
+        _segment(record, network, rule, output / record.name, print_of_slide, f"{number}/{len(records)} {record.name}")
+
+
+def slide_fingerprint(record: SlideRecord, fingerprint: str) -> str:
+    """The run's fingerprint with the size of the slide's file."""
+    size = record.path.stat().st_size if record.path and record.path.is_file() else 0
+    return f"{fingerprint}-{size}"
+
+
+def read_kept(output: Path, name: str) -> Kept | None:
+    """What is kept of a slide; None if there is nothing."""
+    path = output / name / RECORD
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    return Kept(content["row"], content["fingerprint"], Frame(**content["frame"]) if content["frame"] else None)
+
+
+def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: str) -> None:
+    """Raise DatasetError unless a result, or the reason of a failure, is kept of every slide with this fingerprint."""
+    kept = {record.name: read_kept(output, record.name) for record in records}
+    missing = [record.name for record in records if (had := kept[record.name]) is None
+               or had.fingerprint != slide_fingerprint(record, fingerprint)]
+    if missing:
+        raise DatasetError(f"{output}: {len(missing)} of {len(records)} slides are not there with these options, such "
+                           f"as {', '.join(missing[:5])}; run every --shard first")
+
+
+def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Path, fingerprint: str,
+             title: str) -> None:
+    """Make a slide's results in a folder beside, and move it into place; of a slide that fails the reason is kept."""
+    staging = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    clock = Clock()
+    try:
+        with ExitStack() as bars:
+            def progress(windows: int) -> Any:
+                return bars.enter_context(tqdm(total=windows, desc=title, unit="window", disable=None)).update
+
+            row, frame = _attempt(record, staging, network, rule, clock, progress)
+        if frame:
+            write_json(staging / TIMINGS, timing_row(record.name, row["seen"], clock))
+        write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row, "frame": frame and asdict(frame)})
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.replace(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _attempt(record: SlideRecord, folder: Path, network: Network, rule: SlideRule, clock: Clock,
+             progress: Any) -> tuple[Row, Frame | None]:
+    if record.status == FAILED:
+        reason = record.reason
+    else:
+        try:
+            return segment_slide(record, folder, network, rule, clock, progress)
+        except EpsamError as error:
+            reason = " ".join(str(error).split())
+    log.warning("failed: %s", reason)
+    for path in folder.iterdir():
+        path.unlink()
+    return {"slide": record.name, "status": FAILED, "reason": reason}, None
+
+
+def timing_row(name: str, windows: int, clock: Clock) -> Row:
+    """Seconds of a slide in all and by part, and windows looked at a second."""
+    total = clock.total()
+    return {"slide": name, "seconds": round(total, 3), "windows_per_second": round(windows / max(total, 1e-9), 3),
+            **{part: round(seconds, 3) for part, seconds in clock.seconds.items()}}

@@ -1,0 +1,91 @@
+"""What is told of all slides together: slides.csv, figures beside truth, and where the time went."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from epsam.errors import AnnotationError, SlideError
+from epsam.files import read_json, write_json, write_table
+from epsam.inference.clock import PARTS
+from epsam.inference.froc import froc
+from epsam.inference.inputs import has_truth
+from epsam.inference.slide import bands_of_file
+from epsam.inference.slides import TIMINGS, Row, read_kept
+from epsam.inference.truth import SlideScore, score_slide, truth_figures
+from epsam.slides.inventory import FAILED, SlideRecord
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("slide", "status", "reason", "mpp", "width", "height", "windows", "seen", "gated", "probability",
+           "tissue_mm2", "tumour_mm2", "tumour_share", "regions", "largest_diameter_mm",
+           "dice", "iou")
+FROC_COLUMNS = ("threshold", "false_finds_per_slide", "sensitivity")
+TIMING_COLUMNS = ("slide", "seconds", "windows_per_second", *PARTS)
+
+
+def kept_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], list[Row]]:
+    """The rows of slides.csv and those of timings.csv that are kept of slides."""
+    rows = [kept.row for kept in (read_kept(output, record.name) for record in records) if kept]
+    paths = [output / row["slide"] / TIMINGS for row in rows]
+    return rows, [read_json(path) for path in paths if path.is_file()]
+
+
+def score_slides(records: Sequence[SlideRecord], output: Path) -> list[SlideScore]:
+    """The finished slides whose truth is known beside it; outlines that cannot be read are told and left out."""
+    scores = []
+    for record in tqdm([record for record in records if has_truth(record)], desc="scoring", disable=None, leave=False):
+        kept = read_kept(output, record.name)
+        if kept and kept.frame:
+            folder = output / record.name
+            try:
+                scores.append(score_slide(record, folder, bands_of_file(folder / "mask.tif"), kept.frame))
+            except AnnotationError as error:
+                log.warning("not scored: %s", error)
+    return scores
+
+
+def write_tables(rows: Sequence[Row], timings: Sequence[Row], scores: Sequence[SlideScore], output: Path) -> None:
+    """slides.csv, timings.csv and, with truth, froc.csv and summary.json.
+
+    Times have a table of their own, since they alone differ from run to run.
+    """
+    found = {score.slide: {"dice": f"{score.overlap.dice:.6f}", "iou": f"{score.overlap.iou:.6f}"}
+             for score in scores if score.overlap.true}
+    write_table(output / "slides.csv", COLUMNS, [{**row, **found.get(row["slide"], {})} for row in rows])
+    write_table(output / "timings.csv", TIMING_COLUMNS, timings)
+    if scores:
+        figures = truth_figures(scores)
+        points = froc([score.hits for score in scores])
+        write_json(output / "summary.json", figures)
+        write_table(output / "froc.csv", FROC_COLUMNS,
+                    [dict(zip(FROC_COLUMNS, (f"{value:.6f}" for value in point), strict=True)) for point in points])
+        log.info("%s", "  ".join(f"{name} {value}" for name, value in figures.items()))
+
+
+def tell(rows: Sequence[Row], timings: Sequence[Row], output: Path) -> None:
+    """Log what became of the slides, and where the time went."""
+    done = [row for row in rows if row["status"] == "done"]
+    seen, gated = (sum(int(row[name]) for row in done) for name in ("seen", "gated"))
+    log.info("%d slides done, %d failed; %d windows with tissue, %d of them gated", len(done), len(rows) - len(done),
+             seen, gated)
+    log.info("%s", time_told(timings, seen))
+    log.info("results are in %s", output)
+
+
+def time_told(timings: Sequence[Row], windows: int) -> str:
+    """Windows a second over all slides, and the share of time in each part."""
+    total = sum(float(row["seconds"]) for row in timings)
+    if not total:
+        return "no slide was timed"
+    shares = {part: sum(float(row[part]) for row in timings) / total for part in PARTS}
+    told = ", ".join(f"{part} {100 * share:.0f} %" for part, share in shares.items())
+    return f"{windows / total:.1f} windows a second: {told}"
+
+
+def check_some_done(rows: Sequence[Row], output: Path) -> None:
+    """Raise SlideError if every slide failed."""
+    if rows and all(row["status"] == FAILED for row in rows):
+        raise SlideError(f"none of {len(rows)} slides could be segmented, first {rows[0]['reason']}; "
+                         f"{output / 'slides.csv'} says why for each")

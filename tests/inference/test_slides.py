@@ -1,0 +1,329 @@
+import csv
+import json
+import logging
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+
+from epsam.data.images import read_rgb
+from epsam.errors import DatasetError, SlideError
+from epsam.inference.clock import Clock
+from epsam.inference.inputs import find_slides, has_truth, holds_slides
+from epsam.inference.pipeline import Gate
+from epsam.inference.slide import SlideRule
+from epsam.inference.slides import check_complete, segment_slides
+from epsam.inference.tables import check_some_done, kept_rows, score_slides, tell, write_tables
+from epsam.pictures.panel import FOUND
+from epsam.shards import Shard
+from epsam.slides import reader, thumbnail, tiff, writer
+from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
+from epsam.slides.inventory import SlideRecord
+from epsam.slides.reader import open_slide
+from fake_network import PINK, FakeNetwork, blue, lossless, picture
+
+RULE = SlideRule(mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02))
+TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
+
+
+def table(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def run(slides, output, network=None, rule=RULE, fingerprint="x"):
+    network = network or FakeNetwork()
+    segment_slides(slides, network, rule, output, fingerprint)
+    rows, timings = kept_rows(slides, output)
+    write_tables(rows, timings, score_slides(slides, output), output)
+    return network, rows
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in "ab":
+        lossless(tmp_path / "slides" / f"{name}.tif", picture(400, 448, TISSUE, TUMOUR))
+    return tmp_path / "slides"
+
+
+def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slides_pixel_size(folder, tmp_path):
+    run(find_slides(folder), tmp_path / "out", rule=replace(RULE, gate=Gate(False, 0.5)))
+    truth = blue(picture(400, 448, TISSUE, TUMOUR))
+    for name in ("mask.tif", "probability.tif"):
+        with tifffile.TiffFile(tmp_path / "out" / "a" / name) as tif:
+            assert [level.shape for level in tif.series[0].levels] == [(400, 448), (200, 224)]
+            page = tif.pages[0]
+            assert (page.is_tiled, page.dtype, page.compression.name) == (True, np.uint8, "ADOBE_DEFLATE")
+            per_cm = page.tags["XResolution"].value[0] / page.tags["XResolution"].value[1]
+            assert (1e4 / per_cm, int(page.tags["ResolutionUnit"].value)) == (pytest.approx(0.5), 3)
+            assert np.array_equal(page.asarray(), np.where(truth, 255, 0))
+    with open_slide(tmp_path / "out" / "a" / "mask.tif") as mask:
+        assert (mask.mpp, mask.width0, mask.height0) == (pytest.approx(0.5), 448, 400)
+
+
+def test_the_row_of_a_slide(folder, tmp_path):
+    network, rows = run(find_slides(folder), tmp_path / "out")
+    row = table(tmp_path / "out" / "slides.csv")[0]
+    assert (row["slide"], row["status"], row["mpp"]) == ("a", "done", "0.5000")
+    assert (row["width"], row["height"]) == ("448", "400")
+    assert float(row["tumour_mm2"]) == pytest.approx((104 * 80 + 60 * 40) * 0.25 / 1e6, abs=1e-6)
+    assert float(row["tissue_mm2"]) == pytest.approx(320 * 256 * 0.25 / 1e6, rel=0.15)
+    assert int(row["seen"]) < int(row["windows"]) == 19 * 17
+    assert network.looked == 2 * int(row["seen"])
+    assert network.encoded == network.looked - 2 * int(row["gated"])
+    assert [r["slide"] for r in rows] == ["a", "b"]
+    assert row["regions"] == "2"
+    # The larger box is 104 × 80 px of 0.5 µm; blending rounds its corners off.
+    assert float(row["largest_diameter_mm"]) == pytest.approx(np.hypot(104, 80) * 0.5 / 1e3, rel=0.03)
+
+
+def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
+    slides, output = find_slides(folder), tmp_path / "out"
+    run(slides, output)
+    before = (output / "slides.csv").read_bytes()
+    assert run(slides, output)[0].looked == 0
+    assert (output / "slides.csv").read_bytes() == before
+    lossless(folder / "a.tif", picture(400, 448, TISSUE, []))
+    assert int(run(slides, output)[0].looked) == int(table(output / "slides.csv")[0]["seen"])
+    assert run(slides, output, fingerprint="y")[0].looked > 0
+
+
+def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp_path):
+    (folder / "a.tif").write_bytes(b"no slide")
+    lossless(folder / "c.tif", picture(400, 448, TISSUE, TUMOUR), mpp=5.0)
+    slides, output = find_slides(folder), tmp_path / "out"
+    rows = run(slides, output)[1]
+    assert [row["status"] for row in rows] == ["failed", "done", "failed"]
+    assert "not a readable TIFF" in rows[0]["reason"]
+    assert "pass --slide_mpp" in rows[2]["reason"]
+    assert sorted(path.name for path in output.iterdir()) == ["a", "b", "c", "slides.csv", "timings.csv"]
+    assert [path.name for path in (output / "a").iterdir()] == ["slide.json"]
+    lossless(folder / "a.tif", picture(400, 448, TISSUE, TUMOUR))
+    assert [row["status"] for row in run(slides, output)[1]] == ["done", "done", "failed"]
+    check_some_done(rows, output)
+    with pytest.raises(SlideError, match="none of 1 slides"):
+        check_some_done(rows[:1], output)
+
+
+def test_an_interrupted_slide_leaves_nothing_that_looks_finished(folder, tmp_path):
+    class Broken(FakeNetwork):
+        def encode(self, windows):
+            raise KeyboardInterrupt
+
+    slides, output = find_slides(folder), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(slides, output, Broken())
+    assert list(output.iterdir()) == []
+    assert run(slides, output)[1][0]["status"] == "done"
+
+
+def test_a_slide_without_tissue_has_an_empty_mask(tmp_path):
+    lossless(tmp_path / "s" / "white.tif", picture(300, 200, [], []))
+    network, rows = run(find_slides(tmp_path / "s"), tmp_path / "out")
+    assert (network.looked, rows[0]["seen"], rows[0]["tumour_share"]) == (0, 0, "0.000000")
+    assert not tifffile.imread(tmp_path / "out" / "white" / "mask.tif").any()
+
+
+def test_time_is_told_by_part(folder, tmp_path, caplog):
+    slides, output = find_slides(folder), tmp_path / "out"
+    run(slides, output)
+    with caplog.at_level(logging.INFO):
+        tell(*kept_rows(slides, output), output)
+    assert "windows a second: decode " in caplog.text
+    timing = json.loads((output / "a" / "timings.json").read_text())
+    parts = sum(value for name, value in timing.items() if name not in ("slide", "seconds", "windows_per_second"))
+    assert parts == pytest.approx(timing["seconds"], abs=0.01)
+
+
+def test_a_part_within_another_counts_for_itself():
+    times = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
+    clock = Clock(lambda: next(times))
+    with clock.part("write"), clock.part("read"):
+        pass
+    assert clock.total() == 15.0
+    assert {name: value for name, value in clock.seconds.items() if value} == {"other": 6.0, "write": 6.0, "read": 3.0}
+
+
+def test_slides_are_told_from_images_by_the_file(tmp_path):
+    lossless(tmp_path / "tiled" / "a.tif", picture(40, 40, [], []))
+    tifffile.imwrite(tmp_path / "a.tif", picture(40, 40, [], []), photometric="rgb")
+    assert holds_slides(tmp_path / "tiled")
+    assert holds_slides(tmp_path / "a.tif")
+    assert holds_slides(tmp_path), "folders below are searched too"
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "a.tif").rename(tmp_path / "plain" / "a.tif")
+    assert not holds_slides(tmp_path / "plain")
+    (tmp_path / "tiled" / "image").mkdir()
+    assert not holds_slides(tmp_path / "tiled")
+
+
+def test_slides_of_a_dataset_come_with_their_truth_and_without_earlier_results(tmp_path):
+    for name in ("images/tumor_1", "images/normal_002", "images/deeper/other", "images/out/x/mask"):
+        lossless(tmp_path / f"{name}.tif", picture(40, 40, [], []))
+    (tmp_path / "images" / "out" / "x" / "slide.json").touch()
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
+    found = find_slides(tmp_path)
+    assert [(record.name, has_truth(record)) for record in found] == [
+        ("normal_002", True), ("other", False), ("tumor_001", True)]
+    single = find_slides(tmp_path / "images" / "tumor_1.tif")
+    assert [(record.name, has_truth(record)) for record in single] == [("tumor_001", True)]
+    with pytest.raises(DatasetError, match="no slide in it"):
+        find_slides(tmp_path / "images" / "out")
+
+
+def test_two_slides_of_one_name_fail_by_name(tmp_path):
+    for name in ("a", "again/a"):
+        lossless(tmp_path / "s" / f"{name}.tif", picture(40, 40, [], []))
+    rows = run(find_slides(tmp_path / "s"), tmp_path / "out")[1]
+    assert "2 slides of this name" in rows[0]["reason"]
+
+
+def test_a_slide_that_does_not_tell_its_pixel_size_takes_the_given_one(tmp_path):
+    path = lossless(tmp_path / "a.tif", picture(200, 200, [(0, 0, 200, 200)], [(50, 50, 90, 90)]), mpp=5.0)
+    rule = SlideRule(mpp=0.5, slide_mpp=0.25, overlap=0.25, min_tissue=0.0, gate=Gate(False, 0.5))
+    rows = run([SlideRecord("a", path, None)], tmp_path / "out", rule=rule)[1]
+    assert (rows[0]["mpp"], rows[0]["width"]) == ("0.5000", 100)
+
+
+@pytest.mark.parametrize("mpp", [0.5, 1.0])
+def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
+    slides, output = find_slides(folder / "a.tif"), tmp_path / "out"
+    run(slides, output, rule=replace(RULE, mpp=mpp, asap=True))
+    mask = tifffile.imread(output / "a" / "mask.tif") > 0
+    features = json.loads((output / "a" / "tumour.geojson").read_text("utf-8"))["features"]
+    rings = [np.array(ring[:-1]) for feature in features for ring in feature["geometry"]["coordinates"]]
+    for outlines in (Outlines(rings), read_outlines(output / "a" / "tumour.xml")):
+        found = tumour_mask(outlines, 0, 0, mask.shape[1], mask.shape[0], mpp / 0.5)
+        assert (found & mask).sum() / (found | mask).sum() > 0.98
+    assert len(features) == 2
+    low, high = np.concatenate(rings).min(axis=0), np.concatenate(rings).max(axis=0)
+    assert np.abs([*low, *high] - np.array([96, 96, 300, 290])).max() <= 2
+
+
+def test_the_overlay_shows_the_outlines(folder, tmp_path):
+    run(find_slides(folder / "a.tif"), tmp_path / "out")
+    shown = read_rgb(tmp_path / "out" / "a" / "overlay.jpg")
+    assert shown.shape == (400, 448, 3)
+    assert np.abs(shown[96, 150].astype(int) - FOUND).max() < 90
+    assert np.abs(shown[140, 330].astype(int) - PINK).max() < 30
+    assert not (tmp_path / "out" / "a" / "tumour.xml").exists()
+
+
+def test_other_libraries_open_the_pyramids(folder, tmp_path):
+    openslide = pytest.importorskip("openslide")
+    run(find_slides(folder / "a.tif"), tmp_path / "out")
+    for name in ("mask.tif", "probability.tif"):
+        with openslide.OpenSlide(str(tmp_path / "out" / "a" / name)) as file:
+            assert file.level_dimensions == ((448, 400), (224, 200))
+            assert float(file.properties["tiff.XResolution"]) == pytest.approx(20000)
+            red = np.asarray(file.read_region((0, 0), 0, (448, 400)))[:, :, 0]
+        assert np.array_equal(red, tifffile.imread(tmp_path / "out" / "a" / name))
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith("timings.")}
+
+
+def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder, tmp_path):
+    for name in ("c", "d", "e"):
+        lossless(folder / f"{name}.tif", picture(100, 90, [(10, 10, 80, 80)], [(20, 20, 60, 50)]))
+    (folder / "broken.tif").write_bytes(b"no slide")
+    slides = find_slides(folder)
+    run(slides, tmp_path / "one")
+    parts = [[slide for slide in slides if Shard(number, 3).holds(slide.name)] for number in (1, 2, 3)]
+    assert all(len(part) < len(slides) for part in parts)
+    for part in parts:
+        segment_slides(part, FakeNetwork(), RULE, tmp_path / "three", "x")
+    check_complete(slides, tmp_path / "three", "x")
+    write_tables(*kept_rows(slides, tmp_path / "three"), score_slides(slides, tmp_path / "three"), tmp_path / "three")
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_a_merge_names_slides_that_lack_or_came_from_other_options(folder, tmp_path):
+    slides, output = find_slides(folder), tmp_path / "out"
+    run(slides[:1], output)
+    with pytest.raises(DatasetError, match="1 of 2 slides are not there with these options, such as b"):
+        check_complete(slides, output, "x")
+    with pytest.raises(DatasetError, match="1 of 1 slides"):
+        check_complete(slides[:1], output, "y")
+
+
+def outline(path, *boxes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shapes = ""
+    for left, top, right, bottom in boxes:
+        corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+        points = "".join(f'<Coordinate X="{x}" Y="{y}"/>' for x, y in corners)
+        shapes += f'<Annotation PartOfGroup="Tumor"><Coordinates>{points}</Coordinates></Annotation>'
+    path.write_text(f"<ASAP_Annotations><Annotations>{shapes}</Annotations></ASAP_Annotations>")
+
+
+def test_truth_gives_overlap_lesions_and_windows(tmp_path):
+    """One lesion is found whole and one is missed; on the other slide there is one false find."""
+    found, missed = (64, 64, 704, 704), (1000, 200, 1640, 840)
+    lossless(tmp_path / "images" / "t.tif", picture(1000, 1700, [(0, 0, 1700, 1000)], [found]))
+    lossless(tmp_path / "images" / "normal_1.tif", picture(1000, 1000, [(0, 0, 1000, 1000)], [(400, 400, 600, 600)]))
+    lossless(tmp_path / "images" / "unknown.tif", picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]))
+    outline(tmp_path / "annotations" / "t.xml", found, missed)
+    rule, output = replace(RULE, gate=Gate(False, 0.5)), tmp_path / "out"
+    run(find_slides(tmp_path), output, FakeNetwork(window_size=128), rule)
+    rows = {row["slide"]: row for row in table(output / "slides.csv")}
+    assert float(rows["t"]["dice"]) == pytest.approx(2 / 3, abs=1e-4)
+    assert float(rows["t"]["iou"]) == pytest.approx(1 / 2, abs=1e-4)
+    assert rows["normal_001"]["dice"] == rows["unknown"]["dice"] == ""
+    figures = json.loads((output / "summary.json").read_text())
+    assert (figures["scored"], figures["with_tumour"], figures["lesions"]) == (2, 1, 2)
+    assert figures["mean_dice"] == figures["pooled_dice"] == pytest.approx(2 / 3, abs=1e-4)
+    assert figures["froc_0.5"] == figures["froc_8"] == 0.5
+    assert table(output / "froc.csv")[-1] == {"threshold": "1.000000", "false_finds_per_slide": "0.500000",
+                                              "sensitivity": "0.500000"}
+    windows = table(output / "t" / "windows.csv")
+    scores, labels = [], []
+    for row in windows:
+        x, y = int(row["x"]), int(row["y"])
+        shares = [max(0, min(x + 128, r) - max(x, a)) * max(0, min(y + 128, b) - max(y, c)) / 128**2
+                  for a, c, r, b in (found, missed)]
+        if not sum(shares) or sum(shares) >= 0.2:
+            scores.append(float(row["probability"]))
+            labels.append(sum(shares) > 0)
+    for row in table(output / "normal_001" / "windows.csv"):
+        scores.append(float(row["probability"]))
+        labels.append(False)
+    pairs = [(a > b) + (a == b) / 2 for a, la in zip(scores, labels, strict=True) if la
+             for b, lb in zip(scores, labels, strict=True) if not lb]
+    assert figures["patch_auroc"] == pytest.approx(np.mean(pairs), abs=1e-5)
+
+
+def test_outlines_that_cannot_be_read_are_told_and_the_slide_is_not_scored(tmp_path, caplog):
+    lossless(tmp_path / "images" / "t.tif", picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]))
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "t.xml").write_text("<ASAP_Annotations>")
+    rows = run(find_slides(tmp_path), tmp_path / "out")[1]
+    assert rows[0]["status"] == "done"
+    assert "not scored" in caplog.text
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def peak_of(slides, output):
+    tracemalloc.start()
+    run(slides, output, FakeNetwork(window_size=64))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_height_of_a_slide(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiff, "KEPT_BYTES", 1 << 18)
+    monkeypatch.setattr(reader, "_STRIP_PX", 1 << 17)
+    monkeypatch.setattr(thumbnail, "SIDE", 128)
+    monkeypatch.setattr(writer, "BUFFER_BYTES", 1 << 17)
+    peaks = []
+    for name, height in (("warm", 256), ("low", 512), ("high", 4096)):
+        image = picture(height, 256, [(0, 0, 256, height)], [(40, 60, 200, 200)])
+        path = lossless(tmp_path / name / f"{name}.tif", image, levels=5)
+        peaks.append(peak_of(find_slides(path), tmp_path / "out"))
+    assert peaks[2] < 1.3 * peaks[1]

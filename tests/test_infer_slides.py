@@ -1,0 +1,93 @@
+"""infer.py on slides with small random networks, as the command line calls it."""
+
+import csv
+import json
+
+import pytest
+import tifffile
+import torch
+
+import infer
+from epsam.checkpoints import load_plain, save_plain
+from epsam.classifier.resnet import NetworkSpec, build_classifier
+from epsam.classifier.weights import save_classifier
+from epsam.errors import DatasetError, WeightsError
+from epsam.files import sha256_of
+from epsam.options import InferOptions
+from epsam.sam.models import build_sam
+from epsam.sam.weights import save_decoder
+from fake_network import lossless, picture
+from mini import write_random_sam
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def options(tmp_path):
+    """A random classifier and decoder that tell their making, as a training run of 64 px patches of 0.5 µm would."""
+    write_random_sam(tmp_path / "sam.pth")
+    facts = {"sam_model_type": "vit_demo", "sam_sha256": sha256_of(tmp_path / "sam.pth"), "patch_size": 64, "mpp": 0.5,
+             "n_point": 5, "rotations": 1, "quantile": 0.3, "open_kernel": 0, "open_at": "cam", "round": 1}
+    sam = build_sam("vit_demo")
+    sam.load_state_dict(torch.load(tmp_path / "sam.pth", weights_only=True))
+    save_decoder(tmp_path / "run" / "decoder_iter1.pth", sam, facts)
+    save_classifier(tmp_path / "run" / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {})
+    for name in ("tumor_001", "tumor_002", "normal_001"):
+        lossless(tmp_path / "data" / "images" / f"{name}.tif", picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]))
+    (tmp_path / "data" / "images" / "broken.tif").write_bytes(b"no slide")
+    (tmp_path / "data" / "annotations").mkdir()
+    (tmp_path / "data" / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
+
+    def make(**changes):
+        return InferOptions(**{
+            "dataset_type": "mini", "run": "run", "checkpoint_root": str(tmp_path), "sam_model_type": "vit_demo",
+            "sam_checkpoint": str(tmp_path / "sam.pth"), "test_dataset_dir": str(tmp_path / "data"), "device": "cpu",
+            "output_dir": str(tmp_path / "whole"), "classifier_gate": False, **changes})
+
+    return make
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith("timings.")}
+
+
+def test_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(options, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        infer.main(options(asap=True))
+    assert "windows a second: decode" in caplog.text
+    for number in (1, 2):
+        infer.main(options(asap=True, output_dir=str(tmp_path / "shards"), shard=f"{number}/2"))
+        assert not (tmp_path / "shards" / "slides.csv").exists()
+    infer.main(options(asap=True, output_dir=str(tmp_path / "shards"), merge=True))
+    assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
+
+    with (tmp_path / "whole" / "slides.csv").open(newline="") as stream:
+        rows = {row["slide"]: row for row in csv.DictReader(stream)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "broken": "failed", "normal_001": "done", "tumor_001": "done", "tumor_002": "done"}
+    assert int(rows["tumor_001"]["seen"]) > 0
+    folder = tmp_path / "whole" / "tumor_001"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "mask.tif", "overlay.jpg", "probability.tif", "slide.json", "timings.json", "tumour.geojson", "tumour.xml",
+        "windows.csv"]
+    assert tifffile.imread(folder / "mask.tif").shape == (130, 150)
+    assert json.loads((tmp_path / "whole" / "summary.json").read_text())["scored"] == 2
+
+
+def test_a_decoder_that_does_not_tell_its_resolution_needs_the_flag(options, tmp_path):
+    path = tmp_path / "run" / "decoder_iter1.pth"
+    content = load_plain(path)
+    del content["made_with"]["mpp"]
+    save_plain(path, content)
+    with pytest.raises(WeightsError, match="give --mpp"):
+        infer.main(options())
+    slide = str(tmp_path / "data" / "images" / "tumor_001.tif")
+    infer.main(options(mpp=1.0, test_dataset_dir=slide))
+    assert tifffile.imread(tmp_path / "whole" / "tumor_001" / "mask.tif").shape == (65, 75)
+
+
+def test_images_are_not_sharded(options, tmp_path):
+    (tmp_path / "patches" / "image").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="are for slides"):
+        infer.main(options(test_dataset_dir=str(tmp_path / "patches"), shard="1/2"))

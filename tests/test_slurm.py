@@ -1,0 +1,80 @@
+"""The job arrays of docs/slurm.md, submitted to a stand-in that starts their tasks as Slurm does."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from command_line import parse
+from epsam.options import InferOptions, PatchOptions
+from epsam.shards import Shard
+from mini import REPOSITORY
+
+TEXT = (REPOSITORY / "docs" / "slurm.md").read_text("utf-8")
+SCRIPTS = dict(re.findall(r"^`(\w+\.sbatch)`\n\n```bash\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+SUBMIT = next(block for block in BLOCKS if block.startswith("export"))
+SBATCH = """#!/bin/bash
+script=${!#}
+echo "$@" >> submitted
+array=$(sed -n 's/^#SBATCH --array=1-//p' $script)
+export SLURM_ARRAY_TASK_COUNT=${array:-1}
+for SLURM_ARRAY_TASK_ID in $(seq $SLURM_ARRAY_TASK_COUNT); do
+    export SLURM_ARRAY_TASK_ID
+    bash -eu $script
+done
+echo 4711
+"""
+RECORDER = """#!/bin/bash
+echo "$DATASET_TYPE|$TEST_DATASET_DIR|$OUTPUT_DIR|$INFER_FLAGS" >> calls
+"""
+
+
+def script(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder in which infer.sh notes what it was asked for."""
+    script(tmp_path / "bin" / "sbatch", SBATCH)
+    script(tmp_path / "infer.sh", RECORDER)
+    for name, text in SCRIPTS.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def run(folder, command):
+    subprocess.run(["bash", "-euc", f"PATH=$PWD/bin:$PATH; {command}"], cwd=folder, check=True)
+    return [line.split("|") for line in (folder / "calls").read_text().splitlines()]
+
+
+def test_the_array_asks_for_every_share_once_and_then_for_the_merge(folder):
+    calls = run(folder, SUBMIT)
+    assert {tuple(call[:3]) for call in calls} == {("mine", "/data/slides", "/data/found")}
+    asked = [parse("infer", InferOptions, shlex.split(call[3])) for call in calls]
+    assert [(options.shard, options.merge) for options in asked] == [
+        ("1/3", False), ("2/3", False), ("3/3", False), ("", True)]
+    assert [Shard.parse(options.shard).count for options in asked[:3]] == [3, 3, 3]
+    submitted = (folder / "submitted").read_text().splitlines()
+    assert submitted == ["--parsable infer.sbatch", "--dependency=afterany:4711 merge.sbatch"]
+
+
+def test_the_array_of_the_extraction_asks_for_every_share(folder):
+    script(folder / "python", RECORDER.replace("$DATASET_TYPE|$TEST_DATASET_DIR|$OUTPUT_DIR|$INFER_FLAGS", "|||$*"))
+    text = SCRIPTS["extract.sbatch"].replace(".venv/bin/python", "./python")
+    (folder / "extract.sbatch").write_text(text)
+    calls = [shlex.split(call[3]) for call in run(folder, "export DATASET_TYPE=mine; sbatch extract.sbatch")]
+    assert {call[0] for call in calls} == {"src/extract_patches.py"}
+    asked = [parse("extract_patches", PatchOptions, call[1:]) for call in calls]
+    assert [(options.dataset_type, options.shard) for options in asked] == [("mine", f"{i}/3") for i in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("stage", [("infer", InferOptions), ("extract_patches", PatchOptions)])
+def test_flags_in_the_text_exist(stage):
+    for flag in set(re.findall(r"`(--[a-z_]+)", TEXT)):
+        arguments = [flag, "1/3"] if flag == "--shard" else [flag]
+        assert parse(*stage, arguments)
