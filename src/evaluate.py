@@ -59,7 +59,7 @@ def draw(name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[Pr
     """Write panels/<name>.png: some patches of a split with the masks of the last decoder."""
     masks = last_masks(evaluation, chosen, options.batch_size)
     write_panel(evaluation.run.panels / f"{name}.png", evaluation.run, case.split, [p.patch for p in chosen], case.maps,
-                [p.points_xy_patch for p in chosen], masks)
+                [p.prompt for p in chosen], masks)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ What differs between datasets is a row of `PRESETS`, never a branch. Precedence:
 from dataclasses import dataclass, field
 from typing import Any
 
+from epsam.methods import PROMPTS
+
 SPLITS = ("train", "val", "test")
 PerSplit = tuple[int, int, int]
 """One number each for train, val and test."""
@@ -151,6 +153,18 @@ class SamOptions:
 
 
 @dataclass(frozen=True)
+class PromptOptions:
+    """How SAM is asked; kept with every decoder, so that evaluation and inference ask alike."""
+
+    prompt: str = flag("pepm", "points by activation, points drawn uniformly in the initial mask, the patch or the true "
+                       "mask (an upper bound), or the initial mask's box", source="paper 3.3.1", choices=tuple(PROMPTS))
+    n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
+    n_negative: int = flag(0, "negative points a prompt, where the activation is lowest", source="ours")
+    pepm_weight: str = flag("activation", "PEPM draws a point with probability ∝ activation or its binary entropy",
+                            source="paper Eq. 4", choices=("activation", "entropy"))
+
+
+@dataclass(frozen=True)
 class UsedPoints:
     """The points with which a trained decoder is asked."""
 
@@ -166,10 +180,11 @@ class CacheOptions:
 
 
 @dataclass(frozen=True)
-class DecoderOptions(CacheOptions, SamOptions, SeedOptions, StageOptions):
+class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SeedOptions, StageOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
-    n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
+    train_prompt: str = flag("mask", "prompt while training: points from the mask that is fitted to, PEPM's, or the "
+                             "same as --prompt", source="code", choices=("mask", "pepm", "same"))
     batch_size: int = flag(4, "patches a step", source="paper 4.2")
     epoch: int = flag(20, "passes over the training masks", source="paper 4.2")
     lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2")

@@ -7,9 +7,10 @@ from typing import Any
 from epsam.classifier.weights import load_classifier
 from epsam.device import Compute
 from epsam.errors import WeightsError
+from epsam.facts import told
 from epsam.files import sha256_of
 from epsam.inference.pipeline import Pipeline, PromptRule
-from epsam.options import DecoderOptions, InferOptions, MaskOptions, preset
+from epsam.options import InferOptions, MaskOptions, PromptOptions, preset
 from epsam.paths import RunPaths
 from epsam.sam.models import find_checkpoint, freeze, load_sam
 from epsam.sam.segmenter import Segmenter
@@ -35,7 +36,7 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     _check_same_sam(decoder_file, facts, options.sam_model_type, sam_file)
     patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
     rule = _rule(options, facts)
-    segmenter = Segmenter(sam, patch_size, rule.n_point, compute)
+    segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute)
     classifier = load_classifier(classifier_file, compute.device)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
              options.sam_model_type, compute.device)
@@ -57,9 +58,10 @@ def last_decoder(run: RunPaths) -> Path:
 
 
 def _rule(options: InferOptions, facts: dict[str, Any]) -> PromptRule:
-    masks = MaskOptions(**preset(options.dataset_type, "generate_initial_masks"))
-    told = {name: facts.get(name, getattr(masks, name)) for name in ("rotations", "quantile", "open_kernel", "open_at")}
-    return PromptRule(n_point=options.n_point or facts.get("n_point", DecoderOptions.n_point), **told)
+    defaults = MaskOptions(**preset(options.dataset_type, "generate_initial_masks"))
+    masks = {name: facts.get(name, getattr(defaults, name)) for name in ("rotations", "quantile", "open_kernel", "open_at")}
+    prompt = told(PromptOptions, {"n_point": options.n_point} if options.n_point else {}, facts)
+    return PromptRule(prompt=prompt, **masks)
 
 
 def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weights: Path) -> None:

@@ -12,21 +12,22 @@ from epsam.classifier.resnet import AdlResNet
 from epsam.data.images import Mask, Rgb
 from epsam.device import Compute
 from epsam.inference.tiling import Map, Tiling
+from epsam.options import PromptOptions
 from epsam.randomness import generator
-from epsam.sam.frames import Points
-from epsam.sam.prompts import pepm_points
+from epsam.sam.prompt_rules import Hints, make_prompt
+from epsam.sam.prompts import Prompt
 from epsam.sam.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
 class PromptRule:
-    """How a window's points are made: as in the training run, which kept its values with its decoder."""
+    """How a window's prompt is made: as in the training run, which kept its values with its decoder."""
 
     rotations: int
     quantile: float
     open_kernel: int
     open_at: str
-    n_point: int
+    prompt: PromptOptions
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Pipeline:
         for start in range(0, len(open_windows), self._batch_size):
             chosen = open_windows[start : start + self._batch_size]
             embeddings = self._segmenter.encode([windows[i] for i in chosen])
-            points = [self._points(maps[i], name, i) for i in chosen]
-            found[chosen] = self._segmenter.probabilities(embeddings, points)
+            prompts = [self._prompt(maps[i], name, i) for i in chosen]
+            found[chosen] = self._segmenter.probabilities(embeddings, prompts)
         return Finding(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
 
     def _look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
@@ -96,8 +97,8 @@ class Pipeline:
             maps += list(activation.float().cpu().numpy())
         return scores, maps
 
-    def _points(self, cam_map: Map, name: str, window: int) -> Points:
+    def _prompt(self, cam_map: Map, name: str, window: int) -> Prompt:
         side, rule = self._segmenter.frame.patch_size, self._rule
         mask = initial_mask(cam_map, side, side, rule.quantile, rule.open_kernel, rule.open_at)
         rng = generator(self._seed, "pepm", "infer", name, window)
-        return pepm_points(upsample(cam_map, side, side), mask, rule.n_point, rng)
+        return make_prompt(Hints(upsample(cam_map, side, side), mask), rule.prompt, rng)

@@ -1,8 +1,9 @@
 """Fitting and applying the mask decoder (paper 3.3.2): the same for the preliminary decoder and every round."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from epsam.data.patches import Patch
 from epsam.data.views import apply_view, draw_view
 from epsam.options import DecoderOptions
 from epsam.randomness import generator
-from epsam.sam.frames import Points
 from epsam.sam.losses import dice_iou_loss
-from epsam.sam.prompts import mask_points
+from epsam.sam.prompt_rules import Hints, make_prompt
+from epsam.sam.prompts import Prompt
 from epsam.sam.segmenter import Segmenter
 from epsam.training.fit import Schedule, Task
 from epsam.training.metrics import mean_dice_iou, overlap
@@ -33,34 +34,38 @@ class Example:
 
 @dataclass(frozen=True)
 class Prompted:
-    """A patch and the points that SAM is asked with; (0, 2) points mean that its mask is empty."""
+    """A patch and what SAM is asked about it; with an empty prompt its mask is empty."""
 
     patch: Patch
-    points_xy_patch: Points
+    prompt: Prompt
 
 
 @dataclass(frozen=True)
 class DecoderBatch:
-    """Embeddings, points (x, y) in patch pixels, targets (B, side, side) of 0 and 1, and names, of one step."""
+    """Embeddings, prompts, targets (B, side, side) of 0 and 1, and names, of one step."""
 
     embeddings: list[Embedding]
-    points_xy_patch: list[Points]
+    prompts: list[Prompt]
     targets: Tensor
     names: list[str]
 
 
 def decoder_task(name: str, segmenter: Segmenter, embeddings: PatchEmbeddings, examples: Sequence[Example],
-                 validation: Sequence[Prompted], options: DecoderOptions) -> Task:
-    """The decoder with AdamW on Dice + IoU; points are drawn from the target mask (methods D2)."""
+                 validation: Sequence[Prompted], hints_of: Callable[[Patch], Hints],
+                 options: DecoderOptions) -> Task:
+    """The decoder with AdamW on Dice + IoU; by default points are drawn from the target mask (methods D2).
+
+    `hints_of` tells what prompts may be made of where --train_prompt draws them elsewhere.
+    """
 
     def batches(epoch: int, first_step: int) -> Iterator[DecoderBatch]:
         order = generator(options.seed, name, "order", epoch).permutation(len(examples))
         for start in range(first_step * options.batch_size, len(order), options.batch_size):
             chosen = [examples[index] for index in order[start : start + options.batch_size]]
-            yield _batch(name, chosen, embeddings, options, epoch)
+            yield _batch(name, chosen, embeddings, hints_of, options, epoch)
 
     def loss(batch: DecoderBatch, epoch: int) -> Tensor:
-        logits = segmenter.logits(batch.embeddings, batch.points_xy_patch)
+        logits = segmenter.logits(batch.embeddings, batch.prompts)
         return dice_iou_loss(logits.sigmoid(), batch.targets.to(logits.device))
 
     def validate() -> dict[str, float]:
@@ -87,7 +92,7 @@ def predict(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[P
     """Masks (side, side) of un-augmented patches (methods D28), in the order asked."""
     for start in range(0, len(asked), batch_size):
         group = asked[start : start + batch_size]
-        masks = segmenter.masks([embeddings(p.patch) for p in group], [p.points_xy_patch for p in group])
+        masks = segmenter.masks([embeddings(p.patch) for p in group], [p.prompt for p in group])
         yield from zip(group, masks, strict=True)
 
 
@@ -99,14 +104,33 @@ def score_decoder(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequ
     return mean_dice_iou([overlap(mask, prompted.patch.truth()) for prompted, mask in found])
 
 
-def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, options: DecoderOptions,
-           epoch: int) -> DecoderBatch:
-    kept, points, targets = [], [], []
+def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, hints_of: Callable[[Patch], Hints],
+           options: DecoderOptions, epoch: int) -> DecoderBatch:
+    kept, prompts, targets = [], [], []
     for example in examples:
         rng = generator(options.seed, name, "example", epoch, example.patch.name)
         view = draw_view(options.embedding_views, rng)
         target = apply_view(read_mask(example.target), view)
         kept.append(embeddings(example.patch, view))
-        points.append(mask_points(target, options.n_point, rng))
+        prompts.append(training_prompt(target, partial(_seen, hints_of, example.patch, view), options, rng))
         targets.append(torch.from_numpy(target.astype(np.float32)))
-    return DecoderBatch(kept, points, torch.stack(targets), [example.patch.name for example in examples])
+    return DecoderBatch(kept, prompts, torch.stack(targets), [example.patch.name for example in examples])
+
+
+def _seen(hints_of: Callable[[Patch], Hints], patch: Patch, view: int) -> Hints:
+    found = hints_of(patch)
+    truth = found.truth
+    return Hints(apply_view(found.activation, view), apply_view(found.mask, view),
+                 None if truth is None else lambda: apply_view(truth(), view))
+
+
+def training_prompt(target: Mask, seen: Callable[[], Hints], options: DecoderOptions,
+                    rng: np.random.Generator) -> Prompt:
+    """The prompt of a training step: out of the mask that is fitted to, or out of what is `seen` of the patch.
+
+    Where the latter gives no prompt, the same rule is applied to the target.
+    """
+    wanted = {"mask": "mask_random", "pepm": "pepm", "same": options.prompt}[options.train_prompt]
+    rule = replace(options, prompt=wanted)
+    prompt = make_prompt(seen(), rule, rng) if options.train_prompt != "mask" else np.zeros((0, 3), np.float32)
+    return prompt if len(prompt) else make_prompt(Hints(target.astype(np.float64), target, lambda: target), rule, rng)

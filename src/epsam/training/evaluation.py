@@ -11,13 +11,14 @@ from epsam.data.activations import Activations, load_activations
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import common_size, labelled_patches, positives
 from epsam.device import pick_compute
+from epsam.facts import told
 from epsam.files import sha256_of
-from epsam.options import SPLITS, EvaluateOptions
+from epsam.options import SPLITS, EvaluateOptions, PromptOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.weights import load_decoder
 from epsam.training.decoder import Prompted, predict
 from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
-from epsam.training.workbench import SamSetup, initial_mask_of, pepm_prompts, prepare_embeddings, set_up_sam
+from epsam.training.workbench import SamSetup, initial_mask_of, prepare_embeddings, prompts_of, set_up_sam
 
 COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou")
 PATCH_COLUMNS = ("split", "what", "id", "dice", "iou")
@@ -26,7 +27,7 @@ INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary 
 
 @dataclass(frozen=True)
 class SplitCase:
-    """The scored part of a split: positives with truth, their maps, and the points that SAM is asked with."""
+    """The scored part of a split: positives with truth, their maps, and what SAM is asked about them."""
 
     split: str
     asked: list[Prompted]
@@ -51,16 +52,18 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     size = common_size(patches["train"])
     known = {split: [patch for patch in found if patch.mask] for split, found in patches.items()}
     compute = pick_compute(options.device, options.precision)
-    n_point = options.n_point or int(load_plain(run.preliminary_decoder)["made_with"]["n_point"])
-    setup = set_up_sam(options, size, sum(map(len, known.values())), n_point, compute)
+    facts = load_plain(run.preliminary_decoder)["made_with"]
+    asking = told(PromptOptions, {"n_point": options.n_point} if options.n_point else {}, facts)
+    images = sum(map(len, known.values()))
+    setup = set_up_sam(options, size, images, asking.n_point + asking.n_negative, compute)
     classifier = sha256_of(run.classifier)
     cases = []
     for split, found in known.items():
         if found:
             prepare_embeddings(setup, found, 1)
             maps = load_activations(run.activation(split), classifier)
-            points = pepm_prompts(run, split, found, maps, n_point, (options.seed,))
-            cases.append(SplitCase(split, [Prompted(*pair) for pair in zip(found, points, strict=True)], maps))
+            prompts = prompts_of(run, split, found, maps, asking, (options.seed,))
+            cases.append(SplitCase(split, [Prompted(*pair) for pair in zip(found, prompts, strict=True)], maps))
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     return Evaluation(run, setup, cases, decoders_of(run), untouched)
 
