@@ -6,9 +6,36 @@ command line knows every name without loading what stands behind it. docs/extend
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from epsam.errors import EpsamError
+
+
+class CamMethod(NamedTuple):
+    """A map-making function, and the classifier that is trained for it.
+
+    classifier: "plain" (RGB), "adl" (RGB, with attention-based dropout) or "enhanced_adl" (and the visual prompt).
+    """
+
+    function: str
+    classifier: str
+
+
+CAM_METHODS = {
+    "enhanced_adl": CamMethod("epsam.cam.class_weights:class_weights", "enhanced_adl"),
+    "adl": CamMethod("epsam.cam.class_weights:class_weights", "adl"),
+    "gradcam": CamMethod("epsam.cam.gradients:gradcam", "plain"),
+    "gradcam++": CamMethod("epsam.cam.gradients:gradcam_plus_plus", "plain"),
+    "eigencam": CamMethod("epsam.cam.eigen:eigencam", "plain"),
+}
+"""`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), none below 0."""
+
+POSTPROCESSINGS = {
+    "ours": "epsam.cam.postprocess:quantile_and_opening",
+    "crf": "epsam.cam.crf:dense_crf",
+    "none": "epsam.cam.postprocess:upper_half",
+}
+"""`--postprocess`: (map (h, w) in 0..1, RGB patch, MaskRule) → mask in the patch's frame."""
 
 PROMPTS = {
     "pepm": "epsam.sam.prompt_rules:pepm",

@@ -7,7 +7,7 @@ What differs between datasets is a row of `PRESETS`, never a branch. Precedence:
 from dataclasses import dataclass, field
 from typing import Any
 
-from epsam.methods import PROMPTS
+from epsam.methods import CAM_METHODS, POSTPROCESSINGS, PROMPTS
 
 SPLITS = ("train", "val", "test")
 PerSplit = tuple[int, int, int]
@@ -102,9 +102,14 @@ class PatchOptions(RestartOptions, SeedOptions, SplitOptions):
 class NetworkOptions:
     """The classifier's network."""
 
+    cam: str = flag("enhanced_adl", "activation map that the classifier is for: gradcam, gradcam++ and eigencam go "
+                    "with a plain network, adl adds ADL, enhanced_adl the visual prompt too", source="paper 3.2.1",
+                    choices=tuple(CAM_METHODS))
     backbone: str = flag("resnet50", "classifier network", source="paper 3.2.1", choices=("resnet50", "resnet18"))
     pretrained: str = flag("imagenet", "start from: imagenet, none, or the path of a torchvision checkpoint")
     evp_ratio: float = flag(0.25, "share of the spectrum that the explicit visual prompt removes", source="EVP, 0.25")
+    evp_fuse: str = flag("concat", "the visual prompt is a fourth channel, or is added to the patch", source="code",
+                         choices=("concat", "add"))
     adl_positions: tuple[str, ...] = flag(("3.0", "4.0"), "ADL after these blocks, layer.block", source="paper 3.2.1")
     adl_drop_rate: float = flag(0.75, "probability that ADL drops instead of weighting", source="code")
     adl_threshold: float = flag(0.8, "ADL drops above this share of the largest attention", source="code")
@@ -129,17 +134,32 @@ class ClassifierOptions(NetworkOptions, SeedOptions, StageOptions):
 
 
 @dataclass(frozen=True)
-class MaskOptions(StageOptions):
-    """Step 3: classifier → activation maps and initial masks."""
+class MaskRule:
+    """How a patch becomes an activation map, and the map an initial mask; kept with every decoder."""
 
-    resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
+    cam: str = flag("", "activation map; empty: the one that the classifier is for", source="paper Table 2",
+                    choices=tuple(CAM_METHODS))
+    cam_layer: str = flag("", "block whose features make the map, layer.block such as 4.0; empty: the last",
+                          source="paper 3.2.1")
     rotations: int = flag(4, "right-angle rotations that are fused, 1 to 4", source="paper Eq. 3")
+    postprocess: str = flag("ours", "map → mask: quantile and opening, DenseCRF, or all from half the maximum on",
+                            source="paper 3.2.2", choices=tuple(POSTPROCESSINGS))
     quantile: float = flag(0.3, "quantile of the non-zero activation below which a pixel is background",
                            source="code, CAMELYON17")
     open_kernel: int = flag(5, "side of the opening's square, px of the frame it is done in; 0: none",
                             source="code, CAMELYON17")
     open_at: str = flag("cam", "where threshold and opening are done: on the map or at the patch's size",
                         source="code, CAMELYON17", choices=("cam", "image"))
+
+
+@dataclass(frozen=True)
+class MaskOptions(MaskRule, StageOptions):
+    """Step 3: classifier → activation maps and initial masks."""
+
+    resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
+    grid_search: bool = flag(False, "take quantile and kernel from a search over a grid, by Dice on validation truth")
+    grid_quantiles: tuple[float, ...] = flag((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "quantiles of that grid")
+    grid_kernels: tuple[int, ...] = flag((0, 3, 5, 7), "kernels of that grid, px of the frame of --open_at")
     batch_size: int = flag(16, "patches a pass")
 
 
@@ -156,7 +176,7 @@ class SamOptions:
 class PromptOptions:
     """How SAM is asked; kept with every decoder, so that evaluation and inference ask alike."""
 
-    prompt: str = flag("pepm", "points by activation, points drawn uniformly in the initial mask, the patch or the true "
+    prompt: str = flag("pepm", "points by activation, or drawn uniformly in the initial mask, the patch or the true "
                        "mask (an upper bound), or the initial mask's box", source="paper 3.3.1", choices=tuple(PROMPTS))
     n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
     n_negative: int = flag(0, "negative points a prompt, where the activation is lowest", source="ours")
@@ -284,7 +304,8 @@ _ON_A_CPU: dict[str, Row] = {
 PRESETS: dict[str, dict[str, Row]] = {
     "camelyon16": {
         "extract_patches": {"max_per_bin": (430, 50, 143), "max_positive": (0, 0, 0)},
-        "generate_initial_masks": {"quantile": 0.1, "open_kernel": 21, "open_at": "image"},
+        "generate_initial_masks": {"quantile": 0.1, "open_kernel": 21, "open_at": "image",
+                                   "grid_kernels": (0, 5, 11, 21, 31)},
     },
     "camelyon17": {},
     # Ours, for two CPU cores and a few minutes: 256 px patches, a small SAM, a small classifier from scratch.

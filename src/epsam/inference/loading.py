@@ -4,13 +4,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from epsam.cam.postprocess import require_postprocessing
 from epsam.classifier.weights import load_classifier
 from epsam.device import Compute
 from epsam.errors import WeightsError
 from epsam.facts import told
 from epsam.files import sha256_of
 from epsam.inference.pipeline import Pipeline, PromptRule
-from epsam.options import InferOptions, MaskOptions, PromptOptions, preset
+from epsam.options import InferOptions, MaskRule, PromptOptions, preset
 from epsam.paths import RunPaths
 from epsam.sam.models import find_checkpoint, freeze, load_sam
 from epsam.sam.segmenter import Segmenter
@@ -36,6 +37,7 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     _check_same_sam(decoder_file, facts, options.sam_model_type, sam_file)
     patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
     rule = _rule(options, facts)
+    require_postprocessing(rule.masks)
     segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute)
     classifier = load_classifier(classifier_file, compute.device)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
@@ -58,10 +60,8 @@ def last_decoder(run: RunPaths) -> Path:
 
 
 def _rule(options: InferOptions, facts: dict[str, Any]) -> PromptRule:
-    defaults = MaskOptions(**preset(options.dataset_type, "generate_initial_masks"))
-    masks = {name: facts.get(name, getattr(defaults, name)) for name in ("rotations", "quantile", "open_kernel", "open_at")}
-    prompt = told(PromptOptions, {"n_point": options.n_point} if options.n_point else {}, facts)
-    return PromptRule(prompt=prompt, **masks)
+    masks = told(MaskRule, facts, preset(options.dataset_type, "generate_initial_masks"))
+    return PromptRule(masks, told(PromptOptions, {"n_point": options.n_point} if options.n_point else {}, facts))
 
 
 def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weights: Path) -> None:

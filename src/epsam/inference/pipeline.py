@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from epsam.cam.activation import fused_activation
-from epsam.cam.postprocess import initial_mask, upsample
+from epsam.cam.postprocess import make_mask, upsample
 from epsam.classifier.resnet import AdlResNet
 from epsam.data.images import Mask, Rgb
 from epsam.device import Compute
 from epsam.inference.tiling import Map, Tiling
-from epsam.options import PromptOptions
+from epsam.options import MaskRule, PromptOptions
 from epsam.randomness import generator
 from epsam.sam.prompt_rules import Hints, make_prompt
 from epsam.sam.prompts import Prompt
@@ -23,10 +23,7 @@ from epsam.sam.segmenter import Segmenter
 class PromptRule:
     """How a window's prompt is made: as in the training run, which kept its values with its decoder."""
 
-    rotations: int
-    quantile: float
-    open_kernel: int
-    open_at: str
+    masks: MaskRule
     prompt: PromptOptions
 
 
@@ -80,25 +77,27 @@ class Pipeline:
         for start in range(0, len(open_windows), self._batch_size):
             chosen = open_windows[start : start + self._batch_size]
             embeddings = self._segmenter.encode([windows[i] for i in chosen])
-            prompts = [self._prompt(maps[i], name, i) for i in chosen]
+            prompts = [self._prompt(windows[i], maps[i], name, i) for i in chosen]
             found[chosen] = self._segmenter.probabilities(embeddings, prompts)
         return Finding(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
 
     def _look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
         """Tumour probability and activation map (h, w) of each window."""
+        rule = self._rule.masks
         scores: list[float] = []
         maps: list[Map] = []
         for start in range(0, len(windows), self._batch_size):
             batch = torch.from_numpy(np.stack(windows[start : start + self._batch_size])).to(self._compute.device)
             with self._compute.autocast():
                 found, activation = fused_activation(self._classifier, batch.permute(0, 3, 1, 2).float() / 255,
-                                                     self._rule.rotations)
+                                                     rule.rotations, rule.cam or self._classifier.spec.cam,
+                                                     rule.cam_layer)
             scores += found.tolist()
             maps += list(activation.float().cpu().numpy())
         return scores, maps
 
-    def _prompt(self, cam_map: Map, name: str, window: int) -> Prompt:
-        side, rule = self._segmenter.frame.patch_size, self._rule
-        mask = initial_mask(cam_map, side, side, rule.quantile, rule.open_kernel, rule.open_at)
-        rng = generator(self._seed, "pepm", "infer", name, window)
-        return make_prompt(Hints(upsample(cam_map, side, side), mask), rule.prompt, rng)
+    def _prompt(self, window: Rgb, cam_map: Map, name: str, number: int) -> Prompt:
+        side = self._segmenter.frame.patch_size
+        mask = make_mask(cam_map, window, self._rule.masks)
+        rng = generator(self._seed, "pepm", "infer", name, number)
+        return make_prompt(Hints(upsample(cam_map, side, side), mask), self._rule.prompt, rng)

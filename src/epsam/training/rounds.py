@@ -123,13 +123,11 @@ def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:
 
 def _facts(number: int, bench: Bench) -> dict[str, Any]:
     """What inference has to know: how prompts were made, and for which patches and SAM."""
-    stages = read_json(bench.run.options)
-    masks = stages["generate_initial_masks"]
     return {
         "round": number,
         "sam_model_type": bench.options.sam_model_type,
         "sam_sha256": bench.setup.checksum,
         "patch_size": bench.setup.segmenter.frame.patch_size,
         **facts_of(PromptOptions, bench.options),
-        **{name: masks[name] for name in ("rotations", "quantile", "open_kernel", "open_at")},
+        **json.loads(bench.run.mask_rule.read_text("utf-8")),
     }
