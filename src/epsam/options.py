@@ -200,7 +200,15 @@ class CacheOptions:
 
 
 @dataclass(frozen=True)
-class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SeedOptions, StageOptions):
+class SelectionOptions:
+    """Which pseudo-labels are kept."""
+
+    ids_threshold: float = flag(0.9, "a pseudo-label is kept if its IDS is above this", source="paper 3.3.3")
+    min_area_ratio: float = flag(0.0, "least area of a pseudo-label as a share of the initial mask")
+
+
+@dataclass(frozen=True)
+class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SelectionOptions, SeedOptions, StageOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
     train_prompt: str = flag("mask", "prompt while training: points from the mask that is fitted to, PEPM's, or the "
@@ -211,8 +219,8 @@ class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SeedOptions, Stage
     weight_decay: float = flag(1e-2, "AdamW's weight decay", source="code")
     patience: int = flag(10, "epochs without a better validation Dice before stopping", source="code")
     embedding_views: int = flag(2, "kept flips and rotations of a training patch", choices=("1", "2", "4", "8"))
-    ids_threshold: float = flag(0.9, "a pseudo-label is kept if its IDS is above this", source="paper 3.3.3")
-    min_area_ratio: float = flag(0.0, "least area of a pseudo-label as a share of the initial mask")
+    select_on: str = flag("truth", "the epoch that is kept: best Dice on validation with true masks, with the "
+                          "classifier's masks, or the last one", source="code", choices=("truth", "pseudo", "last"))
 
 
 @dataclass(frozen=True)

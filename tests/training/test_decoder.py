@@ -7,7 +7,14 @@ from epsam.options import DecoderOptions
 from epsam.randomness import generator
 from epsam.sam.prompt_rules import Hints
 from epsam.sam.prompts import mask_points
-from epsam.training.decoder import Example, _batch, training_prompt
+from epsam.training.decoder import (
+    Example,
+    Prompted,
+    _batch,
+    decoder_schedule,
+    training_prompt,
+    validation_figures,
+)
 
 SIDE = 16
 
@@ -77,3 +84,28 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
     shown = batch.targets[0].numpy() > 0
     assert shown.sum() == TARGET.sum()
     assert within(batch.prompts[0], shown)
+
+
+class FixedSegmenter:
+    def masks(self, embeddings, prompts):
+        return [TARGET for _ in embeddings]
+
+
+def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all(tmp_path):
+    image, truth, initial = (tmp_path / kind / "a_1.png" for kind in ("image", "mask", "initial"))
+    write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
+    write_mask(truth, TARGET)
+    write_mask(initial, SEEN)
+    prompt = np.zeros((1, 3), np.float32)
+    asked = [Prompted(Patch("a_1", 1, image, truth), prompt, initial),
+             Prompted(Patch("b_1", 1, image, None), prompt, initial)]
+    expected = {"truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}
+    for select_on, monitor in expected.items():
+        options = DecoderOptions(select_on=select_on)
+        figures = validation_figures(FixedSegmenter(), lambda patch: patch, asked, options)
+        assert decoder_schedule(options).monitor == monitor
+        assert figures["val_dice"] == pytest.approx(1)
+        assert figures.get("val_pseudo_dice", 0) == pytest.approx(0, abs=1e-4)
+        assert set(figures) == {"val_dice", "val_iou"} | ({"val_pseudo_dice"} if select_on == "pseudo" else set())
+    nothing = validation_figures(FixedSegmenter(), lambda patch: patch, asked[1:], DecoderOptions())
+    assert np.isnan(nothing["val_dice"])

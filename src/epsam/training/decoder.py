@@ -34,10 +34,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Prompted:
-    """A patch and what SAM is asked about it; with an empty prompt its mask is empty."""
+    """A patch and what SAM is asked about it; with an empty prompt its mask is empty. `initial`: its initial mask."""
 
     patch: Patch
     prompt: Prompt
+    initial: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ def decoder_task(name: str, segmenter: Segmenter, embeddings: PatchEmbeddings, e
         return dice_iou_loss(logits.sigmoid(), batch.targets.to(logits.device))
 
     def validate() -> dict[str, float]:
-        dice, iou = score_decoder(segmenter, embeddings, validation, options.batch_size)
-        return {"val_dice": dice, "val_iou": iou}
+        return validation_figures(segmenter, embeddings, validation, options)
 
     decoder = segmenter.sam.mask_decoder
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=options.lr, weight_decay=options.weight_decay)
@@ -79,12 +79,13 @@ def decoder_task(name: str, segmenter: Segmenter, embeddings: PatchEmbeddings, e
 
 
 def decoder_schedule(options: DecoderOptions) -> Schedule:
-    """Best validation Dice (methods D7), early stop, cosine over all steps (methods D34)."""
+    """Best validation figure or last epoch (methods D7), early stop, cosine over all steps (methods D34)."""
 
     def rate(step: int, steps_per_epoch: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * step / (options.epoch * steps_per_epoch)))
 
-    return Schedule(options.epoch, options.patience, "val_dice", higher_is_better=True, rate=rate)
+    monitor = {"truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}[options.select_on]
+    return Schedule(options.epoch, options.patience, monitor, higher_is_better=True, rate=rate)
 
 
 def predict(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
@@ -96,12 +97,20 @@ def predict(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[P
         yield from zip(group, masks, strict=True)
 
 
-def score_decoder(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
-                  batch_size: int) -> tuple[float, float]:
-    """Mean Dice and IoU over the patches that have a truth mask; (nan, nan) without any."""
-    known = [prompted for prompted in asked if prompted.patch.mask is not None]
-    found = predict(segmenter, embeddings, known, batch_size)
-    return mean_dice_iou([overlap(mask, prompted.patch.truth()) for prompted, mask in found])
+def validation_figures(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
+                       options: DecoderOptions) -> dict[str, float]:
+    """Mean Dice and IoU over the patches that have a truth (nan without any); for --select_on pseudo, the mean Dice
+    with the initial masks too, over all patches."""
+    pseudo = options.select_on == "pseudo"
+    wanted = [prompted for prompted in asked if pseudo or prompted.patch.mask is not None]
+    true, initial = [], []
+    for prompted, mask in predict(segmenter, embeddings, wanted, options.batch_size):
+        if prompted.patch.mask is not None:
+            true.append(overlap(mask, prompted.patch.truth()))
+        if pseudo and prompted.initial is not None:
+            initial.append(overlap(mask, read_mask(prompted.initial)))
+    dice, iou = mean_dice_iou(true)
+    return {"val_dice": dice, "val_iou": iou} | ({"val_pseudo_dice": mean_dice_iou(initial)[0]} if pseudo else {})
 
 
 def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, hints_of: Callable[[Patch], Hints],

@@ -12,7 +12,7 @@ from epsam.data.patches import Patch, common_size, labelled_patches, positives
 from epsam.device import pick_compute
 from epsam.facts import facts_of
 from epsam.files import read_json, sha256_of
-from epsam.options import DecoderOptions, PromptOptions
+from epsam.options import DecoderOptions, PromptOptions, SelectionOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.weights import save_decoder
 from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
@@ -58,7 +58,8 @@ def open_bench(options: DecoderOptions) -> Bench:
     prepare_embeddings(setup, val, 1)
     val_maps = load_activations(run.activation("val"), classifier)
     prompts = prompts_of(run, "val", val, val_maps, options, (options.seed,))
-    validation = [Prompted(patch, prompt) for patch, prompt in zip(val, prompts, strict=True)]
+    validation = [Prompted(patch, prompt, initial_mask_of(run, "val", patch))
+                  for patch, prompt in zip(val, prompts, strict=True)]
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     train_maps = load_activations(run.activation("train"), classifier)
     return Bench(options, run, setup, train, validation, train_maps, untouched)
@@ -129,5 +130,6 @@ def _facts(number: int, bench: Bench) -> dict[str, Any]:
         "sam_sha256": bench.setup.checksum,
         "patch_size": bench.setup.segmenter.frame.patch_size,
         **facts_of(PromptOptions, bench.options),
-        **json.loads(bench.run.mask_rule.read_text("utf-8")),
+        **facts_of(SelectionOptions, bench.options),
+        **read_json(bench.run.mask_rule),
     }
