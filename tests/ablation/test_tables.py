@@ -68,7 +68,7 @@ def test_every_table_has_its_reference():
 def test_scores_are_read_by_split_and_maker_and_the_last_decoder_is_found(tmp_path):
     run = RunPaths(tmp_path)
     whats = ["initial mask", "zero-shot SAM", "preliminary decoder", "round 1"]
-    write_table(run.scores, ("split", "what", "id", "dice", "iou"), [
+    write_table(run.patch_scores, ("split", "what", "id", "dice", "iou"), [
         {"split": "test", "what": what, "id": "a", "dice": number, "iou": 0} for number, what in enumerate(whats)])
     found = read_scores(run)
     assert found["test", FINAL].dice == {"a": 3.0}

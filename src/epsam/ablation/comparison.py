@@ -38,7 +38,7 @@ def compare_runs(runs: Mapping[str, RunPaths], split: str, seed: int) -> list[di
     scores = {name: read_scores(run) for name, run in runs.items()}
     for name, found in scores.items():
         if not any(where == split for where, _ in found):
-            raise DatasetError(f"{runs[name].scores}: no scores of split {split}; choose another --split")
+            raise DatasetError(f"{runs[name].patch_scores}: no scores of split {split}; choose another --split")
     whats = list(dict.fromkeys(what for found in scores.values() for where, what in found if where == split))
     first = next(iter(scores.values()))
     records = []

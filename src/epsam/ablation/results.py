@@ -7,7 +7,7 @@ from epsam.ablation.layout import FINAL, INITIAL, ZERO_SHOT
 from epsam.errors import DatasetError
 from epsam.files import read_table
 from epsam.paths import RunPaths
-from epsam.training.evaluation import SCORE_COLUMNS
+from epsam.training.evaluation import PATCH_COLUMNS
 
 Key = tuple[str, str]
 """(split, what)"""
@@ -22,16 +22,16 @@ class Scored:
 
 
 def read_scores(run: RunPaths) -> dict[Key, Scored]:
-    """What scores.csv holds; FINAL stands for a run's last decoder.
+    """What evaluation_patches.csv holds; FINAL stands for a run's last decoder.
 
     Raises DatasetError if the run was not evaluated.
     """
-    if not run.scores.is_file():
-        raise DatasetError(f"{run.scores}: no such file; run evaluate.py on that run first")
+    if not run.patch_scores.is_file():
+        raise DatasetError(f"{run.patch_scores}: no such file; run evaluate.py on that run first")
     found: dict[Key, Scored] = {}
     dice: dict[Key, dict[str, float]] = {}
     iou: dict[Key, dict[str, float]] = {}
-    for row in read_table(run.scores, SCORE_COLUMNS):
+    for row in read_table(run.patch_scores, PATCH_COLUMNS):
         key = (row["split"], row["what"])
         dice.setdefault(key, {})[row["id"]] = float(row["dice"])
         iou.setdefault(key, {})[row["id"]] = float(row["iou"])
