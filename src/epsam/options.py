@@ -1,20 +1,18 @@
 """Every flag once: name, default, unit, help and source.
 
 A stage's options are one frozen dataclass put together from groups; `src/command_line.py` turns it into flags.
-What differs between datasets is a row of `PRESETS`, never a branch. Precedence: default < preset < command line.
+What a dataset changes is a row of `PRESETS`, never a branch. Precedence: default < preset < command line.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from epsam.methods import CAM_METHODS, POSTPROCESSINGS, PROMPTS
+from epsam.presets import preset as preset
 
 SPLITS = ("train", "val", "test")
 PerSplit = tuple[int, int, int]
 """One number each for train, val and test."""
-
-Row = dict[str, Any]
-"""What a dataset changes in one stage."""
 
 
 def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, ...] = ()) -> Any:
@@ -86,10 +84,8 @@ class PatchOptions(RestartOptions, SeedOptions, SplitOptions):
     min_tissue: float = flag(0.25, "least tissue share of a negative patch")
     max_per_bin: PerSplit = flag((500, 50, 0), "positives per 5 %-bin of tumour share (train,val,test); 0: no bins",
                                  source="code, CAMELYON17")
-    max_positive: PerSplit = flag((0, 0, 2000), "positives at most (train,val,test); 0: no limit",
-                                  source="code, CAMELYON17")
-    max_negative: PerSplit = flag((6000, 700, 2000), "negatives at most (train,val,test); 0: no limit",
-                                  source="code, Table 1")
+    max_positive: PerSplit = flag((0, 0, 2000), "positives at most, likewise; 0: no limit", source="code, CAMELYON17")
+    max_negative: PerSplit = flag((6000, 700, 2000), "negatives at most, likewise; 0: no limit", source="code, Table 1")
     split: str = flag("patient", "which table splits CAMELYON: no patient in two splits, or the authors' own lists",
                       choices=("patient", "authors"))
     split_ratio: tuple[float, float, float] = flag(
@@ -102,9 +98,8 @@ class PatchOptions(RestartOptions, SeedOptions, SplitOptions):
 class NetworkOptions:
     """The classifier's network."""
 
-    cam: str = flag("enhanced_adl", "activation map that the classifier is for: gradcam, gradcam++ and eigencam go "
-                    "with a plain network, adl adds ADL, enhanced_adl the visual prompt too", source="paper 3.2.1",
-                    choices=tuple(CAM_METHODS))
+    cam: str = flag("enhanced_adl", "activation map that it is for: the network is plain, has ADL, or the prompt too",
+                    source="paper 3.2.1", choices=tuple(CAM_METHODS))
     backbone: str = flag("resnet50", "classifier network", source="paper 3.2.1", choices=("resnet50", "resnet18"))
     pretrained: str = flag("imagenet", "start from: imagenet, none, or the path of a torchvision checkpoint")
     evp_ratio: float = flag(0.25, "share of the spectrum that the explicit visual prompt removes", source="EVP, 0.25")
@@ -139,8 +134,7 @@ class MaskRule:
 
     cam: str = flag("", "activation map; empty: the one that the classifier is for", source="paper Table 2",
                     choices=tuple(CAM_METHODS))
-    cam_layer: str = flag("", "block whose features make the map, layer.block such as 4.0; empty: the last",
-                          source="paper 3.2.1")
+    cam_layer: str = flag("", "block whose features make the map, such as 4.0; empty: the last", source="paper 3.2.1")
     rotations: int = flag(4, "right-angle rotations that are fused, 1 to 4", source="paper Eq. 3")
     postprocess: str = flag("ours", "map → mask: quantile and opening, DenseCRF, or all from half the maximum on",
                             source="paper 3.2.2", choices=tuple(POSTPROCESSINGS))
@@ -176,8 +170,8 @@ class SamOptions:
 class PromptOptions:
     """How SAM is asked; kept with every decoder, so that evaluation and inference ask alike."""
 
-    prompt: str = flag("pepm", "points by activation, or drawn uniformly in the initial mask, the patch or the true "
-                       "mask (an upper bound), or the initial mask's box", source="paper 3.3.1", choices=tuple(PROMPTS))
+    prompt: str = flag("pepm", "points by activation, uniform in mask, patch or truth (an upper bound), or a box",
+                       source="paper 3.3.1", choices=tuple(PROMPTS))
     n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
     n_negative: int = flag(0, "negative points a prompt, where the activation is lowest", source="ours")
     pepm_weight: str = flag("activation", "PEPM draws a point with probability ∝ activation or its binary entropy",
@@ -211,8 +205,8 @@ class SelectionOptions:
 class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SelectionOptions, SeedOptions, StageOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
-    train_prompt: str = flag("mask", "prompt while training: points from the mask that is fitted to, PEPM's, or the "
-                             "same as --prompt", source="code", choices=("mask", "pepm", "same"))
+    train_prompt: str = flag("mask", "training asks with points of the mask fitted to, PEPM's, or as --prompt does",
+                             source="code", choices=("mask", "pepm", "same"))
     batch_size: int = flag(4, "patches a step", source="paper 4.2")
     epoch: int = flag(20, "passes over the training masks", source="paper 4.2")
     lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2")
@@ -269,7 +263,7 @@ class CheckOptions(SeedOptions, RunOptions, SplitOptions):
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """Any runs side by side: options that differ, scores, and the difference in Dice from the first of them."""
+    """Any runs side by side."""
 
     runs: tuple[str, ...] = flag((), "names of the runs, the first being the one to compare with")
     checkpoint_root: str = flag("checkpoints", "folder that holds the runs")
@@ -281,7 +275,7 @@ class CompareOptions:
 
 @dataclass(frozen=True)
 class AblateOptions(DataOptions):
-    """Named flag sets, run over seeds with shared work, and the paper's tables out of them."""
+    """Named flag sets over seeds, and tables of them."""
 
     rows: str = flag("", "the flag sets, one a line; ablate.sh holds the list")
     only: tuple[str, ...] = flag((), "names of the rows to run; empty: all of them")
@@ -290,7 +284,7 @@ class AblateOptions(DataOptions):
     checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
     common_flags: str = flag("", "flags of all stages, such as --device cpu")
     sam_flags: str = flag("", "flags of the stages that use SAM")
-    classifier_flags: str = flag("", "flags of train_classifier.py in all rows; a row's own flags follow them")
+    classifier_flags: str = flag("", "flags of train_classifier.py in all rows; a row's own follow them")
     mask_flags: str = flag("", "the same for generate_initial_masks.py")
     decoder_flags: str = flag("", "the same for finetune_decoder.py")
     retrain_flags: str = flag("", "the same for retrain_decoder.py")
@@ -323,53 +317,3 @@ class PretrainOptions:
     weight_decay: float = flag(1e-2, "AdamW's weight decay")
     output: str = flag("checkpoints/sam_vit_demo.pth", "file of the weights")
     debug: bool = flag(False, "on an error, print the traceback too")
-
-
-_SMALL_SAM: Row = {"sam_model_type": "vit_demo"}
-_SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 6, "patience": 0}
-# A round has fewer masks to fit to than the preliminary decoder; as many steps need more epochs.
-_SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 8}
-_SHORT_RESNET50: Row = {"pretrained": "none", "input_size": 256, "lr": 1e-3, "batch_size": 8, "workers": 2}
-
-_ON_A_CPU: dict[str, Row] = {
-    "generate_initial_masks": {"open_kernel": 3},
-    "finetune_decoder": _SHORT_DECODER,
-    "retrain_decoder": _SHORT_ROUND,
-    "evaluate": _SMALL_SAM,
-    "infer": _SMALL_SAM,
-}
-
-PRESETS: dict[str, dict[str, Row]] = {
-    "camelyon16": {
-        "extract_patches": {"max_per_bin": (430, 50, 143), "max_positive": (0, 0, 0)},
-        "generate_initial_masks": {"quantile": 0.1, "open_kernel": 21, "open_at": "image",
-                                   "grid_kernels": (0, 5, 11, 21, 31)},
-    },
-    "camelyon17": {},
-    # Ours, for two CPU cores and a few minutes: 256 px patches, a small SAM, a small classifier from scratch.
-    "demo": {
-        **_ON_A_CPU,
-        "extract_patches": {"patch_size": 256, "stride": 128, "max_per_bin": (8, 3, 5), "max_positive": (0, 0, 0),
-                            "max_negative": (100, 40, 40)},
-        "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 5e-4, "batch_size": 8,
-                             "workers": 0},
-    },
-    # Ours: a few real slides on a CPU. Windows as the paper's in area (512 px of 0.25 µm), read at half the resolution.
-    "bcss": {
-        **_ON_A_CPU,
-        "extract_patches": {"patch_size": 256, "stride": 128, "mpp": 0.5, "max_per_bin": (5, 0, 0),
-                            "max_positive": (0, 0, 0)},
-        "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
-    },
-    # Ours: 512 px patches without slides, which the classifier sees at 256 px.
-    "glas": {
-        **_ON_A_CPU,
-        "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
-    },
-}
-"""Dataset → stage → what differs from the defaults. The CAMELYON rows are the published code's (methods D21, D54)."""
-
-
-def preset(dataset_type: str, stage: str) -> Row:
-    """What a dataset changes in a stage's defaults; nothing for a dataset of the user's own."""
-    return PRESETS.get(dataset_type, {}).get(stage, {})
