@@ -103,8 +103,7 @@ class NetworkOptions:
     backbone: str = flag("resnet50", "classifier network", source="paper 3.2.1", choices=("resnet50", "resnet18"))
     pretrained: str = flag("imagenet", "start from: imagenet, none, or the path of a torchvision checkpoint")
     evp_ratio: float = flag(0.25, "share of the spectrum that the explicit visual prompt removes", source="EVP, 0.25")
-    evp_fuse: str = flag("concat", "the visual prompt is a fourth channel, or is added to the patch", source="code",
-                         choices=("concat", "add"))
+    evp_fuse: str = flag("concat", "a fourth channel, or added to the patch", source="code", choices=("concat", "add"))
     adl_positions: tuple[str, ...] = flag(("3.0", "4.0"), "ADL after these blocks, layer.block", source="paper 3.2.1")
     adl_drop_rate: float = flag(0.75, "probability that ADL drops instead of weighting", source="code")
     adl_threshold: float = flag(0.8, "ADL drops above this share of the largest attention", source="code")
@@ -132,16 +131,14 @@ class ClassifierOptions(NetworkOptions, SeedOptions, StageOptions):
 class MaskRule:
     """How a patch becomes an activation map, and the map an initial mask; kept with every decoder."""
 
-    cam: str = flag("", "activation map; empty: the one that the classifier is for", source="paper Table 2",
-                    choices=tuple(CAM_METHODS))
+    cam: str = flag("", "activation map; empty: the classifier's own", source="Table 2", choices=tuple(CAM_METHODS))
     cam_layer: str = flag("", "block whose features make the map, such as 4.0; empty: the last", source="paper 3.2.1")
     rotations: int = flag(4, "right-angle rotations that are fused, 1 to 4", source="paper Eq. 3")
     postprocess: str = flag("ours", "map → mask: quantile and opening, DenseCRF, or all from half the maximum on",
                             source="paper 3.2.2", choices=tuple(POSTPROCESSINGS))
     quantile: float = flag(0.3, "quantile of the non-zero activation below which a pixel is background",
                            source="code, CAMELYON17")
-    open_kernel: int = flag(5, "side of the opening's square, px of the frame it is done in; 0: none",
-                            source="code, CAMELYON17")
+    open_kernel: int = flag(5, "side of the opening's square, px of its frame; 0: none", source="code, CAMELYON17")
     open_at: str = flag("cam", "where threshold and opening are done: on the map or at the patch's size",
                         source="code, CAMELYON17", choices=("cam", "image"))
 
@@ -174,15 +171,18 @@ class PromptOptions:
                        source="paper 3.3.1", choices=tuple(PROMPTS))
     n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
     n_negative: int = flag(0, "negative points a prompt, where the activation is lowest", source="ours")
-    pepm_weight: str = flag("activation", "PEPM draws a point with probability ∝ activation or its binary entropy",
-                            source="paper Eq. 4", choices=("activation", "entropy"))
+    pepm_weight: str = flag("activation", "what PEPM draws by", source="paper Eq. 4", choices=("activation", "entropy"))
+    n_draw: int = flag(1, "prompts drawn for a patch, whose masks' probabilities are averaged")
+    n_view: int = flag(1, "flips and rotations that are asked and averaged", choices=("1", "2", "4", "8"))
 
 
 @dataclass(frozen=True)
 class UsedPoints:
-    """The points with which a trained decoder is asked."""
+    """How a trained decoder is asked otherwise than in training."""
 
     n_point: int = flag(0, "positive points a prompt; 0: as many as the decoder was trained with")
+    n_draw: int = flag(0, "prompts a patch, averaged; 0: as in training")
+    n_view: int = flag(0, "flips and rotations that are averaged; 0: as in training", choices=("0", "1", "2", "4", "8"))
 
 
 @dataclass(frozen=True)

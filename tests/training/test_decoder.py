@@ -3,6 +3,7 @@ import pytest
 
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
+from epsam.data.views import apply_view
 from epsam.options import DecoderOptions
 from epsam.randomness import generator
 from epsam.sam.prompt_rules import Hints
@@ -12,6 +13,7 @@ from epsam.training.decoder import (
     Prompted,
     _batch,
     decoder_schedule,
+    predict,
     training_prompt,
     validation_figures,
 )
@@ -31,7 +33,7 @@ HINTS = Hints(SEEN * 0.5, SEEN, lambda: TRUTH)
 
 
 def asked(**options):
-    return training_prompt(TARGET, lambda: HINTS, DecoderOptions(n_point=6, **options), generator(3, "t"))
+    return training_prompt(TARGET, lambda: HINTS, 0, DecoderOptions(n_point=6, **options), generator(3, "t"))
 
 
 def within(prompt, mask):
@@ -55,7 +57,7 @@ def test_where_nothing_is_seen_the_rule_is_applied_to_the_target():
     blind = Hints(np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), bool))
     for rule, rows in (("pepm", 6), ("box", 2)):
         options = DecoderOptions(n_point=6, train_prompt="same", prompt=rule)
-        prompt = training_prompt(TARGET, lambda: blind, options, generator(3, "t"))
+        prompt = training_prompt(TARGET, lambda: blind, 0, options, generator(3, "t"))
         assert len(prompt) == rows
         assert all(TARGET[int(y), int(x)] for x, y, _ in prompt)
 
@@ -109,3 +111,30 @@ def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all
         assert set(figures) == {"val_dice", "val_iou"} | ({"val_pseudo_dice"} if select_on == "pseudo" else set())
     nothing = validation_figures(FixedSegmenter(), lambda patch: patch, asked[1:], DecoderOptions())
     assert np.isnan(nothing["val_dice"])
+
+
+class Counting:
+    """Answers with the number that the prompt's label holds, where the view has put the patch's upper left corner."""
+
+    def probabilities(self, embeddings, prompts):
+        found = np.zeros((len(prompts), SIDE, SIDE), np.float32)
+        for index, (view, prompt) in enumerate(zip(embeddings, prompts, strict=True)):
+            corner = np.zeros((SIDE, SIDE), np.float32)
+            corner[0, 1] = prompt[0, 2]
+            found[index] = apply_view(corner, view)
+        return found
+
+
+def test_answers_to_several_prompts_and_views_are_brought_upright_and_averaged():
+    def prompt(value):
+        return np.array([[0, 0, value]], np.float32)
+
+    patches = [Patch(name, 1, None, None) for name in "ab"]
+    # Means: (1 + 0 + 0.6) / 3 = 0.53 for the first, (0.9 + 0 + 0.5) / 3 = 0.47 for the second.
+    asked = [Prompted(patches[0], prompt(1.0), None, ((0, prompt(0.0)), (5, prompt(0.6)))),
+             Prompted(patches[1], prompt(0.9), None, ((0, prompt(0.0)), (5, prompt(0.5))))]
+    masks = [mask for _, mask in predict(Counting(), lambda patch, view=0: view, asked, 4)]
+    expected = np.zeros((SIDE, SIDE), bool)
+    expected[0, 1] = True
+    assert np.array_equal(masks[0], expected)
+    assert not masks[1].any()

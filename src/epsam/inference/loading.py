@@ -8,10 +8,10 @@ from epsam.cam.postprocess import require_postprocessing
 from epsam.classifier.weights import load_classifier
 from epsam.device import Compute
 from epsam.errors import WeightsError
-from epsam.facts import told
+from epsam.facts import given, told
 from epsam.files import sha256_of
 from epsam.inference.pipeline import Pipeline, PromptRule
-from epsam.options import InferOptions, MaskRule, PromptOptions, preset
+from epsam.options import InferOptions, MaskRule, PromptOptions, UsedPoints, preset
 from epsam.paths import RunPaths
 from epsam.sam.models import find_checkpoint, freeze, load_sam
 from epsam.sam.segmenter import Segmenter
@@ -61,7 +61,7 @@ def last_decoder(run: RunPaths) -> Path:
 
 def _rule(options: InferOptions, facts: dict[str, Any]) -> PromptRule:
     masks = told(MaskRule, facts, preset(options.dataset_type, "generate_initial_masks"))
-    return PromptRule(masks, told(PromptOptions, {"n_point": options.n_point} if options.n_point else {}, facts))
+    return PromptRule(masks, told(PromptOptions, given(UsedPoints, options), facts))
 
 
 def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weights: Path) -> None:

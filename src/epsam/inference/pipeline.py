@@ -4,18 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from epsam.cam.activation import fused_activation
 from epsam.cam.postprocess import make_mask, upsample
 from epsam.classifier.resnet import AdlResNet
 from epsam.data.images import Mask, Rgb
+from epsam.data.views import apply_view, undo_view
 from epsam.device import Compute
 from epsam.inference.tiling import Map, Tiling
 from epsam.options import MaskRule, PromptOptions
 from epsam.randomness import generator
-from epsam.sam.prompt_rules import Hints, make_prompt
-from epsam.sam.prompts import Prompt
+from epsam.sam.prompt_rules import Hints, make_prompt, viewed
 from epsam.sam.segmenter import Segmenter
 
 
@@ -76,9 +77,8 @@ class Pipeline:
         found = np.zeros((len(windows), tiling.side, tiling.side), dtype=np.float32)
         for start in range(0, len(open_windows), self._batch_size):
             chosen = open_windows[start : start + self._batch_size]
-            embeddings = self._segmenter.encode([windows[i] for i in chosen])
-            prompts = [self._prompt(windows[i], maps[i], name, i) for i in chosen]
-            found[chosen] = self._segmenter.probabilities(embeddings, prompts)
+            hints = [self._hints(windows[i], maps[i]) for i in chosen]
+            found[chosen] = self._ask([windows[i] for i in chosen], hints, name, chosen)
         return Finding(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
 
     def _look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
@@ -96,8 +96,22 @@ class Pipeline:
             maps += list(activation.float().cpu().numpy())
         return scores, maps
 
-    def _prompt(self, window: Rgb, cam_map: Map, name: str, number: int) -> Prompt:
+    def _hints(self, window: Rgb, cam_map: Map) -> Hints:
         side = self._segmenter.frame.patch_size
-        mask = make_mask(cam_map, window, self._rule.masks)
-        rng = generator(self._seed, "pepm", "infer", name, number)
-        return make_prompt(Hints(upsample(cam_map, side, side), mask), self._rule.prompt, rng)
+        return Hints(upsample(cam_map, side, side), make_mask(cam_map, window, self._rule.masks))
+
+    def _ask(self, windows: Sequence[Rgb], hints: Sequence[Hints], name: str,
+             numbers: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Tumour probabilities (windows, side, side): the mean over the rule's views and draws of prompts."""
+        rule, side = self._rule.prompt, self._segmenter.frame.patch_size
+        total = np.zeros((len(windows), side, side), dtype=np.float32)
+        for view in range(rule.n_view):
+            embeddings = self._segmenter.encode([apply_view(window, view) for window in windows])
+            for draw in range(rule.n_draw):
+                variant = ("variant", view, draw) if (view, draw) != (0, 0) else ()
+                prompts = [make_prompt(viewed(known, view), rule, generator(self._seed, "pepm", "infer", name, number,
+                                                                             *variant))
+                           for known, number in zip(hints, numbers, strict=True)]
+                found = self._segmenter.probabilities(embeddings, prompts)
+                total += np.stack([undo_view(probability, view) for probability in found])
+        return np.asarray(total / (rule.n_view * rule.n_draw), dtype=np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from epsam.data.images import Mask
+from epsam.data.views import apply_view
 from epsam.errors import DatasetError
 from epsam.methods import PROMPTS, function_of
 from epsam.options import PromptOptions
@@ -41,6 +42,13 @@ class Hints:
     activation: Weight
     mask: Mask
     truth: Callable[[], Mask] | None = None
+
+
+def viewed(hints: Hints, view: int) -> Hints:
+    """The hints of a flipped or turned patch (see data/views.py)."""
+    truth = hints.truth
+    return Hints(apply_view(hints.activation, view), apply_view(hints.mask, view),
+                 None if truth is None else lambda: apply_view(truth(), view))
 
 
 def make_prompt(hints: Hints, options: PromptOptions, rng: np.random.Generator) -> Prompt:

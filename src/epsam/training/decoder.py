@@ -13,11 +13,11 @@ from torch import Tensor
 from epsam.data.embeddings import Embedding, PatchEmbeddings
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
-from epsam.data.views import apply_view, draw_view
+from epsam.data.views import apply_view, draw_view, undo_view
 from epsam.options import DecoderOptions
 from epsam.randomness import generator
 from epsam.sam.losses import dice_iou_loss
-from epsam.sam.prompt_rules import Hints, make_prompt
+from epsam.sam.prompt_rules import Hints, make_prompt, viewed
 from epsam.sam.prompts import Prompt
 from epsam.sam.segmenter import Segmenter
 from epsam.training.fit import Schedule, Task
@@ -34,11 +34,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Prompted:
-    """A patch and what SAM is asked about it; with an empty prompt its mask is empty. `initial`: its initial mask."""
+    """A patch and what SAM is asked about it; with an empty prompt its mask is empty.
+
+    initial: its initial mask. variants: further (view, prompt in that view) whose answers are averaged with the first.
+    """
 
     patch: Patch
     prompt: Prompt
     initial: Path | None = None
+    variants: tuple[tuple[int, Prompt], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,19 @@ def predict(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[P
     """Masks (side, side) of un-augmented patches (methods D28), in the order asked."""
     for start in range(0, len(asked), batch_size):
         group = asked[start : start + batch_size]
-        masks = segmenter.masks([embeddings(p.patch) for p in group], [p.prompt for p in group])
-        yield from zip(group, masks, strict=True)
+        yield from zip(group, _masks(segmenter, embeddings, group), strict=True)
+
+
+def _masks(segmenter: Segmenter, embeddings: PatchEmbeddings, group: Sequence[Prompted]) -> list[Mask]:
+    """Masks of a group, each from the mean over all that is asked about its patch; all are asked in the same views."""
+    if not group[0].variants:
+        return segmenter.masks([embeddings(p.patch) for p in group], [p.prompt for p in group])
+    asked = [((0, p.prompt), *p.variants) for p in group]
+    total = np.zeros(())
+    for number, (view, _) in enumerate(asked[0]):
+        found = segmenter.probabilities([embeddings(p.patch, view) for p in group], [one[number][1] for one in asked])
+        total = total + np.stack([undo_view(probability, view) for probability in found])
+    return list(total / len(asked[0]) > 0.5)
 
 
 def validation_figures(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
@@ -121,25 +136,22 @@ def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, 
         view = draw_view(options.embedding_views, rng)
         target = apply_view(read_mask(example.target), view)
         kept.append(embeddings(example.patch, view))
-        prompts.append(training_prompt(target, partial(_seen, hints_of, example.patch, view), options, rng))
+        prompts.append(training_prompt(target, partial(hints_of, example.patch), view, options, rng))
         targets.append(torch.from_numpy(target.astype(np.float32)))
     return DecoderBatch(kept, prompts, torch.stack(targets), [example.patch.name for example in examples])
 
 
-def _seen(hints_of: Callable[[Patch], Hints], patch: Patch, view: int) -> Hints:
-    found = hints_of(patch)
-    truth = found.truth
-    return Hints(apply_view(found.activation, view), apply_view(found.mask, view),
-                 None if truth is None else lambda: apply_view(truth(), view))
-
-
-def training_prompt(target: Mask, seen: Callable[[], Hints], options: DecoderOptions,
+def training_prompt(target: Mask, seen: Callable[[], Hints], view: int, options: DecoderOptions,
                     rng: np.random.Generator) -> Prompt:
     """The prompt of a training step: out of the mask that is fitted to, or out of what is `seen` of the patch.
 
-    Where the latter gives no prompt, the same rule is applied to the target.
+    target: in the step's view; `seen` gives hints of the patch as it is. Where they give no prompt, the same rule is
+    applied to the target.
     """
     wanted = {"mask": "mask_random", "pepm": "pepm", "same": options.prompt}[options.train_prompt]
     rule = replace(options, prompt=wanted)
-    prompt = make_prompt(seen(), rule, rng) if options.train_prompt != "mask" else np.zeros((0, 3), np.float32)
-    return prompt if len(prompt) else make_prompt(Hints(target.astype(np.float64), target, lambda: target), rule, rng)
+    if options.train_prompt != "mask":
+        prompt = make_prompt(viewed(seen(), view), rule, rng)
+        if len(prompt):
+            return prompt
+    return make_prompt(Hints(target.astype(np.float64), target, lambda: target), rule, rng)

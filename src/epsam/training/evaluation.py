@@ -12,15 +12,15 @@ from epsam.data.activations import Activations, load_activations
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch, common_size, labelled_patches, positives
 from epsam.device import pick_compute
-from epsam.facts import told
+from epsam.facts import given, told
 from epsam.files import sha256_of
-from epsam.options import SPLITS, EvaluateOptions, PromptOptions, SelectionOptions
+from epsam.options import SPLITS, EvaluateOptions, PromptOptions, SelectionOptions, UsedPoints
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.selection import accepted, agreement
 from epsam.sam.weights import load_decoder
 from epsam.training.decoder import Prompted, predict
 from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
-from epsam.training.workbench import SamSetup, initial_mask_of, prepare_embeddings, prompts_of, set_up_sam
+from epsam.training.workbench import SamSetup, asked_of, initial_mask_of, prepare_embeddings, set_up_sam
 
 COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou", "kept", "kept_dice")
 """`kept`: the share of train masks that the IDS filter would keep, `kept_dice` their mean Dice."""
@@ -73,26 +73,23 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     size = common_size(patches["train"])
     known = {split: kept for split, found in patches.items() if (kept := [patch for patch in found if patch.mask])}
     facts = load_plain(run.preliminary_decoder)["made_with"] if run.preliminary_decoder.is_file() else {}
-    asking = told(PromptOptions, {"n_point": options.n_point} if options.n_point else {}, facts)
+    asking = told(PromptOptions, given(UsedPoints, options), facts)
     decoders = _open_decoders(options, run, known, size, asking) if facts else None
     classifier = sha256_of(run.classifier)
     cases = []
     for split, found in known.items():
         maps = load_activations(run.activation(split), classifier)
-        prompts = prompts_of(run, split, found, maps, asking, (options.seed,))
-        asked = [Prompted(patch, prompt, initial_mask_of(run, split, patch))
-                 for patch, prompt in zip(found, prompts, strict=True)]
-        cases.append(SplitCase(split, asked, maps))
+        cases.append(SplitCase(split, asked_of(run, split, found, maps, asking, (options.seed,)), maps))
     return Evaluation(run, cases, decoders, told(SelectionOptions, facts))
 
 
 def _open_decoders(options: EvaluateOptions, run: RunPaths, known: dict[str, list[Patch]], size: int,
                    asking: PromptOptions) -> Decoders:
     compute = pick_compute(options.device, options.precision)
-    images = sum(map(len, known.values()))
+    images = sum(map(len, known.values())) * asking.n_view
     setup = set_up_sam(options, size, images, asking.n_point + asking.n_negative, compute)
     for found in known.values():
-        prepare_embeddings(setup, found, 1)
+        prepare_embeddings(setup, found, asking.n_view)
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     return Decoders(setup, decoders_of(run), untouched, options.batch_size)
 

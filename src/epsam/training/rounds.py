@@ -23,10 +23,10 @@ from epsam.training.pseudo_labels import write_pseudo_labels
 from epsam.training.stage import Stage, contents
 from epsam.training.workbench import (
     SamSetup,
+    asked_of,
     hints_of,
     initial_mask_of,
     prepare_embeddings,
-    prompts_of,
     set_up_sam,
 )
 
@@ -52,14 +52,13 @@ def open_bench(options: DecoderOptions) -> Bench:
     train, val = (positives(labelled_patches(data.split(split))) for split in ("train", "val"))
     classifier, size = sha256_of(run.classifier), common_size(train)
     compute = pick_compute(options.device, options.precision)
-    images = len(train) * options.embedding_views + len(val)
+    train_views = max(options.embedding_views, options.n_view)
+    images = len(train) * train_views + len(val) * options.n_view
     setup = set_up_sam(options, size, images, options.n_point + options.n_negative, compute)
-    prepare_embeddings(setup, train, options.embedding_views)
-    prepare_embeddings(setup, val, 1)
+    prepare_embeddings(setup, train, train_views)
+    prepare_embeddings(setup, val, options.n_view)
     val_maps = load_activations(run.activation("val"), classifier)
-    prompts = prompts_of(run, "val", val, val_maps, options, (options.seed,))
-    validation = [Prompted(patch, prompt, initial_mask_of(run, "val", patch))
-                  for patch, prompt in zip(val, prompts, strict=True)]
+    validation = asked_of(run, "val", val, val_maps, options, (options.seed,))
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     train_maps = load_activations(run.activation("train"), classifier)
     return Bench(options, run, setup, train, validation, train_maps, untouched)
@@ -83,8 +82,7 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
                         lambda patch: hints_of(bench.run, "train", patch, bench.train_maps), options)
     progress = fit(task, decoder_schedule(options), stage.unfinished(name))
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
-    prompts = prompts_of(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
-    asked = [Prompted(patch, prompt) for patch, prompt in zip(bench.train, prompts, strict=True)]
+    asked = asked_of(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
     summary = write_pseudo_labels(number, bench.run, segmenter, bench.setup.embeddings, asked, options)
     log.info("round %d: %.1f %% of the pseudo-labels kept; Dice with truth: all %.3f, kept %.3f", number,
              100 * summary.acceptance, summary.dice_all, summary.dice_kept)

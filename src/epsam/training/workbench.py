@@ -18,9 +18,9 @@ from epsam.options import DecoderOptions, EvaluateOptions, PromptOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.randomness import generator
 from epsam.sam.models import PROMPT_DIM, SPECS, find_checkpoint, freeze, load_sam, parameter_counts
-from epsam.sam.prompt_rules import Hints, make_prompt
-from epsam.sam.prompts import Prompt
+from epsam.sam.prompt_rules import Hints, make_prompt, viewed
 from epsam.sam.segmenter import Segmenter
+from epsam.training.decoder import Prompted
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,16 @@ def hints_of(run: RunPaths, split: str, patch: Patch, activations: Activations) 
     return Hints(upsample(activations.maps[patch.name], *mask.shape), mask, patch.truth)
 
 
-def prompts_of(run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations, options: PromptOptions,
-               key: Sequence[int | str]) -> list[Prompt]:
-    """The prompt of each patch, drawn by a generator keyed by `key` and the patch."""
-    return [make_prompt(hints_of(run, split, patch, activations), options, generator(*key, "pepm", split, patch.name))
-            for patch in patches]
+def asked_of(run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations, options: PromptOptions,
+             key: Sequence[int | str]) -> list[Prompted]:
+    """What SAM is asked about each patch: --n_draw prompts in each of --n_view views, drawn by keyed generators."""
+    return [_asked(run, split, patch, activations, options, (*key, "pepm", split, patch.name)) for patch in patches]
+
+
+def _asked(run: RunPaths, split: str, patch: Patch, activations: Activations, options: PromptOptions,
+           key: Sequence[int | str]) -> Prompted:
+    hints = hints_of(run, split, patch, activations)
+    variants = [(view, make_prompt(viewed(hints, view), options, generator(*key, "variant", view, draw)))
+                for view in range(options.n_view) for draw in range(options.n_draw) if (view, draw) != (0, 0)]
+    return Prompted(patch, make_prompt(hints, options, generator(*key)), initial_mask_of(run, split, patch),
+                    tuple(variants))
