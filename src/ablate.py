@@ -169,7 +169,7 @@ def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
     write_table(root / "tables" / "table_1.csv", data_table.COLUMNS, counts)
     texts = [f"## {options.dataset_type}, seeds {', '.join(map(str, options.seeds))}\n", data_table.markdown(counts)]
     for table in all_tables(rows):
-        records = records_of(table, results, rows, options.seeds[0])
+        records = records_of(table, results, rows)
         write_table(root / "tables" / f"table_{table.number}.csv", COLUMNS, records)
         texts.append(markdown(table, records))
     write_text(root / "tables" / "tables.md", "\n".join(texts))

@@ -19,7 +19,7 @@ def main(options: CompareOptions) -> None:
     if len(options.runs) < 2:
         raise EpsamError(f"compare: {len(options.runs)} run(s) given; name two or more folders of checkpoints/")
     runs = {name: RunPaths(Path(options.checkpoint_root) / name) for name in options.runs}
-    records = compare_runs(runs, options.split, options.seed)
+    records = compare_runs(runs, options.split)
     text = markdown(options_that_differ(runs), records, options.split)
     log.info("%s", text)
     if options.output_dir:

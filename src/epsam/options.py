@@ -139,6 +139,7 @@ class MaskRule:
     quantile: float = flag(0.3, "quantile of the non-zero activation below which a pixel is background",
                            source="code, CAMELYON17")
     open_kernel: int = flag(5, "side of the opening's square, px of its frame; 0: none", source="code, CAMELYON17")
+    crf: tuple[int, int, int] = flag((80, 13, 10), "DenseCRF's reach px, grey levels, weight", source="AffinityNet")
     open_at: str = flag("cam", "where threshold and opening are done: on the map or at the patch's size",
                         source="code, CAMELYON17", choices=("cam", "image"))
 
@@ -268,7 +269,6 @@ class CompareOptions:
     runs: tuple[str, ...] = flag((), "names of the runs, the first being the one to compare with")
     checkpoint_root: str = flag("checkpoints", "folder that holds the runs")
     split: str = flag("test", "split whose patches are compared", choices=SPLITS)
-    seed: int = flag(22, "seed of the bootstrap's draws")
     output_dir: str = flag("", "folder that gets compare.md and compare.csv; empty: they are only printed")
     debug: bool = flag(False, "on an error, print the traceback too")
 

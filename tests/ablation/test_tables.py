@@ -34,7 +34,7 @@ def table(number):
 
 
 def test_lines_are_means_over_patches_then_over_seeds():
-    records = {r["line"]: r for r in records_of(table("3"), RESULTS, ROWS, 1)}
+    records = {r["line"]: r for r in records_of(table("3"), RESULTS, ROWS)}
     ours, raw = records["Enhanced ADL, ours"], records["Enhanced ADL, none"]
     # Seeds: 60 and 80 per cent; their sample deviation is 20 / sqrt(2).
     assert (ours["dice"], ours["dice_sd"]) == pytest.approx((70, 20 / math.sqrt(2)), abs=1e-3)
@@ -46,7 +46,7 @@ def test_lines_are_means_over_patches_then_over_seeds():
 
 
 def test_markdown_says_split_paper_and_what_is_missing():
-    text = markdown(table("3"), records_of(table("3"), RESULTS, ROWS, 1))
+    text = markdown(table("3"), records_of(table("3"), RESULTS, ROWS))
     assert "| Enhanced ADL, ours * | train | initial mask | 70.00 ± 14.14 | 35.00 ± 7.07 |  | 78.67 / 66.42 |" in text
     assert "| Enhanced ADL, none | train | initial mask | 50.00 | 25.00 | -20.00 [-20.00, -20.00] | 70.12 |" in text
     assert "| ADL, ours | train | initial mask | – | – | – | 78.11 |" in text

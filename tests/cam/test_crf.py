@@ -39,3 +39,12 @@ def test_a_map_of_zeros_gives_an_empty_mask():
     pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
     assert not make_mask(cam_map * 0, image, CRF).any()
+
+
+def test_the_appearance_kernels_weight_is_that_of_the_option():
+    pytest.importorskip("pydensecrf.densecrf")
+    image, cam_map = two_halves()
+    leak = {weight: make_mask(cam_map, image, MaskRule(postprocess="crf", crf=(80, 13, weight)))[:, 33:36].mean()
+            for weight in (0, 10)}
+    assert leak[0] > 0.9
+    assert leak[10] < 0.1

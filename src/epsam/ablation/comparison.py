@@ -29,7 +29,7 @@ def options_that_differ(runs: Mapping[str, RunPaths]) -> Differing:
     return {name: given for name, given in values.items() if len(set(given)) > 1}
 
 
-def compare_runs(runs: Mapping[str, RunPaths], split: str, seed: int) -> list[dict[str, Any]]:
+def compare_runs(runs: Mapping[str, RunPaths], split: str) -> list[dict[str, Any]]:
     """A record for each thing that makes masks and each run; figures in per cent.
 
     Differences are those from the first run, over the patches that both have. Raises DatasetError if a run was not
@@ -47,7 +47,7 @@ def compare_runs(runs: Mapping[str, RunPaths], split: str, seed: int) -> list[di
             if (split, what) in found:
                 own = found[split, what]
                 base = first[split, what].dice if (split, what) in first else {}
-                gain = paired_difference(base, own.dice, seed)
+                gain = paired_difference(base, own.dice)
                 figures = {"dice": _mean(own.dice), "iou": _mean(own.iou), "difference": gain.mean, "low": gain.low,
                            "high": gain.high}
                 records.append({"masks": what, "run": name, "patches": len(own.dice), "common_patches": gain.patches,

@@ -30,12 +30,12 @@ def all_tables(rows: Sequence[Row]) -> list[Table]:
     return [*TABLES, Table("other", "Other rows of the list", "paper", tuple(lines))] if own else list(TABLES)
 
 
-def records_of(table: Table, results: Results, rows: Sequence[Row], seed: int) -> list[dict[str, Any]]:
+def records_of(table: Table, results: Results, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """A record for each line; figures in per cent, nan where a run has no such scores."""
     flags = {row.name: row.shown for row in rows}
     reference = next(line for line in table.lines if line.label == table.reference)
     base = over_seeds([found.dice for found in _scores(reference, results)])
-    return [_record(table, line, _scores(line, results), base, seed) | {"flags": flags.get(line.row, "")}
+    return [_record(table, line, _scores(line, results), base) | {"flags": flags.get(line.row, "")}
             for line in table.lines]
 
 
@@ -57,12 +57,11 @@ def _scores(line: Line, results: Results) -> list[Scored]:
     return [found[line.split, line.what] for found in results.get(line.row, []) if (line.split, line.what) in found]
 
 
-def _record(table: Table, line: Line, scores: Sequence[Scored], base: Mapping[str, float],
-            seed: int) -> dict[str, Any]:
+def _record(table: Table, line: Line, scores: Sequence[Scored], base: Mapping[str, float]) -> dict[str, Any]:
     dice, dice_sd = mean_sd([_mean(found.dice) for found in scores])
     iou, iou_sd = mean_sd([_mean(found.iou) for found in scores])
     own = over_seeds([found.dice for found in scores])
-    gain = paired_difference(base, own, seed)
+    gain = paired_difference(base, own)
     figures = {"dice": dice, "dice_sd": dice_sd, "iou": iou, "iou_sd": iou_sd, "difference": gain.mean,
                "low": gain.low, "high": gain.high}
     return {"table": table.number, "line": line.label, "row": line.row, "split": line.split, "masks": line.what,

@@ -9,10 +9,9 @@ from epsam.data.images import Mask, Rgb
 from epsam.errors import EpsamError
 from epsam.options import MaskRule
 
-# The paper gives none; these are the usual ones of weakly supervised segmentation (AffinityNet), px and grey levels.
+# The paper gives no values; these, and the default of --crf, are usual in weakly supervised segmentation (AffinityNet).
 STEPS = 10
 NEAR_PX, NEAR_WEIGHT = 3, 3
-ALIKE_PX, ALIKE_RGB, ALIKE_WEIGHT = 80, 13, 10
 DOUBT = 0.05
 """Ours: no pixel is surer than 1 − DOUBT, so that its neighbours can always convince it."""
 
@@ -20,7 +19,8 @@ DOUBT = 0.05
 def dense_crf(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
     """Mask (height, width) of a map (h, w) in 0..1 and its RGB patch (height, width, 3); a map of zeros gives none.
 
-    Potts model with a smoothness and an appearance kernel (Krähenbühl & Koltun 2011), the map as tumour probability.
+    Potts model with a smoothness and an appearance kernel (Krähenbühl & Koltun 2011), the map as tumour probability;
+    `rule.crf` is the latter's reach in px, what it takes for alike in grey levels, and its weight.
     Raises EpsamError if the package is not installed.
     """
     library = _library()
@@ -31,7 +31,8 @@ def dense_crf(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
     field = library.DenseCRF2D(width, height, 2)
     field.setUnaryEnergy(np.ascontiguousarray(-np.log([1 - tumour, tumour]).reshape(2, -1), dtype=np.float32))
     field.addPairwiseGaussian(sxy=NEAR_PX, compat=NEAR_WEIGHT)
-    field.addPairwiseBilateral(sxy=ALIKE_PX, srgb=ALIKE_RGB, rgbim=np.ascontiguousarray(image), compat=ALIKE_WEIGHT)
+    reach_px, levels, weight = rule.crf
+    field.addPairwiseBilateral(sxy=reach_px, srgb=levels, rgbim=np.ascontiguousarray(image), compat=weight)
     normal, positive = np.asarray(field.inference(STEPS)).reshape(2, height, width)
     return np.asarray(positive > normal)
 
