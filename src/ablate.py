@@ -17,15 +17,15 @@ import retrain_decoder
 import train_classifier
 from command_line import parse, run_stage
 from epsam.ablation import data_table
+from epsam.ablation.options import AblateOptions
 from epsam.ablation.results import read_scores
 from epsam.ablation.rows import Row, chosen, read_rows
 from epsam.ablation.sharing import CLASSIFIER, MASKS, adopt, adopt_maps, decoder_stage, marker
 from epsam.ablation.tables import COLUMNS, all_tables, markdown, records_of
 from epsam.errors import EpsamError, TrainingError
-from epsam.files import write_json, write_table, write_text
+from epsam.files import read_json, write_json, write_table, write_text
 from epsam.options import (
     SPLITS,
-    AblateOptions,
     ClassifierOptions,
     DecoderOptions,
     EvaluateOptions,
@@ -76,6 +76,11 @@ def main(options: AblateOptions) -> None:
                             "mend what the messages above say and run the same command again")
 
 
+def folder_of(options: AblateOptions) -> Path:
+    """The folder of all runs of the list and of the tables."""
+    return Path(options.checkpoint_root) / options.name
+
+
 def plan_of(row: Row, seed: int, options: AblateOptions, data: str) -> Plan:
     """The steps of one row with one seed. Bad flags end the program with 2 before anything has run."""
     run = f"{options.name}/{row.name}/seed_{seed}"
@@ -118,7 +123,7 @@ def _run_all(plans: Sequence[Plan]) -> Iterator[str]:
 
 def _run_plan(plan: Plan, donors: dict[tuple[str, str], RunPaths]) -> None:
     done = plan.run.root / "evaluated.json"
-    if done.is_file() and json.loads(done.read_text("utf-8")) == _state(plan):
+    if done.is_file() and read_json(done) == _state(plan):
         log.info("done already with these flags and patches")
     else:
         for step in plan.steps:
@@ -160,7 +165,7 @@ def _digest_of_patches(options: AblateOptions) -> str:
 
 def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
     """Tables 1 to 6 and one for the other rows, out of every run that was evaluated, now or earlier."""
-    root = Path(options.checkpoint_root) / options.name
+    root = folder_of(options)
     results: Mapping[str, list[Any]] = {row.name: [
         read_scores(RunPaths(root / row.name / f"seed_{seed}")) for seed in options.seeds
         if (root / row.name / f"seed_{seed}" / "evaluated.json").is_file()] for row in rows}
@@ -177,4 +182,4 @@ def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("ablate", AblateOptions, main)
+    run_stage("ablate", AblateOptions, main, owns=folder_of)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from command_line import run_stage
 from epsam.ablation.comparison import COLUMNS, compare_runs, markdown, options_that_differ
+from epsam.ablation.options import CompareOptions
 from epsam.errors import EpsamError
 from epsam.files import write_table, write_text
-from epsam.options import CompareOptions
 from epsam.paths import RunPaths
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import ablate
 from command_line import parse
 from compare import main as compare
 from compare import with_runs_as_flag
+from epsam.ablation.options import AblateOptions, CompareOptions
 from epsam.errors import EpsamError
-from epsam.options import AblateOptions, CompareOptions
 from mini import FLAGS, REPOSITORY, write_patches, write_random_sam
 
 ROWS = """

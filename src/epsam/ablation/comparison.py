@@ -9,6 +9,7 @@ from epsam.ablation.layout import FINAL
 from epsam.ablation.results import read_scores
 from epsam.ablation.statistics import paired_difference
 from epsam.errors import DatasetError
+from epsam.files import read_json
 from epsam.paths import RunPaths
 
 COLUMNS = ("masks", "run", "patches", "dice", "iou", "common_patches", "difference", "low", "high")
@@ -74,7 +75,7 @@ def markdown(differing: Differing, records: Sequence[Mapping[str, Any]], split: 
 def _flat(name: str, run: RunPaths) -> dict[str, str]:
     if not run.options.is_file():
         raise DatasetError(f"{run.options}: no such file; is {name} the name of a run?")
-    stages = json.loads(run.options.read_text("utf-8"))
+    stages = read_json(run.options)
     return {f"{stage}.{option}": json.dumps(value, ensure_ascii=False) for stage, options in stages.items()
             for option, value in options.items() if option not in UNINTERESTING}
 

@@ -4,12 +4,11 @@ A stage still judges for itself whether what lies in its run's folder is its own
 every stage replaces files instead of writing into them, so that a link is never written through.
 """
 
-import json
 import os
 import shutil
 from pathlib import Path
 
-from epsam.files import read_table, write_json, write_table
+from epsam.files import read_json, read_table, write_json, write_table
 from epsam.paths import RunPaths
 from epsam.training.pseudo_labels import COLUMNS as PSEUDO_COLUMNS
 from epsam.training.stage import METRIC_COLUMNS
@@ -24,8 +23,8 @@ def decoder_stage(number: int) -> str:
 
 def marker(run: RunPaths, stage: str) -> str:
     """The fingerprint with which a run finished a stage; empty if it did not."""
-    path = run.root / "stages" / f"{stage}.json"
-    return str(json.loads(path.read_text("utf-8"))["fingerprint"]) if path.is_file() else ""
+    path = _marker(run, stage)
+    return str(read_json(path).get("fingerprint", "")) if path.is_file() else ""
 
 
 def adopt(donor: RunPaths, own: RunPaths, stage: str) -> None:
@@ -37,10 +36,9 @@ def adopt(donor: RunPaths, own: RunPaths, stage: str) -> None:
     for path in _outputs(donor, stage):
         link(path, own.root / path.relative_to(donor.root))
     _merge_tables(donor, own, stage)
-    made = json.loads(donor.options.read_text("utf-8"))
-    kept = json.loads(own.options.read_text("utf-8")) if own.options.is_file() else {}
+    made, kept = read_json(donor.options), read_json(own.options) if own.options.is_file() else {}
     write_json(own.options, {**kept, stage: made[stage]})
-    write_json(own.root / "stages" / f"{stage}.json", {"fingerprint": marker(donor, stage)})
+    write_json(_marker(own, stage), read_json(_marker(donor, stage)))
 
 
 def adopt_maps(donor: RunPaths, own: RunPaths) -> None:
@@ -62,6 +60,10 @@ def link(source: Path, target: Path) -> None:
             os.link(source, target)
         except OSError:
             shutil.copy2(source, target)
+
+
+def _marker(run: RunPaths, stage: str) -> Path:
+    return run.root / "stages" / f"{stage}.json"
 
 
 def _outputs(run: RunPaths, stage: str) -> list[Path]:
