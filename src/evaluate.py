@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from command_line import run_stage
-from epsam.data.images import write_rgb
+from epsam.data.images import Mask, write_rgb
 from epsam.files import read_table, write_table
 from epsam.options import EvaluateOptions
 from epsam.paths import run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.record import add_to_record
+from epsam.sam.prompts import Prompt
 from epsam.training.decoder import Prompted
 from epsam.training.evaluation import (
     COLUMNS,
@@ -19,7 +20,6 @@ from epsam.training.evaluation import (
     Evaluation,
     SplitCase,
     extreme_cases,
-    last_masks,
     open_evaluation,
     score_all,
 )
@@ -34,7 +34,7 @@ def main(options: EvaluateOptions) -> None:
     started = time.monotonic()
     evaluation = open_evaluation(options)
     run = evaluation.run
-    scored = score_all(evaluation, options.batch_size)
+    scored = score_all(evaluation)
     rows = [found.row() for found in scored]
     write_table(run.evaluation, COLUMNS, rows)
     write_table(run.patch_scores, PATCH_COLUMNS, [row for found in scored for row in found.patch_rows()])
@@ -44,22 +44,26 @@ def main(options: EvaluateOptions) -> None:
         log.warning("no patch of any split has a truth mask: nothing can be scored")
 
     for case in evaluation.cases:
-        draw(case.split, evaluation, case, [case.asked[index] for index in spread(len(case.asked))], options)
+        draw(case.split, evaluation, case, [case.asked[index] for index in spread(len(case.asked))])
     if evaluation.cases:
         by_name = {prompted.patch.name: prompted for prompted in evaluation.cases[-1].asked}
-        draw("cases", evaluation, evaluation.cases[-1], [by_name[name] for name in extreme_cases(scored[-1])], options)
+        draw("cases", evaluation, evaluation.cases[-1], [by_name[name] for name in extreme_cases(scored[-1])])
     for title, series in curves_from_metrics(read_table(run.metrics, METRIC_COLUMNS)).items():
         write_rgb(run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title))
     add_to_record(run.record, "evaluate", asdict(options), time.monotonic() - started)
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 
 
-def draw(name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[Prompted],
-         options: EvaluateOptions) -> None:
-    """Write panels/<name>.png: some patches of a split with the masks of the last decoder."""
-    masks = last_masks(evaluation, chosen, options.batch_size)
-    write_panel(evaluation.run.panels / f"{name}.png", evaluation.run, case.split, [p.patch for p in chosen], case.maps,
-                [p.points_xy_patch for p in chosen], masks)
+def draw(name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[Prompted]) -> None:
+    """Write panels/<name>.png: some patches of a split with the masks of the last decoder, if the run has any."""
+    patches = [prompted.patch for prompted in chosen]
+    prompts: list[Prompt] = []
+    masks: dict[str, Mask] = {}
+    if evaluation.decoders:
+        prompts = [prompted.prompt for prompted in chosen]
+        found = evaluation.decoders.masks(list(evaluation.decoders.files)[-1], chosen)
+        masks = {patch.name: mask for patch, mask in zip(patches, found, strict=True)}
+    write_panel(evaluation.run.panels / f"{name}.png", evaluation.run, case.split, patches, case.maps, prompts, masks)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,24 @@
 """Step 3: classifier → activation maps and initial masks (paper 3.2.2)."""
 
+import dataclasses
 import logging
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from command_line import run_stage
+from epsam.cam.postprocess import require_postprocessing
 from epsam.classifier.weights import load_classifier
-from epsam.data.activations import save_activations
-from epsam.data.patches import common_size, labelled_patches, positives
+from epsam.data.activations import Activations, save_activations
+from epsam.data.patches import Patch, common_size, labelled_patches, positives
 from epsam.device import pick_compute
-from epsam.files import sha256_of
-from epsam.options import SPLITS, MaskOptions
+from epsam.facts import facts_of
+from epsam.files import sha256_of, write_json
+from epsam.options import SPLITS, MaskOptions, MaskRule
 from epsam.paths import DatasetPaths, RunPaths, run_folder
+from epsam.training.grid_search import best_of, search_grid, write_grid
 from epsam.training.health import MaskCounts
-from epsam.training.maps import activations_of, write_initial_masks
+from epsam.training.maps import activations_of, kept_activations, recipe_of, write_initial_masks
 from epsam.training.panels import spread, write_panel
 from epsam.training.stage import Stage, names_and_sizes
 from epsam.training.workbench import initial_mask_of
@@ -31,23 +36,49 @@ def main(options: MaskOptions) -> None:
     model = load_classifier(classifier, compute.device)
     checksum = sha256_of(classifier)
     listing = {split: names_and_sizes(p.image for p in found) for split, found in patches.items()}
-    stage = Stage("generate_initial_masks", options, {"classifier": checksum, **listing})
+    truth = {"truth": names_and_sizes(p.mask for p in patches["val"] if p.mask)} if options.grid_search else {}
+    stage = Stage("generate_initial_masks", options, {"classifier": checksum, **listing, **truth})
     if stage.finished():
         return
 
     if not options.resnet_checkpoint:
         stage.follows("train_classifier")
-    shutil.rmtree(run.initial_masks("train").parent, ignore_errors=True)
+    require_postprocessing(options)
+    shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
+    maps: dict[str, Activations] = {}
+    for split, found in patches.items():
+        recipe = recipe_of(options.cam or model.spec.cam, options, checksum, listing[split])
+        kept = kept_activations(run.activation(split), checksum, recipe)
+        made = kept or activations_of(model, checksum, found, size, options, compute)
+        maps[split] = dataclasses.replace(made, recipe=recipe)
+        save_activations(run.activation(split), maps[split])
+    rule = searched(run, maps["val"], patches["val"], options) if options.grid_search else options
+    counts = write_masks(run, patches, maps, size, rule)
+    write_json(run.mask_rule, facts_of(MaskRule, rule) | {"cam": options.cam or model.spec.cam})
+    files = [initial_mask_of(run, split, patch) for split, found in patches.items() for patch in found]
+    stage.finish([*map(run.activation, SPLITS), *files, run.mask_rule], counts["train"].trouble("initial masks"))
+
+
+def searched(run: RunPaths, maps: Activations, patches: Sequence[Patch], options: MaskOptions) -> MaskOptions:
+    """The options with the quantile and kernel that are best on validation; the whole grid is written."""
+    rows = search_grid(maps, patches, options)
+    write_grid(run.grid_search, rows)
+    quantile, kernel = best_of(rows)
+    log.info("grid search: quantile %g and kernel %d are the best of %d pairs on validation; all are in %s",
+             quantile, kernel, len(rows), run.grid_search)
+    return dataclasses.replace(options, quantile=quantile, open_kernel=kernel)
+
+
+def write_masks(run: RunPaths, patches: Mapping[str, Sequence[Patch]], maps: Mapping[str, Activations], size: int,
+                rule: MaskRule) -> dict[str, MaskCounts]:
+    """Write the masks and a panel of each split, and count them."""
     counts: dict[str, MaskCounts] = {}
     for split, found in patches.items():
-        activations = activations_of(model, checksum, found, size, options, compute)
-        counts[split] = write_initial_masks(run, split, activations, size, options)
-        save_activations(run.activation(split), activations)
+        counts[split] = write_initial_masks(run, split, maps[split], found, size, rule)
         chosen = [found[index] for index in spread(len(found))]
-        write_panel(run.panels / f"initial_masks_{split}.png", run, split, chosen, activations)
+        write_panel(run.panels / f"initial_masks_{split}.png", run, split, chosen, maps[split])
         log.info("initial masks: %s, %d written, %d of them empty", split, len(found), counts[split].empty)
-    files = [initial_mask_of(run, split, patch) for split, found in patches.items() for patch in found]
-    stage.finish([*map(run.activation, SPLITS), *files], counts["train"].trouble("initial masks"))
+    return counts
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ class FakeNetwork:
     def encode(self, windows):
         assert 0 < len(windows) <= self.batch_size
         self.encoded += len(windows)
-        return [blue(window).astype(np.float16) for window in windows]
+        return [[blue(window).astype(np.float16) for window in windows]]
 
-    def decode(self, embeddings, maps, name, numbers):
-        assert len(embeddings) == len(maps) == len(numbers)
+    def decode(self, encoded, windows, maps, name, numbers):
+        (embeddings,) = encoded
+        assert len(embeddings) == len(windows) == len(maps) == len(numbers)
         self.numbers += numbers
         return np.stack(embeddings).astype(np.float32)
 

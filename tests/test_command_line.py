@@ -7,7 +7,6 @@ import pytest
 from command_line import parse, run_stage
 from epsam.errors import BusyError, DatasetError
 from epsam.options import (
-    PRESETS,
     ClassifierOptions,
     DecoderOptions,
     EvaluateOptions,
@@ -16,6 +15,7 @@ from epsam.options import (
     PatchOptions,
     RetrainOptions,
 )
+from epsam.presets import PRESETS
 
 STAGES = {"extract_patches": PatchOptions, "train_classifier": ClassifierOptions,
           "generate_initial_masks": MaskOptions, "finetune_decoder": DecoderOptions,

@@ -1,18 +1,19 @@
 """Every flag once: name, default, unit, help and source.
 
-A stage's options are one frozen dataclass put together from groups; `src/command_line.py` turns it into flags.
-What differs between datasets is a row of `PRESETS`, never a branch. Precedence: default < preset < command line.
+A stage's options are one frozen dataclass put together from groups; `src/command_line.py` turns it into flags. Those of
+ablate.py and compare.py are in ablation/options.py.
+What a dataset changes is a row of `PRESETS`, never a branch. Precedence: default < preset < command line.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from epsam.methods import CAM_METHODS, POSTPROCESSINGS, PROMPTS
+from epsam.presets import preset as preset
+
 SPLITS = ("train", "val", "test")
 PerSplit = tuple[int, int, int]
 """One number each for train, val and test."""
-
-Row = dict[str, Any]
-"""What a dataset changes in one stage."""
 
 
 def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, ...] = ()) -> Any:
@@ -93,10 +94,8 @@ class PatchOptions(ShardOptions, RestartOptions, SeedOptions, SplitOptions):
     min_tissue: float = flag(0.25, "least tissue share of a negative patch")
     max_per_bin: PerSplit = flag((500, 50, 0), "positives per 5 %-bin of tumour share (train,val,test); 0: no bins",
                                  source="code, CAMELYON17")
-    max_positive: PerSplit = flag((0, 0, 2000), "positives at most (train,val,test); 0: no limit",
-                                  source="code, CAMELYON17")
-    max_negative: PerSplit = flag((6000, 700, 2000), "negatives at most (train,val,test); 0: no limit",
-                                  source="code, Table 1")
+    max_positive: PerSplit = flag((0, 0, 2000), "positives at most, likewise; 0: no limit", source="code, CAMELYON17")
+    max_negative: PerSplit = flag((6000, 700, 2000), "negatives at most, likewise; 0: no limit", source="code, Table 1")
     split: str = flag("patient", "which table splits CAMELYON: no patient in two splits, or the authors' own lists",
                       choices=("patient", "authors"))
     split_ratio: tuple[float, float, float] = flag(
@@ -109,9 +108,12 @@ class PatchOptions(ShardOptions, RestartOptions, SeedOptions, SplitOptions):
 class NetworkOptions:
     """The classifier's network."""
 
+    cam: str = flag("enhanced_adl", "activation map that it is for: the network is plain, has ADL, or the prompt too",
+                    source="paper 3.2.1", choices=tuple(CAM_METHODS))
     backbone: str = flag("resnet50", "classifier network", source="paper 3.2.1", choices=("resnet50", "resnet18"))
     pretrained: str = flag("imagenet", "start from: imagenet, none, or the path of a torchvision checkpoint")
     evp_ratio: float = flag(0.25, "share of the spectrum that the explicit visual prompt removes", source="EVP, 0.25")
+    evp_fuse: str = flag("concat", "a fourth channel, or added to the patch", source="code", choices=("concat", "add"))
     adl_positions: tuple[str, ...] = flag(("3.0", "4.0"), "ADL after these blocks, layer.block", source="paper 3.2.1")
     adl_drop_rate: float = flag(0.75, "probability that ADL drops instead of weighting", source="code")
     adl_threshold: float = flag(0.8, "ADL drops above this share of the largest attention", source="code")
@@ -136,17 +138,30 @@ class ClassifierOptions(NetworkOptions, SeedOptions, StageOptions):
 
 
 @dataclass(frozen=True)
-class MaskOptions(StageOptions):
+class MaskRule:
+    """How a patch becomes an activation map, and the map an initial mask; kept with every decoder."""
+
+    cam: str = flag("", "activation map; empty: the classifier's own", source="Table 2", choices=tuple(CAM_METHODS))
+    cam_layer: str = flag("", "block whose features make the map, such as 4.0; empty: the last", source="paper 3.2.1")
+    rotations: int = flag(4, "right-angle rotations that are fused, 1 to 4", source="paper Eq. 3")
+    postprocess: str = flag("ours", "map → mask: quantile and opening, DenseCRF, or all from half the maximum on",
+                            source="paper 3.2.2", choices=tuple(POSTPROCESSINGS))
+    quantile: float = flag(0.3, "quantile of the non-zero activation below which a pixel is background",
+                           source="code, CAMELYON17")
+    open_kernel: int = flag(5, "side of the opening's square, px of its frame; 0: none", source="code, CAMELYON17")
+    crf: tuple[int, int, int] = flag((80, 13, 10), "DenseCRF's reach px, grey levels, weight", source="AffinityNet")
+    open_at: str = flag("cam", "where threshold and opening are done: on the map or at the patch's size",
+                        source="code, CAMELYON17", choices=("cam", "image"))
+
+
+@dataclass(frozen=True)
+class MaskOptions(MaskRule, StageOptions):
     """Step 3: classifier → activation maps and initial masks."""
 
     resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
-    rotations: int = flag(4, "right-angle rotations that are fused, 1 to 4", source="paper Eq. 3")
-    quantile: float = flag(0.3, "quantile of the non-zero activation below which a pixel is background",
-                           source="code, CAMELYON17")
-    open_kernel: int = flag(5, "side of the opening's square, px of the frame it is done in; 0: none",
-                            source="code, CAMELYON17")
-    open_at: str = flag("cam", "where threshold and opening are done: on the map or at the patch's size",
-                        source="code, CAMELYON17", choices=("cam", "image"))
+    grid_search: bool = flag(False, "take quantile and kernel from a search over a grid, by Dice on validation truth")
+    grid_quantiles: tuple[float, ...] = flag((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "quantiles of that grid")
+    grid_kernels: tuple[int, ...] = flag((0, 3, 5, 7), "kernels of that grid, px of the frame of --open_at")
     batch_size: int = flag(16, "patches a pass")
 
 
@@ -160,9 +175,25 @@ class SamOptions:
 
 
 @dataclass(frozen=True)
+class PromptOptions:
+    """How SAM is asked; kept with every decoder, so that evaluation and inference ask alike."""
+
+    prompt: str = flag("pepm", "points by activation, uniform in mask, patch or truth (an upper bound), or a box",
+                       source="paper 3.3.1", choices=tuple(PROMPTS))
+    n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
+    n_negative: int = flag(0, "negative points a prompt, where the activation is lowest", source="ours")
+    pepm_weight: str = flag("activation", "what PEPM draws by", source="paper Eq. 4", choices=("activation", "entropy"))
+    n_draw: int = flag(1, "prompts drawn for a patch, whose masks' probabilities are averaged")
+    n_view: int = flag(1, "flips and rotations that are asked and averaged", choices=("1", "2", "4", "8"))
+
+
+@dataclass(frozen=True)
 class UsedPoints:
-    """Points for a trained decoder."""
+    """How a trained decoder is asked otherwise than in training."""
+
     n_point: int = flag(0, "positive points a prompt; 0: as many as the decoder was trained with")
+    n_draw: int = flag(0, "prompts a patch, averaged; 0: as in training")
+    n_view: int = flag(0, "flips and rotations that are averaged; 0: as in training", choices=("0", "1", "2", "4", "8"))
 
 
 @dataclass(frozen=True)
@@ -174,18 +205,27 @@ class CacheOptions:
 
 
 @dataclass(frozen=True)
-class DecoderOptions(CacheOptions, SamOptions, SeedOptions, StageOptions):
+class SelectionOptions:
+    """Which pseudo-labels are kept."""
+
+    ids_threshold: float = flag(0.9, "a pseudo-label is kept if its IDS is above this", source="paper 3.3.3")
+    min_area_ratio: float = flag(0.0, "least area of a pseudo-label as a share of the initial mask")
+
+
+@dataclass(frozen=True)
+class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SelectionOptions, SeedOptions, StageOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
-    n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
+    train_prompt: str = flag("mask", "training asks with points of the mask fitted to, PEPM's, or as --prompt does",
+                             source="code", choices=("mask", "pepm", "same"))
     batch_size: int = flag(4, "patches a step", source="paper 4.2")
     epoch: int = flag(20, "passes over the training masks", source="paper 4.2")
     lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2")
     weight_decay: float = flag(1e-2, "AdamW's weight decay", source="code")
     patience: int = flag(10, "epochs without a better validation Dice before stopping", source="code")
     embedding_views: int = flag(2, "kept flips and rotations of a training patch", choices=("1", "2", "4", "8"))
-    ids_threshold: float = flag(0.9, "a pseudo-label is kept if its IDS is above this", source="paper 3.3.3")
-    min_area_ratio: float = flag(0.0, "least area of a pseudo-label as a share of the initial mask")
+    select_on: str = flag("truth", "the epoch that is kept: best Dice on validation with true masks, with the "
+                          "classifier's masks, or the last one", source="code", choices=("truth", "pseudo", "last"))
 
 
 @dataclass(frozen=True)
@@ -267,52 +307,3 @@ class PretrainOptions:
     weight_decay: float = flag(1e-2, "AdamW's weight decay")
     output: str = flag("checkpoints/sam_vit_demo.pth", "file of the weights")
     debug: bool = flag(False, "on an error, print the traceback too")
-
-
-_SMALL_SAM: Row = {"sam_model_type": "vit_demo"}
-_SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 6, "patience": 0}
-# A round has fewer masks to fit to than the preliminary decoder; as many steps need more epochs.
-_SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 8}
-_SHORT_RESNET50: Row = {"pretrained": "none", "input_size": 256, "lr": 1e-3, "batch_size": 8, "workers": 2}
-
-_ON_A_CPU: dict[str, Row] = {
-    "generate_initial_masks": {"open_kernel": 3},
-    "finetune_decoder": _SHORT_DECODER,
-    "retrain_decoder": _SHORT_ROUND,
-    "evaluate": _SMALL_SAM,
-    "infer": _SMALL_SAM,
-}
-
-PRESETS: dict[str, dict[str, Row]] = {
-    "camelyon16": {
-        "extract_patches": {"max_per_bin": (430, 50, 143), "max_positive": (0, 0, 0)},
-        "generate_initial_masks": {"quantile": 0.1, "open_kernel": 21, "open_at": "image"},
-    },
-    "camelyon17": {},
-    # Ours, for two CPU cores and a few minutes: 256 px patches, a small SAM, a small classifier from scratch.
-    "demo": {
-        **_ON_A_CPU,
-        "extract_patches": {"patch_size": 256, "stride": 128, "max_per_bin": (8, 3, 5), "max_positive": (0, 0, 0),
-                            "max_negative": (100, 40, 40)},
-        "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 5e-4, "batch_size": 8,
-                             "workers": 0},
-    },
-    # Ours: a few real slides on a CPU. Windows as the paper's in area (512 px of 0.25 µm), read at half the resolution.
-    "bcss": {
-        **_ON_A_CPU,
-        "extract_patches": {"patch_size": 256, "stride": 128, "mpp": 0.5, "max_per_bin": (5, 0, 0),
-                            "max_positive": (0, 0, 0)},
-        "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
-    },
-    # Ours: 512 px patches without slides, which the classifier sees at 256 px.
-    "glas": {
-        **_ON_A_CPU,
-        "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
-    },
-}
-"""Dataset → stage → what differs from the defaults. The CAMELYON rows are the published code's (methods D21, D54)."""
-
-
-def preset(dataset_type: str, stage: str) -> Row:
-    """What a dataset changes in a stage's defaults; nothing for a dataset of the user's own."""
-    return PRESETS.get(dataset_type, {}).get(stage, {})

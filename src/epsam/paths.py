@@ -74,6 +74,15 @@ class RunPaths:
     def activation(self, split: str) -> Path:
         return self.root / "activation" / f"{split}.npz"
 
+    @property
+    def mask_rule(self) -> Path:
+        """How maps and initial masks were made, as plain data."""
+        return self.root / "masks" / "initial" / "rule.json"
+
+    @property
+    def grid_search(self) -> Path:
+        return self.root / "grid_search.csv"
+
     def initial_masks(self, split: str) -> Path:
         return self.root / "masks" / "initial" / split
 

@@ -150,3 +150,34 @@ def test_a_few_steps_tell_bright_from_dark(small):
     # ADL drops at random: single steps are noisy, several are not.
     assert sum(margins[-5:]) / 5 > 1
     assert small.conv1.weight.grad[:, 3].abs().max() > 0  # the prompt's channel learns too
+
+
+@pytest.mark.parametrize(("cam", "channels", "adl"), [("gradcam", 3, 0), ("gradcam++", 3, 0), ("eigencam", 3, 0),
+                                                      ("adl", 3, 2), ("enhanced_adl", 4, 2)])
+def test_each_map_has_its_network(cam, channels, adl):
+    model = build_classifier(NetworkSpec.of(NetworkOptions(cam=cam)))
+    assert model.conv1.in_channels == channels
+    assert sum(isinstance(m, AttentionDropout) for m in model.modules()) == adl
+    assert model.eval().prepare(noise(1, 32)).shape[1] == channels
+
+
+def test_the_prompt_can_be_added_to_the_patch_instead():
+    model = build_classifier(NetworkSpec.of(NetworkOptions(backbone="resnet18", evp_fuse="add")))
+    images = noise(2, 32)
+    raised = images + high_frequency(images, 0.25)
+    expected = (raised[:, 2] - 0.406) / 0.225
+    seen = model.prepare(images)
+    assert seen.shape == (2, 3, 32, 32)
+    torch.testing.assert_close(seen[:, 2], expected)
+
+
+def test_a_blocks_features_are_those_before_the_dropout_that_follows_it():
+    model = build_classifier(NetworkSpec("resnet18", adl_drop_rate=1.0))
+    images = noise(1, 64)
+    model.train()
+    torch.manual_seed(0)
+    features = model.features(images, "3.0")
+    torch.manual_seed(0)
+    following = model.layer3[1](features)
+    assert not torch.equal(features, following)
+    assert (following == 0).sum() > (features == 0).sum()

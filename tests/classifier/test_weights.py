@@ -326,3 +326,21 @@ def test_start_from_another_network_is_refused(tmp_path):
     torch.save(models.resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
     refused(lambda: initial_weights(small(), str(tmp_path / "resnet34.pth"), 5, tmp_path), "unexpected", "resnet18")
     refused(lambda: initial_weights(small(), str(tmp_path / "nothing.pth"), 5, tmp_path), "no such file")
+
+
+# Networks of three channels -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fuse", ["add", "none"])
+def test_a_network_of_three_channels_comes_back_and_takes_torchvisions_kernels_as_they_are(tmp_path, fuse):
+    spec = NetworkSpec("resnet18", adl_positions=(), evp_fuse=fuse, cam="gradcam")
+    model = small(spec)
+    save_classifier(tmp_path / "plain.pth", model, {})
+    assert load_classifier(tmp_path / "plain.pth", "cpu").spec == spec
+    start = models.resnet18(weights=None)
+    torch.save(start.state_dict(), tmp_path / "start.pth")
+    initial_weights(model, str(tmp_path / "start.pth"), 1, tmp_path)
+    assert torch.equal(model.conv1.weight, start.conv1.weight)
+    torch.save(model.state_dict(), tmp_path / "bare.pth")
+    bare = load_classifier(tmp_path / "bare.pth", "cpu").spec
+    assert (bare.evp_fuse, bare.adl_positions) == ("none", ())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from epsam.data.views import apply_view, draw_view
+from epsam.data.views import apply_view, draw_view, undo_view
 from epsam.randomness import generator
 
 SQUARE = np.arange(9).reshape(3, 3)
@@ -28,3 +28,10 @@ def test_half_of_the_draws_are_the_patch_itself_and_the_rest_are_kept_views(view
     share = draws.count(0) / 2000
     assert set(draws) == set(range(views))
     assert share == pytest.approx(1.0 if views == 1 else 0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("view", range(8))
+def test_a_view_can_be_undone(view):
+    image = np.arange(5 * 5 * 2).reshape(5, 5, 2)
+    assert np.array_equal(undo_view(apply_view(image, view), view), image)
+    assert np.array_equal(apply_view(undo_view(image, view), view), image)

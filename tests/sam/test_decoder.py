@@ -45,3 +45,24 @@ def test_gradients_reach_the_decoder_and_nothing_else(sam):
     assert sam.mask_decoder.output_upscaling[0].weight.grad is not None
     assert all(p.grad is None for p in sam.image_encoder.parameters())
     assert all(p.grad is None for p in sam.prompt_encoder.parameters())
+
+
+@torch.no_grad()
+def test_a_box_is_what_the_package_makes_of_it_with_and_without_points(sam):
+    from epsam.sam.prompts import BOX_END, BOX_START, NEGATIVE, PADDING, POSITIVE
+    embeddings = inputs(1)[0]
+    corners, clicks = torch.tensor([[[20.0, 30.0], [200.0, 150.0]]]), torch.tensor([[[60.0, 70.0], [5.0, 6.0]]])
+    filler = torch.zeros(1, 3, 2)
+    for points, labels in [(None, []), ((clicks, torch.tensor([[POSITIVE, NEGATIVE]])), [POSITIVE, NEGATIVE])]:
+        sparse, dense = sam.prompt_encoder(points, corners.view(1, 4), None)
+        expected, _ = sam.mask_decoder.predict_masks(embeddings, sam.prompt_encoder.get_dense_pe(), sparse, dense)
+        rows = torch.cat([corners, clicks[:, : len(labels)], filler], dim=1)
+        found = decode(sam, embeddings, rows, torch.tensor([[BOX_START, BOX_END, *labels, *[PADDING] * 3]]))
+        assert torch.equal(found, expected[:, 0])
+
+
+def test_a_batch_in_which_only_some_have_a_box_is_refused(sam):
+    embeddings, points, labels = inputs(2)
+    labels[0, :2] = torch.tensor([2, 3])
+    with pytest.raises(ValueError, match="with and without a box"):
+        decode(sam, embeddings, points, labels)

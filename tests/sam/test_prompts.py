@@ -3,7 +3,18 @@ import pytest
 
 from epsam.randomness import generator
 from epsam.sam.frames import SamFrame
-from epsam.sam.prompts import PADDING, POSITIVE, mask_points, pepm_points, prompt_batch, sample_points
+from epsam.sam.prompts import (
+    BOX_END,
+    BOX_START,
+    NEGATIVE,
+    PADDING,
+    POSITIVE,
+    labelled,
+    mask_points,
+    pepm_points,
+    prompt_batch,
+    sample_points,
+)
 
 
 def rng():
@@ -50,7 +61,18 @@ def test_the_same_key_draws_the_same_points():
 
 
 def test_a_batch_scales_points_and_pads_with_sams_padding_label():
-    coordinates, labels = prompt_batch([np.array([[3, 5]], np.float32), np.zeros((0, 2), np.float32)],
+    coordinates, labels = prompt_batch([np.array([[3, 5, POSITIVE]], np.float32), np.zeros((0, 3), np.float32)],
                                        SamFrame(512, 1024), 3)
     assert coordinates[0].tolist() == [[6, 10], [0, 0], [0, 0]]
     assert labels.tolist() == [[POSITIVE, PADDING, PADDING], [PADDING] * 3]
+
+
+def test_a_prompt_longer_than_the_usual_count_widens_the_batch():
+    prompt = np.array([[0, 0, BOX_START], [9, 9, BOX_END], [4, 4, NEGATIVE]], np.float32)
+    coordinates, labels = prompt_batch([prompt], SamFrame(10, 20), 1)
+    assert coordinates.tolist() == [[[0, 0], [18, 18], [8, 8]]]
+    assert labels.tolist() == [[BOX_START, BOX_END, NEGATIVE]]
+
+
+def test_labelled_points_carry_their_label():
+    assert labelled(np.array([[1, 2], [3, 4]], np.float32), NEGATIVE).tolist() == [[1, 2, 0], [3, 4, 0]]

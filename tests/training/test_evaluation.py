@@ -1,7 +1,67 @@
+import numpy as np
 import pytest
 
-from epsam.training.evaluation import Scored, extreme_cases
+from epsam.data.images import write_mask, write_rgb
+from epsam.data.patches import Patch
+from epsam.options import SelectionOptions
+from epsam.paths import RunPaths
+from epsam.training.decoder import Prompted
+from epsam.training.evaluation import INITIAL, ZERO_SHOT, Evaluation, Scored, SplitCase, extreme_cases, score_all
 from epsam.training.metrics import Overlap
+
+SIDE = 8
+
+
+def block(rows, columns):
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[rows, columns] = True
+    return mask
+
+
+TRUTH, INITIAL_MASK = block(slice(0, 4), slice(0, 8)), block(slice(0, 8), slice(0, 4))
+INSIDE, OUTSIDE = block(slice(0, 4), slice(0, 4)), block(slice(0, 4), slice(4, 8))
+
+
+class FixedDecoders:
+    def __init__(self):
+        self.files = {ZERO_SHOT: None}
+
+    def masks(self, what, asked):
+        return [INSIDE, OUTSIDE][: len(asked)]
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    def of(split, decoders):
+        run, asked = RunPaths(tmp_path / "run"), []
+        for name in ("a_1", "b_1"):
+            image, truth = tmp_path / "image" / f"{name}.png", tmp_path / "mask" / f"{name}.png"
+            write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
+            write_mask(truth, TRUTH)
+            write_mask(run.initial_masks(split) / f"{name}.png", INITIAL_MASK)
+            asked.append(Prompted(Patch(name, 1, image, truth), np.zeros((1, 3), np.float32)))
+        return Evaluation(run, [SplitCase(split, asked, None)], decoders, SelectionOptions())
+    return of
+
+
+def test_train_rows_tell_what_the_filter_would_keep(evaluation):
+    found = score_all(evaluation("train", FixedDecoders()))
+    rows, scores = [one.row() for one in found], [row for one in found for row in one.patch_rows()]
+    assert [row["what"] for row in rows] == [INITIAL, ZERO_SHOT]
+    # Initial mask: 16 of 32 true pixels, 32 marked: Dice 1/2. Both decoded masks: 16 of 32, 16 marked: 2/3, IoU 1/2.
+    assert rows[0]["dice"] == pytest.approx(0.5, abs=1e-4)
+    assert "kept" not in rows[0]
+    assert (rows[1]["dice"], rows[1]["iou"]) == pytest.approx((2 / 3, 0.5), abs=1e-4)
+    # Only the first lies inside the initial mask.
+    assert rows[1]["kept"] == 0.5
+    assert rows[1]["kept_dice"] == pytest.approx(2 / 3, abs=1e-4)
+    assert [(s["what"], s["id"]) for s in scores] == [(w, i) for w in (INITIAL, ZERO_SHOT) for i in ("a_1", "b_1")]
+    assert [float(s["dice"]) for s in scores] == pytest.approx([0.5, 0.5, 2 / 3, 2 / 3], abs=1e-4)
+
+
+def test_other_splits_have_no_filter_and_a_run_of_masks_alone_is_scored(evaluation):
+    assert all("kept" not in found.row() for found in score_all(evaluation("val", FixedDecoders())))
+    assert [found.what for found in score_all(evaluation("val", None))] == [INITIAL]
 
 
 def scored(**dice):

@@ -1,10 +1,14 @@
 """From activation maps to initial masks: quantile threshold and opening (paper 3.2.2; methods D20, D21)."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from epsam.data.images import Mask
+from epsam.data.images import Mask, Rgb
+from epsam.methods import POSTPROCESSINGS, function_of
+from epsam.options import MaskRule
 
 Map = npt.NDArray[np.float32]
 
@@ -16,6 +20,31 @@ def upsample(cam_map: Map, height: int, width: int) -> Map:
     """The map (h, w) at `height` × `width` px, bilinear between pixel centres."""
     resized = cv2.resize(np.asarray(cam_map, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.float32)
+
+
+def make_mask(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
+    """The initial mask (height, width) of a map (h, w) in 0..1 and its RGB patch, by `rule.postprocess`."""
+    process: Callable[[Map, Rgb, MaskRule], Mask]
+    process = function_of(POSTPROCESSINGS, "--postprocess", rule.postprocess)
+    return process(cam_map, image, rule)
+
+
+def require_postprocessing(rule: MaskRule) -> None:
+    """Raise what the post-processing would raise here, such as for a package that is missing, before hours of work."""
+    make_mask(np.eye(4, dtype=np.float32), np.zeros((8, 8, 3), dtype=np.uint8), rule)
+
+
+def quantile_and_opening(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
+    """The paper's post-processing, see `initial_mask`; of the patch only the size matters."""
+    height, width = image.shape[:2]
+    return initial_mask(cam_map, height, width, rule.quantile, rule.open_kernel, rule.open_at)
+
+
+def upper_half(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
+    """What reaches half of the largest activation (ours: the paper does not say how its raw maps were cut)."""
+    height, width = image.shape[:2]
+    large = upsample(cam_map, height, width)
+    return np.asarray((large > 0) & (large >= cam_map.max() / 2))
 
 
 def initial_mask(cam_map: Map, height: int, width: int, quantile: float, open_kernel: int, open_at: str) -> Mask:

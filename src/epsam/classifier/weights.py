@@ -32,7 +32,8 @@ def initial_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) 
     pretrained: "imagenet": torchvision's file, looked for in `folder`, then in torch hub's folder, else downloaded
         to the former. "none": Xavier-uniform convolutions, batch norm 1 and 0, fc N(0, 0.01) (published code).
         Otherwise the path of a ResNet state dict, torchvision's or a classifier of ours or of the published code.
-    The fourth channel of a 3-channel conv1 becomes the mean of the other three; an fc of another size stays random.
+    Where the network has a fourth channel and the file has not, its kernel becomes the mean of the other three; an fc
+    of another size stays random.
 
     Raises WeightsError if the weights cannot be had or do not fit.
     """
@@ -40,7 +41,9 @@ def initial_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) 
     if pretrained == "none":
         return
     path = _fetched(model.spec.backbone, folder) if pretrained == "imagenet" else Path(pretrained)
-    state = _inflated(_renumbered(named_tensors(path, load_plain(path)), model))
+    state = _renumbered(named_tensors(path, load_plain(path)), model)
+    if model.conv1.in_channels == 4:
+        state = _inflated(state)
     if "fc.weight" not in state or state["fc.weight"].shape != model.fc.weight.shape:
         state = {**state, "fc.weight": model.fc.weight.detach(), "fc.bias": model.fc.bias.detach()}
     _fill(model, path, state)
@@ -144,7 +147,9 @@ def _published_spec(state: State) -> NetworkSpec:
         positions += [f"{layer[-1]}.{block}" for block, (index, following) in enumerate(neighbours)
                       if following > index + 1]
     backbone = "resnet50" if "layer1.0.conv3.weight" in state else "resnet18"
-    return NetworkSpec(backbone, evp_block="center2x2", adl_positions=tuple(positions), normalise=False)
+    stem = state.get("conv1.weight")
+    fuse = "none" if stem is not None and stem.shape[1] == 3 else "concat"
+    return NetworkSpec(backbone, evp_block="center2x2", adl_positions=tuple(positions), normalise=False, evp_fuse=fuse)
 
 
 def _fill(model: AdlResNet, path: Path, state: State) -> None:

@@ -22,11 +22,15 @@ Map = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Activations:
-    """Maps (h, w) in 0..1 and tumour probabilities by patch name, with the checksum of the classifier behind them."""
+    """Maps (h, w) in 0..1 and tumour probabilities by patch name, with the checksum of the classifier behind them.
+
+    `recipe`: a digest of all that decides the maps, by which another run knows whether they are what it needs.
+    """
 
     classifier: str
     maps: dict[str, Map]
     probabilities: dict[str, float]
+    recipe: str = ""
 
 
 def save_activations(path: Path, activations: Activations) -> None:
@@ -36,7 +40,7 @@ def save_activations(path: Path, activations: Activations) -> None:
     probabilities = np.array([activations.probabilities[n] for n in names], dtype=np.float64)
     with whole_file(path) as temporary:
         np.savez(temporary, names=np.array(names, dtype=str), maps=stack, probabilities=probabilities,
-                 classifier=np.array(activations.classifier))
+                 classifier=np.array(activations.classifier), recipe=np.array(activations.recipe))
 
 
 def load_activations(path: Path, classifier: str) -> Activations:
@@ -49,9 +53,10 @@ def load_activations(path: Path, classifier: str) -> Activations:
             found = str(kept["classifier"])
             names = [str(name) for name in kept["names"]]
             maps, probabilities = kept["maps"], kept["probabilities"]
+            recipe = str(kept["recipe"]) if "recipe" in kept else ""
     except _DAMAGE as error:
         raise DatasetError(f"{path}: no readable activation maps ({error}); run generate_initial_masks.py") from error
     if found != classifier:
         raise DatasetError(f"{path}: made with another classifier; run generate_initial_masks.py again")
     by_name = dict(zip(names, maps, strict=True))
-    return Activations(found, by_name, {n: float(p) for n, p in zip(names, probabilities, strict=True)})
+    return Activations(found, by_name, {n: float(p) for n, p in zip(names, probabilities, strict=True)}, recipe)

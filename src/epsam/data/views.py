@@ -19,6 +19,12 @@ def apply_view(image: npt.NDArray[Scalar], view: int) -> npt.NDArray[Scalar]:
     return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
 
+def undo_view(image: npt.NDArray[Scalar], view: int) -> npt.NDArray[Scalar]:
+    """What `apply_view` made of an image of the same form, upright again."""
+    turns, mirrored = _VIEWS[view]
+    return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, -turns))
+
+
 def draw_view(views: int, rng: np.random.Generator) -> int:
     """The view for a training step: half the time the patch itself, else one of the others (methods 6b: p = .5)."""
     if views == 1 or rng.random() < 0.5:

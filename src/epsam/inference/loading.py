@@ -5,13 +5,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from epsam.cam.postprocess import require_postprocessing
 from epsam.classifier.weights import load_classifier
 from epsam.device import Compute
 from epsam.errors import WeightsError
+from epsam.facts import given, told
 from epsam.files import sha256_of
 from epsam.inference.pipeline import Gate, Pipeline, PromptRule
 from epsam.inference.slide import SlideRule
-from epsam.options import DecoderOptions, InferOptions, MaskOptions, preset
+from epsam.options import InferOptions, MaskRule, PromptOptions, UsedPoints, preset
 from epsam.paths import RunPaths
 from epsam.sam.models import find_checkpoint, freeze, load_sam
 from epsam.sam.segmenter import Segmenter
@@ -34,7 +36,8 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     _check_same_sam(decoder_file, facts, options.sam_model_type, sam_file)
     patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
     rule = _rule(options, facts)
-    segmenter = Segmenter(sam, patch_size, rule.n_point, compute)
+    require_postprocessing(rule.masks)
+    segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute)
     classifier = load_classifier(classifier_file, compute.device)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
              options.sam_model_type, compute.device)
@@ -51,8 +54,8 @@ def weight_files(options: InferOptions) -> tuple[Path, Path, Path]:
 
 def fingerprint_of(options: InferOptions) -> str:
     """Stands for everything that decides what comes out of a slide: weights and options, not where it is computed."""
-    named = ("seed", "n_point", "classifier_gate", "gate_threshold", "overlap", "mpp", "slide_mpp", "min_tissue",
-             "asap", "dataset_type")
+    named = ("seed", "n_point", "n_draw", "n_view", "classifier_gate", "gate_threshold", "overlap", "mpp", "slide_mpp",
+             "min_tissue", "asap", "dataset_type")
     material = [f"{name}={getattr(options, name)}" for name in named]
     files = [sha256_of(path) for path in weight_files(options)]
     return hashlib.sha256("\n".join([*material, *files]).encode("utf-8")).hexdigest()
@@ -73,9 +76,8 @@ def last_decoder(run: RunPaths) -> Path:
 
 
 def _rule(options: InferOptions, facts: dict[str, Any]) -> PromptRule:
-    masks = MaskOptions(**preset(options.dataset_type, "generate_initial_masks"))
-    told = {name: facts.get(name, getattr(masks, name)) for name in ("rotations", "quantile", "open_kernel", "open_at")}
-    return PromptRule(n_point=options.n_point or facts.get("n_point", DecoderOptions.n_point), **told)
+    masks = told(MaskRule, facts, preset(options.dataset_type, "generate_initial_masks"))
+    return PromptRule(masks, told(PromptOptions, given(UsedPoints, options), facts))
 
 
 def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weights: Path) -> None:

@@ -8,26 +8,27 @@ import numpy.typing as npt
 import torch
 
 from epsam.cam.activation import fused_activation
-from epsam.cam.postprocess import initial_mask, upsample
+from epsam.cam.postprocess import make_mask, upsample
 from epsam.classifier.resnet import AdlResNet
 from epsam.data.images import Mask, Rgb
+from epsam.data.views import apply_view, undo_view
 from epsam.device import Compute
 from epsam.inference.tiling import Map, Tiling
+from epsam.options import MaskRule, PromptOptions
 from epsam.randomness import generator
-from epsam.sam.frames import Points
-from epsam.sam.prompts import pepm_points
+from epsam.sam.prompt_rules import Hints, make_prompt, viewed
 from epsam.sam.segmenter import Segmenter
+
+Encoded = list[list[npt.NDArray[np.float16]]]
+"""Embeddings of windows, by view."""
 
 
 @dataclass(frozen=True)
 class PromptRule:
-    """How a window's points are made: as in the training run, which kept its values with its decoder."""
+    """How a window's prompt is made: as in the training run, which kept its values with its decoder."""
 
-    rotations: int
-    quantile: float
-    open_kernel: int
-    open_at: str
-    n_point: int
+    masks: MaskRule
+    prompt: PromptOptions
 
 
 @dataclass(frozen=True)
@@ -85,35 +86,49 @@ class Pipeline:
         found = np.zeros((len(windows), tiling.side, tiling.side), dtype=np.float32)
         for start in range(0, len(open_windows), self.batch_size):
             chosen = open_windows[start : start + self.batch_size]
-            embeddings = self.encode([windows[i] for i in chosen])
-            found[chosen] = self.decode(embeddings, [maps[i] for i in chosen], name, chosen)
+            images = [windows[i] for i in chosen]
+            found[chosen] = self.decode(self.encode(images), images, [maps[i] for i in chosen], name, chosen)
         return Finding(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
 
     def look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
         """The classifier's tumour probability and activation map (h, w) of each window."""
+        rule = self._rule.masks
         scores: list[float] = []
         maps: list[Map] = []
         for start in range(0, len(windows), self.batch_size):
             batch = torch.from_numpy(np.stack(windows[start : start + self.batch_size])).to(self._compute.device)
             with self._compute.autocast():
                 found, activation = fused_activation(self._classifier, batch.permute(0, 3, 1, 2).float() / 255,
-                                                     self._rule.rotations)
+                                                     rule.rotations, rule.cam or self._classifier.spec.cam,
+                                                     rule.cam_layer)
             scores += found.tolist()
             maps += list(activation.float().cpu().numpy())
         return scores, maps
 
-    def encode(self, windows: Sequence[Rgb]) -> list[npt.NDArray[np.float16]]:
-        """SAM's embeddings of up to `batch_size` windows."""
-        return self._segmenter.encode(windows)
+    def encode(self, windows: Sequence[Rgb]) -> Encoded:
+        """SAM's embeddings of up to `batch_size` windows, for each of the rule's views."""
+        return [self._segmenter.encode([apply_view(window, view) for window in windows])
+                for view in range(self._rule.prompt.n_view)]
 
-    def decode(self, embeddings: Sequence[npt.NDArray[np.float16]], maps: Sequence[Map], name: str,
+    def decode(self, encoded: Encoded, windows: Sequence[Rgb], maps: Sequence[Map], name: str,
                numbers: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Tumour probabilities (windows, side, side) of windows by number; `name` keys the draw of their points."""
-        points = [self._points(cam_map, name, number) for cam_map, number in zip(maps, numbers, strict=True)]
-        return self._segmenter.probabilities(embeddings, points)
+        """Tumour probabilities (windows, side, side) of windows by number: the mean over the rule's views and draws.
 
-    def _points(self, cam_map: Map, name: str, window: int) -> Points:
-        side, rule = self._segmenter.frame.patch_size, self._rule
-        mask = initial_mask(cam_map, side, side, rule.quantile, rule.open_kernel, rule.open_at)
-        rng = generator(self._seed, "pepm", "infer", name, window)
-        return pepm_points(upsample(cam_map, side, side), mask, rule.n_point, rng)
+        `name` keys the draws of prompts.
+        """
+        rule, side = self._rule.prompt, self.window_size
+        hints = [self._hints(window, cam_map) for window, cam_map in zip(windows, maps, strict=True)]
+        total = np.zeros((len(windows), side, side), dtype=np.float32)
+        for view, embeddings in enumerate(encoded):
+            for draw in range(rule.n_draw):
+                variant = ("variant", view, draw) if (view, draw) != (0, 0) else ()
+                prompts = [make_prompt(viewed(known, view), rule, generator(self._seed, "pepm", "infer", name, number,
+                                                                            *variant))
+                           for known, number in zip(hints, numbers, strict=True)]
+                found = self._segmenter.probabilities(embeddings, prompts)
+                total += np.stack([undo_view(probability, view) for probability in found])
+        return np.asarray(total / (rule.n_view * rule.n_draw), dtype=np.float32)
+
+    def _hints(self, window: Rgb, cam_map: Map) -> Hints:
+        side = self.window_size
+        return Hints(upsample(cam_map, side, side), make_mask(cam_map, window, self._rule.masks))

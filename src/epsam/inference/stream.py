@@ -10,12 +10,10 @@ import numpy.typing as npt
 from epsam.data.images import Rgb
 from epsam.inference.clock import Clock
 from epsam.inference.grid import WindowGrid, tissue_numbers
-from epsam.inference.pipeline import Gate
+from epsam.inference.pipeline import Encoded, Gate
 from epsam.inference.tiling import Map, trust_of
 from epsam.slides.reader import Slide, read_window
 from epsam.slides.writer import Pixels
-
-Embeddings = Sequence[npt.NDArray[np.float16]]
 
 
 class Network(Protocol):
@@ -29,9 +27,9 @@ class Network(Protocol):
 
     def look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]: ...
 
-    def encode(self, windows: Sequence[Rgb]) -> list[npt.NDArray[np.float16]]: ...
+    def encode(self, windows: Sequence[Rgb]) -> Encoded: ...
 
-    def decode(self, embeddings: Embeddings, maps: Sequence[Map], name: str,
+    def decode(self, encoded: Encoded, windows: Sequence[Rgb], maps: Sequence[Map], name: str,
                numbers: Sequence[int]) -> npt.NDArray[np.float32]: ...
 
 
@@ -102,9 +100,9 @@ class Scan:
         columns, images, maps = zip(*windows, strict=True)
         numbers = [row * len(self.grid.lefts) + column for column in columns]
         with self.clock.part("encoder"):
-            embeddings = self.network.encode(images)
+            encoded = self.network.encode(images)
         with self.clock.part("decoder"):
-            found = self.network.decode(embeddings, maps, self.name, numbers)
+            found = self.network.decode(encoded, images, maps, self.name, numbers)
         yield from zip(self.grid.lefts[list(columns)].tolist(), found, strict=True)
 
     def _note(self, row: int, column: int, score: float, gated: bool) -> None:

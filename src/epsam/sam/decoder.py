@@ -4,6 +4,8 @@ import torch
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
+from epsam.sam.prompts import BOX_START, PADDING
+
 
 class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]
     """The package's decoder, but B images with B prompts give B masks; weights and state-dict keys are the same.
@@ -35,9 +37,11 @@ def decode(sam: Sam, embeddings: Tensor, points_xy_sam: Tensor, labels: Tensor) 
     """Mask logits (B, 4h, 4w) of SAM's single-mask token, in the decoder's low resolution.
 
     embeddings (B, C, h, w) float32; points_xy_sam (B, N, 2) in SAM's frame; labels (B, N): 1 positive, 0 negative,
-    −1 padding. Gradients reach whatever of `sam` requires them.
+    −1 padding, 2 and 3 a box's corners, which come first and in all images of a batch or in none.
+    Gradients reach whatever of `sam` requires them.
     """
-    sparse, dense = sam.prompt_encoder(points=(points_xy_sam, labels), boxes=None, masks=None)
+    points, boxes = _points_and_boxes(points_xy_sam, labels)
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=None)
     masks: Tensor = sam.mask_decoder(
         image_embeddings=embeddings,
         image_pe=sam.prompt_encoder.get_dense_pe(),
@@ -46,3 +50,17 @@ def decode(sam: Sam, embeddings: Tensor, points_xy_sam: Tensor, labels: Tensor) 
         multimask_output=False,
     )[0]
     return masks[:, 0]
+
+
+def _points_and_boxes(points_xy_sam: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+    """What SAM's prompt encoder takes: points with labels, and boxes (B, 4)."""
+    boxed = labels[:, 0] == BOX_START
+    if not boxed.any():
+        return (points_xy_sam, labels), None
+    if not boxed.all():
+        raise ValueError("prompts with and without a box in one batch")
+    boxes = points_xy_sam[:, :2].flatten(1)
+    # SAM is never shown padding beside a box, so columns that only fill up are left out.
+    used = (labels != PADDING).any(dim=0)
+    points, rest = points_xy_sam[:, used][:, 2:], labels[:, used][:, 2:]
+    return ((points, rest) if rest.shape[1] else None), boxes

@@ -1,4 +1,4 @@
-"""Point prompts: drawn from a mask while training, by activation (PEPM, paper 3.3.1 Eq. 4) everywhere else."""
+"""Prompts as arrays, how points are drawn, and how a batch of prompts becomes SAM's input."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,16 @@ from torch import Tensor
 from epsam.data.images import Mask
 from epsam.sam.frames import Points, SamFrame
 
-POSITIVE, PADDING = 1, -1
-"""SAM's point labels."""
+Prompt = npt.NDArray[np.float32]
+"""(N, 3): x and y in patch pixels, and what stands there. A box is its first two rows: upper left, lower right."""
+
+NEGATIVE, POSITIVE, BOX_START, BOX_END, PADDING = 0, 1, 2, 3, -1
+"""SAM's labels: outside, inside, a box's upper left and lower right corner, nothing."""
+
+
+def labelled(points_xy_patch: Points, label: int) -> Prompt:
+    """Points (N, 2) as a prompt (N, 3) in which all of them carry one label."""
+    return np.concatenate([points_xy_patch, np.full((len(points_xy_patch), 1), label, np.float32)], axis=1)
 
 
 def sample_points(weight: npt.NDArray[np.floating], count: int, rng: np.random.Generator) -> Points:
@@ -43,14 +51,16 @@ def pepm_points(activation: npt.NDArray[np.floating], mask: Mask, count: int, rn
     return sample_points(np.where(mask, activation, 0.0), count, rng)
 
 
-def prompt_batch(points_xy_patch: Sequence[Points], frame: SamFrame, count: int) -> tuple[Tensor, Tensor]:
-    """Points of several images as SAM's input: coordinates (B, count, 2) in SAM's pixels, labels (B, count).
+def prompt_batch(prompts: Sequence[Prompt], frame: SamFrame, count: int) -> tuple[Tensor, Tensor]:
+    """Prompts of several images as SAM's input: coordinates (B, n, 2) in SAM's pixels, labels (B, n).
 
-    An image with fewer points is filled up with SAM's padding label, so that a batch is one tensor.
+    n is `count`, or more if a prompt is longer. A shorter one is filled up with SAM's padding label, so that a batch
+    is one tensor.
     """
-    coordinates = torch.zeros(len(points_xy_patch), count, 2)
-    labels = torch.full((len(points_xy_patch), count), PADDING, dtype=torch.int64)
-    for index, points in enumerate(points_xy_patch):
-        coordinates[index, : len(points)] = torch.from_numpy(frame.points(points))
-        labels[index, : len(points)] = POSITIVE
+    width = max(count, *(len(prompt) for prompt in prompts))
+    coordinates = torch.zeros(len(prompts), width, 2)
+    labels = torch.full((len(prompts), width), PADDING, dtype=torch.int64)
+    for index, prompt in enumerate(prompts):
+        coordinates[index, : len(prompt)] = torch.from_numpy(frame.points(prompt[:, :2]))
+        labels[index, : len(prompt)] = torch.from_numpy(prompt[:, 2]).long()
     return coordinates, labels

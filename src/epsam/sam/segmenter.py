@@ -1,4 +1,4 @@
-"""SAM as EP-SAM uses it: patches are encoded by a frozen encoder, masks decoded from the embedding and the points."""
+"""SAM as EP-SAM uses it: patches are encoded by a frozen encoder, masks decoded from the embedding and a prompt."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from epsam.data.images import Mask, Rgb
 from epsam.device import Compute
 from epsam.sam.decoder import decode
-from epsam.sam.frames import Points, SamFrame
-from epsam.sam.prompts import prompt_batch
+from epsam.sam.frames import SamFrame
+from epsam.sam.prompts import Prompt, prompt_batch
 
 
 class Segmenter:
-    """A SAM on its device, for patches of one size and prompts of up to `n_point` points."""
+    """A SAM on its device, for patches of one size and prompts that are filled up to `n_point` points."""
 
     def __init__(self, sam: Sam, patch_size: int, n_point: int, compute: Compute) -> None:
         self.sam = sam.to(compute.device)
@@ -32,28 +32,28 @@ class Segmenter:
             embeddings = self.sam.image_encoder(pixels)
         return list(embeddings.half().cpu().numpy())
 
-    def logits(self, embeddings: Sequence[npt.NDArray[np.float16]], points_xy_patch: Sequence[Points]) -> Tensor:
+    def logits(self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[Prompt]) -> Tensor:
         """Mask logits (B, patch_size, patch_size), float32, with gradients for the decoder."""
         device = self._compute.device
         stacked = torch.from_numpy(np.stack(embeddings)).to(device).float()
-        coordinates, labels = prompt_batch(points_xy_patch, self.frame, self._n_point)
+        coordinates, labels = prompt_batch(prompts, self.frame, self._n_point)
         with self._compute.autocast():
             low_res = decode(self.sam, stacked, coordinates.to(device), labels.to(device))
         return self.frame.masks(low_res.float())
 
     @torch.no_grad()
     def probabilities(self, embeddings: Sequence[npt.NDArray[np.float16]],
-                      points_xy_patch: Sequence[Points]) -> npt.NDArray[np.float32]:
-        """Tumour probabilities (B, patch_size, patch_size); all 0 where there is no point to prompt with."""
+                      prompts: Sequence[Prompt]) -> npt.NDArray[np.float32]:
+        """Tumour probabilities (B, patch_size, patch_size); all 0 where a prompt is empty."""
         self.sam.eval()
         size = self.frame.patch_size
         result = np.zeros((len(embeddings), size, size), dtype=np.float32)
-        prompted = [index for index, points in enumerate(points_xy_patch) if len(points)]
+        prompted = [index for index, prompt in enumerate(prompts) if len(prompt)]
         if prompted:
-            logits = self.logits([embeddings[i] for i in prompted], [points_xy_patch[i] for i in prompted])
+            logits = self.logits([embeddings[i] for i in prompted], [prompts[i] for i in prompted])
             result[prompted] = logits.sigmoid().cpu().numpy()
         return result
 
-    def masks(self, embeddings: Sequence[npt.NDArray[np.float16]], points_xy_patch: Sequence[Points]) -> list[Mask]:
-        """Masks (patch_size, patch_size); empty where there is no point."""
-        return list(self.probabilities(embeddings, points_xy_patch) > 0.5)
+    def masks(self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[Prompt]) -> list[Mask]:
+        """Masks (patch_size, patch_size); empty where a prompt is."""
+        return list(self.probabilities(embeddings, prompts) > 0.5)

@@ -1,6 +1,7 @@
-"""Scores of everything a run kept: initial masks, untouched SAM, preliminary decoder, each round (Tables 2, 5, 6)."""
+"""Scores of everything a run kept: initial masks, untouched SAM, preliminary decoder, each round (Tables 2 to 6)."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,24 +10,27 @@ from typing import Any
 from epsam.checkpoints import load_plain
 from epsam.data.activations import Activations, load_activations
 from epsam.data.images import Mask, read_mask
-from epsam.data.patches import common_size, labelled_patches, positives
+from epsam.data.patches import Patch, common_size, labelled_patches, positives
 from epsam.device import pick_compute
+from epsam.facts import given, told
 from epsam.files import sha256_of
-from epsam.options import SPLITS, EvaluateOptions
+from epsam.options import SPLITS, EvaluateOptions, PromptOptions, SelectionOptions, UsedPoints
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.sam.selection import accepted, agreement
 from epsam.sam.weights import load_decoder
 from epsam.training.decoder import Prompted, predict
 from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
-from epsam.training.workbench import SamSetup, initial_mask_of, pepm_prompts, prepare_embeddings, set_up_sam
+from epsam.training.workbench import SamSetup, asked_of, initial_mask_of, prepare_embeddings, set_up_sam
 
-COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou")
+COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou", "kept", "kept_dice")
+"""`kept`: the share of train masks that the IDS filter would keep, `kept_dice` their mean Dice."""
 PATCH_COLUMNS = ("split", "what", "id", "dice", "iou")
 INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
 
 
 @dataclass(frozen=True)
 class SplitCase:
-    """The scored part of a split: positives with truth, their maps, and the points that SAM is asked with."""
+    """The scored part of a split: positives with truth, their maps, and what SAM is asked about them."""
 
     split: str
     asked: list[Prompted]
@@ -34,14 +38,32 @@ class SplitCase:
 
 
 @dataclass(frozen=True)
+class Decoders:
+    """SAM ready to decode; `files` maps a row's name to a decoder's file, None being SAM's own decoder."""
+
+    setup: SamSetup
+    files: dict[str, Path | None]
+    untouched: dict[str, Any]
+    batch_size: int
+
+    def masks(self, what: str, asked: Sequence[Prompted]) -> list[Mask]:
+        """The masks that the decoder of that name makes of the patches."""
+        sam, path = self.setup.segmenter.sam, self.files[what]
+        if path is None:
+            sam.mask_decoder.load_state_dict(self.untouched)
+        else:
+            load_decoder(path, sam)
+        return [mask for _, mask in predict(self.setup.segmenter, self.setup.embeddings, asked, self.batch_size)]
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """A run ready to be scored; `decoders` maps a row's name to a decoder's file, None being SAM's own decoder."""
+    """A run ready to be scored; a run that ends with its initial masks has no decoders."""
 
     run: RunPaths
-    setup: SamSetup
     cases: list[SplitCase]
-    decoders: dict[str, Path | None]
-    untouched_decoder: dict[str, Any]
+    decoders: Decoders | None
+    selection: SelectionOptions
 
 
 def open_evaluation(options: EvaluateOptions) -> Evaluation:
@@ -49,20 +71,27 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     data, run = DatasetPaths.of(options), RunPaths.of(options)
     patches = {split: positives(labelled_patches(data.split(split))) for split in SPLITS}
     size = common_size(patches["train"])
-    known = {split: [patch for patch in found if patch.mask] for split, found in patches.items()}
-    compute = pick_compute(options.device, options.precision)
-    n_point = options.n_point or int(load_plain(run.preliminary_decoder)["made_with"]["n_point"])
-    setup = set_up_sam(options, size, sum(map(len, known.values())), n_point, compute)
+    known = {split: kept for split, found in patches.items() if (kept := [patch for patch in found if patch.mask])}
+    facts = load_plain(run.preliminary_decoder)["made_with"] if run.preliminary_decoder.is_file() else {}
+    asking = told(PromptOptions, given(UsedPoints, options), facts)
+    decoders = _open_decoders(options, run, known, size, asking) if facts else None
     classifier = sha256_of(run.classifier)
     cases = []
     for split, found in known.items():
-        if found:
-            prepare_embeddings(setup, found, 1)
-            maps = load_activations(run.activation(split), classifier)
-            points = pepm_prompts(run, split, found, maps, n_point, (options.seed,))
-            cases.append(SplitCase(split, [Prompted(*pair) for pair in zip(found, points, strict=True)], maps))
+        maps = load_activations(run.activation(split), classifier)
+        cases.append(SplitCase(split, asked_of(run, split, found, maps, asking, (options.seed,)), maps))
+    return Evaluation(run, cases, decoders, told(SelectionOptions, facts))
+
+
+def _open_decoders(options: EvaluateOptions, run: RunPaths, known: dict[str, list[Patch]], size: int,
+                   asking: PromptOptions) -> Decoders:
+    compute = pick_compute(options.device, options.precision)
+    images = sum(map(len, known.values())) * asking.n_view
+    setup = set_up_sam(options, size, images, asking.n_point + asking.n_negative, compute)
+    for found in known.values():
+        prepare_embeddings(setup, found, asking.n_view)
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
-    return Evaluation(run, setup, cases, decoders_of(run), untouched)
+    return Decoders(setup, decoders_of(run), untouched, options.batch_size)
 
 
 def decoders_of(run: RunPaths) -> dict[str, Path | None]:
@@ -77,11 +106,15 @@ def decoders_of(run: RunPaths) -> dict[str, Path | None]:
 
 @dataclass(frozen=True)
 class Scored:
-    """The overlaps of all patches of a split with their truth, for one thing that makes masks, by patch name."""
+    """The overlaps of all patches of a split with their truth, for one thing that makes masks, by patch name.
+
+    `kept`: which of them the run's IDS filter would keep; None where nothing is filtered.
+    """
 
     split: str
     what: str
     overlaps: dict[str, Overlap]
+    kept: dict[str, bool] | None = None
 
     def row(self) -> dict[str, Any]:
         """Means over patches, and pooled: a row of evaluation.csv."""
@@ -89,25 +122,48 @@ class Scored:
         total = pooled(list(self.overlaps.values()))
         values = {"dice": dice, "iou": iou, "pooled_dice": total.dice, "pooled_iou": total.iou}
         return {"split": self.split, "what": self.what, "patches": len(self.overlaps),
-                **{name: round(value, 6) for name, value in values.items()}}
+                **{name: round(value, 6) for name, value in values.items()}, **self._selection()}
 
     def patch_rows(self) -> list[dict[str, Any]]:
         """A row for each patch."""
         return [{"split": self.split, "what": self.what, "id": name, "dice": round(found.dice, 6),
                  "iou": round(found.iou, 6)} for name, found in self.overlaps.items()]
 
+    def _selection(self) -> dict[str, Any]:
+        if self.kept is None:
+            return {}
+        dice = mean_dice_iou([found for name, found in self.overlaps.items() if self.kept[name]])[0]
+        share = sum(self.kept.values()) / len(self.kept)
+        return {"kept": round(share, 6), "kept_dice": "" if math.isnan(dice) else round(dice, 6)}
 
-def score_all(evaluation: Evaluation, batch_size: int) -> list[Scored]:
+
+def score_all(evaluation: Evaluation) -> list[Scored]:
     """One entry for each split and each thing that makes masks."""
     found = []
     for case in evaluation.cases:
         names = [prompted.patch.name for prompted in case.asked]
         truths = [prompted.patch.truth() for prompted in case.asked]
         initial = [read_mask(initial_mask_of(evaluation.run, case.split, p.patch)) for p in case.asked]
-        for what, masks in [(INITIAL, initial), *_decoded(evaluation, case, batch_size)]:
+        for what, masks in _makers(evaluation, case, initial):
             overlaps = [overlap(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
-            found.append(Scored(case.split, what, dict(zip(names, overlaps, strict=True))))
+            keep = None
+            if case.split == "train" and what != INITIAL:
+                keep = dict(zip(names, _keep(masks, initial, evaluation.selection), strict=True))
+            found.append(Scored(case.split, what, dict(zip(names, overlaps, strict=True)), keep))
     return found
+
+
+def _makers(evaluation: Evaluation, case: SplitCase, initial: list[Mask]) -> Iterator[tuple[str, list[Mask]]]:
+    yield INITIAL, initial
+    if evaluation.decoders:
+        for what in evaluation.decoders.files:
+            yield what, evaluation.decoders.masks(what, case.asked)
+
+
+def _keep(masks: Sequence[Mask], initial: Sequence[Mask], options: SelectionOptions) -> list[bool]:
+    """Which of the train masks the run's filter would keep (paper Table 5 is before the filter)."""
+    return [accepted(agreement(first, mask), options.ids_threshold, options.min_area_ratio)
+            for first, mask in zip(initial, masks, strict=True)]
 
 
 def extreme_cases(scored: Scored, each: int = 2) -> list[str]:
@@ -115,25 +171,3 @@ def extreme_cases(scored: Scored, each: int = 2) -> list[str]:
     ranked = sorted(scored.overlaps, key=lambda name: scored.overlaps[name].dice)
     middle = max(0, (len(ranked) - each) // 2)
     return list(dict.fromkeys([*ranked[:each], *ranked[middle : middle + each], *ranked[-each:]]))
-
-
-def last_masks(evaluation: Evaluation, chosen: Sequence[Prompted], batch_size: int) -> dict[str, Mask]:
-    """The masks of some patches, by name, by the run's last decoder."""
-    _load(evaluation, list(evaluation.decoders.values())[-1])
-    found = predict(evaluation.setup.segmenter, evaluation.setup.embeddings, chosen, batch_size)
-    return {prompted.patch.name: mask for prompted, mask in found}
-
-
-def _decoded(evaluation: Evaluation, case: SplitCase, batch_size: int) -> Iterator[tuple[str, list[Mask]]]:
-    setup = evaluation.setup
-    for what, path in evaluation.decoders.items():
-        _load(evaluation, path)
-        yield what, [mask for _, mask in predict(setup.segmenter, setup.embeddings, case.asked, batch_size)]
-
-
-def _load(evaluation: Evaluation, decoder: Path | None) -> None:
-    sam = evaluation.setup.segmenter.sam
-    if decoder is None:
-        sam.mask_decoder.load_state_dict(evaluation.untouched_decoder)
-    else:
-        load_decoder(decoder, sam)

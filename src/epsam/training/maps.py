@@ -1,31 +1,40 @@
 """Step 3's work: the activation maps of a split, and the initial masks that follow from them."""
 
+import hashlib
+import json
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from epsam.cam.activation import fused_activation
-from epsam.cam.postprocess import initial_mask
+from epsam.cam.postprocess import make_mask
 from epsam.classifier.resnet import AdlResNet
-from epsam.data.activations import Activations
+from epsam.data.activations import Activations, load_activations
 from epsam.data.images import write_mask
 from epsam.data.loading import load_batches
-from epsam.data.patches import Patch
+from epsam.data.patches import Patch, read_square
 from epsam.device import Compute
-from epsam.options import MaskOptions
+from epsam.errors import DatasetError
+from epsam.options import MaskOptions, MaskRule
 from epsam.paths import RunPaths
 from epsam.training.classifier import unit_images
 from epsam.training.health import MaskCounts
+
+log = logging.getLogger(__name__)
 
 
 def activations_of(model: AdlResNet, checksum: str, patches: Sequence[Patch], size: int,
                    options: MaskOptions, compute: Compute) -> Activations:
     """Rotated and fused maps (paper Eq. 3) and tumour probabilities of patches of size × size px."""
     found = Activations(checksum, {}, {})
+    method = options.cam or model.spec.cam
     bar = tqdm(total=len(patches), desc="activation maps", disable=None, leave=False)
     for batch in load_batches(patches, size, options.batch_size, workers=0):
         with compute.autocast():
-            probabilities, maps = fused_activation(model, unit_images(batch, compute), options.rotations)
+            probabilities, maps = fused_activation(model, unit_images(batch, compute), options.rotations, method,
+                                                   options.cam_layer)
         for name, probability, cam_map in zip(batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True):
             found.maps[name] = cam_map.astype("float32")
             found.probabilities[name] = probability
@@ -33,12 +42,27 @@ def activations_of(model: AdlResNet, checksum: str, patches: Sequence[Patch], si
     return found
 
 
-def write_initial_masks(run: RunPaths, split: str, activations: Activations, size: int,
-                        options: MaskOptions) -> MaskCounts:
-    """Write `masks/initial/<split>/<name>.png` for every map, and count them."""
+def recipe_of(method: str, options: MaskOptions, classifier: str, patches: str) -> str:
+    """A digest of what decides a split's maps: the method, the classifier's checksum and the patches' digest."""
+    material = [method, options.cam_layer, options.rotations, classifier, patches]
+    return hashlib.sha256(json.dumps(material).encode("utf-8")).hexdigest()
+
+
+def kept_activations(path: Path, classifier: str, recipe: str) -> Activations | None:
+    """The maps of an earlier run of the stage if they are just those that are needed now, else None."""
+    try:
+        found = load_activations(path, classifier)
+    except DatasetError:
+        return None
+    return found if found.recipe == recipe else None
+
+
+def write_initial_masks(run: RunPaths, split: str, activations: Activations, patches: Sequence[Patch], size: int,
+                        rule: MaskRule) -> MaskCounts:
+    """Write `masks/initial/<split>/<name>.png` for every patch, and count them."""
     counts = MaskCounts()
-    for name, cam_map in activations.maps.items():
-        mask = initial_mask(cam_map, size, size, options.quantile, options.open_kernel, options.open_at)
-        write_mask(run.initial_masks(split) / f"{name}.png", mask)
+    for patch in tqdm(patches, desc="initial masks", disable=None, leave=False):
+        mask = make_mask(activations.maps[patch.name], read_square(patch, size), rule)
+        write_mask(run.initial_masks(split) / f"{patch.name}.png", mask)
         counts.add(mask)
     return counts

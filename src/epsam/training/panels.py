@@ -8,7 +8,7 @@ from epsam.data.images import Mask, read_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.pictures.panel import PanelRow, draw_panel
-from epsam.sam.frames import Points
+from epsam.sam.prompts import Prompt
 from epsam.training.workbench import initial_mask_of
 
 ROWS = 5
@@ -21,7 +21,7 @@ def spread(count: int, rows: int = ROWS) -> list[int]:
 
 
 def write_panel(target: Path, run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations,
-                points_xy_patch: Sequence[Points] = (), sam_masks: Mapping[str, Mask] | None = None) -> None:
+                prompts: Sequence[Prompt] = (), sam_masks: Mapping[str, Mask] | None = None) -> None:
     """A row for each patch: patch, truth, activation, initial mask and, where given, points and SAM's mask."""
     rows = []
     for index, patch in enumerate(patches):
@@ -30,7 +30,7 @@ def write_panel(target: Path, run: RunPaths, split: str, patches: Sequence[Patch
             truth=patch.truth() if patch.mask else None,
             activation=activations.maps[patch.name],
             initial=read_mask(initial_mask_of(run, split, patch)),
-            points_xy_patch=points_xy_patch[index] if len(points_xy_patch) else None,
+            points_xy_patch=prompts[index][:, :2] if len(prompts) else None,
             mask=sam_masks[patch.name] if sam_masks else None,
         ))
     write_rgb(target, draw_panel(rows))

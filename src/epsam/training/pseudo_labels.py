@@ -50,7 +50,7 @@ def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embedd
         predicted.add(mask)
         score = agreement(read_mask(initial_mask_of(run, "train", patch)), mask)
         keep = accepted(score, options.ids_threshold, options.min_area_ratio)
-        row = {"round": number, "id": patch.name, "points": len(prompted.points_xy_patch), "ids": f"{score.ids:.6f}",
+        row = {"round": number, "id": patch.name, "points": len(prompted.prompt), "ids": f"{score.ids:.6f}",
                "area_ratio": f"{score.area_ratio:.6f}", "accepted": int(keep)}
         if keep:
             write_mask(folder / f"{patch.name}.png", mask)

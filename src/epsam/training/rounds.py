@@ -10,8 +10,9 @@ from typing import Any
 from epsam.data.activations import Activations, load_activations
 from epsam.data.patches import Patch, common_size, labelled_patches, positives, resolution_of
 from epsam.device import pick_compute
+from epsam.facts import facts_of
 from epsam.files import read_json, sha256_of
-from epsam.options import DecoderOptions
+from epsam.options import DecoderOptions, PromptOptions, SelectionOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.weights import save_decoder
 from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
@@ -22,8 +23,9 @@ from epsam.training.pseudo_labels import write_pseudo_labels
 from epsam.training.stage import Stage, contents
 from epsam.training.workbench import (
     SamSetup,
+    asked_of,
+    hints_of,
     initial_mask_of,
-    pepm_prompts,
     prepare_embeddings,
     set_up_sam,
 )
@@ -50,13 +52,13 @@ def open_bench(options: DecoderOptions) -> Bench:
     train, val = (positives(labelled_patches(data.split(split))) for split in ("train", "val"))
     classifier, size = sha256_of(run.classifier), common_size(train)
     compute = pick_compute(options.device, options.precision)
-    images = len(train) * options.embedding_views + len(val)
-    setup = set_up_sam(options, size, images, options.n_point, compute)
-    prepare_embeddings(setup, train, options.embedding_views)
-    prepare_embeddings(setup, val, 1)
-    points = pepm_prompts(run, "val", val, load_activations(run.activation("val"), classifier), options.n_point,
-                          (options.seed,))
-    validation = [Prompted(patch, found) for patch, found in zip(val, points, strict=True)]
+    train_views = max(options.embedding_views, options.n_view)
+    images = len(train) * train_views + len(val) * options.n_view
+    setup = set_up_sam(options, size, images, options.n_point + options.n_negative, compute)
+    prepare_embeddings(setup, train, train_views)
+    prepare_embeddings(setup, val, options.n_view)
+    val_maps = load_activations(run.activation("val"), classifier)
+    validation = asked_of(run, "val", val, val_maps, options, (options.seed,))
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     train_maps = load_activations(run.activation("train"), classifier)
     return Bench(options, run, setup, train, validation, train_maps, untouched)
@@ -76,11 +78,11 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     _remove_rounds_after(number, bench.run)
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
     log.info("round %d: %d masks to fit to, %d validation patches", number, len(examples), len(bench.validation))
-    task = decoder_task(name, segmenter, bench.setup.embeddings, examples, bench.validation, options)
+    task = decoder_task(name, segmenter, bench.setup.embeddings, examples, bench.validation,
+                        lambda patch: hints_of(bench.run, "train", patch, bench.train_maps), options)
     progress = fit(task, decoder_schedule(options), stage.unfinished(name))
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
-    points = pepm_prompts(bench.run, "train", bench.train, bench.train_maps, options.n_point, (options.seed, number))
-    asked = [Prompted(patch, found) for patch, found in zip(bench.train, points, strict=True)]
+    asked = asked_of(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
     summary = write_pseudo_labels(number, bench.run, segmenter, bench.setup.embeddings, asked, options)
     log.info("round %d: %.1f %% of the pseudo-labels kept; Dice with truth: all %.3f, kept %.3f", number,
              100 * summary.acceptance, summary.dice_all, summary.dice_kept)
@@ -106,7 +108,7 @@ def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> None:
     found = predict(bench.setup.segmenter, bench.setup.embeddings, chosen, bench.options.batch_size)
     masks = {prompted.patch.name: mask for prompted, mask in found}
     write_panel(bench.run.panels / f"decoder_{number}.png", bench.run, "train", [p.patch for p in chosen],
-                bench.train_maps, [p.points_xy_patch for p in chosen], masks)
+                bench.train_maps, [p.prompt for p in chosen], masks)
 
 
 def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:
@@ -120,14 +122,13 @@ def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:
 
 def _facts(number: int, bench: Bench) -> dict[str, Any]:
     """What inference has to know: how prompts were made, and for which patches and SAM."""
-    stages = read_json(bench.run.options)
-    masks = stages["generate_initial_masks"]
     return {
         "round": number,
         "sam_model_type": bench.options.sam_model_type,
         "sam_sha256": bench.setup.checksum,
         "patch_size": bench.setup.segmenter.frame.patch_size,
         "mpp": resolution_of(bench.train, DatasetPaths.of(bench.options).patch_table),
-        "n_point": bench.options.n_point,
-        **{name: masks[name] for name in ("rotations", "quantile", "open_kernel", "open_at")},
+        **facts_of(PromptOptions, bench.options),
+        **facts_of(SelectionOptions, bench.options),
+        **read_json(bench.run.mask_rule),
     }

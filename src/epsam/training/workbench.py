@@ -14,13 +14,13 @@ from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.device import Compute
 from epsam.files import sha256_of
-from epsam.options import DecoderOptions, EvaluateOptions
+from epsam.options import DecoderOptions, EvaluateOptions, PromptOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.randomness import generator
-from epsam.sam.frames import Points
 from epsam.sam.models import PROMPT_DIM, SPECS, find_checkpoint, freeze, load_sam, parameter_counts
-from epsam.sam.prompts import pepm_points
+from epsam.sam.prompt_rules import Hints, make_prompt, viewed
 from epsam.sam.segmenter import Segmenter
+from epsam.training.decoder import Prompted
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +71,22 @@ def initial_mask_of(run: RunPaths, split: str, patch: Patch) -> Path:
     return run.initial_masks(split) / f"{patch.name}.png"
 
 
-def pepm_prompts(run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations, count: int,
-                 key: Sequence[int | str]) -> list[Points]:
-    """PEPM points (x, y) in patch pixels for each patch, from its kept map and initial mask, keyed by patch."""
-    prompts = []
-    for patch in patches:
-        mask = read_mask(initial_mask_of(run, split, patch))
-        weight = upsample(activations.maps[patch.name], *mask.shape)
-        prompts.append(pepm_points(weight, mask, count, generator(*key, "pepm", split, patch.name)))
-    return prompts
+def hints_of(run: RunPaths, split: str, patch: Patch, activations: Activations) -> Hints:
+    """What a prompt for a patch may be made of: its kept map, its initial mask and, where there is one, its truth."""
+    mask = read_mask(initial_mask_of(run, split, patch))
+    return Hints(upsample(activations.maps[patch.name], *mask.shape), mask, patch.truth)
+
+
+def asked_of(run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations, options: PromptOptions,
+             key: Sequence[int | str]) -> list[Prompted]:
+    """What SAM is asked about each patch: --n_draw prompts in each of --n_view views, drawn by keyed generators."""
+    return [_asked(run, split, patch, activations, options, (*key, "pepm", split, patch.name)) for patch in patches]
+
+
+def _asked(run: RunPaths, split: str, patch: Patch, activations: Activations, options: PromptOptions,
+           key: Sequence[int | str]) -> Prompted:
+    hints = hints_of(run, split, patch, activations)
+    variants = [(view, make_prompt(viewed(hints, view), options, generator(*key, "variant", view, draw)))
+                for view in range(options.n_view) for draw in range(options.n_draw) if (view, draw) != (0, 0)]
+    return Prompted(patch, make_prompt(hints, options, generator(*key)), initial_mask_of(run, split, patch),
+                    tuple(variants))

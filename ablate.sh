@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# The paper's ablations in one go: every flag set of the list below over every seed, then Tables 1 to 6.
+#     ./ablate.sh                                         the whole list on the demo
+#     ONLY="paper,mask_random" SEEDS=22 ./ablate.sh       some rows, one seed
+# Running it again goes on where it was broken off and runs what was added to the list; what rows have in common
+# (embeddings, classifiers, maps, masks, decoders) is made once.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/
+NAME=${NAME:-ablation-$DATASET_TYPE}          # folder under checkpoints/ that gets the runs and tables/
+SEEDS=${SEEDS:-22,23,24}                      # seeds of training, with commas; the patches are the same for all
+ONLY=${ONLY:-}                                # names of rows, with commas; empty: all of them
+SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # as in train.sh
+SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # as in train.sh
+DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
+
+DEMO_FLAGS=${DEMO_FLAGS:-}                    # flags of all rows, as in train.sh; a row's own flags follow them
+PATCH_FLAGS=${PATCH_FLAGS:-}
+CLASSIFIER_FLAGS=${CLASSIFIER_FLAGS:-}
+MASK_FLAGS=${MASK_FLAGS:-}
+DECODER_FLAGS=${DECODER_FLAGS:-}
+RETRAIN_FLAGS=${RETRAIN_FLAGS:-$DECODER_FLAGS}
+EVALUATE_FLAGS=${EVALUATE_FLAGS:-}
+
+# One line each: a name, the flags that it adds to the stages, and UNTIL=masks or UNTIL=preliminary if it ends early.
+# RETRAIN_FLAGS are DECODER_FLAGS unless given. Add lines of your own: they are printed in a table of their own.
+ROWS=${ROWS:-'
+paper
+# Table 2: each map with the quantile and kernel that are best on validation
+gradcam        UNTIL=masks CLASSIFIER_FLAGS="--cam gradcam" MASK_FLAGS="--cam gradcam --grid_search"
+gradcam++      UNTIL=masks CLASSIFIER_FLAGS="--cam gradcam" MASK_FLAGS="--cam gradcam++ --grid_search"
+eigencam       UNTIL=masks CLASSIFIER_FLAGS="--cam gradcam" MASK_FLAGS="--cam eigencam --grid_search"
+adl            UNTIL=masks CLASSIFIER_FLAGS="--cam adl" MASK_FLAGS="--cam adl --grid_search"
+enhanced_adl   UNTIL=masks MASK_FLAGS="--grid_search"
+# Table 3
+adl_ours       UNTIL=masks CLASSIFIER_FLAGS="--cam adl" MASK_FLAGS="--cam adl"
+raw            UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess none"
+crf            UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess crf"
+# Table 4
+truth_random   DECODER_FLAGS="--prompt truth_random" RETRAIN_FLAGS="--prompt truth_random --n_iter 1"
+image_random   DECODER_FLAGS="--prompt image_random" RETRAIN_FLAGS="--prompt image_random --n_iter 1"
+mask_random    DECODER_FLAGS="--prompt mask_random" RETRAIN_FLAGS="--prompt mask_random --n_iter 1"
+# Not in the paper
+one_view       UNTIL=masks MASK_FLAGS="--rotations 1"
+evp_added      UNTIL=masks CLASSIFIER_FLAGS="--evp_fuse add"
+entropy        UNTIL=preliminary DECODER_FLAGS="--pepm_weight entropy"
+box            UNTIL=preliminary DECODER_FLAGS="--prompt box --train_prompt same"
+negatives      UNTIL=preliminary DECODER_FLAGS="--n_negative 10"
+train_pepm     UNTIL=preliminary DECODER_FLAGS="--train_prompt pepm"
+last_epoch     UNTIL=preliminary DECODER_FLAGS="--select_on last"
+label_free     UNTIL=preliminary DECODER_FLAGS="--select_on pseudo"
+accumulate     RETRAIN_FLAGS="--pl_mode accumulate"
+'}
+
+run_all() {
+    source src/environment.sh
+    # In each name the flags are separate words, hence the missing quotes.
+    local data="--dataset_type $DATASET_TYPE"
+    if [[ $DATASET_TYPE == demo ]]; then
+        "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS
+    fi
+    "$PYTHON" src/extract_patches.py $data $PATCH_FLAGS
+    "$PYTHON" src/ablate.py $data --name "$NAME" --seeds "$SEEDS" --only "$ONLY" --rows "$ROWS" \
+        --common_flags="--device $DEVICE" \
+        --sam_flags="${SAM_MODEL_TYPE:+--sam_model_type $SAM_MODEL_TYPE} ${SAM_CHECKPOINT:+--sam_checkpoint $SAM_CHECKPOINT}" \
+        --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
+        --retrain_flags="$RETRAIN_FLAGS" --evaluate_flags="$EVALUATE_FLAGS"
+}
+
+# Progress bars need a terminal behind stderr; without one, everything goes through the log.
+if [[ -t 2 ]]; then run_all | tee -a "logging_$NAME.txt"; else run_all 2>&1 | tee -a "logging_$NAME.txt"; fi

@@ -1,0 +1,185 @@
+"""Every row of the list over every seed, shared work done once, then Tables 1 to 6 (paper 4)."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import finetune_decoder
+import generate_initial_masks
+import retrain_decoder
+import train_classifier
+from command_line import parse, run_stage
+from epsam.ablation import data_table
+from epsam.ablation.options import AblateOptions
+from epsam.ablation.results import read_scores
+from epsam.ablation.rows import Row, chosen, read_rows
+from epsam.ablation.sharing import CLASSIFIER, MASKS, adopt, adopt_maps, decoder_stage, marker
+from epsam.ablation.tables import COLUMNS, all_tables, markdown, records_of
+from epsam.errors import EpsamError, TrainingError
+from epsam.files import read_json, write_json, write_table, write_text
+from epsam.options import (
+    SPLITS,
+    ClassifierOptions,
+    DecoderOptions,
+    EvaluateOptions,
+    MaskOptions,
+    RetrainOptions,
+)
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.training.stage import names_and_sizes
+
+log = logging.getLogger(__name__)
+
+# Where a run lies and how far it goes does not change what a stage computes.
+IMMATERIAL = frozenset({"run", "restart", "debug", "n_iter"})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One script of a run with its options; `stages` are the names of what it finishes, `key` digests all up to it."""
+
+    script: Any
+    options: Any
+    stages: tuple[str, ...]
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A row with one seed: its run, and its steps in order, the evaluation last."""
+
+    row: Row
+    seed: int
+    run: RunPaths
+    steps: tuple[Step, ...]
+
+
+def main(options: AblateOptions) -> None:
+    """Run what is missing, then write and print the tables."""
+    rows = read_rows(options.rows)
+    if not rows:
+        raise EpsamError("--rows: no flag set given; ./ablate.sh passes its list")
+    wanted = chosen(rows, options.only)
+    data = _digest_of_patches(options)
+    plans = [plan_of(row, seed, options, data) for seed in options.seeds for row in wanted]
+    failures = list(_run_all(plans))
+    _write_tables(options, rows)
+    if failures:
+        raise TrainingError(f"{len(failures)} of {len(plans)} runs failed, the first being {failures[0]}; "
+                            "mend what the messages above say and run the same command again")
+
+
+def folder_of(options: AblateOptions) -> Path:
+    """The folder of all runs of the list and of the tables."""
+    return Path(options.checkpoint_root) / options.name
+
+
+def plan_of(row: Row, seed: int, options: AblateOptions, data: str) -> Plan:
+    """The steps of one row with one seed. Bad flags end the program with 2 before anything has run."""
+    run = f"{options.name}/{row.name}/seed_{seed}"
+    place = ["--dataset_type", options.dataset_type, "--dataset_root", options.dataset_root, "--run", run,
+             "--checkpoint_root", options.checkpoint_root, *shlex.split(options.common_flags)]
+    seeded, sam = ["--seed", str(seed)], shlex.split(options.sam_flags)
+    parts = [
+        (train_classifier, ClassifierOptions, seeded, options.classifier_flags, row.flags["CLASSIFIER_FLAGS"]),
+        (generate_initial_masks, MaskOptions, [], options.mask_flags, row.flags["MASK_FLAGS"]),
+        (finetune_decoder, DecoderOptions, seeded + sam, options.decoder_flags, row.flags["DECODER_FLAGS"]),
+        (retrain_decoder, RetrainOptions, seeded + sam, options.retrain_flags, row.flags["RETRAIN_FLAGS"]),
+    ][: {"masks": 2, "preliminary": 3, "rounds": 4}[row.until]]
+    parts.append((evaluate, EvaluateOptions, seeded + sam, options.evaluate_flags, []))
+    steps, key = [], data
+    for script, kind, given, common, own in parts:
+        parsed: Any = parse(script.__name__, kind, [*place, *given, *shlex.split(common), *own])
+        key = _key(key, script.__name__, parsed)
+        steps.append(Step(script, parsed, _stages_of(script.__name__, parsed), key))
+    return Plan(row, seed, RunPaths(Path(options.checkpoint_root) / run), tuple(steps))
+
+
+def _stages_of(script: str, options: Any) -> tuple[str, ...]:
+    rounds = {"finetune_decoder": range(1), "retrain_decoder": range(1, getattr(options, "n_iter", 0) + 1)}
+    if script in rounds:
+        return tuple(decoder_stage(number) for number in rounds[script])
+    return (script,) if script in (CLASSIFIER, MASKS) else ()
+
+
+def _run_all(plans: Sequence[Plan]) -> Iterator[str]:
+    """Run the plans in order and yield a line for each that failed; the others go on."""
+    donors: dict[tuple[str, str], RunPaths] = {}
+    for number, plan in enumerate(plans, start=1):
+        log.info("== %d/%d: %s, seed %d", number, len(plans), plan.row.name, plan.seed)
+        try:
+            _run_plan(plan, donors)
+        except (EpsamError, OSError) as error:
+            log.error("row %s, seed %d failed: %s", plan.row.name, plan.seed, " ".join(str(error).split()))
+            yield f"{plan.row.name} with seed {plan.seed}"
+
+
+def _run_plan(plan: Plan, donors: dict[tuple[str, str], RunPaths]) -> None:
+    done = plan.run.root / "evaluated.json"
+    if done.is_file() and read_json(done) == _state(plan):
+        log.info("done already with these flags and patches")
+    else:
+        for step in plan.steps:
+            for stage in step.stages:
+                if (step.key, stage) in donors:
+                    adopt(donors[step.key, stage], plan.run, stage)
+            if step.stages == (MASKS,) and not marker(plan.run, MASKS) and _maps_key(plan) in donors:
+                adopt_maps(donors[_maps_key(plan)], plan.run)
+            step.script.main(step.options)
+        write_json(done, _state(plan))
+    for step in plan.steps:
+        donors.update({(step.key, stage): plan.run for stage in step.stages if (step.key, stage) not in donors})
+    donors.setdefault(_maps_key(plan), plan.run)
+
+
+def _maps_key(plan: Plan) -> tuple[str, str]:
+    """What decides the activation maps: the classifier, and how they are made of it."""
+    masks = plan.steps[1].options
+    return plan.steps[0].key, f"maps {masks.cam} {masks.cam_layer} {masks.rotations}"
+
+
+def _state(plan: Plan) -> dict[str, Any]:
+    """What a complete run is known by: all its options, and the fingerprints of its stages."""
+    markers = {stage: marker(plan.run, stage) for step in plan.steps for stage in step.stages}
+    return {"key": plan.steps[-1].key, "stages": markers}
+
+
+def _key(before: str, script: str, options: Any) -> str:
+    material = {name: value for name, value in dataclasses.asdict(options).items() if name not in IMMATERIAL}
+    text = json.dumps([before, script, material], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _digest_of_patches(options: AblateOptions) -> str:
+    root = Path(options.dataset_root) / options.dataset_type
+    files = sorted(path for split in SPLITS for path in (root / split).rglob("*") if path.is_file())
+    return names_and_sizes(files)
+
+
+def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
+    """Tables 1 to 6 and one for the other rows, out of every run that was evaluated, now or earlier."""
+    root = folder_of(options)
+    results: Mapping[str, list[Any]] = {row.name: [
+        read_scores(RunPaths(root / row.name / f"seed_{seed}")) for seed in options.seeds
+        if (root / row.name / f"seed_{seed}" / "evaluated.json").is_file()] for row in rows}
+    counts = data_table.count_patches(DatasetPaths.of(EvaluateOptions(dataset_type=options.dataset_type,
+                                                                      dataset_root=options.dataset_root)))
+    write_table(root / "tables" / "table_1.csv", data_table.COLUMNS, counts)
+    texts = [f"## {options.dataset_type}, seeds {', '.join(map(str, options.seeds))}\n", data_table.markdown(counts)]
+    for table in all_tables(rows):
+        records = records_of(table, results, rows)
+        write_table(root / "tables" / f"table_{table.number}.csv", COLUMNS, records)
+        texts.append(markdown(table, records))
+    write_text(root / "tables" / "tables.md", "\n".join(texts))
+    log.info("%s\n%s: these tables, and each as CSV", "\n".join(texts), root / "tables" / "tables.md")
+
+
+if __name__ == "__main__":
+    run_stage("ablate", AblateOptions, main, owns=folder_of)

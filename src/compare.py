@@ -1,0 +1,38 @@
+"""Runs side by side: `python src/compare.py RUN RUN …`. Options that differ, scores, and the difference in Dice."""
+
+import logging
+import sys
+from pathlib import Path
+
+from command_line import run_stage
+from epsam.ablation.comparison import COLUMNS, compare_runs, markdown, options_that_differ
+from epsam.ablation.options import CompareOptions
+from epsam.errors import EpsamError
+from epsam.files import write_table, write_text
+from epsam.paths import RunPaths
+
+log = logging.getLogger(__name__)
+
+
+def main(options: CompareOptions) -> None:
+    """Print the comparison with the first run, and write it where a folder is given."""
+    if len(options.runs) < 2:
+        raise EpsamError(f"compare: {len(options.runs)} run(s) given; name two or more folders of checkpoints/")
+    runs = {name: RunPaths(Path(options.checkpoint_root) / name) for name in options.runs}
+    records = compare_runs(runs, options.split)
+    text = markdown(options_that_differ(runs), records, options.split)
+    log.info("%s", text)
+    if options.output_dir:
+        write_text(Path(options.output_dir) / "compare.md", text)
+        write_table(Path(options.output_dir) / "compare.csv", COLUMNS, records)
+
+
+def with_runs_as_flag(arguments: list[str]) -> list[str]:
+    """The names before the first flag as the value of --runs."""
+    count = next((place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    return [f"--runs={','.join(arguments[:count])}", *arguments[count:]] if count else arguments
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = with_runs_as_flag(sys.argv[1:])
+    run_stage("compare", CompareOptions, main)

@@ -1,0 +1,43 @@
+"""The scores that a run's evaluation left, by split and by what made the masks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from epsam.ablation.layout import FINAL, INITIAL, ZERO_SHOT
+from epsam.errors import DatasetError
+from epsam.files import read_table
+from epsam.paths import RunPaths
+from epsam.training.evaluation import PATCH_COLUMNS
+
+Key = tuple[str, str]
+"""(split, what)"""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Dice and IoU of each patch, by patch name."""
+
+    dice: Mapping[str, float]
+    iou: Mapping[str, float]
+
+
+def read_scores(run: RunPaths) -> dict[Key, Scored]:
+    """What evaluation_patches.csv holds; FINAL stands for a run's last decoder.
+
+    Raises DatasetError if the run was not evaluated.
+    """
+    if not run.patch_scores.is_file():
+        raise DatasetError(f"{run.patch_scores}: no such file; run evaluate.py on that run first")
+    found: dict[Key, Scored] = {}
+    dice: dict[Key, dict[str, float]] = {}
+    iou: dict[Key, dict[str, float]] = {}
+    for row in read_table(run.patch_scores, PATCH_COLUMNS):
+        key = (row["split"], row["what"])
+        dice.setdefault(key, {})[row["id"]] = float(row["dice"])
+        iou.setdefault(key, {})[row["id"]] = float(row["iou"])
+    for (split, what), values in dice.items():
+        found[split, what] = Scored(values, iou[split, what])
+        # Rounds are scored in their order, so the last one of a split stays.
+        if what not in (INITIAL, ZERO_SHOT):
+            found[split, FINAL] = found[split, what]
+    return found

@@ -1,0 +1,90 @@
+"""The paper's tables out of the scores of many runs, as records and as Markdown."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from epsam.ablation.layout import FINAL, INITIAL, TABLES, Line, Table
+from epsam.ablation.results import Key, Scored
+from epsam.ablation.rows import Row
+from epsam.ablation.statistics import mean_sd, over_seeds, paired_difference
+
+COLUMNS = ("table", "line", "row", "flags", "split", "masks", "patches", "seeds", "dice", "dice_sd", "iou", "iou_sd",
+           "difference", "low", "high", "paper_camelyon17", "paper_camelyon16", "paper_internal")
+HEADER = ("", "split", "masks", "Dice", "IoU", "Δ Dice [95 %]", "paper: C17", "C16", "internal")
+NOTE = ("Per cent, means over the positive patches of the split, then mean ± sample standard deviation over {seeds} "
+        "seed(s). Δ is the difference in Dice from the line marked *, patch by patch, averaged over seeds, with the "
+        "percentile bootstrap interval over patches. Paper: Dice / IoU on its own data; – is not reported or not known "
+        "here.")
+
+Results = Mapping[str, Sequence[Mapping[Key, Scored]]]
+"""Row name → the scores of its runs, one for each seed."""
+
+
+def all_tables(rows: Sequence[Row]) -> list[Table]:
+    """The paper's tables, and one for the rows of the list that are in none of them."""
+    placed = {line.row for table in TABLES for line in table.lines}
+    own = [row for row in rows if row.name not in placed]
+    lines = [Line("paper", "paper", "test", FINAL)]
+    lines += [Line(row.name, row.name, "test", INITIAL if row.until == "masks" else FINAL) for row in own]
+    return [*TABLES, Table("other", "Other rows of the list", "paper", tuple(lines))] if own else list(TABLES)
+
+
+def records_of(table: Table, results: Results, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """A record for each line; figures in per cent, nan where a run has no such scores."""
+    flags = {row.name: row.shown for row in rows}
+    reference = next(line for line in table.lines if line.label == table.reference)
+    base = over_seeds([found.dice for found in _scores(reference, results)])
+    return [_record(table, line, _scores(line, results), base) | {"flags": flags.get(line.row, "")}
+            for line in table.lines]
+
+
+def markdown(table: Table, records: Sequence[Mapping[str, Any]]) -> str:
+    """A table for people: title, lines, and what the figures are."""
+    seeds = max((int(record["seeds"]) for record in records), default=0)
+    lines = [f"### Table {table.number}: {table.title}" if table.number.isdigit() else f"### {table.title}", ""]
+    lines += [_cells(HEADER), _cells(["---"] * len(HEADER))]
+    for record in records:
+        mark = " *" if record["line"] == table.reference else ""
+        lines.append(_cells([
+            f"{record['line']}{mark}", record["split"], record["masks"], _spread(record["dice"], record["dice_sd"]),
+            _spread(record["iou"], record["iou_sd"]), "" if mark else _interval(record),
+            record["paper_camelyon17"], record["paper_camelyon16"], record["paper_internal"]]))
+    return "\n".join([*lines, "", NOTE.format(seeds=seeds), ""])
+
+
+def _scores(line: Line, results: Results) -> list[Scored]:
+    return [found[line.split, line.what] for found in results.get(line.row, []) if (line.split, line.what) in found]
+
+
+def _record(table: Table, line: Line, scores: Sequence[Scored], base: Mapping[str, float]) -> dict[str, Any]:
+    dice, dice_sd = mean_sd([_mean(found.dice) for found in scores])
+    iou, iou_sd = mean_sd([_mean(found.iou) for found in scores])
+    own = over_seeds([found.dice for found in scores])
+    gain = paired_difference(base, own)
+    figures = {"dice": dice, "dice_sd": dice_sd, "iou": iou, "iou_sd": iou_sd, "difference": gain.mean,
+               "low": gain.low, "high": gain.high}
+    return {"table": table.number, "line": line.label, "row": line.row, "split": line.split, "masks": line.what,
+            "patches": len(own), "seeds": len(scores), "paper_camelyon17": line.paper[0],
+            "paper_camelyon16": line.paper[1], "paper_internal": line.paper[2],
+            **{name: round(100 * value, 4) for name, value in figures.items()}}
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values)
+
+
+def _cells(values: Sequence[str]) -> str:
+    return f"| {' | '.join(values)} |"
+
+
+def _spread(mean: float, deviation: float) -> str:
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _interval(record: Mapping[str, Any]) -> str:
+    if math.isnan(record["difference"]):
+        return "–"
+    return f"{record['difference']:+.2f} [{record['low']:+.2f}, {record['high']:+.2f}]"

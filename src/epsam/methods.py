@@ -1,0 +1,58 @@
+"""What can be exchanged: CAM methods, post-processings, prompts. Each is one function, named here.
+
+A row is the name that the flag takes and "module:function"; nothing is imported before it is used, so that the
+command line knows every name without loading what stands behind it. docs/extending.md shows how a row is added.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from epsam.errors import EpsamError
+
+
+class CamMethod(NamedTuple):
+    """A map-making function, and the classifier that is trained for it.
+
+    classifier: "plain" (RGB), "adl" (RGB, with attention-based dropout) or "enhanced_adl" (and the visual prompt).
+    """
+
+    function: str
+    classifier: str
+
+
+CAM_METHODS = {
+    "enhanced_adl": CamMethod("epsam.cam.class_weights:class_weights", "enhanced_adl"),
+    "adl": CamMethod("epsam.cam.class_weights:class_weights", "adl"),
+    "gradcam": CamMethod("epsam.cam.gradients:gradcam", "plain"),
+    "gradcam++": CamMethod("epsam.cam.gradients:gradcam_plus_plus", "plain"),
+    "eigencam": CamMethod("epsam.cam.eigen:eigencam", "plain"),
+}
+"""`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), none below 0."""
+
+POSTPROCESSINGS = {
+    "ours": "epsam.cam.postprocess:quantile_and_opening",
+    "crf": "epsam.cam.crf:dense_crf",
+    "none": "epsam.cam.postprocess:upper_half",
+}
+"""`--postprocess`: (map (h, w) in 0..1, RGB patch, MaskRule) → mask in the patch's frame."""
+
+PROMPTS = {
+    "pepm": "epsam.sam.prompt_rules:pepm",
+    "mask_random": "epsam.sam.prompt_rules:mask_random",
+    "image_random": "epsam.sam.prompt_rules:image_random",
+    "truth_random": "epsam.sam.prompt_rules:truth_random",
+    "box": "epsam.sam.prompt_rules:box",
+}
+"""`--prompt`: (Hints, PromptOptions, Generator) → Prompt."""
+
+
+def function_of(table: Mapping[str, str], flag: str, name: str) -> Any:
+    """The function behind a name of a table.
+
+    Raises EpsamError if there is no such name, as in a checkpoint made with a method that this copy has not.
+    """
+    if name not in table:
+        raise EpsamError(f"{flag} {name}: not known here; use {', '.join(table)}, or add it to epsam/methods.py")
+    module, _, function = table[name].partition(":")
+    return getattr(import_module(module), function)

@@ -1,0 +1,55 @@
+"""What each dataset changes in the defaults of epsam/options.py."""
+
+from typing import Any
+
+Row = dict[str, Any]
+"""What a dataset changes in one stage."""
+
+_SMALL_SAM: Row = {"sam_model_type": "vit_demo"}
+_SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 6, "patience": 0}
+# A round has fewer masks to fit to than the preliminary decoder; as many steps need more epochs.
+_SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 8}
+_SHORT_RESNET50: Row = {"pretrained": "none", "input_size": 256, "lr": 1e-3, "batch_size": 8, "workers": 2}
+
+_ON_A_CPU: dict[str, Row] = {
+    "generate_initial_masks": {"open_kernel": 3},
+    "finetune_decoder": _SHORT_DECODER,
+    "retrain_decoder": _SHORT_ROUND,
+    "evaluate": _SMALL_SAM,
+    "infer": _SMALL_SAM,
+}
+
+PRESETS: dict[str, dict[str, Row]] = {
+    "camelyon16": {
+        "extract_patches": {"max_per_bin": (430, 50, 143), "max_positive": (0, 0, 0)},
+        "generate_initial_masks": {"quantile": 0.1, "open_kernel": 21, "open_at": "image",
+                                   "grid_kernels": (0, 5, 11, 21, 31)},
+    },
+    "camelyon17": {},
+    # Ours, for two CPU cores and a few minutes: 256 px patches, a small SAM, a small classifier from scratch.
+    "demo": {
+        **_ON_A_CPU,
+        "extract_patches": {"patch_size": 256, "stride": 128, "max_per_bin": (8, 3, 5), "max_positive": (0, 0, 0),
+                            "max_negative": (100, 40, 40)},
+        "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 5e-4, "batch_size": 8,
+                             "workers": 0},
+    },
+    # Ours: a few real slides on a CPU. Windows as the paper's in area (512 px of 0.25 µm), read at half the resolution.
+    "bcss": {
+        **_ON_A_CPU,
+        "extract_patches": {"patch_size": 256, "stride": 128, "mpp": 0.5, "max_per_bin": (5, 0, 0),
+                            "max_positive": (0, 0, 0)},
+        "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
+    },
+    # Ours: 512 px patches without slides, which the classifier sees at 256 px.
+    "glas": {
+        **_ON_A_CPU,
+        "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
+    },
+}
+"""Dataset → stage → what differs from the defaults. The CAMELYON rows are the published code's (methods D21, D54)."""
+
+
+def preset(dataset_type: str, stage: str) -> Row:
+    """What a dataset changes in a stage's defaults; nothing for a dataset of the user's own."""
+    return PRESETS.get(dataset_type, {}).get(stage, {})

@@ -1,0 +1,46 @@
+import pytest
+
+from epsam.ablation.rows import chosen, read_rows
+from epsam.errors import EpsamError
+
+LIST = """
+# a comment
+paper
+raw    UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess none"   # why
+box    DECODER_FLAGS="--prompt box" RETRAIN_FLAGS="--n_iter 1"
+more   DECODER_FLAGS='--n_negative 5'
+"""
+
+
+def test_a_line_is_a_name_and_flags_of_stages():
+    rows = {row.name: row for row in read_rows(LIST)}
+    assert list(rows) == ["paper", "raw", "box", "more"]
+    assert rows["paper"].until == "rounds"
+    assert not any(rows["paper"].flags.values())
+    assert rows["raw"].flags["MASK_FLAGS"] == ["--rotations", "1", "--postprocess", "none"]
+    assert rows["raw"].until == "masks"
+    assert rows["box"].flags["RETRAIN_FLAGS"] == ["--n_iter", "1"]
+
+
+def test_retraining_has_the_flags_of_the_preliminary_stage_unless_given_and_they_are_shown_once():
+    row = read_rows(LIST)[-1]
+    assert row.flags["RETRAIN_FLAGS"] == row.flags["DECODER_FLAGS"] == ["--n_negative", "5"]
+    assert row.shown == "--n_negative 5"
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ('a MASK_FLAGS="--x', "close the quotation marks"), ("a MASKS_FLAGS=--x", "expected"), ("a UNTIL=noon", "expected"),
+    ("../a", "expected"), ("a\na", "two of that name"),
+])
+def test_a_line_that_cannot_be_meant_is_named(line, message):
+    with pytest.raises(EpsamError, match=message) as raised:
+        read_rows(line)
+    assert "\n" not in str(raised.value)
+
+
+def test_some_rows_are_chosen_by_name_in_the_lists_order():
+    rows = read_rows(LIST)
+    assert [row.name for row in chosen(rows, ("box", "paper"))] == ["paper", "box"]
+    assert chosen(rows, ()) == rows
+    with pytest.raises(EpsamError, match="row bax: not in the list; there are paper, raw, box, more"):
+        chosen(rows, ("bax",))

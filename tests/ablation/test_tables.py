@@ -1,0 +1,96 @@
+import math
+
+import pytest
+
+from epsam.ablation.data_table import count_patches
+from epsam.ablation.data_table import markdown as data_markdown
+from epsam.ablation.layout import FINAL, INITIAL, TABLES
+from epsam.ablation.results import Scored, read_scores
+from epsam.ablation.rows import read_rows
+from epsam.ablation.tables import all_tables, markdown, records_of
+from epsam.data.images import write_rgb
+from epsam.errors import DatasetError
+from epsam.files import write_table
+from epsam.options import EvaluateOptions
+from epsam.paths import DatasetPaths, RunPaths
+
+ROWS = read_rows('paper\nraw UNTIL=masks MASK_FLAGS="--rotations 1"\nmine DECODER_FLAGS="--prompt box"')
+
+
+def scored(*dice):
+    values = {f"p{n}": value for n, value in enumerate(dice)}
+    return Scored(values, {name: value / 2 for name, value in values.items()})
+
+
+RESULTS = {
+    "paper": [{("train", INITIAL): scored(0.5, 0.7), ("test", FINAL): scored(0.6, 0.8)},
+              {("train", INITIAL): scored(0.7, 0.9), ("test", FINAL): scored(0.8, 0.8)}],
+    "raw": [{("train", INITIAL): scored(0.4, 0.6)}],
+}
+
+
+def table(number):
+    return next(found for found in all_tables(ROWS) if found.number == number)
+
+
+def test_lines_are_means_over_patches_then_over_seeds():
+    records = {r["line"]: r for r in records_of(table("3"), RESULTS, ROWS)}
+    ours, raw = records["Enhanced ADL, ours"], records["Enhanced ADL, none"]
+    # Seeds: 60 and 80 per cent; their sample deviation is 20 / sqrt(2).
+    assert (ours["dice"], ours["dice_sd"]) == pytest.approx((70, 20 / math.sqrt(2)), abs=1e-3)
+    assert (ours["iou"], ours["seeds"], ours["patches"], ours["split"]) == (35, 2, 2, "train")
+    # Over seeds the patches are 60 and 80: the raw ones lie 20 below, both of them.
+    assert [raw[name] for name in ("difference", "low", "high")] == pytest.approx([-20, -20, -20])
+    assert (raw["paper_camelyon17"], raw["flags"]) == ("70.12", "--rotations 1")
+    assert math.isnan(records["ADL, ours"]["dice"])
+
+
+def test_markdown_says_split_paper_and_what_is_missing():
+    text = markdown(table("3"), records_of(table("3"), RESULTS, ROWS))
+    assert "| Enhanced ADL, ours * | train | initial mask | 70.00 ± 14.14 | 35.00 ± 7.07 |  | 78.67 / 66.42 |" in text
+    assert "| Enhanced ADL, none | train | initial mask | 50.00 | 25.00 | -20.00 [-20.00, -20.00] | 70.12 |" in text
+    assert "| ADL, ours | train | initial mask | – | – | – | 78.11 |" in text
+    assert "over 2 seed(s)" in text
+
+
+def test_rows_that_no_table_places_have_one_of_their_own():
+    lines = table("other").lines
+    assert [(line.label, line.what) for line in lines] == [("paper", FINAL), ("mine", FINAL)]
+    assert all_tables(ROWS[:2]) == list(TABLES)
+
+
+def test_every_table_has_its_reference():
+    assert [found.number for found in TABLES] == ["2", "3", "4", "5", "6"]
+    for found in TABLES:
+        assert sum(line.label == found.reference for line in found.lines) == 1
+
+
+def test_scores_are_read_by_split_and_maker_and_the_last_decoder_is_found(tmp_path):
+    run = RunPaths(tmp_path)
+    whats = ["initial mask", "zero-shot SAM", "preliminary decoder", "round 1"]
+    write_table(run.patch_scores, ("split", "what", "id", "dice", "iou"), [
+        {"split": "test", "what": what, "id": "a", "dice": number, "iou": 0} for number, what in enumerate(whats)])
+    found = read_scores(run)
+    assert found["test", FINAL].dice == {"a": 3.0}
+    assert found["test", "zero-shot SAM"].dice == {"a": 1.0}
+    with pytest.raises(DatasetError, match="run evaluate.py on that run first"):
+        read_scores(RunPaths(tmp_path / "none"))
+
+
+def test_patches_are_counted_by_split_and_slides_where_they_are_known(tmp_path):
+    root = tmp_path / "mine"
+    for split, name in (("train", "a_1"), ("train", "b_0"), ("train", "c_0"), ("val", "d_1")):
+        write_rgb(root / split / "image" / f"{name}.png", scored_image())
+    data = DatasetPaths.of(EvaluateOptions(dataset_type="mine", dataset_root=str(tmp_path)))
+    counts = count_patches(data)
+    assert [(c["split"], c["slides"], c["positives"], c["negatives"]) for c in counts] == [
+        ("train", "–", 1, 2), ("val", "–", 1, 0), ("test", "–", 0, 0)]
+    write_table(data.patch_table, ("slide", "split"), [{"slide": "s1", "split": "train"}] * 2
+                + [{"slide": "s2", "split": "train"}])
+    assert count_patches(data)[0]["slides"] == 2
+    assert "| train | 2 | 1 | 2 | 6020 | 3111 |" in data_markdown(count_patches(data))
+
+
+def scored_image():
+    import numpy as np
+    return np.zeros((4, 4, 3), np.uint8)

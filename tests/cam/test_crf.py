@@ -1,0 +1,50 @@
+import sys
+
+import numpy as np
+import pytest
+
+from epsam.cam.postprocess import make_mask, require_postprocessing
+from epsam.errors import EpsamError
+from epsam.options import MaskRule
+
+CRF = MaskRule(postprocess="crf")
+
+
+def two_halves():
+    """A patch that is dark on its left half, and a map that is surest there but leaks a little to the right."""
+    image = np.full((64, 64, 3), 230, np.uint8)
+    image[:, :32] = (90, 60, 140)
+    cam_map = np.zeros((8, 8), np.float32)
+    cam_map[:, :4], cam_map[:, 4] = 1.0, 0.6
+    return image, cam_map
+
+
+def test_without_the_package_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(EpsamError, match="pip install pydensecrf2") as raised:
+        require_postprocessing(CRF)
+    assert "\n" not in str(raised.value)
+
+
+def test_borders_move_to_those_of_the_image():
+    pytest.importorskip("pydensecrf.densecrf")
+    image, cam_map = two_halves()
+    mask = make_mask(cam_map, image, CRF)
+    assert mask.shape == (64, 64)
+    assert mask[:, :32].mean() > 0.99
+    assert mask[:, 32:].mean() < 0.01
+
+
+def test_a_map_of_zeros_gives_an_empty_mask():
+    pytest.importorskip("pydensecrf.densecrf")
+    image, cam_map = two_halves()
+    assert not make_mask(cam_map * 0, image, CRF).any()
+
+
+def test_the_appearance_kernels_weight_is_that_of_the_option():
+    pytest.importorskip("pydensecrf.densecrf")
+    image, cam_map = two_halves()
+    leak = {weight: make_mask(cam_map, image, MaskRule(postprocess="crf", crf=(80, 13, weight)))[:, 33:36].mean()
+            for weight in (0, 10)}
+    assert leak[0] > 0.9
+    assert leak[10] < 0.1

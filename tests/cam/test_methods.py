@@ -1,0 +1,136 @@
+"""The CAM methods beside what their papers' formulas say, worked out cell by cell."""
+
+import pytest
+import torch
+
+from epsam.cam.activation import fused_activation, scaled
+from epsam.cam.class_weights import class_weights
+from epsam.cam.eigen import eigencam
+from epsam.cam.gradients import gradcam, gradcam_plus_plus
+from epsam.classifier.resnet import NetworkSpec, build_classifier
+from epsam.errors import EpsamError, TrainingError
+from epsam.methods import CAM_METHODS
+from epsam.options import NetworkOptions
+
+PLAIN = NetworkSpec("resnet18", adl_positions=(), evp_fuse="none", cam="gradcam")
+
+
+def noise(count, side, seed=0):
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    torch.manual_seed(0)
+    return build_classifier(PLAIN).eval()
+
+
+class Linear:
+    """features(images) are the images' channels; the logit is Σ_k w_k mean(F_k) + Σ_k v_k mean(F_k²)."""
+
+    def __init__(self, weights, squares):
+        self.weights, self.squares = torch.tensor(weights), torch.tensor(squares)
+
+    def features(self, images, block=""):
+        return images
+
+    def head(self, features, block=""):
+        return features.mean(dim=(2, 3)) @ self.weights + (features**2).mean(dim=(2, 3)) @ self.squares
+
+    def forward_features(self, images, block=""):
+        return self.head(images), images
+
+
+def test_gradcam_of_a_linear_head_is_the_class_weights_map_up_to_a_factor(plain):
+    with torch.no_grad():
+        images = noise(2, 64)
+        logits, maps = gradcam(plain, images, "")
+        expected_logits, expected = class_weights(plain, images, "")
+    assert expected.max() > 0
+    torch.testing.assert_close(logits, expected_logits)
+    torch.testing.assert_close(maps * maps[0].numel(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_gradcam_weighs_a_channel_by_its_mean_gradient():
+    images = noise(2, 3)
+    model = Linear([1.0, -2.0, 0.5], [0.0, 3.0, 0.0])
+    # d logit / d F_k at a cell is (w_k + 2 v_k F_k) / 9, so its mean over the cells is (w_k + 2 v_k mean F_k) / 9.
+    weights = (model.weights + 2 * model.squares * images.mean(dim=(2, 3))) / 9
+    expected = (weights[:, :, None, None] * images).sum(dim=1).clamp(min=0)
+    torch.testing.assert_close(gradcam(model, images, "")[1], expected)
+
+
+def test_gradcam_plus_plus_is_the_papers_formula_with_exact_numbers():
+    images = noise(1, 2).double().float()
+    model = Linear([1.0, -2.0, 0.5], [0.5, 0.0, -0.6])
+    expected = torch.zeros(2, 2, dtype=torch.float64)
+    for channel in range(3):
+        cells = images[0, channel].double()
+        gradient = (model.weights[channel] + 2 * model.squares[channel] * cells) / 4
+        alpha = gradient**2 / (2 * gradient**2 + cells.sum() * gradient**3)
+        expected += (alpha * gradient.clamp(min=0)).sum() * cells
+    torch.testing.assert_close(gradcam_plus_plus(model, images, "")[1][0], expected.float().clamp(min=0))
+
+
+def test_gradients_are_taken_for_each_image_alone_and_leave_none_behind(plain):
+    images = noise(3, 64)
+    for method in (gradcam, gradcam_plus_plus):
+        together = method(plain, images, "4.0")[1]
+        alone = torch.cat([method(plain, image[None], "4.0")[1] for image in images])
+        assert not together.requires_grad
+        torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-3)
+    assert all(parameter.grad is None for parameter in plain.parameters())
+
+
+def test_eigencam_is_the_first_principal_component_towards_the_mean_feature():
+    images = noise(2, 4)
+    _, maps = eigencam(Linear([1.0, 0.0, 0.0], [0.0] * 3), images, "")
+    for image, found in zip(images, maps, strict=True):
+        cells = image.flatten(1).T.double()
+        centred = cells - cells.mean(dim=0)
+        axis = torch.linalg.svd(centred, full_matrices=False)[2][0]
+        along = centred @ axis
+        if (along * cells.mean(dim=1)).sum() < 0:
+            along = -along
+        torch.testing.assert_close(found.flatten(), along.clamp(min=0).float(), atol=1e-5, rtol=1e-4)
+
+
+def test_eigencam_of_constant_features_is_empty():
+    _, maps = eigencam(Linear([1.0, 0.0, 0.0], [0.0] * 3), torch.full((1, 3, 4, 4), 0.5), "")
+    assert torch.equal(maps, torch.zeros(1, 4, 4))
+
+
+@pytest.mark.parametrize("cam", CAM_METHODS)
+def test_every_method_runs_on_the_network_that_is_built_for_it(cam):
+    torch.manual_seed(1)
+    model = build_classifier(NetworkSpec.of(NetworkOptions(cam=cam, backbone="resnet18")))
+    images = noise(2, 64)
+    probabilities, maps = fused_activation(model, images, 4, cam)
+    assert maps.shape == (2, 4, 4)
+    assert probabilities.shape == (2,)
+    torch.testing.assert_close(maps, scaled(maps))
+    assert maps.min() >= 0
+    _, turned = fused_activation(model, images.rot90(1, (-2, -1)), 4, cam)
+    torch.testing.assert_close(turned, maps.rot90(1, (-2, -1)), atol=1e-3, rtol=1e-2)
+
+
+def test_another_block_gives_its_own_map_and_the_same_decision(plain):
+    images = noise(1, 64)
+    with torch.no_grad():
+        last, other = plain.forward_features(images), plain.forward_features(images, "3.1")
+    torch.testing.assert_close(last[0], other[0])
+    assert other[1].shape == (1, 256, 4, 4)
+    assert gradcam(plain, images, "2.0")[1].shape == (1, 8, 8)
+    assert not torch.equal(*(fused_activation(plain, images, 1, "gradcam", block)[1] for block in ("4.0", "")))
+
+
+@pytest.mark.parametrize(("block", "message"), [("9.0", "block 9.0: no such block in resnet18; use some of 1.0,1.1"),
+                                                ("3.1", "features of 256 channels")])
+def test_an_impossible_block_is_one_clear_line(plain, block, message):
+    with pytest.raises(TrainingError, match=message):
+        fused_activation(plain, noise(1, 32), 1, "adl", block)
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(EpsamError, match="--cam layercam: not known here"):
+        fused_activation(None, noise(1, 32), 1, "layercam")

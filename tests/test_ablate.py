@@ -1,0 +1,168 @@
+"""Two rows over two seeds on a few tiny patches: what is shared, what is kept, and what the tables say."""
+
+import csv
+import os
+import shlex
+
+import pytest
+import torch
+
+import ablate
+from command_line import parse
+from compare import main as compare
+from compare import with_runs_as_flag
+from epsam.ablation.options import AblateOptions, CompareOptions
+from epsam.errors import EpsamError
+from mini import FLAGS, REPOSITORY, write_patches, write_random_sam
+
+ROWS = """
+paper                                              # the reference
+raw      UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess none"
+upper    UNTIL=masks MASK_FLAGS="--quantile 0.8"
+accumulate  RETRAIN_FLAGS="--pl_mode accumulate"
+"""
+RUN = "checkpoints/ablation/{}/seed_{}"
+
+
+def options(**values):
+    return AblateOptions(
+        dataset_type="mini", rows=ROWS, common_flags="--device cpu", classifier_flags=FLAGS["CLASSIFIER_FLAGS"],
+        mask_flags=FLAGS["MASK_FLAGS"], decoder_flags=FLAGS["DECODER_FLAGS"], retrain_flags=FLAGS["RETRAIN_FLAGS"],
+        sam_flags=f"--sam_model_type vit_demo --sam_checkpoint {FLAGS['SAM_CHECKPOINT']}",
+        **{"seeds": (22, 23), **values})
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder, before = tmp_path_factory.mktemp("ablation"), os.getcwd()
+    os.chdir(folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    write_patches(folder / "dataset" / "mini")
+    write_random_sam(folder / "random_sam.pth")
+    ablate.main(options())
+    yield folder
+    torch.set_num_threads(threads)
+    os.chdir(before)
+
+
+def table(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def same_file(folder, path, first, second, seed=22):
+    return (folder / RUN.format(first, seed) / path).samefile(folder / RUN.format(second, seed) / path)
+
+
+@pytest.mark.slow
+def test_what_is_equal_is_made_once(done):
+    for row in ("raw", "upper", "accumulate"):
+        assert same_file(done, "resnet_adl.pth", "paper", row)
+    assert same_file(done, "sam_pre_decoder.pth", "paper", "accumulate")
+    assert same_file(done, "masks/iter_0/p0_1.png", "paper", "accumulate")
+    assert not same_file(done, "decoder_iter1.pth", "paper", "accumulate")
+    assert not (done / RUN.format("raw", 22) / "sam_pre_decoder.pth").exists()
+    weights = [torch.load(done / RUN.format("paper", seed) / "resnet_adl.pth", weights_only=True)["model"]
+               for seed in (22, 23)]
+    assert not torch.equal(weights[0]["fc.weight"], weights[1]["fc.weight"])
+
+
+@pytest.mark.slow
+def test_what_was_taken_over_is_recorded_as_if_it_had_been_made(done):
+    run = done / RUN.format("accumulate", 22)
+    stages = {row["stage"] for row in table(run / "metrics.csv")}
+    assert stages == {"classifier", "decoder_0", "decoder_1", "decoder_2"}
+    assert {row["round"] for row in table(run / "pseudo_labels.csv")} == {"0", "1", "2"}
+
+
+@pytest.mark.slow
+def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
+    rows = {row["line"]: row for row in table(done / "checkpoints/ablation/tables/table_5.csv")}
+    values = [float(r["dice"]) for seed in (22, 23) for r in table(done / RUN.format("paper", seed) / "evaluation.csv")
+              if (r["split"], r["what"]) == ("train", "round 1")]
+    assert float(rows["round 1"]["dice"]) == pytest.approx(100 * sum(values) / 2, abs=1e-3)
+    assert rows["round 1"]["seeds"] == "2"
+    assert rows["round 1"]["paper_camelyon17"] == "82.16"
+    assert rows["round 3"]["dice"] == "nan"
+    own = [row["line"] for row in table(done / "checkpoints/ablation/tables/table_other.csv")]
+    assert own == ["paper", "upper", "accumulate"]
+    text = (done / "checkpoints/ablation/tables/tables.md").read_text()
+    assert "| train | 6 | 4 |" not in text
+    assert "| train | – | 6 | 4 | 6020 | 3111 |" in text
+    assert all(f"### Table {number}" in text for number in range(1, 7))
+
+
+@pytest.mark.slow
+def test_running_again_does_what_is_new_and_nothing_else(done, monkeypatch):
+    called = []
+    for module in (ablate.train_classifier, ablate.finetune_decoder, ablate.retrain_decoder):
+        monkeypatch.setattr(module, "main", lambda given, name=module.__name__: called.append(name))
+    ablate.main(options())
+    assert called == []
+    more = options(seeds=(22,))
+    ablate.main(ablate.dataclasses.replace(more, rows=f'{ROWS}\nnew UNTIL=masks MASK_FLAGS="--quantile 0.5"'))
+    assert called == ["train_classifier"], "which then sees that the classifier is there"
+    assert same_file(done, "resnet_adl.pth", "paper", "new")
+
+
+@pytest.mark.slow
+def test_runs_are_compared_side_by_side(done, tmp_path):
+    runs = tuple(f"ablation/{row}/seed_22" for row in ("paper", "upper"))
+    compare(CompareOptions(runs=runs, output_dir=str(tmp_path)))
+    text = (tmp_path / "compare.md").read_text()
+    assert "| generate_initial_masks.quantile | 0.3 | 0.8 |" in text
+    assert "open_kernel" not in text
+    records = {(row["masks"], row["run"]): row for row in table(tmp_path / "compare.csv")}
+    first, second = (records["initial mask", run] for run in runs)
+    assert float(second["difference"]) == pytest.approx(float(second["dice"]) - float(first["dice"]), abs=1e-3)
+    with pytest.raises(EpsamError, match="two or more"):
+        compare(CompareOptions(runs=runs[:1]))
+
+
+def test_names_before_the_first_flag_are_runs():
+    assert with_runs_as_flag(["a", "b/c", "--split", "val"]) == ["--runs=a,b/c", "--split", "val"]
+    assert with_runs_as_flag(["--help"]) == ["--help"]
+
+
+def test_every_row_of_the_script_is_understood_with_all_its_flags():
+    text = (REPOSITORY / "ablate.sh").read_text("utf-8")
+    rows = ablate.read_rows(text.split("ROWS=${ROWS:-'")[1].split("'}")[0])
+    placed = {line.row for table in ablate.all_tables([]) for line in table.lines}
+    assert placed <= {row.name for row in rows}
+    for row in rows:
+        plan = ablate.plan_of(row, 22, AblateOptions(dataset_type="demo"), "digest")
+        assert plan.steps[-1].script is ablate.evaluate
+
+
+def test_the_script_passes_flags_that_exist():
+    text = (REPOSITORY / "ablate.sh").read_text("utf-8")
+    call = text.split("src/ablate.py $data")[1].split("\n}")[0].replace("\\\n", " ")
+    names = [word.split("=")[0] for word in shlex.split(call) if word.startswith("--")]
+    known = {field.name for field in ablate.dataclasses.fields(AblateOptions)}
+    assert len(names) >= 10
+    assert {name.removeprefix("--") for name in names} <= known
+
+
+def test_rows_that_differ_late_share_the_keys_of_what_comes_before():
+    rows = ablate.read_rows(ROWS)
+    plans = {row.name: ablate.plan_of(row, 22, options(), "digest") for row in rows}
+    keys = {name: [step.key for step in plan.steps] for name, plan in plans.items()}
+    assert keys["paper"][:3] == keys["accumulate"][:3]
+    assert keys["paper"][3] != keys["accumulate"][3]
+    assert keys["paper"][0] == keys["raw"][0]
+    assert keys["paper"][1] != keys["raw"][1]
+    assert ablate.plan_of(rows[0], 23, options(), "digest").steps[0].key != keys["paper"][0]
+    assert ablate.plan_of(rows[0], 22, options(), "other patches").steps[0].key != keys["paper"][0]
+
+
+def test_bad_flags_of_a_row_end_with_2_before_anything_runs():
+    with pytest.raises(SystemExit) as end:
+        ablate.plan_of(ablate.read_rows('x MASK_FLAGS="--quantle 0.3"')[0], 1, options(), "")
+    assert end.value.code == 2
+
+
+def test_options_are_read_as_the_script_gives_them():
+    given = parse("ablate", AblateOptions, ["--seeds", "1,2", "--only", "a,b", "--decoder_flags=--epoch 3"])
+    assert (given.seeds, given.only, given.decoder_flags) == ((1, 2), ("a", "b"), "--epoch 3")
+    assert parse("ablate", AblateOptions, ["--only", ""]).only == ()

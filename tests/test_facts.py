@@ -1,0 +1,16 @@
+from epsam.facts import facts_of, given, told
+from epsam.options import DecoderOptions, EvaluateOptions, PromptOptions, UsedPoints
+
+
+def test_facts_are_the_parts_fields_as_the_stage_had_them():
+    assert facts_of(PromptOptions, DecoderOptions(n_point=7, prompt="box")) == {
+        "prompt": "box", "n_point": 7, "n_negative": 0, "pepm_weight": "activation", "n_draw": 1, "n_view": 1}
+
+
+def test_the_first_source_that_tells_wins_and_the_default_fills_the_rest():
+    assert told(PromptOptions, {}, {"n_point": 3, "other": 1}, {"n_point": 4, "prompt": "box"}) == PromptOptions(
+        prompt="box", n_point=3)
+
+
+def test_what_is_0_or_empty_was_not_given():
+    assert given(UsedPoints, EvaluateOptions(n_view=4)) == {"n_view": 4}

@@ -1,0 +1,35 @@
+import numpy as np
+
+from epsam.data.activations import Activations
+from epsam.data.images import write_mask, write_rgb
+from epsam.data.patches import Patch
+from epsam.data.views import apply_view
+from epsam.options import PromptOptions
+from epsam.paths import RunPaths
+from epsam.randomness import generator
+from epsam.sam.prompts import pepm_points
+from epsam.training.workbench import asked_of, hints_of
+
+SIDE = 16
+
+
+def test_more_draws_and_views_leave_the_first_prompt_as_it_was(tmp_path):
+    run, mask = RunPaths(tmp_path), np.zeros((SIDE, SIDE), bool)
+    mask[2:9, 4:15] = True
+    write_rgb(tmp_path / "image" / "a_1.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+    write_mask(run.initial_masks("val") / "a_1.png", mask)
+    patch = Patch("a_1", 1, tmp_path / "image" / "a_1.png", None)
+    maps = Activations("c", {"a_1": np.random.default_rng(0).random((4, 4)).astype(np.float32)}, {})
+
+    one = asked_of(run, "val", [patch], maps, PromptOptions(n_point=5), (7,))[0]
+    expected = pepm_points(hints_of(run, "val", patch, maps).activation, mask, 5, generator(7, "pepm", "val", "a_1"))
+    assert np.array_equal(one.prompt[:, :2], expected)
+    assert one.variants == ()
+
+    more = asked_of(run, "val", [patch], maps, PromptOptions(n_point=5, n_draw=2, n_view=4), (7,))[0]
+    assert np.array_equal(more.prompt, one.prompt)
+    assert [view for view, _ in more.variants] == [0, 1, 1, 2, 2, 3, 3]
+    assert len({prompt.tobytes() for _, prompt in more.variants}) == 7
+    for view, prompt in more.variants:
+        seen = apply_view(mask, view)
+        assert all(seen[int(y), int(x)] for x, y, _ in prompt)
