@@ -181,3 +181,12 @@ def test_a_blocks_features_are_those_before_the_dropout_that_follows_it():
     following = model.layer3[1](features)
     assert not torch.equal(features, following)
     assert (following == 0).sum() > (features == 0).sum()
+
+
+def test_images_that_are_resized_may_come_in_bf16():
+    model = build_classifier(NetworkSpec(backbone="resnet18", input_size=64)).eval()
+    images = torch.rand(2, 3, 96, 96)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = model(images.bfloat16())
+    with torch.no_grad():
+        assert torch.allclose(found.float(), model(images), atol=0.2)

@@ -119,7 +119,9 @@ class AdlResNet(nn.Module):
         """The channels (B, 3 or 4, H, W) that the network sees: RGB, and the visual prompt, which is not normalised."""
         side = self.spec.input_size
         if side and images.shape[-2:] != (side, side):
-            images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+            # torch resizes with antialiasing in fp32 only on a CPU; under autocast, augmented images may come in bf16.
+            images = F.interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False,
+                                   antialias=True)
         fuse = self.spec.evp_fuse
         prompt = None if fuse == "none" else high_frequency(images, self.spec.evp_ratio, self.spec.evp_block)
         if prompt is not None and fuse == "add":
