@@ -28,6 +28,7 @@ ROUNDS, EPOCHS = 4, 20
 GRID, CHANNELS = 64, 256
 
 
+@cache
 def encoder(device: str) -> Comparison:
     """Images/s of the package's encoder in fp32 against ours as it is run: fused, bf16 on a GPU that has it."""
     sam, compute = _sam(device), pick_compute(device, "auto")
