@@ -40,7 +40,7 @@ run_all() {
     "$PYTHON" src/finetune_decoder.py $run $seed $sam $DECODER_FLAGS        # initial masks → preliminary decoder
     "$PYTHON" src/retrain_decoder.py $run $seed $sam $RETRAIN_FLAGS         # pseudo-labels → final decoder
     "$PYTHON" src/evaluate.py $run $seed $sam $EVALUATE_FLAGS               # scores, panels, curves
-    "$PYTHON" src/report.py $run                                            # one page of it all
+    "$PYTHON" src/report.py $data --run $RUN                                 # one page of it all
 }
 
 # Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: the log has to outlive it.

@@ -4,14 +4,14 @@ import logging
 
 from command_line import run_stage
 from epsam.files import write_text
-from epsam.options import RunOptions
+from epsam.options import RunFolderOptions
 from epsam.paths import RunPaths
 from epsam.report.training import read_run, training_report
 
 log = logging.getLogger(__name__)
 
 
-def main(options: RunOptions) -> None:
+def main(options: RunFolderOptions) -> None:
     """Write report.html from what the run kept; nothing is computed again."""
     run = RunPaths.of(options)
     write_text(run.report, training_report(read_run(run)))
@@ -19,4 +19,4 @@ def main(options: RunOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("report", RunOptions, main)
+    run_stage("report", RunFolderOptions, main)

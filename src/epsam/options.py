@@ -22,14 +22,20 @@ def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, .
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """Which data."""
+class NameOptions:
+    """Which dataset, by name."""
 
     dataset_type: str = flag("demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)")
-    dataset_root: str = flag("dataset", "folder that holds the datasets")
-    test_dataset_dir: str = flag("", "test folder with image/ and mask/ (infer.py: or slides, or one slide); "
-                                 "empty: dataset/<name>/test")
     debug: bool = flag(False, "on an error, print the traceback too")
+
+
+@dataclass(frozen=True)
+class DataOptions(NameOptions):
+    """Where its data lie."""
+
+    dataset_root: str = flag("dataset", "folder that holds the datasets")
+    test_dataset_dir: str = flag("", "test folder with image/ and mask/ (infer.py: or slides, or one slide); empty: "
+                                 "dataset/<name>/test")
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,17 @@ class ShardOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions(DataOptions):
-    """A run and where it computes."""
+class RunFolderOptions(NameOptions):
+    """A run, by name."""
 
     run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name")
     checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
+
+
+@dataclass(frozen=True)
+class RunOptions(RunFolderOptions, DataOptions):
+    """A run, its data, and where it computes."""
+
     device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
     precision: str = flag("auto", "arithmetic of the networks; auto takes bf16 on a GPU that has it and fp32 on a CPU, "
                           "where bf16 is faster only if the processor has it too",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from epsam.options import SPLITS, DataOptions, RunOptions, SplitOptions
+from epsam.options import SPLITS, DataOptions, RunFolderOptions, SplitOptions
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class RunPaths:
     root: Path
 
     @classmethod
-    def of(cls, options: RunOptions) -> "RunPaths":
+    def of(cls, options: RunFolderOptions) -> "RunPaths":
         return cls(Path(options.checkpoint_root) / (options.run or options.dataset_type))
 
     @property
@@ -124,7 +124,7 @@ class RunPaths:
         return self.root / "record.json"
 
 
-def run_folder(options: RunOptions) -> Path:
+def run_folder(options: RunFolderOptions) -> Path:
     """The folder of the run."""
     return RunPaths.of(options).root
 

@@ -4,7 +4,7 @@ import pytest
 
 from epsam.ablation.data_table import count_patches
 from epsam.ablation.data_table import markdown as data_markdown
-from epsam.ablation.layout import FINAL, INITIAL, TABLES
+from epsam.ablation.layout import FINAL, TABLES
 from epsam.ablation.results import Scored, read_scores
 from epsam.ablation.rows import read_rows
 from epsam.ablation.tables import all_tables, markdown, records_of
@@ -13,6 +13,7 @@ from epsam.errors import DatasetError
 from epsam.files import write_table
 from epsam.options import EvaluateOptions
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.training.evaluation import INITIAL
 
 ROWS = read_rows('paper\nraw UNTIL=masks MASK_FLAGS="--rotations 1"\nmine DECODER_FLAGS="--prompt box"')
 

@@ -5,8 +5,10 @@ Paper values are Dice / IoU in per cent; a lone number is Dice; «–» is not r
 
 from dataclasses import dataclass
 
-INITIAL, ZERO_SHOT, PRELIMINARY, FINAL = "initial mask", "zero-shot SAM", "preliminary decoder", "last round"
-"""What makes masks, as evaluation.csv names it; FINAL is the last decoder that a run has."""
+from epsam.training.evaluation import INITIAL, PRELIMINARY, ZERO_SHOT
+
+FINAL = "last round"
+"""The last decoder that a run has; other makers of masks are called as evaluation.csv calls them."""
 
 
 @dataclass(frozen=True)

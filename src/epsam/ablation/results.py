@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from epsam.ablation.layout import FINAL, INITIAL, ZERO_SHOT
+from epsam.ablation.layout import FINAL
 from epsam.errors import DatasetError
 from epsam.files import read_table
 from epsam.paths import RunPaths
-from epsam.training.evaluation import PATCH_COLUMNS
+from epsam.training.evaluation import INITIAL, PATCH_COLUMNS, ZERO_SHOT
 
 Key = tuple[str, str]
 """(split, what)"""

@@ -10,7 +10,7 @@ from epsam.errors import DatasetError
 from epsam.files import read_json, read_table
 from epsam.paths import RunPaths
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
-from epsam.training.evaluation import COLUMNS, PATCH_COLUMNS
+from epsam.training.evaluation import COLUMNS, INITIAL, PATCH_COLUMNS
 from epsam.training.stage import METRIC_COLUMNS, troubles_of
 
 Rows = list[dict[str, str]]
@@ -78,9 +78,9 @@ def run_warnings(record: RunRecord) -> list[str]:
         if float(row.get("kept", 1.0)) < FEW_KEPT:
             found.append(f"Round {row['round']} kept only {100 * float(row['kept']):.1f} % of its pseudo-labels.")
     test = {row["what"]: float(row["dice"]) for row in record.scores if row["split"] == "test"}
-    if test and list(test.values())[-1] < test.get("initial mask", 0.0):
+    if test and list(test.values())[-1] < test.get(INITIAL, 0.0):
         found.append(f"On the test split the last decoder's Dice ({list(test.values())[-1]:.3f}) is below that of the "
-                     f"initial masks ({test['initial mask']:.3f}).")
+                     f"initial masks ({test[INITIAL]:.3f}).")
     models = {str(flags["sam_model_type"]) for flags in record.options.values() if "sam_model_type" in flags}
     if "vit_demo" in models:
         found.append("Made with vit_demo, a small stand-in: its figures say nothing about SAM ViT-B.")
