@@ -20,6 +20,7 @@ from epsam.options import DecoderOptions
 from epsam.sam.decoder import decode
 from epsam.sam.losses import dice_iou_loss
 from epsam.sam.models import build_sam, freeze
+from epsam.sam.prompt_rules import Hints
 from epsam.sam.segmenter import Segmenter
 from epsam.training.decoder import Example, decoder_task
 
@@ -135,10 +136,12 @@ def _training_step(folder: Path, segmenter: Segmenter) -> Callable[[], None]:
     options = DecoderOptions(batch_size=BATCH, n_point=POINTS)
     kept.prepare(patches, options.embedding_views, 1)
     examples = [Example(patch, patch.mask) for patch in patches if patch.mask]
-    task = decoder_task("benchmark", segmenter, kept, examples, [], options)
+    # Prompts come from the targets, as --train_prompt mask has it, so that nothing is asked of the maps.
+    task = decoder_task("benchmark", segmenter, kept, examples, [], lambda patch: Hints(np.zeros(0), np.zeros(0)),
+                        options)
 
     def step() -> None:
-        (batch,) = task.batches(0)
+        (batch,) = task.batches(0, 0)
         task.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(task.loss(batch, 0))
         task.optimiser.step()

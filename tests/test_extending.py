@@ -22,7 +22,7 @@ from epsam.cam.postprocess import make_mask
 from epsam.classifier.resnet import NetworkSpec, build_classifier
 from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions
 from epsam.randomness import generator
-from epsam.sam.prompt_rules import Hints, make_prompt
+from epsam.sam.prompt_rules import Hints, make_prompts, stacked
 
 activation = np.zeros((20, 20), np.float32)
 activation[2:5, 3:9], activation[12:18, 10:16] = 0.4, 0.6
@@ -30,7 +30,7 @@ activation[4, 7], activation[15, 11], activation[9, 9] = 0.5, 0.9, 1.0
 mask = activation > 0
 mask[9, 9] = False
 asked = parse("finetune_decoder", DecoderOptions, ["--prompt", "peaks"])
-print(make_prompt(Hints(activation, mask), asked, generator(1)).tolist())
+print(make_prompts(stacked([Hints(activation, mask)]), asked, [generator(1)])[0].tolist())
 
 rule = parse("generate_initial_masks", MaskOptions, ["--postprocess", "otsu"])
 halves = np.repeat(np.array([[0.1, 0.2, 0.8, 1.0]], np.float32), 4, axis=0)

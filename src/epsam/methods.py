@@ -44,7 +44,7 @@ PROMPTS = {
     "truth_random": "epsam.sam.prompt_rules:truth_random",
     "box": "epsam.sam.prompt_rules:box",
 }
-"""`--prompt`: (Hints, PromptOptions, Generator) → Prompt."""
+"""`--prompt`: (Hints of a batch, PromptOptions, a Generator for each patch) → a Prompt for each."""
 
 
 def function_of(table: Mapping[str, str], flag: str, name: str) -> Any:

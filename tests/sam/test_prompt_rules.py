@@ -7,8 +7,8 @@ from epsam.errors import DatasetError, EpsamError
 from epsam.methods import PROMPTS
 from epsam.options import PromptOptions
 from epsam.randomness import generator
-from epsam.sam.prompt_rules import Hints, entropy, make_prompt
-from epsam.sam.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE, pepm_points
+from epsam.sam.prompt_rules import Hints, entropy, lowest_points, make_prompts, stacked, viewed
+from epsam.sam.prompts import BOX_END, BOX_START, NEGATIVE, POSITIVE, sample_points
 
 
 def rng(number=1):
@@ -29,15 +29,48 @@ def hints(activation=None, mask=MASK):
     return Hints(np.random.default_rng(0).random((20, 20)) if activation is None else activation, mask, lambda: TRUTH)
 
 
+def make_prompt(given, options, rng):
+    """The prompt of a batch of one patch."""
+    return make_prompts(stacked([given]), options, [rng])[0]
+
+
 def inside(prompt, mask):
     return all(mask[int(y), int(x)] for x, y, _ in prompt)
 
 
-def test_pepm_draws_what_it_drew_before_there_were_other_rules():
+def test_pepm_draws_by_the_activation_inside_the_mask():
     given = hints()
     prompt = make_prompt(given, PromptOptions(n_point=9), rng())
-    assert np.array_equal(prompt[:, :2], pepm_points(given.activation, MASK, 9, rng()))
+    assert np.array_equal(prompt[:, :2], sample_points((given.activation * MASK)[None], 9, [rng()])[0])
     assert set(prompt[:, 2]) == {POSITIVE}
+
+
+@pytest.mark.parametrize("rule", PROMPTS)
+def test_a_patch_is_asked_the_same_alone_and_in_a_batch(rule):
+    noise = np.random.default_rng(3).random((4, 20, 20))
+    given = [Hints(noise[0], MASK, lambda: TRUTH), Hints(noise[1], np.zeros((20, 20), bool), lambda: TRUTH),
+             Hints(noise[2], np.ones((20, 20), bool), lambda: MASK), viewed(Hints(noise[3], TRUTH, lambda: MASK), 5)]
+    options = PromptOptions(prompt=rule, n_point=7, n_negative=3)
+    together = make_prompts(stacked(given), options, [rng(number) for number in range(4)])
+    alone = [make_prompt(one, options, rng(number)) for number, one in enumerate(given)]
+    assert [prompt.tolist() for prompt in together] == [prompt.tolist() for prompt in alone]
+
+
+def test_where_nothing_is_asked_no_negative_is_drawn_and_the_generator_stays():
+    rngs, untouched = [rng(1), rng(2)], rng(2)
+    both = stacked([hints(), hints()])
+    found = lowest_points(both, np.array([True, False]), 4, rngs)
+    assert [len(points) for points in found] == [4, 0]
+    assert rngs[1].random() == untouched.random()
+
+
+def test_negatives_lie_below_the_quantile_of_each_patch_on_its_own():
+    activation = np.random.default_rng(5).random((2, 20, 20)) * np.array([1, 10]).reshape(2, 1, 1)
+    masks = np.stack([MASK, TRUTH])
+    found = lowest_points(Hints(activation, masks), np.array([True, True]), 400, [rng(), rng()])
+    for points, values, mask in zip(found, activation, masks, strict=True):
+        lowest = (values <= np.quantile(values[~mask], 0.2)) & ~mask
+        assert sorted(map(tuple, points.tolist())) == sorted((x, y) for y, x in np.argwhere(lowest))
 
 
 @pytest.mark.parametrize(("rule", "where"), [("pepm", MASK), ("mask_random", MASK), ("truth_random", TRUTH),
@@ -94,7 +127,8 @@ def test_a_mask_that_is_everything_leaves_no_room_for_negatives():
 
 def test_points_of_the_truth_need_a_truth():
     with pytest.raises(DatasetError, match="truth_random"):
-        make_prompt(Hints(np.ones((4, 4)), np.ones((4, 4), bool)), PromptOptions(prompt="truth_random"), rng())
+        make_prompts(stacked([hints(), Hints(np.ones((20, 20)), MASK)]), PromptOptions(prompt="truth_random"),
+                     [rng(), rng()])
 
 
 def test_an_unknown_rule_is_one_line_that_lists_the_known_ones():

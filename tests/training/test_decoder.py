@@ -7,14 +7,14 @@ from epsam.data.views import apply_view
 from epsam.options import DecoderOptions
 from epsam.randomness import generator
 from epsam.sam.prompt_rules import Hints
-from epsam.sam.prompts import mask_points
+from epsam.sam.prompts import sample_points
 from epsam.training.decoder import (
     Example,
     Prompted,
     _batch,
     decoder_schedule,
     predict,
-    training_prompt,
+    training_prompts,
     validation_figures,
 )
 
@@ -33,7 +33,7 @@ HINTS = Hints(SEEN * 0.5, SEEN, lambda: TRUTH)
 
 
 def asked(**options):
-    return training_prompt(TARGET, lambda: HINTS, 0, DecoderOptions(n_point=6, **options), generator(3, "t"))
+    return training_prompts(TARGET[None], lambda: [HINTS], DecoderOptions(n_point=6, **options), [generator(3, "t")])[0]
 
 
 def within(prompt, mask):
@@ -41,7 +41,7 @@ def within(prompt, mask):
 
 
 def test_by_default_points_come_from_the_mask_that_is_fitted_to_whatever_the_prompt_rule():
-    expected = mask_points(TARGET, 6, generator(3, "t"))
+    expected = sample_points(TARGET[None], 6, [generator(3, "t")])[0]
     assert np.array_equal(asked()[:, :2], expected)
     assert np.array_equal(asked(prompt="box")[:, :2], expected)
 
@@ -57,9 +57,11 @@ def test_where_nothing_is_seen_the_rule_is_applied_to_the_target():
     blind = Hints(np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), bool))
     for rule, rows in (("pepm", 6), ("box", 2)):
         options = DecoderOptions(n_point=6, train_prompt="same", prompt=rule)
-        prompt = training_prompt(TARGET, lambda: blind, 0, options, generator(3, "t"))
-        assert len(prompt) == rows
-        assert all(TARGET[int(y), int(x)] for x, y, _ in prompt)
+        rngs = [generator(3, "t", number) for number in range(3)]
+        prompts = training_prompts(np.stack([TARGET] * 3), lambda: [HINTS, blind, HINTS], options, rngs)
+        assert [len(prompt) for prompt in prompts] == [rows] * 3
+        assert within(prompts[0], SEEN)
+        assert all(TARGET[int(y), int(x)] for x, y, _ in prompts[1])
 
 
 def test_negatives_lie_outside_the_target():

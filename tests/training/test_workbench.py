@@ -7,7 +7,7 @@ from epsam.data.views import apply_view
 from epsam.options import PromptOptions
 from epsam.paths import RunPaths
 from epsam.randomness import generator
-from epsam.sam.prompts import pepm_points
+from epsam.sam.prompts import sample_points
 from epsam.training.workbench import asked_of, hints_of
 
 SIDE = 16
@@ -22,7 +22,8 @@ def test_more_draws_and_views_leave_the_first_prompt_as_it_was(tmp_path):
     maps = Activations("c", {"a_1": np.random.default_rng(0).random((4, 4)).astype(np.float32)}, {})
 
     one = asked_of(run, "val", [patch], maps, PromptOptions(n_point=5), (7,))[0]
-    expected = pepm_points(hints_of(run, "val", patch, maps).activation, mask, 5, generator(7, "pepm", "val", "a_1"))
+    weight = hints_of(run, "val", patch, maps).activation * mask
+    expected = sample_points(weight[None], 5, [generator(7, "pepm", "val", "a_1")])[0]
     assert np.array_equal(one.prompt[:, :2], expected)
     assert one.variants == ()
 

@@ -1,10 +1,10 @@
 """Which prompt SAM is asked with (`--prompt`, paper 3.3.1 and Table 4): a rule is a function named in methods.PROMPTS.
 
-A rule takes what is known of a patch (`Hints`), the options and a generator, and returns a `Prompt`, an empty one
-where there is nothing to ask for.
+A rule takes what is known of a batch of patches (`Hints`), the options and a generator for each patch, and returns a
+`Prompt` for each, an empty one where there is nothing to ask for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from epsam.data.views import apply_view
 from epsam.errors import DatasetError
 from epsam.methods import PROMPTS, function_of
 from epsam.options import PromptOptions
+from epsam.sam.frames import Points
 from epsam.sam.prompts import (
     BOX_END,
     BOX_START,
@@ -22,21 +23,21 @@ from epsam.sam.prompts import (
     POSITIVE,
     Prompt,
     labelled,
-    mask_points,
-    pepm_points,
     sample_points,
 )
 
 Weight = npt.NDArray[np.floating]
+Rngs = Sequence[np.random.Generator]
 LOWEST_SHARE = 0.2
 """Ours: negatives lie in this share of the pixels outside the mask, those of the lowest activation."""
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What a prompt may be made of: activation in 0..1 and initial mask, (height, width) in the patch's frame.
+    """What a prompt may be made of: activation in 0..1 and initial mask in the patch's frame, (height, width) for one
+    patch, (B, height, width) for those of a batch.
 
-    `truth` gives the true mask, for upper bounds alone; None where there is none to be had.
+    `truth` gives the true masks, for upper bounds alone; None where there are none to be had.
     """
 
     activation: Weight
@@ -45,42 +46,53 @@ class Hints:
 
 
 def viewed(hints: Hints, view: int) -> Hints:
-    """The hints of a flipped or turned patch (see data/views.py)."""
+    """The hints of one patch, flipped or turned (see data/views.py)."""
     truth = hints.truth
     return Hints(apply_view(hints.activation, view), apply_view(hints.mask, view),
                  None if truth is None else lambda: apply_view(truth(), view))
 
 
-def make_prompt(hints: Hints, options: PromptOptions, rng: np.random.Generator) -> Prompt:
-    """The prompt of `options.prompt` with `options.n_negative` negative points; (0, 3) if there is nothing to ask for.
+def stacked(hints: Sequence[Hints]) -> Hints:
+    """The hints of patches of one size as those of a batch; it has a truth if all of them have."""
+    truths = [truth for one in hints if (truth := one.truth)]
+    return Hints(np.stack([one.activation for one in hints]), np.stack([one.mask for one in hints]),
+                 (lambda: np.stack([truth() for truth in truths])) if len(truths) == len(hints) else None)
 
-    Raises DatasetError if the rule needs a true mask that is not there.
+
+def make_prompts(hints: Hints, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
+    """The prompts of a batch by `options.prompt`, each with `options.n_negative` negative points; (0, 3) where there
+    is nothing to ask for.
+
+    Raises DatasetError if the rule needs true masks that are not there.
     """
-    rule: Callable[[Hints, PromptOptions, np.random.Generator], Prompt]
+    rule: Callable[[Hints, PromptOptions, Rngs], list[Prompt]]
     rule = function_of(PROMPTS, "--prompt", options.prompt)
-    wanted = rule(hints, options, rng)
-    if not options.n_negative or not len(wanted):
+    wanted = rule(hints, options, rngs)
+    if not options.n_negative:
         return wanted
-    return np.concatenate([wanted, labelled(lowest_points(hints, options.n_negative, rng), NEGATIVE)])
+    asked = np.array([len(prompt) > 0 for prompt in wanted])
+    negatives = lowest_points(hints, asked, options.n_negative, rngs)
+    return [np.concatenate([prompt, labelled(points, NEGATIVE)])
+            for prompt, points in zip(wanted, negatives, strict=True)]
 
 
-def pepm(hints: Hints, options: PromptOptions, rng: np.random.Generator) -> Prompt:
-    """Points inside the initial mask, drawn by activation or by its entropy (paper Eq. 4, methods D5)."""
+def pepm(hints: Hints, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
+    """Points inside the initial mask with probability ∝ activation (paper Eq. 4, methods D5), or ∝ its entropy."""
     weight = hints.activation if options.pepm_weight == "activation" else entropy(hints.activation)
-    return labelled(pepm_points(weight, hints.mask, options.n_point, rng), POSITIVE)
+    return _positive(np.where(hints.mask, weight, np.zeros((), weight.dtype)), options, rngs)
 
 
-def mask_random(hints: Hints, options: PromptOptions, rng: np.random.Generator) -> Prompt:
-    """Points drawn uniformly from the initial mask (paper Table 4, "w/o PEPM")."""
-    return labelled(mask_points(hints.mask, options.n_point, rng), POSITIVE)
+def mask_random(hints: Hints, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
+    """Points drawn uniformly from the initial mask (paper Table 4, "w/o PEPM"), as training uses them (methods D2)."""
+    return _positive(hints.mask, options, rngs)
 
 
-def image_random(hints: Hints, options: PromptOptions, rng: np.random.Generator) -> Prompt:
+def image_random(hints: Hints, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
     """Points drawn uniformly from the whole patch, all of them called positive (paper Table 4, "random")."""
-    return labelled(mask_points(np.ones_like(hints.mask), options.n_point, rng), POSITIVE)
+    return _positive(np.ones_like(hints.mask), options, rngs)
 
 
-def truth_random(hints: Hints, options: PromptOptions, rng: np.random.Generator) -> Prompt:
+def truth_random(hints: Hints, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
     """Points drawn uniformly from the true mask (paper Table 4, "GT random"): an upper bound, no method.
 
     Raises DatasetError if there is no truth, as for an image to be segmented.
@@ -88,15 +100,25 @@ def truth_random(hints: Hints, options: PromptOptions, rng: np.random.Generator)
     if hints.truth is None:
         raise DatasetError("--prompt truth_random: the decoder was made with points from true masks, which are not "
                            "given here; use a run with another --prompt")
-    return labelled(mask_points(hints.truth(), options.n_point, rng), POSITIVE)
+    return _positive(hints.truth(), options, rngs)
 
 
-def box(hints: Hints, options: PromptOptions, rng: np.random.Generator) -> Prompt:
+def box(hints: Hints, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
     """The box around the initial mask, edges included, and no point (ours)."""
-    if not hints.mask.any():
-        return np.zeros((0, 3), dtype=np.float32)
-    rows, columns = np.nonzero(hints.mask)
-    return np.array([[columns.min(), rows.min(), BOX_START], [columns.max(), rows.max(), BOX_END]], dtype=np.float32)
+    (left, right), (top, bottom) = (_extent(np.asarray(hints.mask.any(axis=axis))) for axis in (1, 2))
+    corners = np.array([[left, top, np.full_like(left, BOX_START)], [right, bottom, np.full_like(left, BOX_END)]])
+    rows = 2 * np.asarray(hints.mask.any(axis=(1, 2))).astype(int)
+    return [prompt[:number] for prompt, number in zip(corners.transpose(2, 0, 1).astype(np.float32), rows.tolist(),
+                                                      strict=True)]
+
+
+def _positive(weights: Weight | Mask, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
+    return [labelled(points, POSITIVE) for points in sample_points(weights, options.n_point, rngs)]
+
+
+def _extent(filled: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The first and the last True of each line (B, n)."""
+    return filled.argmax(axis=1), filled.shape[1] - 1 - filled[:, ::-1].argmax(axis=1)
 
 
 def entropy(activation: Weight) -> Weight:
@@ -108,10 +130,11 @@ def entropy(activation: Weight) -> Weight:
     return found
 
 
-def lowest_points(hints: Hints, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Up to `count` points (N, 2) outside the mask where the activation is lowest; none if the mask is everything."""
-    outside = ~hints.mask
-    if not outside.any():
-        return np.zeros((0, 2), dtype=np.float32)
-    limit = np.quantile(hints.activation[outside], LOWEST_SHARE)
-    return sample_points((outside & (hints.activation <= limit)).astype(np.float64), count, rng)
+def lowest_points(hints: Hints, asked: Mask, count: int, rngs: Rngs) -> list[Points]:
+    """Up to `count` points (N, 2) outside each mask where the activation is lowest; none if the mask is everything, or
+    where `asked` (B,) is False."""
+    outside = ~hints.mask & asked[:, None, None]
+    lines = np.where(outside, hints.activation, np.nan).reshape(len(outside), -1)
+    lines[~outside.any(axis=(1, 2))] = 0
+    limits = np.nanquantile(lines, LOWEST_SHARE, axis=1)
+    return sample_points(outside & (hints.activation <= limits[:, None, None]), count, rngs)

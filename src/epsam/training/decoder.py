@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from epsam.data.views import apply_view, draw_view, undo_view
 from epsam.options import DecoderOptions
 from epsam.randomness import generator
 from epsam.sam.losses import dice_iou_loss
-from epsam.sam.prompt_rules import Hints, make_prompt, viewed
+from epsam.sam.prompt_rules import Hints, make_prompts, stacked, viewed
 from epsam.sam.prompts import Prompt
 from epsam.sam.segmenter import Segmenter
 from epsam.training.fit import Schedule, Task
@@ -130,28 +129,36 @@ def validation_figures(segmenter: Segmenter, embeddings: PatchEmbeddings, asked:
 
 def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, hints_of: Callable[[Patch], Hints],
            options: DecoderOptions, epoch: int) -> DecoderBatch:
-    kept, prompts, targets = [], [], []
-    for example in examples:
-        rng = generator(options.seed, name, "example", epoch, example.patch.name)
-        view = draw_view(options.embedding_views, rng)
-        target = apply_view(read_mask(example.target), view)
-        kept.append(embeddings(example.patch, view))
-        prompts.append(training_prompt(target, partial(hints_of, example.patch), view, options, rng))
-        targets.append(torch.from_numpy(target.astype(np.float32)))
-    return DecoderBatch(kept, prompts, torch.stack(targets), [example.patch.name for example in examples])
+    rngs = [generator(options.seed, name, "example", epoch, example.patch.name) for example in examples]
+    views = [draw_view(options.embedding_views, rng) for rng in rngs]
+    shown = list(zip(examples, views, strict=True))
+    targets = np.stack([apply_view(read_mask(example.target), view) for example, view in shown])
+    prompts = training_prompts(targets, lambda: [viewed(hints_of(example.patch), view) for example, view in shown],
+                               options, rngs)
+    kept = [embeddings(example.patch, view) for example, view in shown]
+    return DecoderBatch(kept, prompts, torch.from_numpy(targets).float(), [example.patch.name for example in examples])
 
 
-def training_prompt(target: Mask, seen: Callable[[], Hints], view: int, options: DecoderOptions,
-                    rng: np.random.Generator) -> Prompt:
-    """The prompt of a training step: out of the mask that is fitted to, or out of what is `seen` of the patch.
+def training_prompts(targets: Mask, seen: Callable[[], Sequence[Hints]], options: DecoderOptions,
+                     rngs: Sequence[np.random.Generator]) -> list[Prompt]:
+    """The prompts of a training step: out of the masks that are fitted to, or out of what is `seen` of the patches.
 
-    target: in the step's view; `seen` gives hints of the patch as it is. Where they give no prompt, the same rule is
-    applied to the target.
+    targets (B, side, side), and what `seen` gives, in the step's views. Where the hints give no prompt, the same rule
+    is applied to the target.
     """
     wanted = {"mask": "mask_random", "pepm": "pepm", "same": options.prompt}[options.train_prompt]
     rule = replace(options, prompt=wanted)
-    if options.train_prompt != "mask":
-        prompt = make_prompt(viewed(seen(), view), rule, rng)
-        if len(prompt):
-            return prompt
-    return make_prompt(Hints(target.astype(np.float64), target, lambda: target), rule, rng)
+    if options.train_prompt == "mask":
+        return make_prompts(_certain(targets), rule, rngs)
+    prompts = make_prompts(stacked(seen()), rule, rngs)
+    empty = [index for index, prompt in enumerate(prompts) if not len(prompt)]
+    if empty:
+        made = make_prompts(_certain(targets[empty]), rule, [rngs[index] for index in empty])
+        for index, prompt in zip(empty, made, strict=True):
+            prompts[index] = prompt
+    return prompts
+
+
+def _certain(masks: Mask) -> Hints:
+    """Masks (B, side, side) as if the classifier were sure of them."""
+    return Hints(masks.astype(np.float32), masks, lambda: masks)

@@ -18,13 +18,16 @@ from epsam.options import DecoderOptions, EvaluateOptions, PromptOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.randomness import generator
 from epsam.sam.models import PROMPT_DIM, SPECS, find_checkpoint, freeze, load_sam, parameter_counts
-from epsam.sam.prompt_rules import Hints, make_prompt, viewed
+from epsam.sam.prompt_rules import Hints, make_prompts, stacked, viewed
+from epsam.sam.prompts import Prompt
 from epsam.sam.segmenter import Segmenter
 from epsam.training.decoder import Prompted
 
 log = logging.getLogger(__name__)
 
 FP16_BYTES = 2
+PROMPT_CHUNK = 16
+"""Ours: patches whose prompts are drawn at a time."""
 GPU_CHUNK = 8
 """Ours: images encoded at a time on a GPU; ViT-B fits 12 GB with room to spare."""
 
@@ -80,13 +83,22 @@ def hints_of(run: RunPaths, split: str, patch: Patch, activations: Activations) 
 def asked_of(run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations, options: PromptOptions,
              key: Sequence[int | str]) -> list[Prompted]:
     """What SAM is asked about each patch: --n_draw prompts in each of --n_view views, drawn by keyed generators."""
-    return [_asked(run, split, patch, activations, options, (*key, "pepm", split, patch.name)) for patch in patches]
+    asked = []
+    for start in range(0, len(patches), PROMPT_CHUNK):
+        asked += _asked(run, split, patches[start : start + PROMPT_CHUNK], activations, options, key)
+    return asked
 
 
-def _asked(run: RunPaths, split: str, patch: Patch, activations: Activations, options: PromptOptions,
-           key: Sequence[int | str]) -> Prompted:
-    hints = hints_of(run, split, patch, activations)
-    variants = [(view, make_prompt(viewed(hints, view), options, generator(*key, "variant", view, draw)))
-                for view in range(options.n_view) for draw in range(options.n_draw) if (view, draw) != (0, 0)]
-    return Prompted(patch, make_prompt(hints, options, generator(*key)), initial_mask_of(run, split, patch),
-                    tuple(variants))
+def _asked(run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations, options: PromptOptions,
+           key: Sequence[int | str]) -> list[Prompted]:
+    hints = [hints_of(run, split, patch, activations) for patch in patches]
+    variants: list[list[tuple[int, Prompt]]] = [[] for _ in patches]
+    for view in range(options.n_view):
+        known = stacked([viewed(one, view) for one in hints])
+        for draw in range(options.n_draw):
+            own = ("variant", view, draw) if (view, draw) != (0, 0) else ()
+            rngs = [generator(*key, "pepm", split, patch.name, *own) for patch in patches]
+            for kept, prompt in zip(variants, make_prompts(known, options, rngs), strict=True):
+                kept.append((view, prompt))
+    return [Prompted(patch, first, initial_mask_of(run, split, patch), tuple(further))
+            for patch, ((_, first), *further) in zip(patches, variants, strict=True)]
