@@ -33,3 +33,22 @@ def test_an_unknown_name_is_told():
                           text=True)
     assert done.returncode == 2
     assert "no such benchmark: nonsense" in done.stderr
+
+
+def test_the_training_step_that_is_timed_moves_the_decoder(measure, monkeypatch, tmp_path):
+    import sam_cases
+    import torch
+
+    from epsam.device import pick_compute
+    from epsam.sam.models import build_sam, freeze
+    from epsam.sam.segmenter import Segmenter
+
+    spec = {"PATCH_PX": 128, "GRID": 32, "POINTS": 5, "BATCH": 2}
+    for name, value in spec.items():
+        monkeypatch.setattr(sam_cases, name, value)
+    torch.manual_seed(0)
+    segmenter = Segmenter(freeze(build_sam("vit_demo")), 128, 5, pick_compute("cpu", "fp32"))
+    step = sam_cases._training_step(tmp_path, segmenter)
+    before = segmenter.sam.mask_decoder.mask_tokens.weight.clone()
+    step()
+    assert not torch.equal(segmenter.sam.mask_decoder.mask_tokens.weight, before)
