@@ -49,7 +49,7 @@ def main(options: MaskOptions) -> None:
     for split, found in patches.items():
         recipe = recipe_of(options.cam or model.spec.cam, options, checksum, listing[split])
         kept = kept_activations(run.activation(split), checksum, recipe)
-        made = kept or activations_of(model, checksum, found, size, options, compute)
+        made = kept or activations_of(model, checksum, found, size, options, options.batch_size, compute)
         maps[split] = dataclasses.replace(made, recipe=recipe)
         save_activations(run.activation(split), maps[split])
     rule = searched(run, maps["val"], patches["val"], options) if options.grid_search else options

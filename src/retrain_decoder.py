@@ -11,7 +11,8 @@ def main(options: RetrainOptions) -> None:
     """Fit a fresh decoder in each round to the labels that the round before it kept."""
     bench = open_bench(options)
     for number in range(1, options.n_iter + 1):
-        run_round(number, bench, kept_examples(number, bench.run, bench.train, options.pl_mode))
+        examples = kept_examples(number, bench.run, bench.train, options.pl_mode, options.soft_targets)
+        run_round(number, bench, examples)
 
 
 if __name__ == "__main__":

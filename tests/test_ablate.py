@@ -1,6 +1,7 @@
 """Two rows over two seeds on a few tiny patches: what is shared, what is kept, and what the tables say."""
 
 import csv
+import json
 import os
 import shlex
 
@@ -20,6 +21,8 @@ paper                                              # the reference
 raw      UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess none"
 upper    UNTIL=masks MASK_FLAGS="--quantile 0.8"
 accumulate  RETRAIN_FLAGS="--pl_mode accumulate"
+ours     DECODER_FLAGS="--n_draw 2 --n_view 2 --prompt box_pepm --n_region 2 --n_negative 2 --mask_prompt \
+         --train_prompt same --soft_targets --normal_patches 0.3"
 """
 RUN = "checkpoints/ablation/{}/seed_{}"
 
@@ -69,6 +72,19 @@ def test_what_is_equal_is_made_once(done):
 
 
 @pytest.mark.slow
+def test_what_goes_beyond_the_paper_runs_together(done):
+    run = done / RUN.format("ours", 22)
+    options = json.loads((run / "options.json").read_text("utf-8"))
+    assert options["decoder_2"]["normal_patches"] == 0.3
+    assert len(list((run / "masks/initial/normal").iterdir())) == 4
+    for number in range(3):
+        kept = {path.name for path in (run / f"masks/iter_{number}").glob("*.png")}
+        assert kept == {path.name for path in (run / f"masks/iter_{number}/probability").iterdir()} != set()
+    made = torch.load(run / "sam_pre_decoder.pth", weights_only=True)["made_with"]
+    assert (made["prompt"], made["n_region"], made["mask_prompt"], made["n_draw"]) == ("box_pepm", 2, True, 2)
+
+
+@pytest.mark.slow
 def test_what_was_taken_over_is_recorded_as_if_it_had_been_made(done):
     run = done / RUN.format("accumulate", 22)
     stages = {row["stage"] for row in table(run / "metrics.csv")}
@@ -86,7 +102,7 @@ def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
     assert rows["round 1"]["paper_camelyon17"] == "82.16"
     assert rows["round 3"]["dice"] == "nan"
     own = [row["line"] for row in table(done / "checkpoints/ablation/tables/table_other.csv")]
-    assert own == ["paper", "upper", "accumulate"]
+    assert own == ["paper", "upper", "accumulate", "ours"]
     text = (done / "checkpoints/ablation/tables/tables.md").read_text()
     assert "| train | 6 | 4 |" not in text
     assert "| train | – | 6 | 4 | 6020 | 3111 |" in text

@@ -4,7 +4,8 @@ from epsam.options import DecoderOptions, EvaluateOptions, PromptOptions, UsedPo
 
 def test_facts_are_the_parts_fields_as_the_stage_had_them():
     assert facts_of(PromptOptions, DecoderOptions(n_point=7, prompt="box")) == {
-        "prompt": "box", "n_point": 7, "n_negative": 0, "pepm_weight": "activation", "n_draw": 1, "n_view": 1}
+        "prompt": "box", "n_point": 7, "n_negative": 0, "n_region": 0, "mask_prompt": False,
+        "pepm_weight": "activation", "n_draw": 1, "n_view": 1}
 
 
 def test_the_first_source_that_tells_wins_and_the_default_fills_the_rest():

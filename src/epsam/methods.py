@@ -43,6 +43,7 @@ PROMPTS = {
     "image_random": "epsam.sam.prompt_rules:image_random",
     "truth_random": "epsam.sam.prompt_rules:truth_random",
     "box": "epsam.sam.prompt_rules:box",
+    "box_pepm": "epsam.sam.prompt_rules:box_pepm",
 }
 """`--prompt`: (Hints of a batch, PromptOptions, a Generator for each patch) → a Prompt for each."""
 

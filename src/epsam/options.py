@@ -190,10 +190,13 @@ class SamOptions:
 class PromptOptions:
     """How SAM is asked; kept with every decoder, so that evaluation and inference ask alike."""
 
-    prompt: str = flag("pepm", "points by activation, uniform in mask, patch or truth (an upper bound), or a box",
+    prompt: str = flag("pepm", "points by activation, uniform in mask, patch or truth (an upper bound), a box, or both",
                        source="paper 3.3.1", choices=tuple(PROMPTS))
     n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1")
     n_negative: int = flag(0, "negative points a prompt, where the activation is lowest", source="ours")
+    n_region: int = flag(0, "regions of the initial mask, largest first, that are asked about one by one, each with a "
+                         "prompt of its own; 0: one prompt for the whole mask")
+    mask_prompt: bool = flag(False, "give SAM the activation as mask prompt, too")
     pepm_weight: str = flag("activation", "what PEPM draws by", source="paper Eq. 4", choices=("activation", "entropy"))
     n_draw: int = flag(1, "prompts drawn for a patch, whose masks' probabilities are averaged")
     n_view: int = flag(1, "flips and rotations that are asked and averaged", choices=("1", "2", "4", "8"))
@@ -228,13 +231,18 @@ class SelectionOptions:
 class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SelectionOptions, SeedOptions, StageOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
-    train_prompt: str = flag("mask", "training asks with points of the mask fitted to, PEPM's, or as --prompt does",
-                             source="code", choices=("mask", "pepm", "same"))
+    train_prompt: str = flag("mask", "training asks with points of the mask fitted to, exactly as --prompt and "
+                             "--n_region do (same), or by another rule", source="code",
+                             choices=("mask", "same", *PROMPTS))
     batch_size: int = flag(4, "patches a step", source="paper 4.2")
     epoch: int = flag(20, "passes over the training masks", source="paper 4.2")
     lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2")
     weight_decay: float = flag(1e-2, "AdamW's weight decay", source="code")
     patience: int = flag(10, "epochs without a better validation Dice before stopping", source="code")
+    soft_targets: bool = flag(False, "rounds are fitted to the probability of the pseudo-labels, each pixel counting "
+                              "by its certainty; best with more than one --n_draw or --n_view")
+    normal_patches: float = flag(0.0, "share of the training patches that are normal ones, asked about where the "
+                                 "classifier is wrong, with an empty mask as target; such as 0.2")
     embedding_views: int = flag(2, "kept flips and rotations of a training patch", choices=("1", "2", "4", "8"))
     select_on: str = flag("truth", "the epoch that is kept: best Dice on validation with true masks, with the "
                           "classifier's masks, or the last one", source="code", choices=("truth", "pseudo", "last"))

@@ -90,6 +90,10 @@ class RunPaths:
         """Pseudo-labels written by the decoder of round `number` (0: the preliminary one)."""
         return self.root / "masks" / f"iter_{number}"
 
+    def probabilities(self, number: int) -> Path:
+        """The probabilities behind the pseudo-labels of that round, where they are kept."""
+        return self.pseudo_masks(number) / "probability"
+
     @property
     def pseudo_labels(self) -> Path:
         return self.root / "pseudo_labels.csv"

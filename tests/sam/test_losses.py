@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from epsam.sam.losses import dice_iou_loss
+from epsam.sam.losses import certainty, decoder_loss, dice_iou_loss
 
 EPS = 1e-3
 
@@ -34,3 +36,47 @@ def test_each_image_weighs_the_same_whatever_its_area():
     both = dice_iou_loss(torch.cat([perfect, torch.zeros(1, 10, 10)]), torch.cat([perfect, missed_truth]))
     alone = dice_iou_loss(torch.zeros(1, 10, 10), missed_truth)
     assert float(both) == pytest.approx(float(alone) / 2, abs=1e-6)
+
+
+def logits_of(*probabilities):
+    return torch.logit(torch.tensor([[probabilities]]))
+
+
+def test_the_decoders_loss_is_dice_and_iou_where_something_is_true():
+    source = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(3, 5, 5, generator=source), torch.rand(3, 5, 5, generator=source).round()
+    assert torch.equal(decoder_loss(logits, targets), dice_iou_loss(logits.sigmoid(), targets))
+    assert torch.equal(decoder_loss(logits, targets, soft=True), dice_iou_loss(logits.sigmoid(), targets))
+
+
+def test_where_nothing_is_true_it_is_the_cross_entropy_and_falls_with_every_pixel():
+    logits = logits_of(0.5, 0.75).requires_grad_()
+    loss = decoder_loss(logits, torch.zeros(1, 1, 2))
+    # −ln ½ and −ln ¼, and slopes of p / 2 pixels.
+    assert float(loss.detach()) == pytest.approx((math.log(2) + math.log(4)) / 2)
+    loss.backward()
+    assert logits.grad.flatten().tolist() == pytest.approx([0.25, 0.375])
+    sure = torch.full((1, 1, 2), 40.0, requires_grad=True)
+    decoder_loss(sure, torch.zeros(1, 1, 2)).backward()
+    assert sure.grad.flatten().tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_empty_and_filled_images_weigh_the_same():
+    filled, true = logits_of(0.5, 0.25), torch.tensor([[[1.0, 0.0]]])
+    both = decoder_loss(torch.cat([filled, logits_of(0.5, 0.75)]), torch.cat([true, torch.zeros(1, 1, 2)]))
+    assert float(both) == pytest.approx((float(decoder_loss(filled, true)) + 1.5 * math.log(2)) / 2)
+
+
+def test_certainty_is_what_one_bit_of_entropy_leaves():
+    found = certainty(torch.tensor([0.0, 0.5, 1.0, 0.25]))
+    expected = 1 + 0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)
+    assert found.tolist() == pytest.approx([1, 0, 1, expected], abs=1e-6)
+
+
+def test_soft_targets_by_hand():
+    trust = 1 + 0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)
+    loss = decoder_loss(logits_of(0.5, 0.5, 0.9), torch.tensor([[[1.0, 0.25, 0.5]]]), soft=True)
+    # The first pixel counts once, the second `trust` times, the third, whose target is ½, not at all.
+    both, total = 0.5 + trust * 0.5 * 0.25, 0.5 + trust * 0.5 + 1 + trust * 0.25
+    expected = (1 - (2 * both + EPS) / (total + EPS)) + (1 - (both + EPS) / (total - both + EPS))
+    assert float(loss) == pytest.approx(expected, abs=1e-6)

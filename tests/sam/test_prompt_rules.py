@@ -93,7 +93,14 @@ def test_the_box_spans_the_mask_with_its_edges():
     assert prompt.tolist() == [[3, 2, BOX_START], [11, 7, BOX_END]]
 
 
-@pytest.mark.parametrize("rule", ["pepm", "mask_random", "box"])
+def test_box_and_points_follow_each_other():
+    given = hints()
+    prompt = make_prompt(given, PromptOptions(prompt="box_pepm", n_point=5), rng())
+    assert prompt[:2].tolist() == [[3, 2, BOX_START], [11, 7, BOX_END]]
+    assert np.array_equal(prompt[2:], make_prompt(given, PromptOptions(n_point=5), rng()))
+
+
+@pytest.mark.parametrize("rule", ["pepm", "mask_random", "box", "box_pepm"])
 def test_an_empty_mask_gives_an_empty_prompt_without_negatives(rule):
     prompt = make_prompt(hints(mask=np.zeros((20, 20), bool)), PromptOptions(prompt=rule, n_negative=5), rng())
     assert prompt.shape == (0, 3)

@@ -1,20 +1,21 @@
 import numpy as np
 import pytest
 
-from epsam.data.images import write_mask, write_rgb
+from epsam.data.images import write_mask, write_rgb, write_share
 from epsam.data.patches import Patch
 from epsam.data.views import apply_view
 from epsam.options import DecoderOptions
 from epsam.randomness import generator
 from epsam.sam.prompt_rules import Hints
 from epsam.sam.prompts import sample_points
+from epsam.sam.queries import Query, mask_prompt
 from epsam.training.decoder import (
     Example,
     Prompted,
     _batch,
     decoder_schedule,
     predict,
-    training_prompts,
+    training_queries,
     validation_figures,
 )
 
@@ -33,7 +34,16 @@ HINTS = Hints(SEEN * 0.5, SEEN, lambda: TRUTH)
 
 
 def asked(**options):
-    return training_prompts(TARGET[None], lambda: [HINTS], DecoderOptions(n_point=6, **options), [generator(3, "t")])[0]
+    query, target = ask(TARGET, HINTS, DecoderOptions(n_point=6, **options), 3)
+    assert query.activation is None
+    assert np.array_equal(target, TARGET)
+    return query.prompt
+
+
+def ask(target, seen, options, number):
+    """The query of a step of one patch, and what it is fitted to."""
+    (query,), (fitted,) = training_queries(target[None], lambda index: seen, options, [generator(number, "t")])
+    return query, fitted
 
 
 def within(prompt, mask):
@@ -51,6 +61,7 @@ def test_training_can_be_asked_as_inference_is():
     assert within(asked(train_prompt="pepm", prompt="box"), SEEN)
     assert asked(train_prompt="same", prompt="box").tolist() == [[8, 0, 2], [13, 7, 3]]
     assert within(asked(train_prompt="same", prompt="truth_random"), TRUTH)
+    assert asked(train_prompt="box").tolist() == [[8, 0, 2], [13, 7, 3]]
 
 
 def test_where_nothing_is_seen_the_rule_is_applied_to_the_target():
@@ -58,7 +69,8 @@ def test_where_nothing_is_seen_the_rule_is_applied_to_the_target():
     for rule, rows in (("pepm", 6), ("box", 2)):
         options = DecoderOptions(n_point=6, train_prompt="same", prompt=rule)
         rngs = [generator(3, "t", number) for number in range(3)]
-        prompts = training_prompts(np.stack([TARGET] * 3), lambda: [HINTS, blind, HINTS], options, rngs)
+        queries, _ = training_queries(np.stack([TARGET] * 3), [HINTS, blind, HINTS].__getitem__, options, rngs)
+        prompts = [query.prompt for query in queries]
         assert [len(prompt) for prompt in prompts] == [rows] * 3
         assert within(prompts[0], SEEN)
         assert all(TARGET[int(y), int(x)] for x, y, _ in prompts[1])
@@ -68,6 +80,31 @@ def test_negatives_lie_outside_the_target():
     prompt = asked(n_negative=5)
     assert len(prompt) == 11
     assert not any(TARGET[int(y), int(x)] for x, y, label in prompt if label == 0)
+
+
+LEFT, RIGHT = block(slice(0, 6), slice(0, 5)), block(slice(2, 9), slice(9, 15))
+ISLANDS = Hints(np.where(LEFT, 0.5, np.where(RIGHT, 1.0, 0.1)), LEFT | RIGHT, lambda: TRUTH)
+
+
+def test_a_step_asks_about_one_region_and_is_fitted_to_what_touches_it():
+    target = block(slice(4, 8), slice(3, 7)) | block(slice(12, 14), slice(9, 12))
+    options = DecoderOptions(train_prompt="same", prompt="box", n_region=2)
+    seen = set()
+    for number in range(12):
+        query, fitted = ask(target, ISLANDS, options, number)
+        seen.add(tuple(query.prompt[:, :2].ravel().tolist()))
+        # The target's first region touches the left island and reaches beyond it; nothing touches the right one.
+        first = query.prompt[0, 0] == 0
+        assert np.array_equal(fitted, block(slice(4, 8), slice(3, 7)) if first else block([], []))
+    assert seen == {(0, 0, 4, 5), (9, 2, 14, 8)}
+
+
+def test_the_mask_prompt_is_the_activation_that_was_seen_however_points_are_drawn():
+    for train_prompt in ("mask", "same"):
+        options = DecoderOptions(mask_prompt=True, train_prompt=train_prompt, n_point=4)
+        query, fitted = ask(TARGET, HINTS, options, 3)
+        assert np.array_equal(query.activation, mask_prompt(HINTS, HINTS))
+        assert np.array_equal(fitted, TARGET)
 
 
 @pytest.mark.parametrize("epoch", range(6))
@@ -87,12 +124,43 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
                    options, epoch)
     shown = batch.targets[0].numpy() > 0
     assert shown.sum() == TARGET.sum()
-    assert within(batch.prompts[0], shown)
+    assert within(batch.queries[0].prompt, shown)
+
+
+def one_batch(tmp_path, example, hints, **options):
+    def embeddings(patch, view):
+        return np.zeros((1, 1, 1), np.float16)
+
+    return _batch("decoder_0", [example], embeddings, lambda patch: hints, DecoderOptions(embedding_views=1, **options),
+                  0)
+
+
+@pytest.mark.parametrize("train_prompt", ["mask", "same"])
+def test_a_normal_patch_is_asked_about_where_the_classifier_is_wrong_and_has_an_empty_target(tmp_path, train_prompt):
+    patch = Patch("a_0", 0, tmp_path / "a_0.png", None)
+    batch = one_batch(tmp_path, Example(patch, None), HINTS, train_prompt=train_prompt, n_point=6)
+    assert batch.targets.shape == (1, SIDE, SIDE)
+    assert not batch.targets.any()
+    assert len(batch.queries[0].prompt) == 6
+    assert within(batch.queries[0].prompt, SEEN)
+
+
+def test_a_soft_target_is_the_probability_of_the_regions_asked_about(tmp_path):
+    target, soft = tmp_path / "target.png", tmp_path / "soft.png"
+    write_mask(target, LEFT | RIGHT)
+    share = np.where(LEFT, 0.8, np.where(RIGHT, 0.6, 0.2))
+    write_share(soft, share)
+    example = Example(Patch("a_1", 1, tmp_path / "a_1.png", None), target, soft)
+    whole = one_batch(tmp_path, example, ISLANDS, soft_targets=True)
+    assert np.allclose(whole.targets[0], share, atol=1 / 510)
+    part = one_batch(tmp_path, example, ISLANDS, soft_targets=True, train_prompt="same", prompt="box", n_region=1)
+    assert part.queries[0].prompt[:, 0].tolist() == [9, 14]
+    assert np.allclose(part.targets[0], np.where(LEFT, 0, share), atol=1 / 510)
 
 
 class FixedSegmenter:
-    def masks(self, embeddings, prompts):
-        return [TARGET for _ in embeddings]
+    def probabilities(self, embeddings, queries):
+        return np.stack([TARGET * np.float32(0.9) for _ in embeddings])
 
 
 def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all(tmp_path):
@@ -100,42 +168,41 @@ def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all
     write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
     write_mask(truth, TARGET)
     write_mask(initial, SEEN)
-    prompt = np.zeros((1, 3), np.float32)
-    asked = [Prompted(Patch("a_1", 1, image, truth), prompt, initial),
-             Prompted(Patch("b_1", 1, image, None), prompt, initial)]
+    asked = [Prompted(Patch("a_1", 1, image, truth), ((0, ()),), initial),
+             Prompted(Patch("b_1", 1, image, None), ((0, ()),), initial)]
     expected = {"truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}
     for select_on, monitor in expected.items():
         options = DecoderOptions(select_on=select_on)
-        figures = validation_figures(FixedSegmenter(), lambda patch: patch, asked, options)
+        figures = validation_figures(FixedSegmenter(), lambda patch, view: patch, asked, options)
         assert decoder_schedule(options).monitor == monitor
         assert figures["val_dice"] == pytest.approx(1)
         assert figures.get("val_pseudo_dice", 0) == pytest.approx(0, abs=1e-4)
         assert set(figures) == {"val_dice", "val_iou"} | ({"val_pseudo_dice"} if select_on == "pseudo" else set())
-    nothing = validation_figures(FixedSegmenter(), lambda patch: patch, asked[1:], DecoderOptions())
+    nothing = validation_figures(FixedSegmenter(), lambda patch, view: patch, asked[1:], DecoderOptions())
     assert np.isnan(nothing["val_dice"])
 
 
 class Counting:
     """Answers with the number that the prompt's label holds, where the view has put the patch's upper left corner."""
 
-    def probabilities(self, embeddings, prompts):
-        found = np.zeros((len(prompts), SIDE, SIDE), np.float32)
-        for index, (view, prompt) in enumerate(zip(embeddings, prompts, strict=True)):
+    def probabilities(self, embeddings, queries):
+        found = np.zeros((len(queries), SIDE, SIDE), np.float32)
+        for index, (view, (query,)) in enumerate(zip(embeddings, queries, strict=True)):
             corner = np.zeros((SIDE, SIDE), np.float32)
-            corner[0, 1] = prompt[0, 2]
+            corner[0, 1] = query.prompt[0, 2]
             found[index] = apply_view(corner, view)
         return found
 
 
 def test_answers_to_several_prompts_and_views_are_brought_upright_and_averaged():
-    def prompt(value):
-        return np.array([[0, 0, value]], np.float32)
+    def one(value):
+        return (Query(np.array([[0, 0, value]], np.float32)),)
 
     patches = [Patch(name, 1, None, None) for name in "ab"]
     # Means: (1 + 0 + 0.6) / 3 = 0.53 for the first, (0.9 + 0 + 0.5) / 3 = 0.47 for the second.
-    asked = [Prompted(patches[0], prompt(1.0), None, ((0, prompt(0.0)), (5, prompt(0.6)))),
-             Prompted(patches[1], prompt(0.9), None, ((0, prompt(0.0)), (5, prompt(0.5))))]
-    masks = [mask for _, mask in predict(Counting(), lambda patch, view=0: view, asked, 4)]
+    asked = [Prompted(patches[0], ((0, one(1.0)), (0, one(0.0)), (5, one(0.6)))),
+             Prompted(patches[1], ((0, one(0.9)), (0, one(0.0)), (5, one(0.5))))]
+    masks = [mask for _, mask in predict(Counting(), lambda patch, view: view, asked, 4)]
     expected = np.zeros((SIDE, SIDE), bool)
     expected[0, 1] = True
     assert np.array_equal(masks[0], expected)

@@ -39,7 +39,7 @@ def evaluation(tmp_path):
             write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
             write_mask(truth, TRUTH)
             write_mask(run.initial_masks(split) / f"{name}.png", INITIAL_MASK)
-            asked.append(Prompted(Patch(name, 1, image, truth), np.zeros((1, 3), np.float32)))
+            asked.append(Prompted(Patch(name, 1, image, truth), ()))
         return Evaluation(run, [SplitCase(split, asked, None)], decoders, SelectionOptions())
     return of
 

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from epsam.data.images import read_mask, write_mask, write_rgb
+from epsam.data.images import read_mask, read_share, write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.errors import TrainingError
 from epsam.files import read_table
 from epsam.options import DecoderOptions
 from epsam.paths import RunPaths
+from epsam.sam.queries import Query
 from epsam.training.decoder import Prompted
 from epsam.training.pseudo_labels import COLUMNS, initial_examples, kept_examples, write_pseudo_labels
 
@@ -19,8 +20,8 @@ class FixedSegmenter:
     def __init__(self, masks):
         self._masks = masks
 
-    def masks(self, embeddings, points_xy_patch):
-        return [self._masks[name] for name in embeddings]
+    def probabilities(self, embeddings, queries):
+        return np.stack([self._masks[name] * np.float32(0.9) for name in embeddings])
 
 
 def block(rows, columns):
@@ -46,10 +47,10 @@ def patches(tmp_path, run):
     return found
 
 
-def write(number, run, patches, masks):
-    points = np.zeros((5, 2), np.float32)
-    return write_pseudo_labels(number, run, FixedSegmenter(masks), lambda patch: patch.name,
-                               [Prompted(patch, points) for patch in patches], DecoderOptions())
+def write(number, run, patches, masks, **options):
+    asked = ((0, (Query(np.zeros((5, 3), np.float32)),)),)
+    return write_pseudo_labels(number, run, FixedSegmenter(masks), lambda patch, view: patch.name,
+                               [Prompted(patch, asked) for patch in patches], DecoderOptions(**options))
 
 
 INSIDE, HALF_OUT, EMPTY = block(slice(0, 2), slice(0, 8)), block(slice(2, 6), slice(0, 8)), block([], [])
@@ -96,3 +97,17 @@ def test_empty_initial_masks_are_left_out_and_all_empty_is_an_error(run, patches
     assert [e.patch.name for e in initial_examples(run, patches)] == ["a_1", "c_1"]
     with pytest.raises(TrainingError, match="all initial masks are empty"):
         initial_examples(run, patches[1:2])
+
+
+def test_soft_targets_are_kept_beside_the_masks_and_asked_for_in_time(run, patches):
+    masks = {"a_1": INSIDE, "b_1": HALF_OUT, "c_1": INSIDE}
+    write(0, run, patches, masks)
+    assert [example.soft for example in kept_examples(1, run, patches, "replace")] == [None, None]
+    with pytest.raises(TrainingError, match=r"a_1.png: missing.*--soft_targets"):
+        kept_examples(1, run, patches, "replace", soft_targets=True)
+    write(0, run, patches, masks, soft_targets=True)
+    found = kept_examples(1, run, patches, "replace", soft_targets=True)
+    assert [example.patch.name for example in found] == ["a_1", "c_1"]
+    # 0.9 where the mask is; kept to 1/255.
+    assert np.allclose(read_share(found[0].soft), INSIDE * 0.9, atol=1 / 510)
+    assert np.array_equal(read_mask(found[0].target), INSIDE)

@@ -25,12 +25,12 @@ def test_more_draws_and_views_leave_the_first_prompt_as_it_was(tmp_path):
     weight = hints_of(run, "val", patch, maps).activation * mask
     expected = sample_points(weight[None], 5, [generator(7, "pepm", "val", "a_1")])[0]
     assert np.array_equal(one.prompt[:, :2], expected)
-    assert one.variants == ()
+    assert [(view, len(queries)) for view, queries in one.asked] == [(0, 1)]
 
     more = asked_of(run, "val", [patch], maps, PromptOptions(n_point=5, n_draw=2, n_view=4), (7,))[0]
     assert np.array_equal(more.prompt, one.prompt)
-    assert [view for view, _ in more.variants] == [0, 1, 1, 2, 2, 3, 3]
-    assert len({prompt.tobytes() for _, prompt in more.variants}) == 7
-    for view, prompt in more.variants:
+    assert [view for view, _ in more.asked] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert len({query.prompt.tobytes() for _, (query,) in more.asked}) == 8
+    for view, (query,) in more.asked:
         seen = apply_view(mask, view)
-        assert all(seen[int(y), int(x)] for x, y, _ in prompt)
+        assert all(seen[int(y), int(x)] for x, y, _ in query.prompt)

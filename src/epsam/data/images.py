@@ -70,6 +70,16 @@ def write_jpeg(path: Path, image: Rgb, quality: int = 90) -> None:
     write_bytes(path, content.tobytes())
 
 
+def read_share(path: Path) -> npt.NDArray[np.float32]:
+    """What `write_share` wrote, in 0..1."""
+    return np.asarray(_decode(path, cv2.IMREAD_GRAYSCALE) / np.float32(255))
+
+
+def write_share(path: Path, share: npt.NDArray[np.floating]) -> None:
+    """Write numbers in 0..1 as a grey PNG, rounded to 1/255, whole or not at all."""
+    _write_png(path, np.rint(share * 255).astype(np.uint8))
+
+
 def write_mask(path: Path, mask: Mask) -> None:
     """Write a bool mask as a PNG of 0 and 255, whole or not at all."""
     _write_png(path, mask.astype(np.uint8) * 255)

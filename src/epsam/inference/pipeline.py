@@ -16,7 +16,8 @@ from epsam.device import Compute
 from epsam.inference.tiling import Map, Tiling
 from epsam.options import MaskRule, PromptOptions
 from epsam.randomness import generator
-from epsam.sam.prompt_rules import Hints, make_prompts, stacked, viewed
+from epsam.sam.prompt_rules import Hints, viewed
+from epsam.sam.queries import make_queries
 from epsam.sam.segmenter import Segmenter
 
 Encoded = list[list[npt.NDArray[np.float16]]]
@@ -120,11 +121,11 @@ class Pipeline:
         hints = [self._hints(window, cam_map) for window, cam_map in zip(windows, maps, strict=True)]
         total = np.zeros((len(windows), side, side), dtype=np.float32)
         for view, embeddings in enumerate(encoded):
-            known = stacked([viewed(one, view) for one in hints])
+            known = [viewed(one, view) for one in hints]
             for draw in range(rule.n_draw):
                 variant = ("variant", view, draw) if (view, draw) != (0, 0) else ()
                 rngs = [generator(self._seed, "pepm", "infer", name, number, *variant) for number in numbers]
-                found = self._segmenter.probabilities(embeddings, make_prompts(known, rule, rngs))
+                found = self._segmenter.probabilities(embeddings, make_queries(known, rule, rngs))
                 total += np.stack([undo_view(probability, view) for probability in found])
         return np.asarray(total / (rule.n_view * rule.n_draw), dtype=np.float32)
 

@@ -10,6 +10,7 @@ from epsam.options import SPLITS, DecoderOptions, PatchOptions
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.sam.models import PROMPT_DIM, SPECS
 from epsam.slides.sampling import Limits, Range, wanted_positives
+from epsam.training.normals import count_of
 
 PNG_SHARE = 0.75
 """Ours, on the safe side: size of a stained patch as PNG by its raw size."""
@@ -40,7 +41,9 @@ def estimate(counts: Mapping[str, tuple[int, int]], cut: bool, patch: PatchOptio
     """What a run writes for patches in these numbers (positives, negatives) by split; `cut`: they are not there yet."""
     number = sum(sum(pair) for pair in counts.values())
     positives = {split: pair[0] for split, pair in counts.items()}
-    images = positives["train"] * decoder.embedding_views + positives["val"] + positives["test"]
+    views, train = decoder.embedding_views, positives["train"]
+    images = train * max(views, decoder.n_view) + (positives["val"] + positives["test"]) * decoder.n_view
+    images += count_of(decoder.normal_patches, train) * views
     each = PROMPT_DIM * SPECS[decoder.sam_model_type].grid ** 2 * FP16_BYTES
     return Needs(int(number * patch.patch_size**2 * 3 * PNG_SHARE) if cut else 0,
                  images * each if decoder.embedding_cache else 0, RUN_BYTES)

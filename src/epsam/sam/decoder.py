@@ -33,15 +33,17 @@ class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         return masks, self.iou_prediction_head(attended[:, 0])
 
 
-def decode(sam: Sam, embeddings: Tensor, points_xy_sam: Tensor, labels: Tensor) -> Tensor:
+def decode(sam: Sam, embeddings: Tensor, points_xy_sam: Tensor, labels: Tensor,
+           mask_logits: Tensor | None = None) -> Tensor:
     """Mask logits (B, 4h, 4w) of SAM's single-mask token, in the decoder's low resolution.
 
     embeddings (B, C, h, w) float32; points_xy_sam (B, N, 2) in SAM's frame; labels (B, N): 1 positive, 0 negative,
-    −1 padding, 2 and 3 a box's corners, which come first and in all images of a batch or in none.
+    −1 padding, 2 and 3 a box's corners, which come first and in all images of a batch or in none; mask_logits
+    (B, 1, 4h, 4w): mask prompts.
     Gradients reach whatever of `sam` requires them.
     """
     points, boxes = _points_and_boxes(points_xy_sam, labels)
-    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=None)
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_logits)
     masks: Tensor = sam.mask_decoder(
         image_embeddings=embeddings,
         image_pe=sam.prompt_encoder.get_dense_pe(),

@@ -16,6 +16,9 @@ Points = npt.NDArray[np.float32]
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 
+SUREST = 0.99
+"""Ours: activations are read as probabilities from 1 − this to this, so that mask prompts stay within ±4.6."""
+
 
 @dataclass(frozen=True)
 class SamFrame:
@@ -43,6 +46,11 @@ class SamFrame:
     def points(self, points_xy_patch: Points) -> Points:
         """Points (N, 2) as (x, y) in patch pixels → (x, y) in SAM's pixels."""
         return (points_xy_patch * self.scale).astype(np.float32)
+
+    def mask_prompts(self, activations: Tensor, size: tuple[int, int]) -> Tensor:
+        """Activations (B, h, w) in 0..1 of whole patches → logits (B, 1, *size), SAM's mask prompts."""
+        resized = F.interpolate(activations[:, None], size, mode="bilinear", align_corners=False)
+        return torch.logit(resized.clamp(1 - SUREST, SUREST))
 
     def masks(self, low_res_logits: Tensor) -> Tensor:
         """Decoder logits (B, h, w) → logits (B, patch_size, patch_size), by way of SAM's input size as SAM does it."""

@@ -112,6 +112,12 @@ def box(hints: Hints, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
                                                       strict=True)]
 
 
+def box_pepm(hints: Hints, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
+    """The box around the initial mask and PEPM's points in it (ours)."""
+    both = zip(box(hints, options, rngs), pepm(hints, options, rngs), strict=True)
+    return [np.concatenate(one) for one in both]
+
+
 def _positive(weights: Weight | Mask, options: PromptOptions, rngs: Rngs) -> list[Prompt]:
     return [labelled(points, POSITIVE) for points in sample_points(weights, options.n_point, rngs)]
 

@@ -8,11 +8,12 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from epsam.data.images import Mask, Rgb
+from epsam.data.images import Rgb
 from epsam.device import Compute
 from epsam.sam.decoder import decode
 from epsam.sam.frames import SamFrame
-from epsam.sam.prompts import Prompt, prompt_batch
+from epsam.sam.prompts import BOX_START, prompt_batch
+from epsam.sam.queries import Query
 
 
 class Segmenter:
@@ -32,28 +33,46 @@ class Segmenter:
             embeddings = self.sam.image_encoder(pixels)
         return list(embeddings.half().cpu().numpy())
 
-    def logits(self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[Prompt]) -> Tensor:
-        """Mask logits (B, patch_size, patch_size), float32, with gradients for the decoder."""
+    def logits(self, embeddings: Sequence[npt.NDArray[np.float16]], queries: Sequence[Query]) -> Tensor:
+        """Mask logits (B, patch_size, patch_size) of a query each, float32, with gradients for the decoder."""
         device = self._compute.device
         stacked = torch.from_numpy(np.stack(embeddings)).to(device).float()
-        coordinates, labels = prompt_batch(prompts, self.frame, self._n_point)
+        coordinates, labels = prompt_batch([query.prompt for query in queries], self.frame, self._n_point)
         with self._compute.autocast():
-            low_res = decode(self.sam, stacked, coordinates.to(device), labels.to(device))
+            low_res = decode(self.sam, stacked, coordinates.to(device), labels.to(device), self._mask_prompts(queries))
         return self.frame.masks(low_res.float())
 
     @torch.no_grad()
     def probabilities(self, embeddings: Sequence[npt.NDArray[np.float16]],
-                      prompts: Sequence[Prompt]) -> npt.NDArray[np.float32]:
-        """Tumour probabilities (B, patch_size, patch_size); all 0 where a prompt is empty."""
+                      queries: Sequence[Sequence[Query]]) -> npt.NDArray[np.float32]:
+        """Tumour probabilities (B, patch_size, patch_size): the highest of each patch's queries; all 0 without any."""
         self.sam.eval()
         size = self.frame.patch_size
         result = np.zeros((len(embeddings), size, size), dtype=np.float32)
-        prompted = [index for index, prompt in enumerate(prompts) if len(prompt)]
-        if prompted:
-            logits = self.logits([embeddings[i] for i in prompted], [prompts[i] for i in prompted])
-            result[prompted] = logits.sigmoid().cpu().numpy()
+        for group in _alike(queries):
+            for start in range(0, len(group), len(embeddings)):
+                chosen = group[start : start + len(embeddings)]
+                logits = self.logits([embeddings[i] for i, _ in chosen], [query for _, query in chosen])
+                for (index, _), found in zip(chosen, logits.sigmoid().cpu().numpy(), strict=True):
+                    np.maximum(result[index], found, out=result[index])
         return result
 
-    def masks(self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[Prompt]) -> list[Mask]:
-        """Masks (patch_size, patch_size); empty where a prompt is."""
-        return list(self.probabilities(embeddings, prompts) > 0.5)
+    def _mask_prompts(self, queries: Sequence[Query]) -> Tensor | None:
+        activations = [query.activation for query in queries if query.activation is not None]
+        if not activations:
+            return None
+        stacked = torch.from_numpy(np.stack(activations)).to(self._compute.device).float()
+        return self.frame.mask_prompts(stacked, self.sam.prompt_encoder.mask_input_size)
+
+
+def _alike(queries: Sequence[Sequence[Query]]) -> list[list[tuple[int, Query]]]:
+    """(patch's index, query) of all queries, in groups that can share a pass.
+
+    SAM is not shown padding beside a box, so boxes with as many points each go together.
+    """
+    groups: dict[int, list[tuple[int, Query]]] = {}
+    for index, own in enumerate(queries):
+        for query in own:
+            boxed = query.prompt[0, 2] == BOX_START
+            groups.setdefault(len(query.prompt) if boxed else 0, []).append((index, query))
+    return list(groups.values())

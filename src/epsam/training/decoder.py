@@ -3,21 +3,24 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from epsam.data.activations import Map
 from epsam.data.embeddings import Embedding, PatchEmbeddings
-from epsam.data.images import Mask, read_mask
+from epsam.data.images import Mask, read_mask, read_share
 from epsam.data.patches import Patch
 from epsam.data.views import apply_view, draw_view, undo_view
 from epsam.options import DecoderOptions
 from epsam.randomness import generator
-from epsam.sam.losses import dice_iou_loss
+from epsam.sam.losses import decoder_loss
 from epsam.sam.prompt_rules import Hints, make_prompts, stacked, viewed
 from epsam.sam.prompts import Prompt
+from epsam.sam.queries import Query, mask_prompt, parts_of, points_of, touched
 from epsam.sam.segmenter import Segmenter
 from epsam.training.fit import Schedule, Task
 from epsam.training.metrics import mean_dice_iou, overlap
@@ -25,31 +28,36 @@ from epsam.training.metrics import mean_dice_iou, overlap
 
 @dataclass(frozen=True)
 class Example:
-    """A patch and the mask file it is fitted to."""
+    """A patch and the mask file it is fitted to; None: nothing in it is tumour. soft: the mask's probabilities."""
 
     patch: Patch
-    target: Path
+    target: Path | None
+    soft: Path | None = None
 
 
 @dataclass(frozen=True)
 class Prompted:
-    """A patch and what SAM is asked about it; with an empty prompt its mask is empty.
+    """A patch and what SAM is asked about it: (view, queries in that view), whose answers are averaged.
 
-    initial: its initial mask. variants: further (view, prompt in that view) whose answers are averaged with the first.
+    Without a query its mask is empty. initial: its initial mask.
     """
 
     patch: Patch
-    prompt: Prompt
+    asked: tuple[tuple[int, tuple[Query, ...]], ...]
     initial: Path | None = None
-    variants: tuple[tuple[int, Prompt], ...] = ()
+
+    @property
+    def prompt(self) -> Prompt:
+        """The points and corners of what is asked first, about the patch as it is."""
+        return points_of(self.asked[0][1])
 
 
 @dataclass(frozen=True)
 class DecoderBatch:
-    """Embeddings, prompts, targets (B, side, side) of 0 and 1, and names, of one step."""
+    """Embeddings, queries, targets (B, side, side) in 0..1, and names, of one step."""
 
     embeddings: list[Embedding]
-    prompts: list[Prompt]
+    queries: list[Query]
     targets: Tensor
     names: list[str]
 
@@ -69,8 +77,8 @@ def decoder_task(name: str, segmenter: Segmenter, embeddings: PatchEmbeddings, e
             yield _batch(name, chosen, embeddings, hints_of, options, epoch)
 
     def loss(batch: DecoderBatch, epoch: int) -> Tensor:
-        logits = segmenter.logits(batch.embeddings, batch.prompts)
-        return dice_iou_loss(logits.sigmoid(), batch.targets.to(logits.device))
+        logits = segmenter.logits(batch.embeddings, batch.queries)
+        return decoder_loss(logits, batch.targets.to(logits.device), options.soft_targets)
 
     def validate() -> dict[str, float]:
         return validation_figures(segmenter, embeddings, validation, options)
@@ -94,21 +102,23 @@ def decoder_schedule(options: DecoderOptions) -> Schedule:
 def predict(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
             batch_size: int) -> Iterator[tuple[Prompted, Mask]]:
     """Masks (side, side) of un-augmented patches (methods D28), in the order asked."""
+    for prompted, probability in probabilities(segmenter, embeddings, asked, batch_size):
+        yield prompted, probability > 0.5
+
+
+def probabilities(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
+                  batch_size: int) -> Iterator[tuple[Prompted, Map]]:
+    """Tumour probabilities (side, side), each the mean over all that is asked about its patch."""
     for start in range(0, len(asked), batch_size):
         group = asked[start : start + batch_size]
-        yield from zip(group, _masks(segmenter, embeddings, group), strict=True)
-
-
-def _masks(segmenter: Segmenter, embeddings: PatchEmbeddings, group: Sequence[Prompted]) -> list[Mask]:
-    """Masks of a group, each from the mean over all that is asked about its patch; all are asked in the same views."""
-    if not group[0].variants:
-        return segmenter.masks([embeddings(p.patch) for p in group], [p.prompt for p in group])
-    asked = [((0, p.prompt), *p.variants) for p in group]
-    total = np.zeros(())
-    for number, (view, _) in enumerate(asked[0]):
-        found = segmenter.probabilities([embeddings(p.patch, view) for p in group], [one[number][1] for one in asked])
-        total = total + np.stack([undo_view(probability, view) for probability in found])
-    return list(total / len(asked[0]) > 0.5)
+        # All patches are asked in the same views.
+        variants = zip(*(prompted.asked for prompted in group), strict=True)
+        total, count = np.zeros((), np.float32), len(group[0].asked)
+        for variant in variants:
+            view = variant[0][0]
+            found = segmenter.probabilities([embeddings(p.patch, view) for p in group], [own for _, own in variant])
+            total = total + np.stack([undo_view(probability, view) for probability in found])
+        yield from zip(group, total / np.float32(count), strict=True)
 
 
 def validation_figures(segmenter: Segmenter, embeddings: PatchEmbeddings, asked: Sequence[Prompted],
@@ -131,34 +141,56 @@ def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, 
            options: DecoderOptions, epoch: int) -> DecoderBatch:
     rngs = [generator(options.seed, name, "example", epoch, example.patch.name) for example in examples]
     views = [draw_view(options.embedding_views, rng) for rng in rngs]
+
+    @cache
+    def seen(index: int) -> Hints:
+        return viewed(hints_of(examples[index].patch), views[index])
+
     shown = list(zip(examples, views, strict=True))
-    targets = np.stack([apply_view(read_mask(example.target), view) for example, view in shown])
-    prompts = training_prompts(targets, lambda: [viewed(hints_of(example.patch), view) for example, view in shown],
-                               options, rngs)
+    targets = np.stack([apply_view(read_mask(example.target), view) if example.target
+                        else np.zeros_like(seen(index).mask) for index, (example, view) in enumerate(shown)])
+    queries, fitted = training_queries(targets, seen, options, rngs)
+    shares = [apply_view(read_share(example.soft), view) if example.soft else target
+              for (example, view), target in zip(shown, targets, strict=True)]
     kept = [embeddings(example.patch, view) for example, view in shown]
-    return DecoderBatch(kept, prompts, torch.from_numpy(targets).float(), [example.patch.name for example in examples])
+    values = torch.from_numpy(np.where(targets & ~fitted, 0, np.stack(shares))).float()
+    return DecoderBatch(kept, queries, values, [example.patch.name for example in examples])
 
 
-def training_prompts(targets: Mask, seen: Callable[[], Sequence[Hints]], options: DecoderOptions,
-                     rngs: Sequence[np.random.Generator]) -> list[Prompt]:
-    """The prompts of a training step: out of the masks that are fitted to, or out of what is `seen` of the patches.
+def training_queries(targets: Mask, seen: Callable[[int], Hints], options: DecoderOptions,
+                     rngs: Sequence[np.random.Generator]) -> tuple[list[Query], Mask]:
+    """What a training step asks, out of the masks that are fitted to or out of what is seen of the patches, and what of
+    the masks (B, side, side) it is fitted to.
 
-    targets (B, side, side), and what `seen` gives, in the step's views. Where the hints give no prompt, the same rule
-    is applied to the target.
+    targets (B, side, side), and the hints of the patch of an index, are in the step's views. Where hints give no
+    prompt, the same rule is applied to the target. Of the regions that inference asks about one by one, a step asks
+    about one, drawn at random, and is fitted to what of the target touches it.
     """
-    wanted = {"mask": "mask_random", "pepm": "pepm", "same": options.prompt}[options.train_prompt]
+    wanted = {"mask": "mask_random", "same": options.prompt}.get(options.train_prompt, options.train_prompt)
     rule = replace(options, prompt=wanted)
-    if options.train_prompt == "mask":
-        return make_prompts(_certain(targets), rule, rngs)
-    prompts = make_prompts(stacked(seen()), rule, rngs)
-    empty = [index for index, prompt in enumerate(prompts) if not len(prompt)]
-    if empty:
-        made = make_prompts(_certain(targets[empty]), rule, [rngs[index] for index in empty])
-        for index, prompt in zip(empty, made, strict=True):
-            prompts[index] = prompt
-    return prompts
+    # An empty target has no points of its own to ask with.
+    own = [options.train_prompt == "mask" and bool(target.any()) for target in targets]
+    whole = [seen(index) if options.mask_prompt or not mine else None for index, mine in enumerate(own)]
+    parts = [hints and _one_part(hints, 0 if mine else options.n_region, rng)
+             for hints, mine, rng in zip(whole, own, rngs, strict=True)]
+    asked = [_certain(target) if mine or not part else part
+             for target, mine, part in zip(targets, own, parts, strict=True)]
+    prompts = make_prompts(stacked(asked), rule, rngs)
+    for index in [index for index, prompt in enumerate(prompts) if not len(prompt)]:
+        asked[index] = _certain(targets[index])
+        prompts[index] = make_prompts(stacked([asked[index]]), rule, [rngs[index]])[0]
+    queries = [Query(prompt, mask_prompt(part or hints, hints) if hints and options.mask_prompt else None)
+               for prompt, part, hints in zip(prompts, parts, whole, strict=True)]
+    if not options.n_region:
+        return queries, targets
+    return queries, np.stack([touched(target, part.mask) for target, part in zip(targets, asked, strict=True)])
 
 
-def _certain(masks: Mask) -> Hints:
-    """Masks (B, side, side) as if the classifier were sure of them."""
-    return Hints(masks.astype(np.float32), masks, lambda: masks)
+def _one_part(hints: Hints, count: int, rng: np.random.Generator) -> Hints | None:
+    parts = parts_of(hints, count)
+    return parts[int(rng.integers(len(parts)))] if len(parts) > 1 else next(iter(parts), None)
+
+
+def _certain(mask: Mask) -> Hints:
+    """A mask (side, side) as if the classifier were sure of it."""
+    return Hints(mask.astype(np.float32), mask, lambda: mask)

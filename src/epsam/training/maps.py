@@ -17,7 +17,7 @@ from epsam.data.loading import load_batches
 from epsam.data.patches import Patch, read_square
 from epsam.device import Compute
 from epsam.errors import DatasetError
-from epsam.options import MaskOptions, MaskRule
+from epsam.options import MaskRule
 from epsam.paths import RunPaths
 from epsam.training.classifier import unit_images
 from epsam.training.health import MaskCounts
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 
 
 def activations_of(model: AdlResNet, checksum: str, patches: Sequence[Patch], size: int,
-                   options: MaskOptions, compute: Compute) -> Activations:
+                   rule: MaskRule, batch_size: int, compute: Compute) -> Activations:
     """Rotated and fused maps (paper Eq. 3) and tumour probabilities of patches of size × size px."""
     found = Activations(checksum, {}, {})
-    method = options.cam or model.spec.cam
+    method = rule.cam or model.spec.cam
     bar = tqdm(total=len(patches), desc="activation maps", disable=None, leave=False)
-    for batch in load_batches(patches, size, options.batch_size, workers=0):
+    for batch in load_batches(patches, size, batch_size, workers=0):
         with compute.autocast():
-            probabilities, maps = fused_activation(model, unit_images(batch, compute), options.rotations, method,
-                                                   options.cam_layer)
+            probabilities, maps = fused_activation(model, unit_images(batch, compute), rule.rotations, method,
+                                                   rule.cam_layer)
         for name, probability, cam_map in zip(batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True):
             found.maps[name] = cam_map.astype("float32")
             found.probabilities[name] = probability
@@ -42,9 +42,9 @@ def activations_of(model: AdlResNet, checksum: str, patches: Sequence[Patch], si
     return found
 
 
-def recipe_of(method: str, options: MaskOptions, classifier: str, patches: str) -> str:
+def recipe_of(method: str, rule: MaskRule, classifier: str, patches: str) -> str:
     """A digest of what decides a split's maps: the method, the classifier's checksum and the patches' digest."""
-    material = [method, options.cam_layer, options.rotations, classifier, patches]
+    material = [method, rule.cam_layer, rule.rotations, classifier, patches]
     return hashlib.sha256(json.dumps(material).encode("utf-8")).hexdigest()
 
 

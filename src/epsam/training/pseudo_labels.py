@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from epsam.data.embeddings import PatchEmbeddings
-from epsam.data.images import read_mask, write_mask
+from epsam.data.images import read_mask, write_mask, write_share
 from epsam.data.patches import Patch
 from epsam.errors import DatasetError, TrainingError
 from epsam.files import read_table, write_table
@@ -17,7 +17,7 @@ from epsam.options import DecoderOptions
 from epsam.paths import RunPaths
 from epsam.sam.segmenter import Segmenter
 from epsam.sam.selection import accepted, agreement
-from epsam.training.decoder import Example, Prompted, predict
+from epsam.training.decoder import Example, Prompted, probabilities
 from epsam.training.health import MaskCounts
 from epsam.training.metrics import mean_dice_iou, overlap
 from epsam.training.workbench import initial_mask_of
@@ -40,13 +40,16 @@ class RoundSummary:
 
 def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embeddings: PatchEmbeddings,
                         asked: Sequence[Prompted], options: DecoderOptions) -> RoundSummary:
-    """Write the kept masks of round `number` to masks/iter_<number>, and a row for each patch to pseudo_labels.csv."""
+    """Write the kept masks of round `number` to masks/iter_<number>, and a row for each patch to pseudo_labels.csv.
+
+    With --soft_targets the probabilities behind the kept masks are written, too.
+    """
     folder = run.pseudo_masks(number)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rows, all_overlaps, kept_overlaps, predicted = [], [], [], MaskCounts()
-    for prompted, mask in predict(segmenter, embeddings, asked, options.batch_size):
-        patch = prompted.patch
+    for prompted, probability in probabilities(segmenter, embeddings, asked, options.batch_size):
+        patch, mask = prompted.patch, probability > 0.5
         predicted.add(mask)
         score = agreement(read_mask(initial_mask_of(run, "train", patch)), mask)
         keep = accepted(score, options.ids_threshold, options.min_area_ratio)
@@ -54,6 +57,8 @@ def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embedd
                "area_ratio": f"{score.area_ratio:.6f}", "accepted": int(keep)}
         if keep:
             write_mask(folder / f"{patch.name}.png", mask)
+            if options.soft_targets:
+                write_share(run.probabilities(number) / f"{patch.name}.png", probability)
         if patch.mask is not None:
             found = overlap(mask, patch.truth())
             row["dice"] = f"{found.dice:.6f}"
@@ -65,20 +70,25 @@ def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embedd
     return RoundSummary(acceptance, mean_dice_iou(all_overlaps)[0], mean_dice_iou(kept_overlaps)[0], predicted)
 
 
-def kept_examples(number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str) -> list[Example]:
+def kept_examples(number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str,
+                  soft_targets: bool = False) -> list[Example]:
     """What round `number` is fitted to: the masks kept by the round before it, or by any before it, newest first.
 
-    Raises TrainingError if there are none.
+    With `soft_targets` their probabilities, too. Raises TrainingError if there are none.
     """
     rounds = [number - 1] if pl_mode == "replace" else range(number - 1, -1, -1)
     examples = []
     for patch in patches:
         files = [run.pseudo_masks(earlier) / f"{patch.name}.png" for earlier in rounds]
         found = next((path for path in files if path.is_file()), None)
-        examples += [Example(patch, found)] if found else []
+        if found:
+            examples.append(Example(patch, found, found.parent / "probability" / found.name if soft_targets else None))
     if not examples:
         raise TrainingError(f"round {number}: no pseudo-label of round {number - 1} was kept; look at "
                             f"{run.pseudo_labels} and lower --ids_threshold, or train the classifier longer")
+    if missing := next((one.soft for one in examples if one.soft and not one.soft.is_file()), None):
+        raise TrainingError(f"{missing}: missing, but --soft_targets needs it; give that flag to finetune_decoder.py, "
+                            "too")
     return examples
 
 
@@ -87,8 +97,9 @@ def initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
 
     Raises TrainingError if all of them are empty.
     """
-    examples = [Example(patch, initial_mask_of(run, "train", patch)) for patch in patches]
-    filled = [example for example in examples if read_mask(example.target).any()]
+    files = [initial_mask_of(run, "train", patch) for patch in patches]
+    examples = [Example(patch, path) for patch, path in zip(patches, files, strict=True)]
+    filled = [example for example, path in zip(examples, files, strict=True) if read_mask(path).any()]
     log.info("initial masks: %d to fit to, %d empty ones left out", len(filled), len(examples) - len(filled))
     if not filled:
         raise TrainingError(f"{run.initial_masks('train')}: all initial masks are empty; "

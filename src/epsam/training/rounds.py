@@ -14,10 +14,12 @@ from epsam.facts import facts_of
 from epsam.files import read_json, sha256_of
 from epsam.options import DecoderOptions, PromptOptions, SelectionOptions
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.sam.prompt_rules import Hints
 from epsam.sam.weights import save_decoder
 from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
 from epsam.training.fit import fit
 from epsam.training.health import labels_trouble
+from epsam.training.normals import NORMAL, Normals, count_of, open_normals
 from epsam.training.panels import spread, write_panel
 from epsam.training.pseudo_labels import write_pseudo_labels
 from epsam.training.stage import Stage, contents
@@ -44,16 +46,25 @@ class Bench:
     validation: list[Prompted]
     train_maps: Activations
     untouched_decoder: dict[str, Any]
+    normals: Normals | None = None
+
+    def hints(self, patch: Patch) -> Hints:
+        """What a training patch's prompt may be made of."""
+        if self.normals and patch.label == 0:
+            return self.normals.hints(patch)
+        return hints_of(self.run, "train", patch, self.train_maps)
 
 
 def open_bench(options: DecoderOptions) -> Bench:
     """Load patches, maps and SAM, and make sure that every embedding is kept."""
     data, run = DatasetPaths.of(options), RunPaths.of(options)
-    train, val = (positives(labelled_patches(data.split(split))) for split in ("train", "val"))
+    labelled = labelled_patches(data.split("train"))
+    train, val = positives(labelled), positives(labelled_patches(data.split("val")))
     classifier, size = sha256_of(run.classifier), common_size(train)
     compute = pick_compute(options.device, options.precision)
     train_views = max(options.embedding_views, options.n_view)
-    images = len(train) * train_views + len(val) * options.n_view
+    wanted = count_of(options.normal_patches, len(train))
+    images = len(train) * train_views + wanted * options.embedding_views + len(val) * options.n_view
     setup = set_up_sam(options, size, images, options.n_point + options.n_negative, compute)
     prepare_embeddings(setup, train, train_views)
     prepare_embeddings(setup, val, options.n_view)
@@ -61,7 +72,12 @@ def open_bench(options: DecoderOptions) -> Bench:
     validation = asked_of(run, "val", val, val_maps, options, (options.seed,))
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     train_maps = load_activations(run.activation("train"), classifier)
-    return Bench(options, run, setup, train, validation, train_maps, untouched)
+    normals = None
+    if wanted:
+        normal = [patch for patch in labelled if patch.label == 0]
+        normals = open_normals(run, normal, size, options.batch_size, compute)
+        prepare_embeddings(setup, normals.patches[:wanted], options.embedding_views)
+    return Bench(options, run, setup, train, validation, train_maps, untouched, normals)
 
 
 def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
@@ -71,6 +87,9 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     """
     options, segmenter = bench.options, bench.setup.segmenter
     name = f"decoder_{number}"
+    if bench.normals:
+        used = bench.normals.patches[: count_of(options.normal_patches, len(examples))]
+        examples = [*examples, *(Example(patch, None) for patch in used)]
     stage = Stage(name, options, _inputs(bench, examples))
     if stage.finished():
         return
@@ -79,7 +98,7 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
     log.info("round %d: %d masks to fit to, %d validation patches", number, len(examples), len(bench.validation))
     task = decoder_task(name, segmenter, bench.setup.embeddings, examples, bench.validation,
-                        lambda patch: hints_of(bench.run, "train", patch, bench.train_maps), options)
+                        bench.hints, options)
     progress = fit(task, decoder_schedule(options), stage.unfinished(name))
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
     asked = asked_of(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
@@ -90,7 +109,7 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     last = progress.epoch
     stage.record(name, [*progress.history, (last, "acceptance", summary.acceptance),
                         (last, "pseudo_dice_all", summary.dice_all), (last, "pseudo_dice_kept", summary.dice_kept)])
-    labels = sorted(bench.run.pseudo_masks(number).iterdir())
+    labels = sorted(path for path in bench.run.pseudo_masks(number).rglob("*") if path.is_file())
     stage.finish([bench.run.round_decoder(number), *labels], labels_trouble(summary.acceptance, summary.predicted))
 
 
@@ -112,11 +131,19 @@ def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> None:
 
 
 def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:
+    normal = [example.patch for example in examples if example.target is None]
+    further = {
+        "soft_targets": [example.soft for example in examples if example.soft],
+        "normal_patches": [patch.image for patch in normal],
+        "normal_masks": [initial_mask_of(bench.run, NORMAL, patch) for patch in normal],
+        "normal_activations": [bench.run.activation(NORMAL)] if normal else [],
+    }
     return {
-        "targets": contents(example.target for example in examples),
+        "targets": contents(example.target for example in examples if example.target),
         "activations": contents([bench.run.activation("train"), bench.run.activation("val")]),
         "validation_masks": contents(initial_mask_of(bench.run, "val", asked.patch) for asked in bench.validation),
         "sam": bench.setup.checksum,
+        **{name: contents(files) for name, files in further.items() if files},
     }
 
 

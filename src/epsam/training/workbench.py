@@ -18,8 +18,8 @@ from epsam.options import DecoderOptions, EvaluateOptions, PromptOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.randomness import generator
 from epsam.sam.models import PROMPT_DIM, SPECS, find_checkpoint, freeze, load_sam, parameter_counts
-from epsam.sam.prompt_rules import Hints, make_prompts, stacked, viewed
-from epsam.sam.prompts import Prompt
+from epsam.sam.prompt_rules import Hints, viewed
+from epsam.sam.queries import Query, make_queries
 from epsam.sam.segmenter import Segmenter
 from epsam.training.decoder import Prompted
 
@@ -92,13 +92,13 @@ def asked_of(run: RunPaths, split: str, patches: Sequence[Patch], activations: A
 def _asked(run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations, options: PromptOptions,
            key: Sequence[int | str]) -> list[Prompted]:
     hints = [hints_of(run, split, patch, activations) for patch in patches]
-    variants: list[list[tuple[int, Prompt]]] = [[] for _ in patches]
+    asked: list[list[tuple[int, tuple[Query, ...]]]] = [[] for _ in patches]
     for view in range(options.n_view):
-        known = stacked([viewed(one, view) for one in hints])
+        known = [viewed(one, view) for one in hints]
         for draw in range(options.n_draw):
             own = ("variant", view, draw) if (view, draw) != (0, 0) else ()
             rngs = [generator(*key, "pepm", split, patch.name, *own) for patch in patches]
-            for kept, prompt in zip(variants, make_prompts(known, options, rngs), strict=True):
-                kept.append((view, prompt))
-    return [Prompted(patch, first, initial_mask_of(run, split, patch), tuple(further))
-            for patch, ((_, first), *further) in zip(patches, variants, strict=True)]
+            for kept, queries in zip(asked, make_queries(known, options, rngs), strict=True):
+                kept.append((view, queries))
+    return [Prompted(patch, tuple(kept), initial_mask_of(run, split, patch))
+            for patch, kept in zip(patches, asked, strict=True)]

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from epsam.data.activations import Activations, load_activations, save_activations
+from epsam.data.images import write_rgb
+from epsam.data.patches import Patch
+from epsam.device import Compute
+from epsam.errors import TrainingError
+from epsam.facts import facts_of
+from epsam.files import sha256_of, write_json
+from epsam.options import MaskRule
+from epsam.paths import RunPaths
+from epsam.training.maps import recipe_of
+from epsam.training.normals import NORMAL, count_of, open_normals
+from epsam.training.stage import names_and_sizes
+
+SIDE = 16
+
+
+@pytest.mark.parametrize(("share", "others", "expected"), [(0, 100, 0), (0.2, 100, 25), (0.25, 9, 3), (0.5, 7, 7)])
+def test_a_share_is_one_of_all_patches(share, others, expected):
+    assert count_of(share, others) == expected
+
+
+@pytest.mark.parametrize("share", [1, -0.1, 20])
+def test_what_is_no_share_is_one_line(share):
+    with pytest.raises(TrainingError, match="--normal_patches .*give a number from 0"):
+        count_of(share, 10)
+
+
+def test_those_that_look_like_tumour_come_first_and_those_without_activation_not_at_all(tmp_path):
+    run = RunPaths(tmp_path)
+    rule = MaskRule(cam="adl", quantile=0.5, open_kernel=0)
+    write_json(run.mask_rule, facts_of(MaskRule, rule))
+    run.classifier.write_bytes(b"kept maps need no classifier")
+    patches, half = [], np.zeros((4, 4), np.float32)
+    half[:, 2:] = 1
+    probabilities = {"a_0": 0.2, "b_0": 0.9, "c_0": 0.6}
+    for name in probabilities:
+        write_rgb(tmp_path / "image" / f"{name}.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+        patches.append(Patch(name, 0, tmp_path / "image" / f"{name}.png", None))
+    checksum = sha256_of(run.classifier)
+    recipe = recipe_of("adl", rule, checksum, names_and_sizes(patch.image for patch in patches))
+    maps = {"a_0": half, "b_0": np.zeros((4, 4), np.float32), "c_0": half.T}
+    save_activations(run.activation(NORMAL), Activations(checksum, maps, probabilities, recipe))
+
+    normals = open_normals(run, patches, SIDE, 4, Compute("cpu", None))
+    assert [patch.name for patch in normals.patches] == ["c_0", "a_0"]
+    hints = normals.hints(patches[0])
+    expected = np.zeros((SIDE, SIDE), bool)
+    expected[:, 8:] = True
+    assert np.array_equal(hints.mask, expected)
+    assert hints.activation[:, 10:].min() == 1
+    assert not hints.truth().any()
+    assert load_activations(run.activation(NORMAL), checksum).recipe == recipe
