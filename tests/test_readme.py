@@ -1,4 +1,4 @@
-"""What the README tells users to type is there and is understood."""
+"""What the README and the page on ideas beyond the paper tell users to type is there and is understood."""
 
 import os
 import re
@@ -11,7 +11,8 @@ from epsam.options import ClassifierOptions, DecoderOptions, InferOptions, MaskO
 from mini import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
-COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+TEXT = README + (REPOSITORY / "docs" / "beyond_the_paper.md").read_text("utf-8")
+COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
             for line in block.splitlines() if line.strip()]
 STAGE_OF = {
     "PATCH_FLAGS": ("extract_patches", PatchOptions),
@@ -52,7 +53,7 @@ def test_links_lead_somewhere(link):
     assert (REPOSITORY / link).exists()
 
 
-@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z_-]+)", README))))
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z_-]+)", TEXT))))
 def test_flags_in_the_text_exist(flag):
     options = (REPOSITORY / "src/epsam/options.py").read_text("utf-8")
     assert re.search(rf"^    {flag.removeprefix('--').removeprefix('no-')}: ", options, re.MULTILINE)

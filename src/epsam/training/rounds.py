@@ -54,6 +54,11 @@ class Bench:
             return self.normals.hints(patch)
         return hints_of(self.run, "train", patch, self.train_maps)
 
+    def normal_examples(self, others: int) -> list[Example]:
+        """The normal patches that are fitted to beside so many others."""
+        patches = self.normals.patches if self.normals else []
+        return [Example(patch, None) for patch in patches[: count_of(self.options.normal_patches, others)]]
+
 
 def open_bench(options: DecoderOptions) -> Bench:
     """Load patches, maps and SAM, and make sure that every embedding is kept."""
@@ -87,18 +92,17 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     """
     options, segmenter = bench.options, bench.setup.segmenter
     name = f"decoder_{number}"
-    if bench.normals:
-        used = bench.normals.patches[: count_of(options.normal_patches, len(examples))]
-        examples = [*examples, *(Example(patch, None) for patch in used)]
-    stage = Stage(name, options, _inputs(bench, examples))
+    normal = bench.normal_examples(len(examples))
+    stage = Stage(name, options, _inputs(bench, [*examples, *normal]))
     if stage.finished():
         return
     stage.follows(f"decoder_{number - 1}" if number else "generate_initial_masks")
     _remove_rounds_after(number, bench.run)
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
-    log.info("round %d: %d masks to fit to, %d validation patches", number, len(examples), len(bench.validation))
-    task = decoder_task(name, segmenter, bench.setup.embeddings, examples, bench.validation,
-                        bench.hints, options)
+    log.info("round %d: %d masks to fit to, %d normal patches, %d validation patches", number, len(examples),
+             len(normal), len(bench.validation))
+    task = decoder_task(name, segmenter, bench.setup.embeddings, [*examples, *normal], bench.validation, bench.hints,
+                        options)
     progress = fit(task, decoder_schedule(options), stage.unfinished(name))
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
     asked = asked_of(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
