@@ -98,6 +98,13 @@ def test_the_estimate_is_that_of_table_1():
     assert estimate(counts, False, PatchOptions(), DecoderOptions(embedding_cache=False)) == Needs(0, 0, needs.run)
 
 
+def test_further_views_and_normal_patches_take_room():
+    counts = {"train": (60, 10), "val": (5, 5), "test": (4, 4)}
+    for share, normal in ((0.1, 7), (0.5, 10)):
+        needs = estimate(counts, False, PatchOptions(), DecoderOptions(n_view=4, normal_patches=share))
+        assert needs.embeddings == (60 * 4 + normal * 2 + 5 * 4 + 4 * 4) * 256 * 64 * 64 * 2
+
+
 @pytest.mark.parametrize(("free", "expected"), [
     (5, [(True, "about 7.0 GB will be written, 5.0 GB are free")]),
     (8, [(False, "embeddings take about 3.0 GB, 1.0 GB are left")]),

@@ -43,7 +43,7 @@ def estimate(counts: Mapping[str, tuple[int, int]], cut: bool, patch: PatchOptio
     positives = {split: pair[0] for split, pair in counts.items()}
     views, train = decoder.embedding_views, positives["train"]
     images = train * max(views, decoder.n_view) + (positives["val"] + positives["test"]) * decoder.n_view
-    images += count_of(decoder.normal_patches, train) * views
+    images += min(count_of(decoder.normal_patches, train), counts["train"][1]) * views
     each = PROMPT_DIM * SPECS[decoder.sam_model_type].grid ** 2 * FP16_BYTES
     return Needs(int(number * patch.patch_size**2 * 3 * PNG_SHARE) if cut else 0,
                  images * each if decoder.embedding_cache else 0, RUN_BYTES)
