@@ -6,23 +6,49 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as some
 
+from epsam.ablation.results import read_scores
 from epsam.checkpoints import load_plain, save_plain
 from epsam.data.activations import Activations, load_activations, save_activations
+from epsam.data.patches import Patch, resolution_of
 from epsam.errors import DatasetError, EpsamError, WeightsError
 from epsam.files import read_json, read_table, write_table
+from epsam.paths import RunPaths
 from epsam.pictures.curves import curves_from_metrics, draw_curves
+from epsam.report.training import read_run, training_report
 from epsam.sam.models import build_sam
 from epsam.sam.weights import load_decoder, save_decoder
 from epsam.slides.splits import read_exclusions, read_labels, read_splits
 from epsam.training.pseudo_labels import COLUMNS, _replace_round
 from epsam.training.stage import METRIC_COLUMNS
-from mutation import mutations
-
-FUZZED = 300
-
+from fuzzing import damaged, fuzz, tables
 
 # Tables --------------------------------------------------------------------------------------------------------------
+
+def patch_sizes(table):
+    return [resolution_of([Patch("a_1", 1, table, None), Patch("b_0", 0, table, None)], table)]
+
+
+def curves(table):
+    found = curves_from_metrics(read_table(table, METRIC_COLUMNS))
+    return [draw_curves(series, title) for title, series in found.items()]
+
+
+def scores(table):
+    (table.parent / "evaluation_patches.csv").write_bytes(table.read_bytes())
+    return read_scores(RunPaths(table.parent))
+
+
+def report(table):
+    (table.parent / "metrics.csv").write_bytes(table.read_bytes())
+    return [training_report(read_run(RunPaths(table.parent)))]
+
+
+def rounds(table):
+    _replace_round(table, 1, [])
+    return []
+
 
 @pytest.mark.parametrize(("read", "good"), [
     (read_splits, b"slide,split\ntumor_001,train\nnormal_002,val\n\"a,b\",test\n"),
@@ -30,19 +56,31 @@ FUZZED = 300
     (lambda path: read_exclusions(path, "x"), b"dataset,slide,action,reason\nx,a,drop,because\n"),
     (lambda path: read_table(path, ("id", "x")), "id,x\nµ,1\n\"line\nbreak\",2\n".encode()),
     (read_json, b'{"a": {"b": [1, 2.5, null, "\xc3\xa9"]}, "c": true}'),
-], ids=["splits", "labels", "exclusions", "any table", "json"])
-def test_a_damaged_table_is_an_error_that_names_it_or_content(tmp_path, read, good):
-    path, read_well, told = tmp_path / "t.csv", 0, []
-    for content in mutations(good, FUZZED, seed=4):
+    (patch_sizes, b"id,label,mpp\na,1,0.5\nb,0,\n"),
+    (rounds, ",".join(COLUMNS).encode() + b"\n0,a_1,5,1.0,0.5,1,0.9\n1,a_1,5,1.0,0.5,1,\n"),
+    (curves, b"stage,epoch,name,value\nclassifier,1,val_auroc,0.5\nclassifier,2,val_auroc,0.75\n"
+             b"decoder_0,1,val_dice,0.5\ndecoder_1,1,acceptance,nan\n"),
+    (report, b"stage,epoch,name,value\nclassifier,1,val_auroc,0.5\ndecoder_0,1,val_dice,0.5\n"
+             b"decoder_1,1,acceptance,nan\n"),
+    (scores, b"split,what,id,dice,iou\ntest,round 1,a_1,0.5,0.25\n"),
+], ids=["splits", "labels", "exclusions", "any table", "json", "patches", "pseudo-labels", "curves", "report",
+         "scores"])
+def test_a_fuzzed_table_is_an_error_that_names_it_or_content(tmp_path, read, good):
+    path = tmp_path / "t.csv"
+
+    def attempt(content):
         path.write_bytes(content)
         try:
             assert isinstance(read(path), dict | list)
-            read_well += 1
         except DatasetError as error:
-            told.append(str(error))
-    assert read_well
-    assert told
-    assert all("t.csv" in message for message in told)
+            return str(error)
+        return ""
+
+    columns = tuple(good.split(b"\n")[0].decode().split(","))
+    outcome = fuzz(some.one_of(damaged(good), tables(columns)), 100, attempt)
+    assert outcome.read
+    assert outcome.told
+    assert all(".csv" in message for message in outcome.told)
 
 
 @pytest.mark.parametrize("content", [b"id,x\n" + b"a" * 200_000 + b",1\n", b"id,x\n\"never closed,1\n", b"\0\0\0",
@@ -72,20 +110,23 @@ def test_metrics_edited_by_hand_leave_gaps_in_the_curves(tmp_path):
 
 # Maps and checkpoints ------------------------------------------------------------------------------------------------
 
-def test_damaged_maps_are_an_error_that_says_how_to_make_them_again(tmp_path):
+def test_fuzzed_maps_are_an_error_that_says_how_to_make_them_again(tmp_path):
     path = tmp_path / "train.npz"
     maps = Activations("abc", {"p_1": np.eye(8, dtype=np.float32)}, {"p_1": 0.5})
     save_activations(path, maps)
-    told = []
-    for content in mutations(path.read_bytes(), FUZZED, seed=5):
+
+    def attempt(content):
         path.write_bytes(content)
         try:
             found = load_activations(path, "abc")
-            assert np.array_equal(found.maps.get("p_1", maps.maps["p_1"]), maps.maps["p_1"])
         except DatasetError as error:
-            told.append(str(error))
-    assert told
-    assert all("train.npz" in message and "generate_initial_masks.py" in message for message in told)
+            return str(error)
+        assert np.array_equal(found.maps.get("p_1", maps.maps["p_1"]), maps.maps["p_1"])
+        return ""
+
+    outcome = fuzz(damaged(path.read_bytes()), 100, attempt)
+    assert outcome.told
+    assert all("train.npz" in message and "generate_initial_masks.py" in message for message in outcome.told)
 
 
 class Harm:
@@ -118,18 +159,21 @@ def test_a_flipped_bit_in_a_checkpoint_is_found_although_torch_would_load_it(tmp
         load_plain(path)
 
 
-def test_a_damaged_checkpoint_is_an_error_or_what_was_written(tmp_path):
+def test_a_fuzzed_checkpoint_is_an_error_or_what_was_written(tmp_path):
     path = tmp_path / "a.pth"
     save_plain(path, {"model": {"a": torch.arange(64.0)}, "epoch": 3})
-    told = []
-    for content in mutations(path.read_bytes(), FUZZED, seed=6):
+
+    def attempt(content):
         path.write_bytes(content)
         try:
             assert isinstance(load_plain(path), dict)
         except WeightsError as error:
-            told.append(str(error))
-    assert told
-    assert all("a.pth" in message for message in told)
+            return str(error)
+        return ""
+
+    outcome = fuzz(damaged(path.read_bytes()), 100, attempt)
+    assert outcome.told
+    assert all("a.pth" in message for message in outcome.told)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,23 @@ def read_table(source: Path, required: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
+def read_numbers(source: Path, required: Sequence[str], numbers: Mapping[str, Callable[[str], object]],
+                 remedy: str) -> list[dict[str, str]]:
+    """As `read_table`, where each field of the columns `numbers` has to be readable by that column's function.
+
+    Raises DatasetError also where one is not; `remedy` is what else than correcting the line helps.
+    """
+    rows = read_table(source, required)
+    for number, row in enumerate(rows, start=2):
+        for column, read in numbers.items():
+            try:
+                read(row[column])
+            except (ValueError, OverflowError) as error:
+                raise DatasetError(f"{source} line {number}: {column} is {row[column]!r}, not the number it should be; "
+                                   f"correct the line or {remedy}") from error
+    return rows
+
+
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file's content, read in pieces."""
     digest = hashlib.sha256()
@@ -113,3 +130,18 @@ def sha256_of(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def names_and_sizes(files: Iterable[Path]) -> str:
+    """A digest of many large files: their names and sizes, not every byte."""
+    return digest_of(f"{path.name}:{path.stat().st_size}" for path in files)
+
+
+def contents(files: Iterable[Path]) -> str:
+    """A digest of files by name and content."""
+    return digest_of(f"{path.name}:{sha256_of(path)}" for path in files)
+
+
+def digest_of(lines: Iterable[str]) -> str:
+    """Hex SHA-256 of lines of text."""
+    return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()

@@ -13,9 +13,7 @@ from epsam.data.images import read_mask, read_rgb, write_rgb
 from epsam.data.patches import list_patches
 from epsam.data.stated_size import stated_size
 from epsam.errors import ImageError
-from mutation import mutations
-
-FUZZED = 150
+from fuzzing import damaged, fuzz
 
 
 def png(width, height, rows=1):
@@ -80,21 +78,24 @@ def test_files_without_pixels_are_named(tmp_path, content):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
-def test_a_damaged_image_is_an_error_or_rgb(tmp_path, suffix):
+def test_a_fuzzed_image_is_an_error_or_rgb(tmp_path, suffix):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     good = cv2.imencode(suffix, image)[1].tobytes()
-    path, told = tmp_path / f"a{suffix}", []
-    for content in mutations(good, FUZZED, seed=3):
+    path = tmp_path / f"a{suffix}"
+
+    def attempt(content):
         path.write_bytes(content)
         try:
             found = read_rgb(path)
         except ImageError as error:
-            told.append(str(error))
-            continue
+            return str(error)
         assert found.dtype == np.uint8
         assert found.shape[2] == 3
-    assert told
-    assert all(path.name in message for message in told)
+        return ""
+
+    outcome = fuzz(damaged(good), 100, attempt)
+    assert outcome.told
+    assert all(path.name in message for message in outcome.told)
 
 
 def test_odd_names_stay_apart_and_inside_the_folder(tmp_path):

@@ -57,7 +57,7 @@ def test_a_stage_that_left_nothing_to_learn_from_is_the_first_warning(tmp_path):
 def test_figures_edited_by_hand_are_told_with_the_line(tmp_path):
     run = RunPaths(tmp_path)
     write_table(run.metrics, METRIC_COLUMNS, [metric("classifier", 1, "seconds", 1.0), metric("x", 1, "y", "high")])
-    with pytest.raises(DatasetError, match=r"metrics\.csv line 3: value is 'high', no number"):
+    with pytest.raises(DatasetError, match=r"metrics\.csv line 3: value is 'high', not the number it should be"):
         read_run(run)
 
 

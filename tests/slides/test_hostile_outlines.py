@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import strategies as some
 
 from epsam.errors import AnnotationError
 from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
-from mutation import mutations
-
-FUZZED = 1000
+from fuzzing import damaged, fuzz
 
 
 def asap(corners, group="Tumor"):
@@ -100,21 +99,61 @@ def test_odd_group_names_are_told_in_one_error(tmp_path, group):
         read(tmp_path, asap([(0, 0), (4, 0), (4, 4)], group.replace("\n", "&#10;")))
 
 
-def test_damaged_outlines_are_an_error_or_numbers(tmp_path):
-    good = asap([(1, 1), (500.5, 2), (300, 400), (20, 30)]).encode()
-    read_well, told = 0, []
-    for content in mutations(good, FUZZED, seed=1):
+GOOD = asap([(1, 1), (500.5, 2), (300, 400), (20, 30)])
+NUMBER = some.one_of(some.floats().map(str), some.integers().map(str), some.sampled_from(["1,5", "", "1e7", "-0"]))
+DRAWN = some.builds(lambda corners, group: asap(corners, group).encode(),
+                    some.lists(some.tuples(NUMBER, NUMBER), max_size=12),
+                    some.sampled_from(["Tumor", "Exclusion", "None", "_0", "other"]))
+
+
+@pytest.mark.parametrize(("contents", "examples"), [(damaged(GOOD.encode()), 300), (DRAWN, 150)],
+                         ids=["damaged", "drawn"])
+def test_fuzzed_outlines_are_an_error_or_numbers(tmp_path, contents, examples):
+    def attempt(content):
         try:
             outlines = read(tmp_path, content)
         except AnnotationError as error:
-            told.append(str(error))
-            continue
-        read_well += 1
+            return str(error)
         assert all(math.isfinite(x) for shape in outlines.tumour + outlines.holes for x in shape.ravel())
         tumour_mask(outlines, 0, 0, 32, 32)
-    assert read_well
-    assert told
-    assert all("s.xml" in message for message in told)
+        return ""
+
+    outcome = fuzz(contents, examples, attempt)
+    assert outcome.read
+    assert outcome.told
+    assert all("s.xml" in message for message in outcome.told)
+
+
+@pytest.mark.parametrize("item", ["<Annotation/>", '<Group Name="{}"/>'], ids=["annotations", "groups"])
+def test_more_items_than_anyone_draws_are_refused(tmp_path, monkeypatch, item):
+    monkeypatch.setattr("epsam.slides.annotations.MOST_ITEMS", 100)
+    text = "<ASAP_Annotations>{}</ASAP_Annotations>"
+    assert read(tmp_path, text.format("".join(item.format(number) for number in range(100)))).tumour == []
+    with pytest.raises(AnnotationError, match=r"s\.xml: more than 100 annotations and groups"):
+        read(tmp_path, text.format("".join(item.format(number) for number in range(102))))
+
+
+def test_messages_stay_short_whatever_the_file_holds(tmp_path):
+    for text in (asap([(0, 0), ("9" * 100_000, 5), (5, 5)]), asap([(0, 0), (4, 0), (4, 4)], "A" * 100_000)):
+        with pytest.raises(AnnotationError) as found:
+            read(tmp_path, text)
+        assert len(str(found.value)) < 400 + len(str(tmp_path))
+
+
+def test_a_window_is_the_same_piece_of_the_whole_mask(tmp_path):
+    outlines = read(tmp_path, asap(np.random.default_rng(1).uniform(-20, 120, (40, 2))))
+    whole = tumour_mask(outlines, 0, 0, 100, 100)
+    for left, top, width, height in [(0, 0, 7, 9), (50, 30, 11, 20), (93, 91, 7, 9), (30, 0, 1, 100)]:
+        window = tumour_mask(outlines, left, top, width, height)
+        assert np.array_equal(window, whole[top : top + height, left : left + width])
+
+
+def test_outlines_are_filled_in_parts_as_they_are_at_once(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    outlines = read(tmp_path, asap(rng.uniform(-20, 120, (500, 2))))
+    whole = tumour_mask(outlines, 0, 0, 100, 100)
+    monkeypatch.setattr("epsam.slides.annotations.MOST_CROSSINGS", 700)
+    assert np.array_equal(tumour_mask(outlines, 0, 0, 100, 100), whole)
 
 
 def test_a_drawing_of_many_points_is_read(tmp_path):

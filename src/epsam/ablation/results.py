@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from epsam.ablation.layout import FINAL
 from epsam.errors import DatasetError
-from epsam.files import read_table
+from epsam.files import read_numbers
 from epsam.paths import RunPaths
 from epsam.training.evaluation import INITIAL, PATCH_COLUMNS, ZERO_SHOT
 
@@ -31,7 +31,7 @@ def read_scores(run: RunPaths) -> dict[Key, Scored]:
     found: dict[Key, Scored] = {}
     dice: dict[Key, dict[str, float]] = {}
     iou: dict[Key, dict[str, float]] = {}
-    for row in read_table(run.patch_scores, PATCH_COLUMNS):
+    for row in read_numbers(run.patch_scores, PATCH_COLUMNS, {"dice": float, "iou": float}, "run evaluate.py again"):
         key = (row["split"], row["what"])
         dice.setdefault(key, {})[row["id"]] = float(row["dice"])
         iou.setdefault(key, {})[row["id"]] = float(row["iou"])

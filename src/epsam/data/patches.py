@@ -8,7 +8,7 @@ from statistics import median
 
 from epsam.data.images import Mask, Rgb, list_images, read_mask, read_rgb
 from epsam.errors import DatasetError
-from epsam.files import read_table
+from epsam.files import read_numbers
 
 _LABEL = re.compile(r"_([01])$")
 
@@ -111,7 +111,8 @@ def resolution_of(patches: Sequence[Patch], table: Path) -> float | None:
     """
     if not table.is_file():
         return None
-    told = {f"{row['id']}_{row['label']}": row["mpp"] for row in read_table(table, ("id", "label", "mpp"))}
+    rows = read_numbers(table, ("id", "label", "mpp"), {"mpp": lambda text: float(text or 0)}, "leave it empty")
+    told = {f"{row['id']}_{row['label']}": row["mpp"] for row in rows}
     sizes = [float(told[patch.name]) for patch in patches if told.get(patch.name)]
     return median(sizes) if sizes else None
 

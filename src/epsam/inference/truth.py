@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from epsam.files import read_table
+from epsam.files import read_numbers
 from epsam.inference.froc import EVALUATION_UM, FALSE_FINDS, Hits, find_peaks, froc, hits_of, lesions_of, sensitivities
 from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
 from epsam.slides.inventory import SlideRecord
@@ -47,7 +47,8 @@ def score_slide(record: SlideRecord, folder: Path, bands: Iterable[Pixels], fram
     cannot be read.
     """
     outlines = read_outlines(record.outlines) if record.outlines else Outlines()
-    windows = read_table(folder / "windows.csv", WINDOW_COLUMNS)
+    windows = read_numbers(folder / "windows.csv", WINDOW_COLUMNS, {"x": int, "y": int, "probability": float},
+                           "remove that folder and run infer.py again")
     shares = window_shares(outlines, [(int(row["x"]), int(row["y"])) for row in windows], frame.side_px0)
     known = [(float(row["probability"]), int(share > 0)) for row, share in zip(windows, shares, strict=True)
              if share == 0 or share >= POSITIVE_SHARE]

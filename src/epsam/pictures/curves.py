@@ -126,7 +126,7 @@ def _finite(point: Point) -> bool:
 def _round(stage: str) -> str:
     """The round's number in a decoder's stage name ("decoder_2", "decoder 2"); empty for other stages."""
     kind, _, number = stage.replace("_", " ").partition(" ")
-    return number if kind == "decoder" and number.isdigit() else ""
+    return number if kind == "decoder" and number.isdecimal() else ""
 
 
 def _places(stage: str, name: str) -> Iterator[tuple[str, str]]:

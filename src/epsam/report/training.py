@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.data.images import Rgb, read_rgb
-from epsam.errors import DatasetError
-from epsam.files import read_json, read_table
+from epsam.files import read_json, read_numbers
 from epsam.paths import RunPaths
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
 from epsam.training.evaluation import COLUMNS, INITIAL, PATCH_COLUMNS
@@ -92,7 +91,7 @@ def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for figure in metrics:
         kind, _, number = figure["stage"].partition("_")
-        if kind == "decoder" and number.isdigit():
+        if kind == "decoder" and number.isdecimal():
             row = found.setdefault(number, {"round": number})
             if figure["name"] in ROUND_FIGURES:
                 row[ROUND_FIGURES[figure["name"]]] = f"{float(figure['value']):.4f}"
@@ -118,12 +117,5 @@ def _flags(flags: Mapping[str, Any]) -> list[dict[str, object]]:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Rows:
-    rows = read_table(path, columns) if path.is_file() else []
-    for number, row in enumerate(rows, start=2):
-        for column in _NUMBERS & set(columns):
-            try:
-                float(row[column])
-            except ValueError as error:
-                raise DatasetError(f"{path} line {number}: {column} is {row[column]!r}, no number; correct the line or "
-                                   "remove the file and run evaluate.py") from error
-    return rows
+    numbers = dict.fromkeys(_NUMBERS & set(columns), float)
+    return read_numbers(path, columns, numbers, "run evaluate.py again") if path.is_file() else []
