@@ -20,15 +20,17 @@ INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: -
 
 run_all() {
     source src/environment.sh
-    "$PYTHON" src/infer.py --dataset_type "$DATASET_TYPE" --run "$RUN" --seed "$SEED" --device "$DEVICE" \
-        --test_dataset_dir "$TEST_DATASET_DIR" --output_dir "$OUTPUT_DIR" \
-        ${RESNET_CHECKPOINT:+--resnet_checkpoint "$RESNET_CHECKPOINT"} \
-        ${SAM_DECODER_CHECKPOINT:+--sam_decoder_checkpoint "$SAM_DECODER_CHECKPOINT"} \
-        ${SAM_MODEL_TYPE:+--sam_model_type "$SAM_MODEL_TYPE"} \
-        ${SAM_CHECKPOINT:+--sam_checkpoint "$SAM_CHECKPOINT"} $INFER_FLAGS
+    trap : INT TERM
+    "$PYTHON" src/infer.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" "--seed=$SEED" "--device=$DEVICE" \
+        "--test_dataset_dir=$TEST_DATASET_DIR" "--output_dir=$OUTPUT_DIR" \
+        ${RESNET_CHECKPOINT:+"--resnet_checkpoint=$RESNET_CHECKPOINT"} \
+        ${SAM_DECODER_CHECKPOINT:+"--sam_decoder_checkpoint=$SAM_DECODER_CHECKPOINT"} \
+        ${SAM_MODEL_TYPE:+"--sam_model_type=$SAM_MODEL_TYPE"} \
+        ${SAM_CHECKPOINT:+"--sam_checkpoint=$SAM_CHECKPOINT"} $INFER_FLAGS
 }
 
-# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: the log has to outlive it.
+# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: shell and log have to outlive it.
+trap : INT TERM
 write_log() { trap '' INT TERM; tee -a logging_inference.txt; }
 # Progress bars need a terminal behind stderr; without one, everything goes through the log.
 if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi

@@ -22,28 +22,31 @@ EVALUATE_FLAGS=${EVALUATE_FLAGS:-}            # evaluate.py
 
 run_all() {
     source src/environment.sh
-    # In each name the flags are separate words, hence the missing quotes.
-    local data="--dataset_type $DATASET_TYPE" seed="--seed $SEED"
-    local run="$data --run $RUN --device $DEVICE"
-    local sam="${SAM_MODEL_TYPE:+--sam_model_type $SAM_MODEL_TYPE} ${SAM_CHECKPOINT:+--sam_checkpoint $SAM_CHECKPOINT}"
+    trap : INT TERM
+    # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those.
+    local data=("--dataset_type=$DATASET_TYPE") seed=("--seed=$SEED")
+    local run=("${data[@]}" "--run=$RUN" "--device=$DEVICE") sam=("${seed[@]}")
+    [[ -n $SAM_MODEL_TYPE ]] && sam+=("--sam_model_type=$SAM_MODEL_TYPE")
+    [[ -n $SAM_CHECKPOINT ]] && sam+=("--sam_checkpoint=$SAM_CHECKPOINT")
 
     if [[ $DATASET_TYPE == demo ]]; then
         "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS                    # made-up slides
     fi
     # What would stop the run later, found in seconds. It wants each stage's flags as one word.
-    "$PYTHON" src/check.py $run $seed $sam --patch_flags="$PATCH_FLAGS" --classifier_flags="$CLASSIFIER_FLAGS" \
+    "$PYTHON" src/check.py "${run[@]}" "${sam[@]}" --patch_flags="$PATCH_FLAGS" --classifier_flags="$CLASSIFIER_FLAGS" \
         --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" --retrain_flags="$RETRAIN_FLAGS" \
         --evaluate_flags="$EVALUATE_FLAGS"
-    "$PYTHON" src/extract_patches.py $data $seed $PATCH_FLAGS                # slides → patches
-    "$PYTHON" src/train_classifier.py $run $seed $CLASSIFIER_FLAGS          # patches → classifier
-    "$PYTHON" src/generate_initial_masks.py $run $MASK_FLAGS          # classifier → initial masks
-    "$PYTHON" src/finetune_decoder.py $run $seed $sam $DECODER_FLAGS        # initial masks → preliminary decoder
-    "$PYTHON" src/retrain_decoder.py $run $seed $sam $RETRAIN_FLAGS         # pseudo-labels → final decoder
-    "$PYTHON" src/evaluate.py $run $seed $sam $EVALUATE_FLAGS               # scores, panels, curves
-    "$PYTHON" src/report.py $data --run $RUN                                 # one page of it all
+    "$PYTHON" src/extract_patches.py "${data[@]}" "${seed[@]}" $PATCH_FLAGS      # slides → patches
+    "$PYTHON" src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
+    "$PYTHON" src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS          # classifier → initial masks
+    "$PYTHON" src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS   # initial masks → preliminary decoder
+    "$PYTHON" src/retrain_decoder.py "${run[@]}" "${sam[@]}" $RETRAIN_FLAGS    # pseudo-labels → final decoder
+    "$PYTHON" src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves
+    "$PYTHON" src/report.py "${data[@]}" "--run=$RUN"                      # one page of it all
 }
 
-# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: the log has to outlive it.
-write_log() { trap '' INT TERM; tee -a "logging_$RUN.txt"; }
+# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: shell and log have to outlive it.
+trap : INT TERM
+write_log() { trap '' INT TERM; tee -a "logging_${RUN//\//_}.txt"; }
 # Progress bars need a terminal behind stderr; without one, everything goes through the log.
 if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi

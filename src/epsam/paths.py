@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from epsam.errors import DatasetError
 from epsam.options import SPLITS, DataOptions, RunFolderOptions, SplitOptions
 
 
@@ -44,6 +45,11 @@ class DatasetPaths:
     def embeddings(self) -> Path:
         return self.root / "embeddings"
 
+    @property
+    def record(self) -> Path:
+        """How the patches were made; the runs that learn from them take it over into their own record."""
+        return self.root / "record.json"
+
     def split(self, name: str) -> Path:
         """The folder of one split, which holds image/ and mask/."""
         return self.split_dirs[SPLITS.index(name)]
@@ -57,7 +63,7 @@ class RunPaths:
 
     @classmethod
     def of(cls, options: RunFolderOptions) -> "RunPaths":
-        return cls(Path(options.checkpoint_root) / (options.run or options.dataset_type))
+        return cls(_below(options.checkpoint_root, "run", options.run or options.dataset_type))
 
     @property
     def classifier(self) -> Path:
@@ -135,9 +141,20 @@ def run_folder(options: RunFolderOptions) -> Path:
 
 def dataset_root(options: DataOptions) -> Path:
     """The folder of the dataset."""
-    return Path(options.dataset_root) / options.dataset_type
+    return _below(options.dataset_root, "dataset_type", options.dataset_type)
 
 
 def folder_of_test(options: DataOptions) -> Path:
     """The folder of the test split."""
     return Path(options.test_dataset_dir) if options.test_dataset_dir else dataset_root(options) / "test"
+
+
+def _below(root: str, flag: str, name: str) -> Path:
+    """The folder `name` of `root`.
+
+    Raises DatasetError if it is another one: what is made again is removed first, which nobody wants elsewhere.
+    """
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).is_absolute():
+        raise DatasetError(f"--{flag} {name!r}: is no folder of {root}/; give a plain name")
+    return Path(root) / name

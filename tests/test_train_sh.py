@@ -1,0 +1,63 @@
+"""train.sh and infer.sh with a Python that only tells what it was asked to do."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from mini import REPOSITORY
+
+STAGES = ["check", "extract_patches", "train_classifier", "generate_initial_masks", "finetune_decoder",
+          "retrain_decoder", "evaluate", "report"]
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Run a script, and get its output: a line for each call of Python, each word of it in <>."""
+    (tmp_path / "src").mkdir()
+    for name in ("train.sh", "infer.sh", "src/environment.sh"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text("#!/bin/bash\n[[ $1 == -c ]] || { printf '<%s>' \"$@\"; echo; }\n[[ $1 != \"$FAILING\" ]]\n")
+    python.chmod(0o755)
+
+    def run(script, **variables):
+        environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(tmp_path), **variables}
+        return subprocess.run(["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                              check=False)
+
+    return run
+
+
+def test_odd_names_reach_every_stage_as_one_word(told, tmp_path):
+    result = told("train.sh", DATASET_TYPE="my data", RUN="-rf ünï/x", SAM_CHECKPOINT="/a b/sam.pth",
+                  MASK_FLAGS="--quantile 0.3 --rotations 1")
+    lines = {line[len("<src/"):].partition(".py>")[0]: line for line in result.stdout.splitlines() if "<src/" in line}
+    assert list(lines) == STAGES
+    assert all("<--dataset_type=my data>" in line for line in lines.values())
+    assert all(("<--run=-rf ünï/x>" in line) == (stage != "extract_patches") for stage, line in lines.items())
+    with_sam = {stage for stage, line in lines.items() if "<--sam_checkpoint=/a b/sam.pth>" in line}
+    assert with_sam == {"check", "finetune_decoder", "retrain_decoder", "evaluate"}
+    assert "<--quantile><0.3><--rotations><1>" in lines["generate_initial_masks"]
+    assert "<--mask_flags=--quantile 0.3 --rotations 1>" in lines["check"]
+    assert "my data" in (tmp_path / "logging_-rf ünï_x.txt").read_text("utf-8")
+
+
+def test_a_stage_that_fails_ends_the_run_with_its_code(told):
+    result = told("train.sh", DATASET_TYPE="x", FAILING="src/train_classifier.py")
+    assert result.returncode == 1
+    assert "generate_initial_masks" not in result.stdout
+
+
+def test_without_sams_variables_the_preset_decides(told):
+    assert "--sam_" not in told("train.sh", DATASET_TYPE="x").stdout
+    assert "make_demo_slides" in told("train.sh").stdout
+
+
+def test_inference_takes_odd_names_too(told):
+    line, = (line for line in told("infer.sh", RUN="a b", TEST_DATASET_DIR="-x y", INFER_FLAGS="--mpp 0.5")
+             .stdout.splitlines() if "<src/" in line)
+    assert all(word in line for word in ("<--run=a b>", "<--test_dataset_dir=-x y>", "<--output_dir=infer_output/a b>"))
+    assert line.endswith("<--mpp><0.5>")
