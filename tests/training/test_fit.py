@@ -197,6 +197,28 @@ def test_damaged_progress_begins_again_instead_of_going_on_with_other_numbers(tm
     assert "task begins again" in caplog.text
 
 
+@pytest.mark.parametrize(("harm", "message"), [
+    (lambda kept: kept.pop("optimiser"), "not the progress of a fit"),
+    (lambda kept: kept.update(running={"step": 1, "more": 2}), "not the progress of a fit"),
+    (lambda kept: kept.update(history=[1, 2]), "not the progress of a fit"),
+    (lambda kept: kept["optimiser"]["param_groups"].clear(), "not the progress of a fit"),
+    (lambda kept: kept["model"].pop("0.weight"), "1 missing"),
+    (lambda kept: kept["model"].update(more=torch.zeros(1)), "1 unexpected"),
+    (lambda kept: kept["model"]["0.weight"].fill_(math.nan), "1 not finite"),
+    (lambda kept: kept["best_weights"]["0.weight"].fill_(math.inf), "1 not finite"),
+    (lambda kept: kept.update(model="none"), "not the progress of a fit"),
+], ids=["no optimiser", "other sums", "other history", "no groups", "missing", "extra", "NaN", "best", "text"])
+def test_progress_that_does_not_fit_is_told_and_begins_again(tmp_path, uninterrupted, caplog, harm, message):
+    with pytest.raises(Killed):
+        fit(dying(4), schedule(3), tmp_path / "c.pth", save_every_s=0)
+    kept = torch.load(tmp_path / "c.pth", weights_only=True)
+    harm(kept)
+    torch.save(kept, tmp_path / "c.pth")
+    assert same(after_kills(tmp_path / "c.pth"), uninterrupted)
+    assert message in caplog.text
+    assert "task begins again" in caplog.text
+
+
 def test_a_fit_with_another_order_ends_elsewhere(tmp_path):
     plain, other = task(), task()
     fit(plain, schedule(2), tmp_path / "a.pth")

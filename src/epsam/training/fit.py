@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from epsam.checkpoints import load_plain, save_plain
+from epsam.checkpoints import check_fit, load_plain, save_plain
 from epsam.errors import TrainingError, WeightsError
 from epsam.interruption import StopRequests
 from epsam.randomness import seed_for
@@ -208,14 +208,29 @@ def _save(task: Task, progress: Progress, checkpoint: Path) -> None:
 def _resume(task: Task, checkpoint: Path) -> Progress:
     if not checkpoint.is_file():
         return Progress()
+    weights, optimiser = copy.deepcopy((task.model.state_dict(), task.optimiser.state_dict()))
     try:
-        kept = load_plain(checkpoint)
-    except WeightsError as error:
-        log.warning("%s; %s begins again", error, task.name)
+        progress = _restore(task, checkpoint)
+    except (WeightsError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        log.warning("%s; %s begins again", _told(checkpoint, error), task.name)
+        task.model.load_state_dict(weights)
+        task.optimiser.load_state_dict(optimiser)
         return Progress()
+    log.info("%s: going on after epoch %d, step %d of the next", task.name, progress.epoch, progress.running.step)
+    return progress
+
+
+def _restore(task: Task, checkpoint: Path) -> Progress:
+    """Raises WeightsError if the file is damaged, and whatever its content leads to if it is not what `_save` wrote."""
+    kept = load_plain(checkpoint)
+    for weights in filter(None, (kept["model"], kept["best_weights"])):
+        check_fit(checkpoint, task.name, weights, task.model.state_dict())
     task.model.load_state_dict(kept["model"])
     task.optimiser.load_state_dict(kept["optimiser"])
     history = [(int(epoch), str(name), float(value)) for epoch, name, value in kept["history"]]
-    running = Running(**kept["running"])
-    log.info("%s: going on after epoch %d, step %d of the next", task.name, kept["epoch"], running.step)
-    return Progress(kept["epoch"], kept["best_epoch"], kept["best_value"], kept["best_weights"], history, running)
+    return Progress(int(kept["epoch"]), int(kept["best_epoch"]), float(kept["best_value"]), kept["best_weights"],
+                    history, Running(**kept["running"]))
+
+
+def _told(checkpoint: Path, error: Exception) -> str:
+    return str(error) if isinstance(error, WeightsError) else f"{checkpoint}: not the progress of a fit ({error!r})"
