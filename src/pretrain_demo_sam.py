@@ -19,7 +19,7 @@ from command_line import run_stage
 from epsam.checkpoints import save_plain
 from epsam.options import PretrainOptions
 from epsam.randomness import seed_for
-from epsam.sam.models import SPECS, build_sam
+from epsam.sam.models import SPECS, build_sam, load_sam
 from epsam.training.pretraining import (
     Prototypes,
     SceneBatch,
@@ -28,10 +28,11 @@ from epsam.training.pretraining import (
     mask_loss,
     prime,
     prompted_logits,
+    region_loss,
 )
 
 SAM_NAME = "vit_demo"
-HELD_OUT_BATCHES, HELD_OUT_POINTS = 8, 50
+HELD_OUT_BATCHES, HELD_OUT_POINTS, HELD_OUT_INKED = 8, 50, 0.65
 MAX_GRADIENT_NORM = 1.0
 REPORT_EVERY = 50
 
@@ -40,24 +41,39 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Phase:
-    """What learns together, for how long, and how fast at most."""
+    """What learns together, for how many steps, how fast at most, and how many of its scenes are in two inks.
+
+    `regions`: the encoder is also asked to tell all regions of a scene apart.
+    """
 
     name: str
     encoder: bool
     decoder: bool
     steps: int
     lr: float
+    inked_share: float = 0.0
+    regions: bool = False
+
+
+PHASES = (
+    Phase("encoder", True, False, 400, 1e-3),
+    Phase("decoder", False, True, 900, 5e-4),
+    Phase("both", True, True, 900, 5e-4),
+    Phase("grains", True, False, 250, 5e-4, 0.65, regions=True),
+    Phase("all", True, True, 900, 3e-4, 0.8, regions=True),
+)
+"""First colours, then grains: a decoder learns to follow prompts only on an encoder that makes it easy at first."""
 
 
 def main(options: PretrainOptions) -> None:
-    """The encoder by prototypes, the decoder on what it then sees, and both together; the file is written each time."""
+    """One phase after the other; the file is written after each."""
     torch.manual_seed(seed_for(options.seed, "pretrain", "weights"))
-    sam, teacher = prime(build_sam(SAM_NAME)).train(), Prototypes()
-    held_out = [_draw(options, "held out", number, HELD_OUT_POINTS) for number in range(HELD_OUT_BATCHES)]
-    for phase in (Phase("encoder", True, False, options.encoder_steps, options.encoder_lr),
-                  Phase("decoder", False, True, options.decoder_steps, options.decoder_lr),
-                  Phase("both", True, True, options.steps, options.lr)):
-        _fit(sam, teacher, options, phase)
+    sam = load_sam(SAM_NAME, Path(options.start)) if options.start else prime(build_sam(SAM_NAME))
+    held_out = [_draw(options, "held out", number, HELD_OUT_POINTS, HELD_OUT_INKED)
+                for number in range(HELD_OUT_BATCHES)]
+    names = [phase.name for phase in PHASES]
+    for phase in PHASES[names.index(options.first_phase) if options.first_phase else 0 :]:
+        _fit(sam.train(), Prototypes(), options, phase)
         dice, iou = held_out_scores(sam, held_out)
         log.info("held out: Dice %.4f  IoU %.4f over %d targets with %d points each", dice, iou,
                  sum(len(batch.targets) for batch in held_out), HELD_OUT_POINTS)
@@ -78,7 +94,7 @@ def _fit(sam: Sam, teacher: Prototypes, options: PretrainOptions, phase: Phase) 
     for step in range(1, phase.steps + 1):
         for group in optimiser.param_groups:
             group["lr"] = group["share"] * phase.lr * _rate(step, phase.steps)
-        loss = _loss(sam, teacher, _draw(options, phase.name, step, 0), phase)
+        loss = _loss(sam, teacher, _draw(options, phase.name, step, 0, phase.inked_share), phase)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
@@ -97,6 +113,8 @@ def _loss(sam: Sam, teacher: Prototypes, batch: SceneBatch, phase: Phase) -> tor
     parts = []
     if phase.encoder:
         parts.append(mask_loss(teacher(embeddings, batch), batch.targets))
+        if phase.regions:
+            parts.append(region_loss(embeddings, batch.regions, teacher.scale))
     if phase.decoder:
         with torch.autocast("cpu", torch.bfloat16):
             logits = prompted_logits(sam, embeddings, batch)
@@ -104,9 +122,9 @@ def _loss(sam: Sam, teacher: Prototypes, batch: SceneBatch, phase: Phase) -> tor
     return torch.stack(parts).sum()
 
 
-def _draw(options: PretrainOptions, purpose: str, number: int, count: int) -> SceneBatch:
+def _draw(options: PretrainOptions, purpose: str, number: int, count: int, inked_share: float) -> SceneBatch:
     return draw_batch(options.seed, purpose, number, options.batch_size, options.targets, count,
-                      SPECS[SAM_NAME].input_px)
+                      SPECS[SAM_NAME].input_px, inked_share)
 
 
 def _rate(step: int, steps: int) -> float:

@@ -316,12 +316,8 @@ class PretrainOptions:
     """How the weights of vit_demo were made; nobody needs it to use them."""
 
     seed: int = flag(22, "seed of the scenes and of the random start")
-    encoder_steps: int = flag(400, "steps of the first phase: the encoder alone, by prototypes")
-    encoder_lr: float = flag(1e-3, "AdamW's learning rate in the first phase")
-    decoder_steps: int = flag(900, "steps of the second phase: the decoder on the frozen encoder")
-    decoder_lr: float = flag(5e-4, "AdamW's learning rate in the second phase")
-    steps: int = flag(900, "steps of the third phase: encoder and decoder together")
-    lr: float = flag(5e-4, "AdamW's learning rate in the third phase")
+    first_phase: str = flag("", "phase to begin with, by name; empty: the first")
+    start: str = flag("", "weights to begin with, those of the phase before; empty: a random start")
     batch_size: int = flag(6, "scenes a step, each drawn once")
     targets: int = flag(2, "prompted regions of a scene; they share one pass of the encoder")
     weight_decay: float = flag(1e-2, "AdamW's weight decay")

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -100,3 +101,18 @@ def test_points_of_many_prompts_cover_the_target_evenly_on_average():
     points = points[inside(target, points)]
     quarters = np.histogram(points[:, 1], bins=4, range=(0, 64))[0] / len(points)
     assert np.abs(quarters - 0.25).max() < 0.05
+
+
+def test_scenes_in_two_inks_are_drawn_only_when_asked_for():
+    plain, again, inked = (draw_scene(9, "train", 2, 96, share).image for share in (0.0, 0.0, 1.0))
+    assert np.array_equal(plain, again)
+    assert not np.array_equal(plain, inked)
+
+
+def test_in_two_inks_there_is_no_region_smaller_than_a_grain():
+    for index in range(10):
+        regions = draw_scene(11, "train", index, 128, inked_share=1.0).regions
+        for number in range(regions.max() + 1):
+            _, _, stats, _ = cv2.connectedComponentsWithStats((regions == number).astype(np.uint8))
+            # The median filter is at least 13 px wide: what survives it fills half of such a window somewhere.
+            assert stats[1:, cv2.CC_STAT_AREA].max(initial=13 * 13) >= 13 * 13 // 2

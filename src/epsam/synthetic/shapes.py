@@ -1,8 +1,8 @@
 """Class-agnostic scenes for pre-training a promptable segmenter: random regions, each with a random texture.
 
-Nothing here knows tissue, slides or outlines: a region has any shape, any colour and any grain, and any region can be
-the target. What a network can learn from it is only "find everything that looks like what is under the points". All
-numbers are ours.
+Nothing here knows tissue, slides or outlines: a region has any shape and any grain, in colours of its own or in the
+two inks of the scene (`inks`), and any region can be the target. What a network can learn from it is only "find
+everything that looks like what is under the points". All numbers are ours.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from epsam.data.images import Mask, Rgb
 from epsam.randomness import generator
+from epsam.synthetic.inks import inked
 
 Field = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float32]
@@ -22,6 +23,8 @@ SIDE = 256
 MAX_POINTS = 50
 MAX_WRONG_SHARE = 0.15
 MIN_AREA_SHARE, MAX_AREA_SHARE = 0.02, 0.85
+INKED_STRENGTH = 0.4
+"""How strongly scenes in two inks are disturbed: their colours, already alike, would be lost at full strength."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,21 @@ class Scene:
         return [n for n, share in enumerate(shares.tolist()) if MIN_AREA_SHARE <= share <= MAX_AREA_SHARE]
 
 
-def draw_scene(seed: int, purpose: str, index: int, side: int = SIDE) -> Scene:
+def draw_scene(seed: int, purpose: str, index: int, side: int = SIDE, inked_share: float = 0.0) -> Scene:
     """The scene number `index` of a purpose ("train", "held out"); it depends on nothing but the arguments.
 
+    It is in two inks with the probability `inked_share`, else each of its regions has colours of its own.
     A scene without a fair target is drawn again, under another key.
     """
     attempt = 0
     while True:
         rng = generator(seed, "shapes", purpose, index, attempt)
         regions = _partition(side, rng)
-        scene = Scene(_image(regions, rng), regions)
+        if rng.random() < inked_share:
+            regions = _rounded(regions, rng)
+            scene = Scene(_disturbed(inked(regions, rng), rng, INKED_STRENGTH), regions)
+        else:
+            scene = Scene(_disturbed(_coloured(regions, rng), rng), regions)
         if scene.targets():
             return scene
         attempt += 1
@@ -134,11 +142,16 @@ def _stamp(regions: Regions, number: int, rng: np.random.Generator) -> None:
     cv2.fillPoly(regions, [corners.astype(np.int32)], number)
 
 
+def _rounded(regions: Regions, rng: np.random.Generator) -> Regions:
+    """Without the islands and inlets that are smaller than a grain, which would be nobody's."""
+    return np.asarray(cv2.medianBlur(regions, 2 * int(rng.integers(6, 15)) + 1), dtype=np.uint8)
+
+
 # Textures -----------------------------------------------------------------------------------------------------------
 
 
-def _image(regions: Regions, rng: np.random.Generator) -> Rgb:
-    """Fill each region with its texture, blend over the borders, then disturb the whole."""
+def _coloured(regions: Regions, rng: np.random.Generator) -> Field:
+    """Fill each region with a texture in colours of its own and blend over the borders; (side, side, 3) in 0..255."""
     side = regions.shape[0]
     palette = _Palette.random(rng)
     softness = rng.uniform(0.4, 3.0)
@@ -149,7 +162,7 @@ def _image(regions: Regions, rng: np.random.Generator) -> Rgb:
         weight = cv2.GaussianBlur((regions == number).astype(np.float32), (0, 0), softness)[:, :, None]
         colour_sum += weight * _texture(side, palette, rng)
         weight_sum += weight
-    return _disturbed(colour_sum / weight_sum, rng)
+    return np.asarray(colour_sum / weight_sum, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -254,10 +267,10 @@ def _noise(side: int, rng: np.random.Generator, coarsest: int, roughness: float 
 # Disturbances -------------------------------------------------------------------------------------------------------
 
 
-def _disturbed(canvas: Field, rng: np.random.Generator) -> Rgb:
-    """Random contrast, brightness and cast, blur, sensor noise and compression; RGB uint8."""
+def _disturbed(canvas: Field, rng: np.random.Generator, strength: float = 1.0) -> Rgb:
+    """Random contrast, brightness and cast (as far as `strength` says), blur, noise and compression; RGB uint8."""
     gain, shift = rng.uniform(0.6, 1.3, 3) if rng.random() < 0.5 else rng.uniform(0.6, 1.3), rng.uniform(-30, 30, 3)
-    canvas = ((canvas - 128) * gain + 128 + shift).astype(np.float32)
+    canvas = ((canvas - 128) * (1 + strength * (gain - 1)) + 128 + strength * shift).astype(np.float32)
     if rng.random() < 0.4:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.4, 1.5)), np.float32)
     if rng.random() < 0.5:

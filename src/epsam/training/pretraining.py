@@ -2,8 +2,9 @@
 
 A SAM that starts at random does not learn prompts within any patience: points mean nothing to the decoder, so it calls
 everything or nothing foreground. Two things break that. The encoder first learns alone, from prototypes: a pixel
-belongs to the target if its embedding is like the mean embedding under the points. And the decoder's attention starts
-as a smoother (`prime`), so that points and pixels find each other from the first step on. All of it is ours.
+belongs to the target if its embedding is like the mean embedding under the points, and to a region if it is more like
+that region's mean than like the others'. And the decoder's attention starts as a smoother (`prime`), so that points
+and pixels find each other from the first step on. All of it is ours.
 """
 
 from collections.abc import Sequence
@@ -28,26 +29,31 @@ POINT_HANDICAP = 3.5
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """images (B, 3, side, side), SAM's input; for each target: its image's index (T,), points (T, N, 2) as (x, y) px,
-    labels (T, N) of 1 and, where there are fewer points, −1, and the target (T, side, side) of 0 and 1."""
+    """images (B, 3, side, side), SAM's input, and what region each pixel is of (B, side, side); for each target: its
+    image's index (T,), points (T, N, 2) as (x, y) px, labels (T, N) of 1 and, where there are fewer points, −1, and
+    the target (T, side, side) of 0 and 1."""
 
     images: Tensor
+    regions: Tensor
     index: Tensor
     points_xy: Tensor
     labels: Tensor
     targets: Tensor
 
 
-def draw_batch(seed: int, purpose: str, number: int, scenes: int, targets: int, count: int, side: int) -> SceneBatch:
-    """Batch `number` of a purpose: scenes, targets of each, and `count` points for each target (0: any of 1 to 50)."""
+def draw_batch(seed: int, purpose: str, number: int, scenes: int, targets: int, count: int, side: int,
+               inked_share: float = 0.0) -> SceneBatch:
+    """Batch `number` of a purpose: scenes, of which `inked_share` on average are in two inks, targets of each, and
+    `count` points for each target (0: any of 1 to 50)."""
     rng, frame = generator(seed, "pretrain", purpose, number), SamFrame(side, side)
-    drawn = [draw_scene(seed, purpose, number * scenes + k, side) for k in range(scenes)]
+    drawn = [draw_scene(seed, purpose, number * scenes + k, side, inked_share) for k in range(scenes)]
     masks = [scene.regions == target for scene in drawn for target in rng.choice(scene.targets(), targets)]
     points, labels = np.zeros((len(masks), MAX_POINTS, 2), np.float32), np.full((len(masks), MAX_POINTS), -1)
     for row, mask in enumerate(masks):
         prompt = draw_points(mask, rng, count)
         points[row, : len(prompt)], labels[row, : len(prompt)] = prompt, 1
     return SceneBatch(torch.stack([frame.image(scene.image) for scene in drawn]),
+                      torch.from_numpy(np.stack([scene.regions for scene in drawn]).astype(np.int64)),
                       torch.arange(scenes).repeat_interleave(targets), torch.from_numpy(points),
                       torch.from_numpy(labels), torch.from_numpy(np.stack(masks).astype(np.float32)))
 
@@ -71,6 +77,23 @@ class Prototypes(nn.Module):
         likeness = torch.einsum("tchw,tc->thw", directions, prototype)
         logits = (likeness - self.border) * self.scale
         return F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
+
+
+def region_loss(embeddings: Tensor, regions: Tensor, scale: Tensor) -> Tensor:
+    """How poorly the mean embeddings of a scene's regions tell whose each token is: a scalar cross-entropy.
+
+    embeddings (B, C, h, w), regions (B, side, side). A token that lies across a border belongs to each region by its
+    share; every region of a scene counts alike.
+    """
+    height, width = embeddings.shape[-2:]
+    shares = F.adaptive_avg_pool2d(F.one_hot(regions).movedim(-1, 1).float(), (height, width))
+    directions, sizes = F.normalize(embeddings, dim=1), shares.sum(dim=(2, 3))
+    prototypes = F.normalize(torch.einsum("bkhw,bchw->bkc", shares, directions), dim=2)
+    likeness = torch.einsum("bkc,bchw->bkhw", prototypes, directions) * scale
+    absent = sizes == 0
+    log_share = likeness.masked_fill(absent[:, :, None, None], -torch.inf).log_softmax(dim=1)
+    losses = -(shares * log_share.masked_fill(absent[:, :, None, None], 0)).sum(dim=(2, 3)) / sizes.clamp(min=1e-6)
+    return losses[~absent].mean()
 
 
 def prompted_logits(sam: Sam, embeddings: Tensor, batch: SceneBatch) -> Tensor:
