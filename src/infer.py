@@ -1,20 +1,27 @@
 """Step 6: images or whole slides → masks, overlays, and metrics where truth exists."""
 
 import logging
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 from command_line import run_stage
 from epsam.device import pick_compute
 from epsam.errors import DatasetError
-from epsam.files import write_json, write_table
+from epsam.files import read_json, sha256_of, write_json, write_table, write_text
 from epsam.inference.folder import COLUMNS, find_images, segment_folder, summary
 from epsam.inference.inputs import find_slides, holds_slides
-from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule
+from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule, weight_files
 from epsam.inference.pipeline import Gate
 from epsam.inference.slides import check_complete, segment_slides
-from epsam.inference.tables import check_some_done, kept_rows, score_slides, tell, write_tables
+from epsam.inference.tables import check_some_done, kept_rows, score_slides, scored_rows, tell, write_tables
+from epsam.inference.truth import truth_figures
 from epsam.options import InferOptions
 from epsam.paths import folder_of_test
+from epsam.record import add_to_record
+from epsam.report.cases import image_cases, slide_cases
+from epsam.report.inference import Inference, inference_report
+from epsam.report.making import Made
 from epsam.shards import Shard
 
 log = logging.getLogger(__name__)
@@ -37,8 +44,8 @@ def check_no_shard(options: InferOptions) -> None:
 
 
 def infer_slides(place: Path, options: InferOptions) -> None:
-    """A folder of results for each slide, and tables over all of them."""
-    output = Path(options.output_dir)
+    """A folder of results for each slide, and tables and a report over all of them."""
+    output, started = Path(options.output_dir), time.monotonic()
     every = find_slides(place)
     shard = Shard.parse(options.shard or "1/1")
     slides = [slide for slide in every if shard.holds(slide.name)]
@@ -50,27 +57,51 @@ def infer_slides(place: Path, options: InferOptions) -> None:
         segment_slides(slides, pipeline, slide_rule(options, pipeline), output, fingerprint)
     rows, timings = kept_rows(slides, output)
     if not options.shard:
-        write_tables(rows, timings, score_slides(slides, output), output)
+        scores, unscored = score_slides(slides, output)
+        rows = scored_rows(rows, scores, unscored)
+        write_tables(rows, timings, scores, output)
+        dice = {score.slide: score.overlap.dice for score in scores if score.overlap.true}
+        figures = truth_figures(scores) if scores else {}
+        write_report(Inference(str(place), "slide", rows, figures, dice, slide_cases(rows, dice, output),
+                               recorded(options, started), timings), output)
     tell(rows, timings, output)
     check_some_done(rows, output)
 
 
 def infer_images(place: Path, options: InferOptions) -> None:
-    """A mask and an overlay for each image, and a table of figures."""
+    """A mask and an overlay for each image, a table of figures, and a report."""
+    output, started = Path(options.output_dir), time.monotonic()
     images = find_images(place)
     pipeline = load_pipeline(options, pick_compute(options.device, options.precision))
-    output = Path(options.output_dir)
     gate = Gate(options.classifier_gate, options.gate_threshold)
     rows, overlaps = segment_folder(images, pipeline, output, options.overlap, gate)
 
-    figures = summary(rows, overlaps)
+    figures = summary(rows, list(overlaps.values()))
     write_table(output / "metrics.csv", COLUMNS, rows)
     write_json(output / "summary.json", figures)
+    dice = {name: found.dice for name, found in overlaps.items()}
+    write_report(Inference(str(place), "image", rows, figures, dice, image_cases(images, rows, dice, output),
+                           recorded(options, started)), output)
     if figures["failed"] == len(rows):
         raise DatasetError(f"{images[0].image.parent}: none of {len(rows)} images could be segmented; "
                            f"{output / 'metrics.csv'} says why for each")
     log.info("%s", "  ".join(f"{name} {value}" for name, value in figures.items()))
     log.info("masks, overlays, metrics.csv and summary.json are in %s", output)
+
+
+def recorded(options: InferOptions, started: float) -> Made:
+    """Write record.json: how these results were made, `started` on the monotonic clock; returns what is in it."""
+    record = Path(options.output_dir) / "record.json"
+    inputs = {path.name: sha256_of(path) for path in weight_files(options)}
+    record.unlink(missing_ok=True)
+    add_to_record(record, "infer", asdict(options), time.monotonic() - started, inputs)
+    return read_json(record)
+
+
+def write_report(found: Inference, output: Path) -> None:
+    """Write report.html."""
+    write_text(output / "report.html", inference_report(found))
+    log.info("report: %s", output / "report.html")
 
 
 if __name__ == "__main__":

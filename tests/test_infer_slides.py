@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 
 import pytest
 import tifffile
@@ -49,16 +50,17 @@ def options(tmp_path):
 
 def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith("timings.")}
+            if path.is_file() and not path.name.startswith(("timings.", "record.", "report."))}
 
 
-def test_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(options, tmp_path, caplog):
+def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_leaves(options, tmp_path, caplog):
     with caplog.at_level("INFO"):
         infer.main(options(asap=True))
     assert "windows a second: decode" in caplog.text
-    for number in (1, 2):
-        infer.main(options(asap=True, output_dir=str(tmp_path / "shards"), shard=f"{number}/2"))
-        assert not (tmp_path / "shards" / "slides.csv").exists()
+    shards = [options(asap=True, output_dir=str(tmp_path / "shards"), shard=f"{number}/3") for number in (1, 2, 3)]
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        pool.map(infer.main, shards, chunksize=1)
+    assert not (tmp_path / "shards" / "slides.csv").exists()
     infer.main(options(asap=True, output_dir=str(tmp_path / "shards"), merge=True))
     assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
 
@@ -67,6 +69,10 @@ def test_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(options, tmp
     assert {name: row["status"] for name, row in rows.items()} == {
         "broken": "failed", "normal_001": "done", "tumor_001": "done", "tumor_002": "done"}
     assert int(rows["tumor_001"]["seen"]) > 0
+    page = (tmp_path / "whole" / "report.html").read_text("utf-8")
+    assert "1 of 4 slides failed." in page
+    assert page.count("<img") == 3
+    assert "<td>--asap</td><td>True</td>" in page
     folder = tmp_path / "whole" / "tumor_001"
     assert sorted(path.name for path in folder.iterdir()) == [
         "mask.tif", "overlay.jpg", "probability.tif", "slide.json", "timings.json", "tumour.geojson", "tumour.xml",

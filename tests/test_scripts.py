@@ -107,6 +107,7 @@ def test_inference_writes_masks_overlays_and_figures(trained):
     mean = np.mean([float(rows[n]["dice"]) for n in ("p0_1.png", "p1_1.png")])
     assert figures["mean_dice"] == pytest.approx(mean, abs=1e-5)
     assert not read_mask(output / "mask" / "p2_0.png").any()
+    assert "Dice of single images" in (output / "report.html").read_text("utf-8")
     assert read_rgb(output / "overlay" / "p0_1.png").shape == (SIDE, SIDE, 3)
 
 

@@ -87,7 +87,14 @@ class RunOptions(RunFolderOptions, DataOptions):
 
 
 @dataclass(frozen=True)
-class StageOptions(RestartOptions, RunOptions, SplitOptions):
+class BoardOptions:
+    """What is told while a stage goes on."""
+
+    tensorboard: bool = flag(False, "write figures and panels for TensorBoard, too, into tensorboard/ of the run")
+
+
+@dataclass(frozen=True)
+class StageOptions(BoardOptions, RestartOptions, RunOptions, SplitOptions):
     """What every stage of a training run takes."""
 
     allow_degenerate: bool = flag(False, "go on even if the stage before left nothing to learn from, as its log says")
@@ -258,7 +265,7 @@ class RetrainOptions(DecoderOptions):
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(CacheOptions, UsedPoints, SamOptions, SeedOptions, RunOptions, SplitOptions):
+class EvaluateOptions(BoardOptions, CacheOptions, UsedPoints, SamOptions, SeedOptions, RunOptions, SplitOptions):
     """Scores and pictures of everything that a run kept."""
 
     batch_size: int = flag(4, "patches a pass")
@@ -285,6 +292,11 @@ class InferOptions(SlideInferOptions, ShardOptions, UsedPoints, SamOptions, Seed
     gate_threshold: float = flag(0.5, "tumour probability below which the gate closes", source="methods D26")
     overlap: float = flag(0.25, "share by which neighbouring windows of a larger image overlap, 0 to 0.9")
     batch_size: int = flag(4, "windows a pass")
+
+
+@dataclass(frozen=True)
+class ReportOptions(RunFolderOptions, SplitOptions):
+    """One page about a run and its patches."""
 
 
 @dataclass(frozen=True)

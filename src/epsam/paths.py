@@ -38,6 +38,11 @@ class DatasetPaths:
         return self.root / "slides.csv"
 
     @property
+    def patch_options(self) -> Path:
+        """The options with which the patches were made."""
+        return self.root / "patches.json"
+
+    @property
     def split_table(self) -> Path:
         return self.root / "splits.csv"
 
@@ -128,6 +133,11 @@ class RunPaths:
     @property
     def panels(self) -> Path:
         return self.root / "panels"
+
+    @property
+    def boards(self) -> Path:
+        """What TensorBoard is to be pointed at."""
+        return self.root / "tensorboard"
 
     @property
     def record(self) -> Path:

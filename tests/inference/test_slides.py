@@ -15,7 +15,7 @@ from epsam.inference.inputs import find_slides, has_truth, holds_slides
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide import SlideRule
 from epsam.inference.slides import check_complete, segment_slides
-from epsam.inference.tables import check_some_done, kept_rows, score_slides, tell, write_tables
+from epsam.inference.tables import check_some_done, kept_rows, score_slides, scored_rows, tell, write_tables
 from epsam.pictures.panel import FOUND
 from epsam.shards import Shard
 from epsam.slides import reader, thumbnail, tiff, writer
@@ -37,7 +37,9 @@ def run(slides, output, network=None, rule=RULE, fingerprint="x"):
     network = network or FakeNetwork()
     segment_slides(slides, network, rule, output, fingerprint)
     rows, timings = kept_rows(slides, output)
-    write_tables(rows, timings, score_slides(slides, output), output)
+    scores, unscored = score_slides(slides, output)
+    rows = scored_rows(rows, scores, unscored)
+    write_tables(rows, timings, scores, output)
     return network, rows
 
 
@@ -239,7 +241,7 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder
     for part in parts:
         segment_slides(part, FakeNetwork(), RULE, tmp_path / "three", "x")
     check_complete(slides, tmp_path / "three", "x")
-    write_tables(*kept_rows(slides, tmp_path / "three"), score_slides(slides, tmp_path / "three"), tmp_path / "three")
+    write_tables(*kept_rows(slides, tmp_path / "three"), [], tmp_path / "three")
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
 
 
@@ -305,6 +307,7 @@ def test_outlines_that_cannot_be_read_are_told_and_the_slide_is_not_scored(tmp_p
     rows = run(find_slides(tmp_path), tmp_path / "out")[1]
     assert rows[0]["status"] == "done"
     assert "not scored" in caplog.text
+    assert rows[0]["reason"].startswith("not scored: ")
     assert not (tmp_path / "out" / "summary.json").exists()
 
 

@@ -49,7 +49,9 @@ def test_names_from_outside_cannot_become_markup():
 def test_a_table_leaves_empty_what_a_row_lacks_and_puts_numbers_to_the_right():
     html = table(["a", "b"], [{"a": "text", "b": 0.5}, {"a": "more"}])
     assert re.findall(r"<td[^>]*>[^<]*</td>", html) == [
-        "<td>text</td>", '<td class="number">0.5</td>', "<td>more</td>", "<td></td>"]
+        "<td>text</td>", '<td class="number">0.5</td>', "<td>more</td>", '<td class="number"></td>']
+    mixed = table(["a", "b"], [{"a": "0.5", "b": "x" * 40}, {"a": "none"}])
+    assert re.findall(r"<td[^>]*>", mixed) == ["<td>", '<td class="long">', "<td>", "<td>"]
     assert table(["a"], []) == ""
 
 
@@ -69,4 +71,6 @@ def test_a_histogram_counts_every_value_once():
     html = histogram([0.0, 0.04, 0.5, 1.0], "Dice", bins=10)
     counts = [int(number) for number in re.findall(r"<title>[^:]*: (\d+)</title>", html)]
     assert counts == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert "Dice; lowest 0.000, median 0.270, highest 1.000" in html
+    assert re.findall(r'font-size="10"[^>]*>(\d+)<', html) == ["2", "1", "1"]
     assert histogram([], "none") == ""

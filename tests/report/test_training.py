@@ -2,8 +2,8 @@ import pytest
 
 from epsam.errors import DatasetError
 from epsam.files import write_json, write_table
-from epsam.paths import RunPaths
-from epsam.report.training import RunRecord, read_run, round_rows, run_warnings, stage_rows, training_report
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.report.training import RunRecord, read_run, round_rows, run_warnings, training_report
 from epsam.training.stage import METRIC_COLUMNS
 
 
@@ -26,16 +26,13 @@ def record(scores=(), patches=(), metrics=(), options=None):
     return RunRecord("mine", list(scores), list(patches), list(metrics), options or {})
 
 
+def nothing(folder):
+    return DatasetPaths(folder / "data", (folder, folder, folder))
+
+
 def test_each_round_has_its_best_epoch_and_what_it_kept():
     assert round_rows(METRICS) == [{"round": "0", "best val_dice": "0.7000", "kept": "0.2500"},
                                    {"round": "1", "best val_dice": "0.8000", "kept": "0.0100"}]
-
-
-def test_stages_are_in_the_order_in_which_they_ended():
-    stages = {"b": {"ended": "2026-01-02", "seconds": 3.0, "peak_ram_gib": 1.5, "options": {}},
-              "a": {"ended": "2026-01-01", "seconds": 2.0, "peak_gpu_gib": 4.0}}
-    assert stage_rows(stages) == [{"stage": "a", "seconds": 2.0, "GPU, GiB": 4.0},
-                                  {"stage": "b", "seconds": 3.0, "RAM, GiB": 1.5}]
 
 
 def test_warnings_name_what_spoils_trust():
@@ -51,14 +48,24 @@ def test_warnings_name_what_spoils_trust():
 def test_a_stage_that_left_nothing_to_learn_from_is_the_first_warning(tmp_path):
     run = RunPaths(tmp_path)
     write_json(tmp_path / "stages" / "train_classifier.json", {"fingerprint": "x", "trouble": "it is at chance"})
-    assert run_warnings(read_run(run)) == ["train_classifier: it is at chance."]
+    assert run_warnings(read_run(run, nothing(tmp_path))) == ["train_classifier: it is at chance."]
+
+
+def test_slides_that_failed_and_the_options_of_their_patches_are_told(tmp_path):
+    data = nothing(tmp_path)
+    write_table(data.slide_table, ["slide", "status", "reason"], [
+        {"slide": "a", "status": "used", "reason": ""}, {"slide": "b", "status": "failed", "reason": "no pixel size"}])
+    write_json(data.patch_options, {"stride": 99})
+    found = read_run(RunPaths(tmp_path), data)
+    assert run_warnings(found) == ["1 of 2 slides failed.", "b: no pixel size"]
+    assert found.options == {"extract_patches": {"stride": 99}}
 
 
 def test_figures_edited_by_hand_are_told_with_the_line(tmp_path):
     run = RunPaths(tmp_path)
     write_table(run.metrics, METRIC_COLUMNS, [metric("classifier", 1, "seconds", 1.0), metric("x", 1, "y", "high")])
     with pytest.raises(DatasetError, match=r"metrics\.csv line 3: value is 'high', not the number it should be"):
-        read_run(run)
+        read_run(run, nothing(tmp_path))
 
 
 def test_a_good_run_has_no_warnings():
@@ -71,7 +78,7 @@ def test_only_the_last_decoders_test_patches_are_in_the_histogram():
                {"split": "val", "what": "round 1", "id": "b", "dice": "0.9", "iou": "0.8"},
                {"split": "test", "what": "initial mask", "id": "a", "dice": "0.1", "iou": "0.1"}]
     page = training_report(record([score("test", "round 1", 0.9)], patches))
-    assert "1 test patches, round 1: Dice" in page
+    assert "1 test patches, round 1; lowest 0.900, median 0.900" in page
     assert "0.90 to 0.95: 1<" in page
 
 

@@ -40,13 +40,13 @@ def find_images(folder: Path) -> list[Patch]:
 
 
 def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, step: float,
-                   gate: Gate) -> tuple[list[dict[str, Any]], list[Overlap]]:
+                   gate: Gate) -> tuple[list[dict[str, Any]], dict[str, Overlap]]:
     """Write mask/<name>.png and overlay/<name>.png for each image.
 
-    Returns a row for each image, and the overlaps with truth of those that truly have tumour. An image that cannot be
-    read is a row that says why; the rest go on. `step` is the overlap of neighbouring windows, 0 to 0.9.
+    Returns a row for each image, and by file name the overlaps with truth of those that truly have tumour. An image
+    that cannot be read is a row that says why; the rest go on. `step` is the overlap of neighbouring windows, 0 to 0.9.
     """
-    rows, overlaps = [], []
+    rows, overlaps = [], {}
     with tqdm(images, desc="images", disable=None, leave=False) as bar:
         for item in bar:
             try:
@@ -55,8 +55,9 @@ def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, st
                 log.warning("skipped: %s", error)
                 row, found = {"image": item.image.name, "status": "failed", "reason": str(error)}, None
             rows.append(row)
-            overlaps += [found] if found else []
-            bar.set_postfix(dice=f"{mean_dice_iou(overlaps)[0]:.3f}")
+            if found:
+                overlaps[item.image.name] = found
+            bar.set_postfix(dice=f"{mean_dice_iou(list(overlaps.values()))[0]:.3f}")
     return rows, overlaps
 
 

@@ -1,7 +1,7 @@
 """What is told of all slides together: slides.csv, figures beside truth, and where the time went."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -32,9 +32,9 @@ def kept_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], 
     return rows, [read_json(path) for path in paths if path.is_file()]
 
 
-def score_slides(records: Sequence[SlideRecord], output: Path) -> list[SlideScore]:
-    """The finished slides whose truth is known beside it; outlines that cannot be read are told and left out."""
-    scores = []
+def score_slides(records: Sequence[SlideRecord], output: Path) -> tuple[list[SlideScore], dict[str, str]]:
+    """Scores of the finished slides whose truth is known beside them, and why others with outlines have none."""
+    scores, unscored = [], {}
     for record in tqdm([record for record in records if has_truth(record)], desc="scoring", disable=None, leave=False):
         kept = read_kept(output, record.name)
         if kept and kept.frame:
@@ -43,18 +43,28 @@ def score_slides(records: Sequence[SlideRecord], output: Path) -> list[SlideScor
                 scores.append(score_slide(record, folder, bands_of_file(folder / "mask.tif"), kept.frame))
             except AnnotationError as error:
                 log.warning("not scored: %s", error)
-    return scores
+                unscored[record.name] = f"not scored: {' '.join(str(error).split())}"
+    return scores, unscored
+
+
+def scored_rows(rows: Sequence[Row], scores: Sequence[SlideScore], unscored: Mapping[str, str]) -> list[Row]:
+    """The rows of slides.csv with Dice and IoU of the slides that truly have tumour, and why others have none."""
+    found = {score.slide: {"dice": f"{score.overlap.dice:.6f}", "iou": f"{score.overlap.iou:.6f}"}
+             for score in scores if score.overlap.true}
+    told = {slide: {"reason": reason} for slide, reason in unscored.items()}
+    return [{**row, **found.get(row["slide"], {}), **told.get(row["slide"], {})} for row in rows]
 
 
 def write_tables(rows: Sequence[Row], timings: Sequence[Row], scores: Sequence[SlideScore], output: Path) -> None:
     """slides.csv, timings.csv and, with truth, froc.csv and summary.json.
 
-    Times have a table of their own, since they alone differ from run to run.
+    Times have a table of their own, since they differ from run to run.
     """
-    found = {score.slide: {"dice": f"{score.overlap.dice:.6f}", "iou": f"{score.overlap.iou:.6f}"}
-             for score in scores if score.overlap.true}
-    write_table(output / "slides.csv", COLUMNS, [{**row, **found.get(row["slide"], {})} for row in rows])
+    write_table(output / "slides.csv", COLUMNS, rows)
     write_table(output / "timings.csv", TIMING_COLUMNS, timings)
+    for name in ("summary.json", "froc.csv"):
+        # Those of another folder of slides would be taken for these slides'.
+        (output / name).unlink(missing_ok=True)
     if scores:
         figures = truth_figures(scores)
         points = froc([score.hits for score in scores])

@@ -7,15 +7,16 @@ from typing import Any
 
 from epsam.data.images import Rgb, read_rgb
 from epsam.files import read_json, read_numbers
-from epsam.paths import RunPaths
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.report.making import Made, failures_told, options_part, stages_part, stand_in_told
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
+from epsam.slides.inventory import FAILED
 from epsam.training.evaluation import COLUMNS, INITIAL, PATCH_COLUMNS
 from epsam.training.stage import METRIC_COLUMNS, troubles_of
 
 Rows = list[dict[str, str]]
 
 ROUND_FIGURES = {"acceptance": "kept", "pseudo_dice_all": "Dice of all", "pseudo_dice_kept": "Dice of the kept"}
-STAGE_FIGURES = {"seconds": "seconds", "peak_ram_gib": "RAM, GiB", "peak_gpu_gib": "GPU, GiB"}
 _NUMBERS = {"dice", "iou", "value"}
 FEW_KEPT = 0.05
 """Ours: a round that keeps a smaller share of its pseudo-labels is warned about."""
@@ -32,47 +33,52 @@ class RunRecord:
     patches: Rows
     metrics: Rows
     options: Mapping[str, Mapping[str, Any]]
-    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """record.json: how each stage was made."""
+    stages: Made = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
+    slides: Rows = field(default_factory=list)
+    """What became of the slides that its patches come from."""
     curves: Mapping[str, Rgb] = field(default_factory=dict)
     panels: Mapping[str, Rgb] = field(default_factory=dict)
 
 
-def read_run(run: RunPaths) -> RunRecord:
-    """Everything of a run's folder that its report shows; what is not there is empty."""
+def read_run(run: RunPaths, data: DatasetPaths) -> RunRecord:
+    """Everything of a run and of its patches that the report shows; what is not there is empty."""
+    stages = _table(run.record)
+    made = {"extract_patches": _table(data.patch_options), **_table(run.options),
+            **{stage: entry["options"] for stage, entry in stages.items()}}
     return RunRecord(
         run.root.name, _rows(run.evaluation, COLUMNS), _rows(run.patch_scores, PATCH_COLUMNS),
         _rows(run.metrics, METRIC_COLUMNS),
-        read_json(run.options) if run.options.is_file() else {},
-        read_json(run.record) if run.record.is_file() else {},
-        troubles_of(run),
+        {stage: flags for stage, flags in made.items() if flags},
+        stages, troubles_of(run), _rows(data.slide_table, ("slide", "status", "reason")),
         {path.stem.replace("_", " "): read_rgb(path) for path in sorted((run.root / "curves").glob("*.png"))},
         {name: read_rgb(run.panels / f"{name}.png") for name in PANELS if (run.panels / f"{name}.png").is_file()})
 
 
 def training_report(record: RunRecord) -> str:
     """The report as HTML."""
-    last = record.scores[-1]["what"] if record.scores else ""
-    dice = [float(row["dice"]) for row in record.patches if row["split"] == "test" and row["what"] == last]
+    split, last = (record.scores[-1][name] for name in ("split", "what")) if record.scores else ("", "")
+    dice = [float(row["dice"]) for row in record.patches if (row["split"], row["what"]) == (split, last)]
     return document(f"EP-SAM, run {record.name}", [
         ("Warnings", warnings_list(run_warnings(record))),
         ("Dice and IoU", table(COLUMNS, [_rounded(row) for row in record.scores])
          + (paragraph("Means over patches with tumour; pooled: all their pixels counted together.")
             if record.scores else "")),
         ("Rounds", table(("round", "best val_dice", *ROUND_FIGURES.values()), round_rows(record.metrics))),
-        ("Dice of the test patches", histogram(dice, f"{len(dice)} test patches, {last}: Dice")),
-        ("Cases", "".join(photo(record.panels[name], text) for name, text in PANELS.items() if name in record.panels)),
+        ("Dice of single patches", histogram(dice, f"{len(dice)} {split} patches, {last}")),
+        ("Cases", "".join(photo(record.panels[name], text, wide=True)
+                          for name, text in PANELS.items() if name in record.panels)),
         ("Training", "".join(drawing(image, title) for title, image in record.curves.items())),
-        ("Seconds and memory", table(("stage", *STAGE_FIGURES.values()), stage_rows(record.stages))),
-        ("Options", "".join(f"<h3>{stage}</h3>" + table(("flag", "value"), _flags(flags))
-                            for stage, flags in record.options.items())),
+        ("Seconds and memory", stages_part(record.stages)),
+        ("Options", options_part(record.options)),
     ])
 
 
 def run_warnings(record: RunRecord) -> list[str]:
     """What a reader should know before trusting the run."""
     found = [f"{stage}: {trouble}." for stage, trouble in record.troubles.items()]
+    found += failures_told([(row["slide"], row["reason"]) for row in record.slides if row["status"] == FAILED],
+                           len(record.slides), "slides")
     for row in round_rows(record.metrics):
         if float(row.get("kept", 1.0)) < FEW_KEPT:
             found.append(f"Round {row['round']} kept only {100 * float(row['kept']):.1f} % of its pseudo-labels.")
@@ -80,10 +86,7 @@ def run_warnings(record: RunRecord) -> list[str]:
     if test and list(test.values())[-1] < test.get(INITIAL, 0.0):
         found.append(f"On the test split the last decoder's Dice ({list(test.values())[-1]:.3f}) is below that of the "
                      f"initial masks ({test[INITIAL]:.3f}).")
-    models = {str(flags["sam_model_type"]) for flags in record.options.values() if "sam_model_type" in flags}
-    if "vit_demo" in models:
-        found.append("Made with vit_demo, a small stand-in: its figures say nothing about SAM ViT-B.")
-    return found
+    return found + stand_in_told(record.options)
 
 
 def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -101,19 +104,12 @@ def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [found[number] for number in sorted(found, key=int)]
 
 
-def stage_rows(stages: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
-    """Wall time of each stage's last session and its peaks of memory, in the order in which they ended."""
-    ordered = sorted(stages.items(), key=lambda item: str(item[1].get("ended", "")))
-    return [{"stage": stage, **{title: entry[name] for name, title in STAGE_FIGURES.items() if name in entry}}
-            for stage, entry in ordered]
-
-
 def _rounded(row: Mapping[str, str]) -> dict[str, str]:
     return {name: f"{float(value):.4f}" if "." in value else value for name, value in row.items()}
 
 
-def _flags(flags: Mapping[str, Any]) -> list[dict[str, object]]:
-    return [{"flag": f"--{name}", "value": value} for name, value in flags.items()]
+def _table(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Rows:

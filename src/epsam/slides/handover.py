@@ -16,7 +16,6 @@ from epsam.paths import DatasetPaths
 
 log = logging.getLogger(__name__)
 
-_RECORD = "patches.json"
 _MOVING = "moving"
 OF_NO_EFFECT = {"restart", "debug", "workers", "strict", "shard", "merge", "dataset_root", "train_dataset_dir",
                 "val_dataset_dir", "test_dataset_dir"}
@@ -33,7 +32,7 @@ def patches_are_there(paths: DatasetPaths, options: PatchOptions) -> bool:
     if held["train"]:
         log.info("%s holds %d patches: step skipped (--restart makes them again)", paths.split("train") / "image",
                  held["train"])
-        _tell_differences(paths.root / _RECORD, options)
+        _tell_differences(paths.patch_options, options)
         return True
     others = [split for split in SPLITS if held[split]]
     if others and not (_staging(paths) / _MOVING).exists():
@@ -85,10 +84,10 @@ def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
     They are what marks the stage as done: after a power cut in between, the next run makes everything again.
     """
     settings = {name: value for name, value in asdict(options).items() if name not in OF_NO_EFFECT}
-    write_json(folder / _RECORD, settings)
+    write_json(folder / paths.patch_options.name, settings)
     (folder / _MOVING).touch()
     shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
-    _replace(folder / _RECORD, paths.root / _RECORD)
+    _replace(folder / paths.patch_options.name, paths.patch_options)
     _replace(folder / paths.patch_table.name, paths.patch_table)
     _replace(folder / "thumbnails", paths.root / "thumbnails")
     for split in reversed(SPLITS):

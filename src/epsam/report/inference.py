@@ -1,0 +1,89 @@
+"""The report of an inference: figures, Dice of single images or slides, pictures, warnings, times and options."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from epsam.data.images import Rgb
+from epsam.inference.clock import PARTS
+from epsam.report.making import Made, failures_told, options_part, stages_part, stand_in_told
+from epsam.report.page import document, folded, histogram, paragraph, photo, table, warnings_list
+
+Row = Mapping[str, Any]
+
+LONG_LIST = 12
+"""Ours: rows from which a table is folded."""
+SLIDE_COLUMNS = ("slide", "status", "dice", "iou", "tumour_mm2", "tissue_mm2", "tumour_share", "regions",
+                 "largest_diameter_mm", "probability", "seen", "gated", "seconds", "reason")
+IMAGE_COLUMNS = ("image", "status", "dice", "iou", "tumour_share", "probability", "windows", "gated", "seconds",
+                 "reason")
+_SEEN = {"image": "windows", "slide": "seen"}
+"""The column of windows that the classifier was shown."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What is told of one folder of images or slides.
+
+    rows: those of metrics.csv or slides.csv, keyed by `key` ("image" or "slide"). dice: of all that truly have tumour,
+    by that key. pictures: by caption. timings: rows of timings.csv, for slides.
+    """
+
+    place: str
+    key: str
+    rows: Sequence[Row]
+    figures: Row
+    dice: Mapping[str, float]
+    pictures: Mapping[str, Rgb]
+    made: Made
+    timings: Sequence[Row] = field(default_factory=list)
+
+
+def inference_report(found: Inference) -> str:
+    """The report as HTML."""
+    kind = f"{found.key}s"
+    seconds = {row["slide"]: row["seconds"] for row in found.timings}
+    rows = [{**row, "seconds": row.get("seconds", seconds.get(row[found.key], ""))} for row in found.rows]
+    listed = table(SLIDE_COLUMNS if found.key == "slide" else IMAGE_COLUMNS, rows)
+    return document(f"EP-SAM, masks of {found.place}", [
+        ("Warnings", warnings_list(inference_warnings(found))),
+        ("Figures", table(("figure", "value"), [{"figure": name, "value": "none" if value is None else value}
+                                                for name, value in found.figures.items()])
+         + (paragraph(f"Dice and IoU: over {kind} that truly have tumour; pooled: all their pixels counted together.")
+            if found.dice else "")),
+        (f"Dice of single {kind}", histogram(list(found.dice.values()), f"{len(found.dice)} {kind} with tumour")),
+        ("Cases", _cases(found)),
+        (kind.capitalize(), listed if len(rows) <= LONG_LIST else folded(f"all {len(rows)} {kind}", listed)),
+        ("Seconds and memory", stages_part(found.made) + table(("part", "seconds", "share"), part_rows(found.timings))),
+        ("Options", options_part({stage: entry["options"] for stage, entry in found.made.items()})),
+    ])
+
+
+def _cases(found: Inference) -> str:
+    if not found.pictures:
+        return ""
+    rule = "by their Dice, from the lowest to the highest" if found.dice else "by their names"
+    return (paragraph(f"Evenly spaced over the {found.key}s ordered {rule}, not picked.")
+            + "".join(photo(image, caption) for caption, image in found.pictures.items()))
+
+
+def inference_warnings(found: Inference) -> list[str]:
+    """What a reader should know before trusting the masks."""
+    failed = [(str(row[found.key]), str(row["reason"])) for row in found.rows if row["status"] == "failed"]
+    done = [row for row in found.rows if row["status"] != "failed"]
+    told = failures_told(failed, len(found.rows), f"{found.key}s")
+    told += [f"{row[found.key]}: {row['reason']}" for row in done if row.get("reason")]
+    seen, gated = (sum(int(row[name]) for row in done) for name in (_SEEN[found.key], "gated"))
+    if seen and gated == seen:
+        told.append(f"The classifier called all {seen} windows normal, so every mask is empty.")
+    if done and not seen and found.key == "slide":
+        told.append("No window with tissue was found.")
+    return told + stand_in_told({stage: entry["options"] for stage, entry in found.made.items()})
+
+
+def part_rows(timings: Sequence[Row]) -> list[dict[str, object]]:
+    """Seconds and share of time of each part, over all slides; nothing without timings."""
+    total = sum(float(row["seconds"]) for row in timings)
+    parts = {part: sum(float(row[part]) for row in timings) for part in PARTS} if total else {}
+    return [{"part": part, "seconds": f"{seconds:.1f}", "share": f"{seconds / total:.3f}"}
+            for part, seconds in parts.items()]
