@@ -9,7 +9,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,16 @@ def main() -> None:
                     print(f"{title:<14}{row[0]:<16}{row[1]:>9,}{row[2] / 1e6:>13,.1f}{row[3]:>9.1f}{row[4]:>15,.0f}")
 
 
-def write_slide(path: Path, side: int, downsamples: tuple[int, ...]) -> None:
+Place = Callable[[float, float], bool]
+"""Whether there is tissue at (x, y), in sides of the slide from its middle."""
+
+
+def in_disc(x: float, y: float) -> bool:
+    """A disc of 0.3 of the side."""
+    return x * x + y * y < 0.09
+
+
+def write_slide(path: Path, side: int, downsamples: tuple[int, ...], tissue: Place = in_disc) -> None:
     """A BigTIFF of JPEG tiles, one page a level."""
     noise = np.random.default_rng(0).normal(0, 12, (TILE, TILE, 3))
     texture = cv2.GaussianBlur(noise, (0, 0), 2) * 4 + (200, 130, 190)
@@ -54,18 +63,18 @@ def write_slide(path: Path, side: int, downsamples: tuple[int, ...]) -> None:
     with tifffile.TiffWriter(path, bigtiff=True) as file:
         for downsample in downsamples:
             level = side // downsample
-            file.write(disc_of_tiles(level, tile.tobytes()), shape=(level, level, 3), dtype=np.uint8, tile=(TILE, TILE),
+            file.write(tiles(level, tile.tobytes(), tissue), shape=(level, level, 3), dtype=np.uint8, tile=(TILE, TILE),
                        photometric="ycbcr", subsampling=(2, 2), compression="jpeg", resolution=(40_000, 40_000),
                        resolutionunit="CENTIMETER", subfiletype=int(downsample > 1), metadata=None)
 
 
-def disc_of_tiles(level: int, tile: bytes) -> Iterator[bytes]:
-    """The tile wherever its middle lies in a disc of 0.3 of the side, nothing elsewhere."""
+def tiles(level: int, tile: bytes, tissue: Place) -> Iterator[bytes]:
+    """The tile wherever its middle lies in tissue, nothing elsewhere."""
     count = -(-level // TILE)
     middles = (np.arange(count) + 0.5) * TILE / level - 0.5
     for y in middles:
         for x in middles:
-            yield tile if x * x + y * y < 0.09 else b""
+            yield tile if tissue(x, y) else b""
 
 
 def outline(side: int) -> Polygon:

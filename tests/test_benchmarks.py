@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,22 @@ def test_sides_take_turns_after_one_unmeasured_call_each(measure):
     times = measure.in_turns(lambda: calls.append("plain"), lambda: calls.append("ours"), "cpu", repeats=2)
     assert calls == ["plain", "ours", "plain", "ours", "plain", "ours"]
     assert all(seconds >= 0 for seconds in times)
+
+
+def test_all_levels_of_the_large_slide_show_the_same_tissue(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from large_inference import DOWNSAMPLES, in_pieces
+    from large_slide import TILE, tiles
+
+    for downsample in DOWNSAMPLES:
+        level = 24 * 4096 // downsample
+        count = level // TILE
+        shown = [number for number, tile in enumerate(tiles(level, b"x", partial(in_pieces, 24 * 4096))) if tile]
+        # A piece is one tile of the coarsest level: 16 / downsample tiles of this one in each direction.
+        across = 16 // downsample
+        assert shown == [row * count + column for piece in (0, 12, 23)
+                         for row in range(piece * across, (piece + 1) * across)
+                         for column in range(piece * across, (piece + 1) * across)]
 
 
 def test_an_unknown_name_is_told():
