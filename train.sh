@@ -11,6 +11,7 @@ SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # vit_b, vit_l, vit_h, vit_demo; e
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # SAM's weights; empty: the known file, downloaded into checkpoints/ once
 SEED=${SEED:-22}                              # seed of every random draw
 DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
+TENSORBOARD=${TENSORBOARD:-}                  # 1: --tensorboard for every training stage (pip install tensorboard)
 
 DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py, for DATASET_TYPE=demo, such as: --seed 1 --restart
 PATCH_FLAGS=${PATCH_FLAGS:-}                  # extract_patches.py, such as: --stride 128
@@ -19,6 +20,12 @@ MASK_FLAGS=${MASK_FLAGS:-}                    # generate_initial_masks.py, such 
 DECODER_FLAGS=${DECODER_FLAGS:-}              # finetune_decoder.py, such as: --embedding_views 8
 RETRAIN_FLAGS=${RETRAIN_FLAGS:-$DECODER_FLAGS} # retrain_decoder.py, such as: --n_iter 5 --pl_mode accumulate
 EVALUATE_FLAGS=${EVALUATE_FLAGS:-}            # evaluate.py
+
+if [[ -n $TENSORBOARD ]]; then
+    for flags in CLASSIFIER_FLAGS MASK_FLAGS DECODER_FLAGS RETRAIN_FLAGS EVALUATE_FLAGS; do
+        printf -v "$flags" '%s --tensorboard' "${!flags}"
+    done
+fi
 
 run_all() {
     source src/environment.sh

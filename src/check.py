@@ -25,7 +25,7 @@ from epsam.paths import DatasetPaths, run_folder
 from epsam.preflight.data import check_patches, check_slides, count_patches, patches_brought
 from epsam.preflight.disk import check_disk, estimate, wanted_counts
 from epsam.preflight.finding import Finding, collected
-from epsam.preflight.software import check_codecs, check_device, check_packages, check_python
+from epsam.preflight.software import check_board, check_codecs, check_device, check_packages, check_python
 from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
 from epsam.sam.models import SPECS
 
@@ -56,12 +56,14 @@ def checks(options: CheckOptions) -> list[Callable[[], Iterator[Finding]]]:
     classifier = stage_options("train_classifier", ClassifierOptions, options, options.classifier_flags)
     masks = stage_options("generate_initial_masks", MaskOptions, options, options.mask_flags)
     decoder = stage_options("finetune_decoder", DecoderOptions, options, options.decoder_flags)
-    stage_options("retrain_decoder", RetrainOptions, options, options.retrain_flags)
-    stage_options("evaluate", EvaluateOptions, options, options.evaluate_flags)
+    retrain = stage_options("retrain_decoder", RetrainOptions, options, options.retrain_flags)
+    evaluate = stage_options("evaluate", EvaluateOptions, options, options.evaluate_flags)
+    boards = any(stage.tensorboard for stage in (classifier, masks, decoder, retrain, evaluate))
     folder = Path(options.checkpoint_root)
     return [
         check_python,
         partial(check_packages, ROOT / "requirements.txt"),
+        partial(check_board, boards),
         check_codecs,
         partial(check_device, options.device, options.precision, bool(SPECS[decoder.sam_model_type].url)),
         partial(check_lock, options),

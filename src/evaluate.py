@@ -8,11 +8,12 @@ from dataclasses import asdict
 from command_line import run_stage
 from epsam.data.images import Mask, write_rgb
 from epsam.files import read_table, write_table
-from epsam.options import EvaluateOptions
+from epsam.options import SPLITS, EvaluateOptions
 from epsam.paths import run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.record import add_to_record
 from epsam.sam.prompts import Prompt
+from epsam.training.board import open_board
 from epsam.training.decoder import Prompted
 from epsam.training.evaluation import (
     COLUMNS,
@@ -50,6 +51,9 @@ def main(options: EvaluateOptions) -> None:
         draw("cases", evaluation, evaluation.cases[-1], [by_name[name] for name in extreme_cases(scored[-1])])
     for title, series in curves_from_metrics(read_table(run.metrics, METRIC_COLUMNS)).items():
         write_rgb(run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title))
+    board = open_board(run, "evaluate", options.tensorboard)
+    for path in sorted(path for path in run.panels.iterdir() if path.stem in (*SPLITS, "cases")):
+        board.picture(path, 0)
     add_to_record(run.record, "evaluate", asdict(options), time.monotonic() - started)
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 

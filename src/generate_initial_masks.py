@@ -16,6 +16,7 @@ from epsam.facts import facts_of
 from epsam.files import sha256_of, write_json
 from epsam.options import SPLITS, MaskOptions, MaskRule
 from epsam.paths import DatasetPaths, RunPaths, run_folder
+from epsam.training.board import open_board
 from epsam.training.grid_search import best_of, search_grid, write_grid
 from epsam.training.health import MaskCounts
 from epsam.training.maps import activations_of, kept_activations, recipe_of, write_initial_masks
@@ -54,6 +55,9 @@ def main(options: MaskOptions) -> None:
         save_activations(run.activation(split), maps[split])
     rule = searched(run, maps["val"], patches["val"], options) if options.grid_search else options
     counts = write_masks(run, patches, maps, size, rule)
+    board = open_board(run, stage.name, options.tensorboard)
+    for path in sorted(run.panels.glob("initial_masks_*.png")):
+        board.picture(path, 0)
     write_json(run.mask_rule, facts_of(MaskRule, rule) | {"cam": options.cam or model.spec.cam})
     files = [initial_mask_of(run, split, patch) for split, found in patches.items() for patch in found]
     stage.finish([*map(run.activation, SPLITS), *files, run.mask_rule], counts["train"].trouble("initial masks"))

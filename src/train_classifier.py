@@ -10,6 +10,7 @@ from epsam.data.patches import common_size, labelled_patches, require_both_class
 from epsam.device import pick_compute
 from epsam.options import ClassifierOptions
 from epsam.paths import DatasetPaths, run_folder
+from epsam.training.board import open_board
 from epsam.training.classifier import classifier_schedule, classifier_task, score_classifier
 from epsam.training.fit import fit
 from epsam.training.health import classifier_trouble
@@ -39,7 +40,8 @@ def main(options: ClassifierOptions) -> None:
     log.info("classifier: %s on %s, %d train, %d val, %d test patches of %d px",
              options.backbone, compute.device, len(train), len(val), len(test), size)
     task = classifier_task(model, train, val, size, options, compute)
-    progress = fit(task, classifier_schedule(options), stage.unfinished(task.name))
+    board = open_board(stage.run, task.name, options.tensorboard)
+    progress = fit(task, classifier_schedule(options), stage.unfinished(task.name), board=board)
     if test:
         scores = score_classifier(model, test, size, options, compute)
         progress.history += [(progress.best_epoch, f"test_{name}", value) for name, value in scores.items()]
@@ -47,6 +49,7 @@ def main(options: ClassifierOptions) -> None:
 
     save_classifier(stage.run.classifier, model, {"patch_size": size})
     stage.record(task.name, progress.history)
+    board.figures(progress.history)
     stage.finish([stage.run.classifier], classifier_trouble(progress.history, progress.best_epoch))
 
 

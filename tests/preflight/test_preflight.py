@@ -1,3 +1,4 @@
+import importlib.util
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from epsam.preflight import software, weights
 from epsam.preflight.data import check_patches, check_slides, patches_brought
 from epsam.preflight.disk import Needs, check_disk, estimate, wanted_counts
 from epsam.preflight.finding import collected, problem, warning
-from epsam.preflight.software import check_codecs, check_device, check_packages, check_python, within
+from epsam.preflight.software import check_board, check_codecs, check_device, check_packages, check_python, within
 from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
 from epsam.sam.models import SPECS, build_sam
 
@@ -63,6 +64,12 @@ def test_packages_are_compared_with_the_requirements(tmp_path):
     assert (old.stops, absent.stops) == (False, True)
     assert "package torch is 2" in old.text
     assert absent.text == "package not-a-package-of-any-kind is not installed; run: pip install -r requirements.txt"
+
+
+def test_the_package_for_tensorboard_is_missed_only_if_a_stage_wants_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert list(check_board(False)) == []
+    only(check_board(True), True, "tensorboard", "pip install tensorboard")
 
 
 def test_missing_codecs_are_named(monkeypatch):

@@ -8,6 +8,7 @@ import torch
 
 from epsam.errors import TrainingError
 from epsam.randomness import generator
+from epsam.training.board import Board
 from epsam.training.fit import Schedule, Task, fit
 
 DATA = torch.linspace(-1, 1, 12).view(-1, 1)
@@ -109,6 +110,21 @@ def test_a_fit_killed_at_any_step_ends_with_the_same_bits_and_figures(tmp_path, 
 @pytest.mark.parametrize("epoch", range(3))
 def test_a_fit_killed_during_validation_ends_with_the_same_bits_and_figures(tmp_path, uninterrupted, epoch):
     assert same(after_kills(tmp_path / "c.pth", dying(epoch, "validate")), uninterrupted)
+
+
+def test_the_board_is_told_all_epochs_so_far_and_then_each(tmp_path):
+    class Listening(Board):
+        def __init__(self):
+            self.epochs = []
+
+        def figures(self, history):
+            self.epochs.append([epoch for epoch, name, _ in history if name == "val"])
+
+    first, second = Listening(), Listening()
+    fit(task(), schedule(2), tmp_path / "c.pth", board=first)
+    fit(task(), schedule(3), tmp_path / "c.pth", board=second)
+    assert first.epochs == [[], [1], [1, 2]]
+    assert second.epochs == [[1, 2], [1, 2, 3]]
 
 
 @pytest.mark.parametrize(("first", "second"), [(4, 1), (4, 0), (3, 2), (5, 0), (1, 1)])

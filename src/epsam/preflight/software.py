@@ -48,6 +48,12 @@ def check_packages(requirements: Path) -> Iterator[Finding]:
                           f"run: pip install -r {requirements.name}")
 
 
+def check_board(wanted: bool) -> Iterator[Finding]:
+    """The package for --tensorboard is there if any stage has that flag."""
+    if wanted and importlib.util.find_spec("tensorboard") is None:
+        yield problem("package tensorboard is not installed, which --tensorboard needs; run: pip install tensorboard")
+
+
 def within(version: str, bounds: str) -> bool:
     """Whether a version such as `2.4.1+cu121` keeps bounds such as `>=2.4,<3`; an unknown (empty) one does."""
     compare = {">=": lambda a, b: a >= b, "<=": lambda a, b: a <= b, "==": lambda a, b: a[: len(b)] == b,

@@ -22,6 +22,7 @@ from epsam.checkpoints import check_fit, load_plain, save_plain
 from epsam.errors import TrainingError, WeightsError
 from epsam.interruption import StopRequests
 from epsam.randomness import seed_for
+from epsam.training.board import NOBODY, Board, Figure
 
 log = logging.getLogger(__name__)
 
@@ -90,18 +91,21 @@ class Progress:
     best_epoch: int = 0
     best_value: float = math.nan
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    history: list[tuple[int, str, float]] = field(default_factory=list)
+    history: list[Figure] = field(default_factory=list)
     running: Running = field(default_factory=Running)
 
 
-def fit(task: Task, schedule: Schedule, checkpoint: Path, save_every_s: float = SAVE_EVERY_S) -> Progress:
+def fit(task: Task, schedule: Schedule, checkpoint: Path, save_every_s: float = SAVE_EVERY_S,
+        board: Board = NOBODY) -> Progress:
     """Fit until the schedule ends and leave the best epoch's weights in `task.model`.
 
     `checkpoint` is written after each epoch and, within one, every `save_every_s`; if it is there at the start, the fit
-    goes on from it and ends with the same bits. Raises TrainingError at a loss that is not a number, and
+    goes on from it and ends with the same bits. The `board` is told all figures so far at the start, and then those of
+    each epoch. Raises TrainingError at a loss that is not a number, and
     KeyboardInterrupt, with everything saved, when the process is asked to stop.
     """
     progress = _resume(task, checkpoint)
+    board.figures(progress.history)
     while progress.epoch < schedule.epochs and not _out_of_patience(progress, schedule):
         _train_epoch(task, schedule, progress, checkpoint, save_every_s)
         try:
@@ -114,6 +118,7 @@ def fit(task: Task, schedule: Schedule, checkpoint: Path, save_every_s: float = 
         _keep_best(task, schedule, progress, figures)
         _report(task, schedule, progress, figures)
         _save(task, progress, checkpoint)
+        board.figures(progress.history)
     if progress.best_weights:
         task.model.load_state_dict(progress.best_weights)
     return progress

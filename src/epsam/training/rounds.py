@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from epsam.data.activations import Activations, load_activations
@@ -16,6 +17,7 @@ from epsam.options import DecoderOptions, PromptOptions, SelectionOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.prompt_rules import Hints
 from epsam.sam.weights import save_decoder
+from epsam.training.board import open_board
 from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
 from epsam.training.fit import fit
 from epsam.training.health import labels_trouble
@@ -103,16 +105,19 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
              len(normal), len(bench.validation))
     task = decoder_task(name, segmenter, bench.setup.embeddings, [*examples, *normal], bench.validation, bench.hints,
                         options)
-    progress = fit(task, decoder_schedule(options), stage.unfinished(name))
+    board = open_board(bench.run, name, options.tensorboard)
+    progress = fit(task, decoder_schedule(options), stage.unfinished(name), board=board)
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
     asked = asked_of(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
     summary = write_pseudo_labels(number, bench.run, segmenter, bench.setup.embeddings, asked, options)
     log.info("round %d: %.1f %% of the pseudo-labels kept; Dice with truth: all %.3f, kept %.3f", number,
              100 * summary.acceptance, summary.dice_all, summary.dice_kept)
-    _write_panel(number, bench, asked)
     last = progress.epoch
-    stage.record(name, [*progress.history, (last, "acceptance", summary.acceptance),
-                        (last, "pseudo_dice_all", summary.dice_all), (last, "pseudo_dice_kept", summary.dice_kept)])
+    history = [*progress.history, (last, "acceptance", summary.acceptance),
+               (last, "pseudo_dice_all", summary.dice_all), (last, "pseudo_dice_kept", summary.dice_kept)]
+    stage.record(name, history)
+    board.figures(history)
+    board.picture(_write_panel(number, bench, asked), last)
     labels = sorted(path for path in bench.run.pseudo_masks(number).rglob("*") if path.is_file())
     stage.finish([bench.run.round_decoder(number), *labels], labels_trouble(summary.acceptance, summary.predicted))
 
@@ -126,12 +131,14 @@ def _remove_rounds_after(number: int, run: RunPaths) -> None:
         later += 1
 
 
-def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> None:
+def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> Path:
     chosen = [asked[index] for index in spread(len(asked))]
     found = predict(bench.setup.segmenter, bench.setup.embeddings, chosen, bench.options.batch_size)
     masks = {prompted.patch.name: mask for prompted, mask in found}
-    write_panel(bench.run.panels / f"decoder_{number}.png", bench.run, "train", [p.patch for p in chosen],
-                bench.train_maps, [p.prompt for p in chosen], masks)
+    target = bench.run.panels / f"decoder_{number}.png"
+    write_panel(target, bench.run, "train", [p.patch for p in chosen], bench.train_maps, [p.prompt for p in chosen],
+                masks)
+    return target
 
 
 def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # Options that say where or how conveniently a stage runs, not what it computes.
 _IMMATERIAL = frozenset({"run", "device", "precision", "dataset_root", "checkpoint_root", "restart", "debug", "workers",
                          "train_dataset_dir", "val_dataset_dir", "test_dataset_dir", "embedding_cache", "n_iter",
-                         "allow_degenerate"})
+                         "allow_degenerate", "tensorboard"})
 METRIC_COLUMNS = ("stage", "epoch", "name", "value")
 
 
