@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Masks, overlays and, where truth exists, metrics for slides or a folder of images, with a trained run.
+# Masks, overlays, a report and, where truth exists, metrics for slides or a folder of images, with a trained run.
 #     TEST_DATASET_DIR=my/images RUN=demo ./infer.sh
 # The folder holds images, or image/ and, if there is truth, mask/ with files of the same names; or slides, or images/ and
 # annotations/ as a dataset has them. One slide may be given instead of a folder. Finished slides are not done again.
