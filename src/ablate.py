@@ -38,7 +38,7 @@ from epsam.training.stage import names_and_sizes
 log = logging.getLogger(__name__)
 
 # Where a run lies and how far it goes does not change what a stage computes.
-IMMATERIAL = frozenset({"run", "restart", "debug", "n_iter"})
+IMMATERIAL = frozenset({"run", "restart", "debug", "n_iter", "compile", "tensorboard"})
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None],
     except (EpsamError, OSError, RuntimeError) as error:
         if getattr(options, "debug", False) or not _is_users(error):
             raise
-        _tell(f"error: {_one_line(error)}")
+        _tell(f"error: {_one_line(error, options)}")
         raise SystemExit(1) from None
 
 
@@ -113,9 +113,10 @@ def _is_users(error: BaseException) -> bool:
     return isinstance(error, EpsamError | OSError) or type(error).__name__ == "OutOfMemoryError"
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, options: Any) -> str:
     if type(error).__name__ == "OutOfMemoryError":
-        return f"the GPU's memory is too small ({str(error).split('.')[0]}); lower --batch_size or --encoder_chunk"
+        flags = [f"--{name}" for name in ("batch_size", "encoder_chunk") if hasattr(options, name)]
+        return f"the GPU's memory is too small ({str(error).split('.')[0]}); lower {' or '.join(flags)}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error.filename or 'disk'}: no space left; free some and run the same command again"
     return " ".join(str(error).split())

@@ -3,6 +3,7 @@ import os
 import signal
 
 import pytest
+import torch
 
 from command_line import parse, run_stage
 from epsam.errors import BusyError, DatasetError
@@ -85,6 +86,20 @@ def test_errors_become_one_line_and_an_exit_code(raised, code, message, capsys, 
         run_stage("infer", InferOptions, main)
     assert end.value.code == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("stage", "flags"), [("infer", "--batch_size"), ("finetune_decoder",
+                                                                             "--batch_size or --encoder_chunk")])
+def test_too_little_gpu_memory_ends_with_one_line_that_names_the_flags_to_lower(stage, flags, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", [stage])
+
+    def main(options):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation")
+
+    with pytest.raises(SystemExit) as end:
+        run_stage(stage, STAGES[stage], main)
+    assert end.value.code == 1
+    assert capsys.readouterr().err == f"error: the GPU's memory is too small (CUDA out of memory); lower {flags}\n"
 
 
 @pytest.fixture

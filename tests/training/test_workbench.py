@@ -1,14 +1,18 @@
 import numpy as np
+import pytest
+import torch
 
 from epsam.data.activations import Activations
+from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.data.views import apply_view
+from epsam.errors import DeviceError
 from epsam.options import PromptOptions
 from epsam.paths import RunPaths
 from epsam.randomness import generator
 from epsam.sam.prompts import sample_points
-from epsam.training.workbench import asked_of, hints_of
+from epsam.training.workbench import SamSetup, asked_of, hints_of, prepare_embeddings
 
 SIDE = 16
 
@@ -34,3 +38,13 @@ def test_more_draws_and_views_leave_the_first_prompt_as_it_was(tmp_path):
     for view, (query,) in more.asked:
         seen = apply_view(mask, view)
         assert all(seen[int(y), int(x)] for x, y, _ in query.prompt)
+
+
+def test_too_little_gpu_memory_for_encoding_names_the_flag_of_the_encoder(tmp_path):
+    def encode(images):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    write_rgb(tmp_path / "a_1.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+    setup = SamSetup(None, PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encode), SIDE), 8, "")
+    with pytest.raises(DeviceError, match="encode 8 images at a time; lower --encoder_chunk"):
+        prepare_embeddings(setup, [Patch("a_1", 1, tmp_path / "a_1.png", None)], 1)

@@ -37,7 +37,8 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
     rule = _rule(options, facts)
     require_postprocessing(rule.masks)
-    segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute)
+    segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute,
+                          options.compile)
     classifier = load_classifier(classifier_file, compute.device)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
              options.sam_model_type, compute.device)

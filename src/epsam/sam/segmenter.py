@@ -10,6 +10,7 @@ from torch import Tensor
 
 from epsam.data.images import Rgb
 from epsam.device import Compute
+from epsam.sam.compiling import CompiledEncoder
 from epsam.sam.decoder import decode
 from epsam.sam.frames import SamFrame
 from epsam.sam.prompts import BOX_START, prompt_batch
@@ -19,8 +20,10 @@ from epsam.sam.queries import Query
 class Segmenter:
     """A SAM on its device, for patches of one size and prompts that are filled up to `n_point` points."""
 
-    def __init__(self, sam: Sam, patch_size: int, n_point: int, compute: Compute) -> None:
+    def __init__(self, sam: Sam, patch_size: int, n_point: int, compute: Compute, compiled: bool = False) -> None:
+        """`compiled`: the encoder goes through torch.compile where that can be had."""
         self.sam = sam.to(compute.device)
+        self._encoder = CompiledEncoder(sam.image_encoder) if compiled else sam.image_encoder
         self.frame = SamFrame(patch_size, sam.image_encoder.img_size)
         self._n_point = n_point
         self._compute = compute
@@ -30,7 +33,7 @@ class Segmenter:
         """Embeddings (256, h, w) of RGB patches. Rounded to fp16, kept or not, so that both ways give one result."""
         pixels = torch.stack([self.frame.image(image) for image in images]).to(self._compute.device)
         with self._compute.autocast():
-            embeddings = self.sam.image_encoder(pixels)
+            embeddings = self._encoder(pixels)
         return list(embeddings.half().cpu().numpy())
 
     def logits(self, embeddings: Sequence[npt.NDArray[np.float16]], queries: Sequence[Query]) -> Tensor:

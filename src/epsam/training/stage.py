@@ -14,14 +14,14 @@ from epsam.errors import DatasetError, TrainingError
 from epsam.files import read_json, read_table, sha256_of, write_json, write_table
 from epsam.options import StageOptions
 from epsam.paths import RunPaths
-from epsam.record import add_to_record
+from epsam.record import add_to_record, peaks
 
 log = logging.getLogger(__name__)
 
 # Options that say where or how conveniently a stage runs, not what it computes.
 _IMMATERIAL = frozenset({"run", "device", "precision", "dataset_root", "checkpoint_root", "restart", "debug", "workers",
                          "train_dataset_dir", "val_dataset_dir", "test_dataset_dir", "embedding_cache", "n_iter",
-                         "allow_degenerate", "tensorboard"})
+                         "compile", "allow_degenerate", "tensorboard"})
 METRIC_COLUMNS = ("stage", "epoch", "name", "value")
 
 
@@ -76,7 +76,10 @@ class Stage:
         self.run.root.mkdir(parents=True, exist_ok=True)
         kept = read_json(self.run.options) if self.run.options.is_file() else {}
         write_json(self.run.options, {**kept, self.name: self._options})
-        add_to_record(self.run.record, self.name, self._options, time.monotonic() - self._started, self._inputs)
+        seconds = time.monotonic() - self._started
+        add_to_record(self.run.record, self.name, self._options, seconds, self._inputs)
+        held = [f"{name.removesuffix('_gib').replace('_', ' ')} {gib:.2f} GiB" for name, gib in peaks().items()]
+        log.info("%s: done in %.0f s; %s", self.name, seconds, ", ".join(held))
         if trouble:
             log.warning("WARNING: %s: %s; the next stage will refuse to go on from this", self.name, trouble)
         sums = {path.relative_to(self.run.root).as_posix(): sha256_of(path) for path in outputs}

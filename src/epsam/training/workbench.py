@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from epsam.cam.postprocess import upsample
@@ -13,6 +14,7 @@ from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, enough_disk
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.device import Compute
+from epsam.errors import DeviceError
 from epsam.files import sha256_of
 from epsam.options import DecoderOptions, EvaluateOptions, PromptOptions
 from epsam.paths import DatasetPaths, RunPaths
@@ -51,7 +53,7 @@ def set_up_sam(options: DecoderOptions | EvaluateOptions, size: int, images: int
     weights = find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root))
     sam = freeze(load_sam(options.sam_model_type, weights))
     checksum = sha256_of(weights)
-    segmenter = Segmenter(sam, size, n_point, compute)
+    segmenter = Segmenter(sam, size, n_point, compute, options.compile)
     log.info("SAM %s: %.2f M trainable, %.2f M frozen parameters", options.sam_model_type,
              *(count / 1e6 for count in parameter_counts(sam)))
     spec = SPECS[options.sam_model_type]
@@ -63,9 +65,16 @@ def set_up_sam(options: DecoderOptions | EvaluateOptions, size: int, images: int
 
 
 def prepare_embeddings(setup: SamSetup, patches: Sequence[Patch], views: int) -> None:
-    """Encode what is not kept yet of the first `views` views of each patch."""
-    with tqdm(patches, desc="encoding", disable=None, leave=False) as bar:
-        made = setup.embeddings.prepare(bar, views, setup.chunk)
+    """Encode what is not kept yet of the first `views` views of each patch.
+
+    Raises DeviceError if the GPU's memory does not do for the images that are encoded at a time.
+    """
+    try:
+        with tqdm(patches, desc="encoding", disable=None, leave=False) as bar:
+            made = setup.embeddings.prepare(bar, views, setup.chunk)
+    except torch.cuda.OutOfMemoryError as error:
+        raise DeviceError(f"the GPU's memory is too small to encode {setup.chunk} images at a time; lower "
+                          "--encoder_chunk") from error
     log.info("embeddings: %d patches in %d views, %d encoded now", len(patches), views, made)
 
 

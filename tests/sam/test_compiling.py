@@ -1,0 +1,64 @@
+import dataclasses
+
+import pytest
+import torch
+from torch._dynamo.exc import BackendCompilerFailed
+
+from epsam.sam.compiling import CompiledEncoder
+from epsam.sam.models import SPECS, build_sam
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """A block with windows and a global one."""
+    torch.manual_seed(0)
+    before = SPECS["vit_demo"]
+    SPECS["vit_demo"] = dataclasses.replace(before, depth=2, global_blocks=(1,), input_px=64)
+    yield build_sam("vit_demo").image_encoder.requires_grad_(False)
+    SPECS["vit_demo"] = before
+
+
+@pytest.mark.slow
+def test_the_compiled_encoder_gives_the_same_numbers(encoder, caplog):
+    compiled, images = CompiledEncoder(encoder), torch.randn(2, 3, 64, 64)
+    assert torch.allclose(compiled(images), encoder(images), rtol=0, atol=1e-4)
+    # Without a C++ compiler the encoder is left as it is, and says so.
+    assert (compiled._compiled is None) == bool(caplog.messages)
+    assert list(encoder.state_dict()) == list(build_sam("vit_demo").image_encoder.state_dict())
+
+
+def refuse_at_once(network):
+    raise RuntimeError("Dynamo is not supported on Python 3.13+\nmore")
+
+
+def refuse_with_images(network):
+    def call(images):
+        raise BackendCompilerFailed(None, RuntimeError("no working C++ compiler"), None)
+
+    return call
+
+
+@pytest.mark.parametrize(("refuse", "reason"), [(refuse_at_once, "(Dynamo is not supported on Python 3.13+ more)"),
+                                                (refuse_with_images, "no working C++ compiler")])
+def test_where_torch_compile_cannot_be_used_a_warning_says_so_and_the_encoder_runs_as_it_is(
+        encoder, monkeypatch, caplog, refuse, reason):
+    monkeypatch.setattr(torch, "compile", refuse)
+    compiled, images = CompiledEncoder(encoder), torch.randn(1, 3, 64, 64)
+    for _ in range(2):
+        assert torch.equal(compiled(images), encoder(images))
+    (message,) = caplog.messages
+    assert message.startswith("--compile: torch.compile does not work here")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_memory_that_runs_out_is_no_failure_to_compile(encoder, monkeypatch):
+    def compile_(network):
+        def call(images):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        CompiledEncoder(encoder)(torch.randn(1, 3, 64, 64))
