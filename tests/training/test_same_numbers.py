@@ -1,0 +1,113 @@
+"""Nothing that saves time may change what is learnt: whole stages on the mini dataset, each in two ways."""
+
+import shlex
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import evaluate
+import finetune_decoder
+import generate_initial_masks
+import retrain_decoder
+from command_line import parse
+from epsam.classifier.resnet import NetworkSpec, build_classifier
+from epsam.classifier.weights import save_classifier
+from epsam.data.embeddings import EmbeddingStore
+from epsam.files import read_table
+from epsam.options import DecoderOptions, EvaluateOptions, MaskOptions, RetrainOptions
+from epsam.paths import RunPaths
+from epsam.sam.segmenter import Segmenter
+from mini import FLAGS, SIDE, write_patches, write_random_sam
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The mini dataset, SAM, and a classifier whose maps are as good as random."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    write_patches(tmp_path / "dataset" / "mini")
+    write_random_sam(tmp_path / "random_sam.pth")
+    torch.manual_seed(0)
+    network = build_classifier(NetworkSpec(backbone="resnet18"))
+    # Weights of one sign, so that no map is empty.
+    network.fc.weight.data.abs_()
+    save_classifier(tmp_path / "classifier.pth", network, {"patch_size": SIDE})
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def learn(folder, run, *flags, rounds=False):
+    """A run of steps 3 and 4, and of a round of step 5; the weights of its last decoder."""
+    paths = RunPaths(folder / "checkpoints" / run)
+    paths.root.mkdir(parents=True)
+    paths.classifier.write_bytes((folder / "classifier.pth").read_bytes())
+    place = ["--dataset_type", "mini", "--run", run, "--device", "cpu"]
+    sam = ["--sam_model_type", "vit_demo", "--sam_checkpoint", "random_sam.pth"]
+    generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, [
+        *place, *shlex.split(FLAGS["MASK_FLAGS"])]))
+    own = [*shlex.split(FLAGS["DECODER_FLAGS"]), "--embedding_views", "2", "--select_on", "last", *flags]
+    finetune_decoder.main(parse("finetune_decoder", DecoderOptions, [*place, *sam, *own]))
+    if rounds:
+        retrain_decoder.main(parse("retrain_decoder", RetrainOptions, [*place, *sam, *own, "--n_iter", "1"]))
+    return torch.load(paths.round_decoder(int(rounds)), weights_only=True)["model"]
+
+
+def test_the_decoders_with_and_without_the_cache_are_equal_bit_by_bit(folder, monkeypatch):
+    kept = learn(folder, "kept", rounds=True)
+    assert list((folder / "dataset/mini/embeddings").rglob("*.npy"))
+    stores = []
+    monkeypatch.setattr(EmbeddingStore, "kept", lambda *_: stores.append("asked"))
+    anew = learn(folder, "anew", "--no-embedding_cache", rounds=True)
+    assert not stores
+    assert all(torch.equal(kept[name], anew[name]) for name in kept)
+
+
+def test_with_too_little_disk_the_decoder_is_the_same_and_a_warning_says_why_it_is_slow(folder, monkeypatch, caplog):
+    kept = learn(folder, "kept")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000, total=10_000))
+    anew = learn(folder, "full_disk")
+    assert any("too little disk for the embeddings" in message for message in caplog.messages)
+    assert all(torch.equal(kept[name], anew[name]) for name in kept)
+
+
+def test_damaged_embeddings_are_made_again_and_the_decoder_is_the_same(folder, caplog):
+    kept = learn(folder, "kept")
+    for path in (folder / "dataset/mini/embeddings").rglob("*.npy"):
+        content = bytearray(path.read_bytes())
+        content[-100] ^= 1
+        path.write_bytes(content)
+    again = learn(folder, "again")
+    assert any("is damaged" in message for message in caplog.messages)
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
+def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder, monkeypatch):
+    @torch.no_grad()
+    def encode_in_fp32(self, images):
+        pixels = torch.stack([self.frame.image(image) for image in images])
+        return list(self.sam.image_encoder(pixels).numpy())
+
+    def dice(run, *flags):
+        flags = (*flags, "--epoch", "3", "--lr", "1e-3")
+        weights = learn(folder, run, *flags)
+        evaluate.main(parse("evaluate", EvaluateOptions, [
+            "--dataset_type", "mini", "--run", run, "--device", "cpu", "--sam_model_type", "vit_demo",
+            "--sam_checkpoint", "random_sam.pth", "--no-embedding_cache"]))
+        rows = read_table(folder / "checkpoints" / run / "evaluation.csv", ("split", "what", "dice"))
+        (found,) = [float(row["dice"]) for row in rows
+                    if (row["split"], row["what"]) == ("test", "preliminary decoder")]
+        return found, weights
+
+    half, half_weights = dice("half")
+    monkeypatch.setattr(Segmenter, "encode", encode_in_fp32)
+    full, full_weights = dice("full", "--no-embedding_cache")
+    name = "mask_decoder.mask_tokens.weight"
+    assert not torch.equal(half_weights[name], full_weights[name])
+    assert np.isfinite(half)
+    assert half > 0
+    assert abs(half - full) <= 0.005
