@@ -1,6 +1,7 @@
 """Two ways of doing one thing, timed in turns in one process, and what their ratio is compared with."""
 
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -51,6 +52,14 @@ def in_turns(plain: Callable[[], Any], ours: Callable[[], Any], device: str, rep
 def _wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def peak_mib() -> float:
+    """Most memory that this process held, MiB; of the operating system's two figures the one that a parent leaves."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return held[0] / 1024 if held else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     python benchmarks/run.py                       all of them, on the CPU
     python benchmarks/run.py encoder --device cuda
 
-Each measures both sides in one run. Results of another device stay in the file beside the new ones.
+Each measures both sides in one run. Results of another device stay in the file beside the new ones; table.py prints
+them as Markdown, and planning.py what a large run takes by them.
 """
 
 import argparse
@@ -26,11 +27,13 @@ RESULTS = Path(__file__).with_name("results.json")
 
 CASES: dict[str, Callable[[str], Comparison]] = {
     "encoder": sam_cases.encoder,
+    "compiled_encoder": sam_cases.compiled_encoder,
     "batched_decoder": sam_cases.batched_decoder,
     "cached_step": sam_cases.cached_step,
     "training_image": sam_cases.training_image,
     "whole_schedule": sam_cases.whole_schedule,
     "activation_maps": classifier_cases.activation_maps,
+    "classifier_step": classifier_cases.training_step,
     "slide_pixels": slide_cases.pixels,
     "slide_seconds": slide_cases.seconds,
     "windows_per_second": slide_cases.openslide,

@@ -17,6 +17,7 @@ from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import labelled_patches
 from epsam.device import Compute, pick_compute
 from epsam.options import DecoderOptions
+from epsam.sam.compiling import CompiledEncoder
 from epsam.sam.decoder import decode
 from epsam.sam.losses import dice_iou_loss
 from epsam.sam.models import build_sam, freeze
@@ -48,6 +49,21 @@ def encoder(device: str) -> Comparison:
                            partial(run, fused, compute.autocast), device, 3)
     return Comparison("package, fp32", plain / count, "fused attention", ours / count, 6.0 if device == "cuda" else 1.4,
                       "s an image", f"{count} images at a time")
+
+
+def compiled_encoder(device: str) -> Comparison:
+    """Images/s of our encoder as it is run, without and with --compile, whose first minutes are not counted."""
+    sam, compute = _sam(device), pick_compute(device, "auto")
+    compiled, count = CompiledEncoder(sam.image_encoder), 8 if device == "cuda" else 1
+    images = torch.randn(count, 3, 1024, 1024, device=device)
+
+    def run(encoder: Callable[[torch.Tensor], Any]) -> None:
+        with torch.no_grad(), compute.autocast():
+            encoder(images)
+
+    plain, ours = in_turns(partial(run, sam.image_encoder), partial(run, compiled), device, 3)
+    return Comparison("fused attention", plain / count, "and --compile", ours / count, 1.0, "s an image",
+                      f"{count} images at a time")
 
 
 def batched_decoder(device: str) -> Comparison:

@@ -52,6 +52,139 @@ def test_an_unknown_name_is_told():
     assert "no such benchmark: nonsense" in done.stderr
 
 
+RESULT = {"plain": "slow", "plain_value": 6.0, "ours": "fast", "ours_value": 2.0, "unit": "s an image", "ratio": 3.0,
+          "target": 2.5, "met": True, "note": "8 at a time", "machine": {"cpu": "A processor", "threads": 2,
+                                                                         "torch": "2.6", "python": "3.11"}}
+
+
+def test_results_become_a_table_for_each_machine(measure):
+    from table import tables
+
+    large = {**RESULT, "target": 4, "met": False, "note": "", "machine": {**RESULT["machine"], "gpu": "A card"}}
+    assert tables({"encoder, cpu": RESULT, "encoder, cuda": large, "maps, cpu": RESULT}) == [
+        "A processor, 2 threads, torch 2.6, Python 3.11:",
+        "",
+        "| benchmark | plain | ours | ratio | target |",
+        "|---|---|---|---:|---:|",
+        "| encoder (8 at a time) | slow: 6 s an image | fast: 2 s an image | 3.00 | ≥ 2.5 |",
+        "| maps (8 at a time) | slow: 6 s an image | fast: 2 s an image | 3.00 | ≥ 2.5 |",
+        "",
+        "A card, torch 2.6, Python 3.11:",
+        "",
+        "| benchmark | plain | ours | ratio | target |",
+        "|---|---|---|---:|---:|",
+        "| encoder | slow: 6 s an image | fast: 2 s an image | 3.00 | ≥ 4, missed |",
+    ]
+
+
+@pytest.mark.parametrize(("values", "shape"), [
+    # At 1×, 4× and 16× the slopes are (b − a) / 3 and (c − b) / 12.
+    ((1, 4, 16), "straight (slopes × 1.00)"),
+    ((5, 8, 20), "straight (slopes × 1.00)"),
+    ((1, 4, 22), "bends up (slopes × 1.50)"),
+    ((1, 4, 10), "flattens (slopes × 0.50)"),
+    ((100, 101, 109), "flat"),
+    ((4, 3, 9), "uneven"),
+])
+def test_a_line_is_called_straight_where_both_slopes_agree(measure, values, shape):
+    from growth import shape_of
+
+    assert shape_of(values) == shape
+
+
+def test_the_plan_counts_what_a_run_does(measure):
+    from planning import Plan, counts_of, disk_of
+
+    counts = {name: count.number for name, count in counts_of(Plan(views=2)).items()}
+    assert counts["encoder"] == 2 * 6068 + 700 + 2000
+    # 6068 / 4 = 1517 steps in each of 20 epochs of 4 decoders.
+    assert counts["step"] == 4 * 20 * 1517
+    assert counts["encoder_in_loop"] == 80 * 6768
+    assert counts["decoded"] == 80 * 700 + 4 * 6068 + 5 * 8768
+    assert counts["classified"] == 50 * 12_068
+    assert counts["maps"] == 8768
+    # 14,836 embeddings of 2 MiB.
+    assert disk_of(Plan(views=2))[0].number == pytest.approx(14_836 * 2**21 / 1e9)
+
+
+def test_the_page_on_performance_shows_the_plan_as_it_is(measure):
+    from planning import Plan, lines_of, published_costs
+
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8").splitlines()
+    assert [line for line in lines_of(Plan(), [published_costs(12.2)]) if line not in page] == []
+
+
+def test_the_classifiers_multiplications_are_those_of_resnet50(measure):
+    from planning import multiply_adds
+
+    from epsam.classifier.resnet import NetworkSpec
+
+    # torchvision tells 4.09 G for ResNet50 at 224 px, 0.002 of it in the fc.
+    plain = NetworkSpec(evp_fuse="none", adl_positions=())
+    assert multiply_adds(plain, 224, stock=True) == pytest.approx(4.09, abs=0.01)
+    assert multiply_adds(plain, 448, stock=True) == pytest.approx(4 * multiply_adds(plain, 224, stock=True))
+    assert multiply_adds(plain, 224) > 1.4 * multiply_adds(plain, 224, stock=True)
+
+
+def test_hours_are_counts_times_seconds_and_their_source_is_named(measure, monkeypatch, tmp_path):
+    import planning
+
+    costs = planning.Costs("somewhere", {"step": 0.36, "maps": 3600 / 8768}, ("a guess",), 2.0)
+    lines = list(planning.lines_of(planning.Plan(), [costs]))
+    # 121,360 steps of 0.36 s are 12.136 h, one map of each positive 1 h; the card is twice as slow.
+    assert "| decoder steps, at most | 121,360 | 0.72 | 24.27 |" in lines
+    assert "| all | | | 26.3 |" in lines
+    assert lines[-1] == "* a guess"
+    monkeypatch.setattr(planning, "RESULTS", tmp_path / "none.json")
+    assert planning.measured_costs("cpu") is None
+
+
+def test_the_rows_of_the_views_are_understood_by_the_ablation(measure, monkeypatch):
+    import embedding_views
+
+    from epsam.ablation.rows import read_rows
+
+    given = {}
+    monkeypatch.setattr(embedding_views.subprocess, "run", lambda *_, env, **__: given.update(env))
+    embedding_views.run_all("glas", "22", rounds=False)
+    rows = read_rows(given["ROWS"])
+    assert [row.flags["DECODER_FLAGS"] for row in rows] == [["--embedding_views", n] for n in ("1", "2", "4", "8")]
+    assert {row.until for row in rows} == {"preliminary"}
+    script = (ROOT / "ablate.sh").read_text("utf-8")
+    assert all(f"{name}=${{{name}:-" in script for name in ("DATASET_TYPE", "NAME", "SEEDS", "ONLY", "ROWS"))
+
+
+@pytest.mark.slow
+def test_growth_measures_every_step(measure, tmp_path):
+    import growth
+
+    growth.prepare(tmp_path, patches=2, slides=1)
+    figures = {step: growth.measure(step, tmp_path) for step in growth.STEPS}
+    assert all(seconds > 0 and memory > 100 for seconds, memory in figures.values())
+    assert len(list((tmp_path / "data/slides/train/image").iterdir())) >= 20
+    assert len(list((tmp_path / "data/noise/embeddings").rglob("*.npy"))) == 2 + 2
+    assert (tmp_path / "runs/growth/sam_pre_decoder.pth").is_file()
+    assert growth.row("maps", [(1.0, 100.0), (4.0, 101.0), (16.0, 102.0)]) == (
+        "| maps | 1.0 | 4.0 | 16.0 | straight (slopes × 1.00) | 100 | 101 | 102 | flat |")
+
+
+@pytest.mark.slow
+def test_the_pass_under_a_cap_goes_through_all_stages(measure, tmp_path, capsys):
+    import torch
+    import twelve_gib
+
+    from epsam.sam.models import build_sam
+
+    twelve_gib.write_dataset(tmp_path / "data" / "noise", 64, 2)
+    torch.manual_seed(0)
+    torch.save(build_sam("vit_demo").state_dict(), tmp_path / "sam.pth")
+    for name, step in twelve_gib.steps(tmp_path, "vit_demo", "cpu", small=True):
+        twelve_gib.print_cost(name, step)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "peak GPU" in line] == [
+        "train_classifier", "generate_initial_masks", "finetune_decoder", "retrain_decoder", "evaluate", "infer"]
+    assert list((tmp_path / "out" / "mask").iterdir())
+
+
 def test_the_training_step_that_is_timed_moves_the_decoder(measure, monkeypatch, tmp_path):
     import sam_cases
     import torch

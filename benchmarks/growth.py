@@ -1,0 +1,188 @@
+"""How time and memory grow with the work: slides and patches at 1×, 4× and 16×, as a Markdown table.
+
+    python benchmarks/growth.py             about two minutes on two cores
+    python benchmarks/growth.py --patches 2 --slides 1 encoding maps
+
+Each figure is that of a process of its own. Small networks (ResNet18, vit_demo) on noise: what counts is the shape of
+the line, not its height. A line is straight if the 16× part rises, per patch or slide, like the 4× part.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from large_slide import write_slide
+from measure import peak_mib
+from twelve_gib import write_dataset
+
+import extract_patches
+import finetune_decoder
+import generate_initial_masks
+import train_classifier
+from command_line import parse
+from epsam.classifier.resnet import NetworkSpec, build_classifier
+from epsam.classifier.weights import save_classifier
+from epsam.data.patches import labelled_patches, positives
+from epsam.device import pick_compute
+from epsam.files import write_table, write_text
+from epsam.options import SPLITS, ClassifierOptions, DecoderOptions, MaskOptions, PatchOptions
+from epsam.sam.models import build_sam
+from epsam.slides.asap import TUMOUR, DrawnOutline, asap_xml
+from epsam.training.workbench import prepare_embeddings, set_up_sam
+
+FACTORS = (1, 4, 16)
+SIDE_PX, SLIDE_PX = 64, 4096
+EVEN = 1.25
+"""Ours: slopes that differ by less are called the same."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"which ones: {' '.join(STEPS)}; none: all, in order")
+    parser.add_argument("--patches", type=int, default=8, help="positive patches of the train split at 1×")
+    parser.add_argument("--slides", type=int, default=1, help="slides of each split at 1×")
+    given = parser.parse_args()
+    if unknown := sorted(set(given.steps) - set(STEPS)):
+        parser.error(f"no such step: {', '.join(unknown)}; there are {', '.join(STEPS)}")
+    with tempfile.TemporaryDirectory() as name:
+        folders = [Path(name) / str(factor) for factor in FACTORS]
+        for folder, factor in zip(folders, FACTORS, strict=True):
+            prepare(folder, given.patches * factor, given.slides * factor)
+        print(HEADER, flush=True)
+        for step in given.steps or STEPS:
+            print(row(step, [in_own_process(step, folder) for folder in folders]), flush=True)
+
+
+HEADER = ("| step | " + " | ".join(f"s at {factor}×" for factor in FACTORS) + " | time | "
+          + " | ".join(f"MiB at {factor}×" for factor in FACTORS) + " | memory |\n"
+          + "|---|" + "---:|" * len(FACTORS) + "---|" + "---:|" * len(FACTORS) + "---|")
+
+
+def row(step: str, figures: Sequence[tuple[float, float]]) -> str:
+    """A line of the table for (seconds, MiB) at each factor."""
+    seconds, memory = zip(*figures, strict=True)
+    return (f"| {step} | " + " | ".join(f"{value:.1f}" for value in seconds) + f" | {shape_of(seconds)} | "
+            + " | ".join(f"{value:.0f}" for value in memory) + f" | {shape_of(memory)} |")
+
+
+def shape_of(values: Sequence[float]) -> str:
+    """What three values at `FACTORS` lie on: flat (they differ by less than a tenth), straight, or a bent line."""
+    first, middle, last = values
+    if max(values) <= 1.1 * min(values):
+        return "flat"
+    early = (middle - first) / (FACTORS[1] - FACTORS[0])
+    late = (last - middle) / (FACTORS[2] - FACTORS[1])
+    if early <= 0 or late <= 0:
+        return "uneven"
+    ratio = late / early
+    shape = "straight" if 1 / EVEN <= ratio <= EVEN else "bends up" if ratio > 1 else "flattens"
+    return f"{shape} (slopes × {ratio:.2f})"
+
+
+def in_own_process(step: str, folder: Path) -> tuple[float, float]:
+    """Seconds and peak memory in MiB of one step on what lies in `folder`."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, (step, folder))
+
+
+def measure(step: str, folder: Path) -> tuple[float, float]:
+    start = time.perf_counter()
+    STEPS[step](folder)
+    return time.perf_counter() - start, peak_mib()
+
+
+# What the steps work on ---------------------------------------------------------------------------------------------
+
+
+def prepare(folder: Path, patches: int, slides: int) -> None:
+    """Patches in data/noise, slides in data/slides, and networks with random weights."""
+    write_dataset(folder / "data" / "noise", SIDE_PX, patches)
+    write_slides(folder / "data" / "slides", slides)
+    torch.manual_seed(0)
+    network = build_classifier(NetworkSpec(backbone="resnet18"))
+    # Weights of one sign, so that no map is empty.
+    network.fc.weight.data.abs_()
+    save_classifier(folder / "classifier.pth", network, {"patch_size": SIDE_PX})
+    torch.save(build_sam("vit_demo").state_dict(), folder / "sam.pth")
+
+
+def write_slides(folder: Path, each: int) -> None:
+    """`each` slides a split; one file under many names, as only its reading counts."""
+    angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    corners = SLIDE_PX / 2 + 0.15 * SLIDE_PX * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    outline = asap_xml([DrawnOutline(TUMOUR, corners.round().astype(np.int32))])
+    images, rows = folder / "images", []
+    images.mkdir(parents=True)
+    write_slide(folder / "slide.tif", SLIDE_PX, (1, 2, 4, 8))
+    for number in range(each * len(SPLITS)):
+        name = f"tumor_{number:03d}"
+        os.link(folder / "slide.tif", images / f"{name}.tif")
+        write_text(folder / "annotations" / f"{name}.xml", outline)
+        rows.append({"slide": name, "split": SPLITS[number % len(SPLITS)]})
+    write_table(folder / "splits.csv", ("slide", "split"), rows)
+
+
+# Steps --------------------------------------------------------------------------------------------------------------
+
+
+def extraction(folder: Path) -> None:
+    """Step 1, with 20 positives and 20 negatives a slide."""
+    slides = len(list((folder / "data" / "slides" / "images").iterdir()))
+    wanted = ",".join(3 * [str(20 * slides // len(SPLITS))])
+    extract_patches.main(parse("extract_patches", PatchOptions, [
+        "--dataset_type", "slides", "--dataset_root", str(folder / "data"), "--workers", "1", "--max_per_bin", "0,0,0",
+        "--max_positive", wanted, "--max_negative", wanted]))
+
+
+def classifier(folder: Path) -> None:
+    train_classifier.main(parse("train_classifier", ClassifierOptions, [
+        *_place(folder), "--backbone", "resnet18", "--pretrained", "none", "--epoch", "1", "--workers", "0"]))
+
+
+def maps(folder: Path) -> None:
+    generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, [
+        *_place(folder), "--resnet_checkpoint", str(folder / "classifier.pth"), "--open_kernel", "0"]))
+
+
+def encoding(folder: Path) -> None:
+    """The first part of step 4: every positive patch, in one view."""
+    options = parse("finetune_decoder", DecoderOptions, [*_place(folder), *_sam(folder)])
+    patches = [patch for split in ("train", "val")
+               for patch in positives(labelled_patches(folder / "data" / "noise" / split))]
+    setup = set_up_sam(options, SIDE_PX, len(patches), options.n_point, pick_compute("cpu", "fp32"))
+    prepare_embeddings(setup, patches, 1)
+
+
+def decoder(folder: Path) -> None:
+    """Step 4 on the maps and embeddings of the steps before: one epoch, validation, pseudo-labels."""
+    # The maps were made of that classifier, and this is where the step looks for it.
+    (folder / "runs" / "growth" / "resnet_adl.pth").write_bytes((folder / "classifier.pth").read_bytes())
+    finetune_decoder.main(parse("finetune_decoder", DecoderOptions, [
+        *_place(folder), *_sam(folder), "--epoch", "1", "--ids_threshold", "-1", "--allow_degenerate"]))
+
+
+def _place(folder: Path) -> list[str]:
+    return ["--dataset_type", "noise", "--dataset_root", str(folder / "data"), "--checkpoint_root",
+            str(folder / "runs"), "--run", "growth", "--device", "cpu"]
+
+
+def _sam(folder: Path) -> list[str]:
+    return ["--sam_model_type", "vit_demo", "--sam_checkpoint", str(folder / "sam.pth"), "--embedding_views", "1"]
+
+
+STEPS: dict[str, Callable[[Path], None]] = {
+    "extraction": extraction, "classifier": classifier, "maps": maps, "encoding": encoding, "decoder": decoder}
+
+
+if __name__ == "__main__":
+    main()
