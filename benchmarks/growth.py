@@ -141,7 +141,8 @@ def extraction(folder: Path) -> None:
     wanted = ",".join(3 * [str(20 * slides // len(SPLITS))])
     extract_patches.main(parse("extract_patches", PatchOptions, [
         "--dataset_type", "slides", "--dataset_root", str(folder / "data"), "--workers", "1", "--max_per_bin", "0,0,0",
-        "--max_positive", wanted, "--max_negative", wanted]))
+        # Noise has no colour, so that none of it is tissue.
+        "--min_tissue", "0", "--max_positive", wanted, "--max_negative", wanted]))
 
 
 def classifier(folder: Path) -> None:
