@@ -14,7 +14,7 @@ from epsam.data.activations import Activations, load_activations, save_activatio
 from epsam.data.patches import Patch, resolution_of
 from epsam.errors import DatasetError, EpsamError, WeightsError
 from epsam.files import read_json, read_table, write_table
-from epsam.paths import RunPaths
+from epsam.paths import DatasetPaths, RunPaths
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.report.training import read_run, training_report
 from epsam.sam.models import build_sam
@@ -42,7 +42,7 @@ def scores(table):
 
 def report(table):
     (table.parent / "metrics.csv").write_bytes(table.read_bytes())
-    return [training_report(read_run(RunPaths(table.parent)))]
+    return [training_report(read_run(RunPaths(table.parent), DatasetPaths(table.parent, 3 * (table.parent,))))]
 
 
 def rounds(table):
