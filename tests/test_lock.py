@@ -15,7 +15,8 @@ sys.path.insert(0, sys.argv[2])
 from epsam.lock import claimed
 with claimed(Path(sys.argv[1]), "x"):
     child = os.fork()
-    print("held", flush=True)
+    if child:
+        print("held", flush=True)
     sys.stdin.read()
 """
 

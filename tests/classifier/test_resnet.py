@@ -140,6 +140,7 @@ def test_a_few_steps_tell_bright_from_dark(small):
     labels = torch.tensor([0.0] * 4 + [1.0] * 4)
     optimiser = torch.optim.Adam(small.parameters(), lr=1e-3)
     small.train()
+    prompt_weights = small.conv1.weight[:, 3].detach().clone()
     margins = []
     for _ in range(60):
         logits = small(images)
@@ -149,7 +150,7 @@ def test_a_few_steps_tell_bright_from_dark(small):
         margins.append(float((logits[4:].mean() - logits[:4].mean()).detach()))
     # ADL drops at random: single steps are noisy, several are not.
     assert sum(margins[-5:]) / 5 > 1
-    assert small.conv1.weight.grad[:, 3].abs().max() > 0  # the prompt's channel learns too
+    assert (small.conv1.weight[:, 3] - prompt_weights).abs().max() > 0  # the prompt's channel learns too
 
 
 @pytest.mark.parametrize(("cam", "channels", "adl"), [("gradcam", 3, 0), ("gradcam++", 3, 0), ("eigencam", 3, 0),
