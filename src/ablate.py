@@ -23,7 +23,7 @@ from epsam.ablation.rows import Row, chosen, read_rows
 from epsam.ablation.sharing import CLASSIFIER, MASKS, adopt, adopt_maps, decoder_stage, marker
 from epsam.ablation.tables import COLUMNS, all_tables, markdown, records_of
 from epsam.errors import EpsamError, TrainingError
-from epsam.files import read_json, write_json, write_table, write_text
+from epsam.files import names_and_sizes, read_json, write_json, write_table, write_text
 from epsam.options import (
     SPLITS,
     ClassifierOptions,
@@ -33,7 +33,6 @@ from epsam.options import (
     RetrainOptions,
 )
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.training.stage import names_and_sizes
 
 log = logging.getLogger(__name__)
 

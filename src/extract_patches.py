@@ -2,17 +2,20 @@
 
 import logging
 import shutil
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from command_line import run_stage
 from epsam.errors import DatasetError, SlideError
-from epsam.files import write_table
+from epsam.files import contents, names_and_sizes, write_table
 from epsam.lock import claimed
 from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
+from epsam.record import add_to_record
 from epsam.shards import Shard
 from epsam.slides.cutting import PATCH_COLUMNS, Cut
 from epsam.slides.handover import hand_over, patches_are_there, staging_folder
@@ -27,11 +30,13 @@ from epsam.slides.workers import for_each
 
 log = logging.getLogger(__name__)
 
+NAME = "extract_patches"
 TABLES = Path(__file__).resolve().parents[1] / "dataset"
 
 
 def main(options: PatchOptions) -> None:
     """Measure all windows from the outlines, choose per split, and decode only what was chosen."""
+    started = time.monotonic()
     check_options(options)
     paths = DatasetPaths.of(options)
     if patches_are_there(paths, options):
@@ -44,6 +49,7 @@ def main(options: PatchOptions) -> None:
         # Another run may have made them since the first look.
         if not patches_are_there(paths, options):
             make_patches(records, paths, options)
+            add_to_record(paths.record, NAME, asdict(options), time.monotonic() - started, inputs_of(records))
 
 
 def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: PatchOptions) -> None:
@@ -67,6 +73,14 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
         hand_over(folder, paths, options)
     shutil.rmtree(measured_folder(paths), ignore_errors=True)
     log.info("%d patches of %d slides in %s", len(patches), len({patch["slide"] for patch in patches}), paths.root)
+
+
+def inputs_of(records: Sequence[SlideRecord]) -> dict[str, str]:
+    """Digests of the slides by name and size, since all their bytes would take longer than the stage, and of outlines
+    by content."""
+    used = [record for record in records if record.status == USED]
+    return {"slides": names_and_sizes(record.path for record in used if record.path),
+            "outlines": contents(record.outlines for record in used if record.outlines)}
 
 
 def measure_shard(records: Sequence[SlideRecord], options: PatchOptions, kept: Path) -> None:
@@ -134,4 +148,4 @@ def check_patches(patches: Sequence[Mapping[str, Any]], errors: Mapping[str, str
 
 
 if __name__ == "__main__":
-    run_stage("extract_patches", PatchOptions, main)
+    run_stage(NAME, PatchOptions, main)

@@ -13,7 +13,7 @@ from epsam.data.activations import Activations, save_activations
 from epsam.data.patches import Patch, common_size, labelled_patches, positives
 from epsam.device import pick_compute
 from epsam.facts import facts_of
-from epsam.files import sha256_of, write_json
+from epsam.files import contents, sha256_of, write_json
 from epsam.options import SPLITS, MaskOptions, MaskRule
 from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.training.board import open_board
@@ -21,7 +21,7 @@ from epsam.training.grid_search import best_of, search_grid, write_grid
 from epsam.training.health import MaskCounts
 from epsam.training.maps import activations_of, kept_activations, recipe_of, write_initial_masks
 from epsam.training.panels import spread, write_panel
-from epsam.training.stage import Stage, names_and_sizes
+from epsam.training.stage import Stage
 from epsam.training.workbench import initial_mask_of
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ def main(options: MaskOptions) -> None:
     compute = pick_compute(options.device, options.precision)
     model = load_classifier(classifier, compute.device)
     checksum = sha256_of(classifier)
-    listing = {split: names_and_sizes(p.image for p in found) for split, found in patches.items()}
-    truth = {"truth": names_and_sizes(p.mask for p in patches["val"] if p.mask)} if options.grid_search else {}
+    listing = {split: contents(p.image for p in found) for split, found in patches.items()}
+    truth = {"truth": contents(p.mask for p in patches["val"] if p.mask)} if options.grid_search else {}
     stage = Stage("generate_initial_masks", options, {"classifier": checksum, **listing, **truth})
     if stage.finished():
         return

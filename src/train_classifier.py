@@ -8,13 +8,15 @@ from epsam.classifier.resnet import NetworkSpec, build_classifier
 from epsam.classifier.weights import initial_weights, save_classifier
 from epsam.data.patches import common_size, labelled_patches, require_both_classes
 from epsam.device import pick_compute
+from epsam.files import contents
 from epsam.options import ClassifierOptions
 from epsam.paths import DatasetPaths, run_folder
+from epsam.record import take_over
 from epsam.training.board import open_board
 from epsam.training.classifier import classifier_schedule, classifier_task, score_classifier
 from epsam.training.fit import fit
 from epsam.training.health import classifier_trouble
-from epsam.training.stage import Stage, names_and_sizes
+from epsam.training.stage import Stage
 
 NAME = "train_classifier"
 
@@ -29,7 +31,11 @@ def main(options: ClassifierOptions) -> None:
     test = labelled_patches(data.split("test"), options.test_image_dir)
     require_both_classes(train, data.split("train"))
     require_both_classes(val, data.split("val"))
-    stage = Stage(NAME, options, {"patches": names_and_sizes(p.image for p in (*train, *val, *test))})
+    patches = {"train": train, "val": val, "test": test}
+    inputs = {split: contents(patch.image for patch in found) for split, found in patches.items()}
+    if Path(options.pretrained).is_file():
+        inputs["start"] = contents([Path(options.pretrained)])
+    stage = Stage(NAME, options, inputs)
     if stage.finished():
         return
 
@@ -51,6 +57,7 @@ def main(options: ClassifierOptions) -> None:
     stage.record(task.name, progress.history)
     board.figures(progress.history)
     stage.finish([stage.run.classifier], classifier_trouble(progress.history, progress.best_epoch))
+    take_over(data.record, stage.run.record, "extract_patches")
 
 
 if __name__ == "__main__":

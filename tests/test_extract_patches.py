@@ -1,4 +1,5 @@
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def statuses(root):
 
 def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != ".lock"}
+            if path.is_file() and path.name not in (".lock", "record.json")}
 
 
 def test_patches_are_the_slides_pixels_and_masks_the_outlines(dataset):
@@ -119,6 +120,17 @@ def test_folders_hold_exactly_what_the_table_says(dataset):
         assert masks == [name for name in names if name.endswith("_1.png")]
     assert sorted(path.name for path in (dataset / "thumbnails").iterdir()) == ["a.png", "b.png", "c.png"]
     assert not (dataset / ".patches.part").exists()
+
+
+def test_the_record_tells_how_the_patches_were_made(dataset):
+    main(options_for(dataset, seed=5))
+    entry = json.loads((dataset / "record.json").read_text())["extract_patches"]
+    assert (entry["options"]["seed"], entry["options"]["stride"]) == (5, 32)
+    before = entry["inputs"]
+    write_outlines(dataset / "annotations" / "a.xml", corners=TUMOUR[::-1])
+    main(options_for(dataset, restart=True))
+    after = json.loads((dataset / "record.json").read_text())["extract_patches"]["inputs"]
+    assert (after["slides"] == before["slides"], after["outlines"] == before["outlines"]) == (True, False)
 
 
 def test_slides_and_outlines_are_left_as_they_are(dataset):

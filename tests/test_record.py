@@ -7,7 +7,7 @@ import pytest
 
 from epsam import record
 from epsam.errors import DatasetError
-from epsam.record import add_to_record, code, peaks, versions
+from epsam.record import add_to_record, code, peaks, take_over, versions
 
 
 def test_a_stage_takes_its_own_place_and_leaves_the_others(tmp_path):
@@ -20,6 +20,15 @@ def test_a_stage_takes_its_own_place_and_leaves_the_others(tmp_path):
     assert (kept["a"]["seconds"], kept["a"]["inputs"]) == (2.0, {})
     assert set(kept["a"]) == {"ended", "seconds", "peak_ram_gib", "peak_ram_worker_gib", "options", "inputs", "code",
                               "versions", "machine"} | ({"peak_gpu_gib"} & set(kept["a"]))
+
+
+def test_what_another_record_tells_of_a_stage_is_taken_over(tmp_path):
+    add_to_record(tmp_path / "data.json", "cut", {"stride": 64}, 1.0)
+    add_to_record(tmp_path / "run.json", "fit", {}, 1.0)
+    for source in ("data.json", "nowhere.json"):
+        take_over(tmp_path / source, tmp_path / "run.json", "cut")
+    kept = json.loads((tmp_path / "run.json").read_text())
+    assert (set(kept), kept["cut"]["options"]) == ({"fit", "cut"}, {"stride": 64})
 
 
 def test_peak_memory_is_in_gib_and_grows_with_what_is_held():

@@ -13,8 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from epsam.files import read_json, write_json
 
 PACKAGES = ("torch", "torchvision", "segment-anything", "numpy", "opencv-python-headless", "scikit-image", "tifffile",
@@ -34,12 +32,20 @@ def add_to_record(record: Path, stage: str, options: Mapping[str, Any], seconds:
     write_json(record, {**kept, stage: json.loads(json.dumps(entry))})
 
 
+def take_over(source: Path, record: Path, stage: str) -> None:
+    """Put into `record` what another one tells of a stage, if it tells anything."""
+    told = read_json(source).get(stage) if source.is_file() else None
+    if told:
+        write_json(record, {**(read_json(record) if record.is_file() else {}), stage: told})
+
+
 def peaks() -> dict[str, float]:
     """Most memory this process and the largest of its workers held, and most on the GPU, in GiB."""
     unit = 1 if sys.platform == "darwin" else 1024
     found = {name: resource.getrusage(who).ru_maxrss * unit / _GIB
              for name, who in (("peak_ram", resource.RUSAGE_SELF), ("peak_ram_worker", resource.RUSAGE_CHILDREN))}
-    if torch.cuda.is_available():
+    torch = _torch()
+    if torch and torch.cuda.is_available():
         found["peak_gpu"] = torch.cuda.max_memory_allocated() / _GIB
     return {f"{name}_gib": round(value, 3) for name, value in found.items()}
 
@@ -56,14 +62,21 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """System, processor cores and threads, and the GPU with its memory in GiB."""
-    found: dict[str, Any] = {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count(),
-                             "threads": torch.get_num_threads()}
-    if torch.cuda.is_available():
+    """System, processor cores and, for a stage with networks, threads and the GPU with its memory in GiB."""
+    found: dict[str, Any] = {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    torch = _torch()
+    if torch:
+        found["threads"] = torch.get_num_threads()
+    if torch and torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         found |= {"gpu": properties.name, "gpu_gib": round(properties.total_memory / _GIB, 1),
                   "cuda": torch.version.cuda}
     return found
+
+
+def _torch() -> Any:
+    """PyTorch, where this process has loaded it: a stage without networks does not wait for it."""
+    return sys.modules.get("torch")
 
 
 def code() -> dict[str, str]:

@@ -7,12 +7,11 @@ from epsam.data.patches import Patch
 from epsam.device import Compute
 from epsam.errors import TrainingError
 from epsam.facts import facts_of
-from epsam.files import sha256_of, write_json
+from epsam.files import contents, sha256_of, write_json
 from epsam.options import MaskRule
 from epsam.paths import RunPaths
 from epsam.training.maps import recipe_of
 from epsam.training.normals import NORMAL, count_of, open_normals
-from epsam.training.stage import names_and_sizes
 
 SIDE = 16
 
@@ -40,7 +39,7 @@ def test_those_that_look_like_tumour_come_first_and_those_without_activation_not
         write_rgb(tmp_path / "image" / f"{name}.png", np.zeros((SIDE, SIDE, 3), np.uint8))
         patches.append(Patch(name, 0, tmp_path / "image" / f"{name}.png", None))
     checksum = sha256_of(run.classifier)
-    recipe = recipe_of("adl", rule, checksum, names_and_sizes(patch.image for patch in patches))
+    recipe = recipe_of("adl", rule, checksum, contents(patch.image for patch in patches))
     maps = {"a_0": half, "b_0": np.zeros((4, 4), np.float32), "c_0": half.T}
     save_activations(run.activation(NORMAL), Activations(checksum, maps, probabilities, recipe))
 

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from epsam.errors import TrainingError
-from epsam.files import read_table
+from epsam.files import contents, names_and_sizes, read_table
 from epsam.options import DecoderOptions
 from epsam.paths import RunPaths
-from epsam.training.stage import METRIC_COLUMNS, Stage, contents, names_and_sizes, troubles_of
+from epsam.training.stage import METRIC_COLUMNS, Stage, troubles_of
 
 
 @pytest.fixture

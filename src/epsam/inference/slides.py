@@ -54,12 +54,17 @@ def slide_fingerprint(record: SlideRecord, fingerprint: str) -> str:
 
 
 def read_kept(output: Path, name: str) -> Kept | None:
-    """What is kept of a slide; None if there is nothing."""
+    """What is kept of a slide; None if there is nothing, or if it is damaged."""
     path = output / name / RECORD
     if not path.is_file():
         return None
-    content = read_json(path)
-    return Kept(content["row"], content["fingerprint"], Frame(**content["frame"]) if content["frame"] else None)
+    try:
+        content = read_json(path)
+        return Kept({"slide": name, **content["row"], "status": content["row"]["status"]}, content["fingerprint"],
+                    Frame(**content["frame"]) if content["frame"] else None)
+    except (DatasetError, LookupError, TypeError) as error:
+        log.warning("%s: damaged (%r); the slide is done again", path, error)
+        return None
 
 
 def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: str) -> None:

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from epsam.errors import DatasetError
 from epsam.files import read_json, sha256_of, write_json
 from epsam.options import PatchOptions
 from epsam.slides.cutting import Cut, cut
@@ -13,6 +15,8 @@ from epsam.slides.handover import OF_NO_EFFECT
 from epsam.slides.inventory import SlideRecord
 from epsam.slides.measured import load_measured, save_measured
 from epsam.slides.windows import Measured, measure
+
+log = logging.getLogger(__name__)
 
 
 def fingerprint(records: Sequence[SlideRecord], options: PatchOptions) -> str:
@@ -39,8 +43,10 @@ def cut_once(task: Cut, options: PatchOptions, folder: Path) -> tuple[list[dict[
     """`cut` into `folder`, or the rows that it gave before. A slide that failed is tried again."""
     kept = folder / "cut" / f"{task.record.name}.json"
     if kept.is_file():
-        rows: list[dict[str, object]] = read_json(kept)["rows"]
-        return rows, ""
+        try:
+            return read_json(kept)["rows"], ""
+        except (DatasetError, LookupError):
+            log.warning("%s is damaged; the slide is cut again", kept)
     rows, error = cut(task, options, folder)
     if not error:
         write_json(kept, {"rows": rows})

@@ -13,12 +13,11 @@ from epsam.data.patches import Patch
 from epsam.device import Compute
 from epsam.errors import TrainingError
 from epsam.facts import told
-from epsam.files import read_json, sha256_of
+from epsam.files import contents, read_json, sha256_of
 from epsam.options import MaskRule
 from epsam.paths import RunPaths
 from epsam.sam.prompt_rules import Hints
 from epsam.training.maps import activations_of, kept_activations, recipe_of, write_initial_masks
-from epsam.training.stage import names_and_sizes
 from epsam.training.workbench import hints_of, initial_mask_of
 
 log = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ def count_of(share: float, others: int) -> int:
 def open_normals(run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, compute: Compute) -> Normals:
     """Normal patches of size × size px with maps and masks made as those of the others were; maps are kept."""
     checksum, rule = sha256_of(run.classifier), told(MaskRule, read_json(run.mask_rule))
-    recipe = recipe_of(rule.cam, rule, checksum, names_and_sizes(patch.image for patch in patches))
+    recipe = recipe_of(rule.cam, rule, checksum, contents(patch.image for patch in patches))
     maps = kept_activations(run.activation(NORMAL), checksum, recipe)
     if maps is None:
         model = load_classifier(run.classifier, compute.device)

@@ -12,7 +12,7 @@ from epsam.data.activations import Activations, load_activations
 from epsam.data.patches import Patch, common_size, labelled_patches, positives, resolution_of
 from epsam.device import pick_compute
 from epsam.facts import facts_of
-from epsam.files import read_json, sha256_of
+from epsam.files import contents, read_json, sha256_of
 from epsam.options import DecoderOptions, PromptOptions, SelectionOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.prompt_rules import Hints
@@ -24,7 +24,7 @@ from epsam.training.health import labels_trouble
 from epsam.training.normals import NORMAL, Normals, count_of, open_normals
 from epsam.training.panels import spread, write_panel
 from epsam.training.pseudo_labels import write_pseudo_labels
-from epsam.training.stage import Stage, contents
+from epsam.training.stage import Stage
 from epsam.training.workbench import (
     SamSetup,
     asked_of,
@@ -143,6 +143,7 @@ def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> Path:
 
 def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:
     normal = [example.patch for example in examples if example.target is None]
+    patches = {"train": bench.train, "val": [asked.patch for asked in bench.validation]}
     further = {
         "soft_targets": [example.soft for example in examples if example.soft],
         "normal_patches": [patch.image for patch in normal],
@@ -150,8 +151,11 @@ def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:
         "normal_activations": [bench.run.activation(NORMAL)] if normal else [],
     }
     return {
+        **{split: contents(patch.image for patch in found) for split, found in patches.items()},
+        **{f"{split}_truth": contents(patch.mask for patch in found if patch.mask) for split, found in patches.items()},
         "targets": contents(example.target for example in examples if example.target),
         "activations": contents([bench.run.activation("train"), bench.run.activation("val")]),
+        "train_masks": contents(initial_mask_of(bench.run, "train", patch) for patch in bench.train),
         "validation_masks": contents(initial_mask_of(bench.run, "val", asked.patch) for asked in bench.validation),
         "sam": bench.setup.checksum,
         **{name: contents(files) for name, files in further.items() if files},

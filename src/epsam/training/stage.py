@@ -1,7 +1,6 @@
 """A stage of a run: is it done already, with these options and inputs? What did it measure?"""
 
 import dataclasses
-import hashlib
 import json
 import logging
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.errors import DatasetError, TrainingError
-from epsam.files import read_json, read_table, sha256_of, write_json, write_table
+from epsam.files import digest_of, read_json, read_table, sha256_of, write_json, write_table
 from epsam.options import StageOptions
 from epsam.paths import RunPaths
 from epsam.record import add_to_record, peaks
@@ -29,7 +28,7 @@ class Stage:
     """One stage of one run, known by a fingerprint of its options and of the files it reads."""
 
     def __init__(self, name: str, options: StageOptions, inputs: Mapping[str, str]) -> None:
-        """`inputs` are digests (see `names_and_sizes`, `contents`) of everything the stage reads."""
+        """`inputs` are digests (see `files.contents`) of everything the stage reads."""
         self.name = name
         self.run = RunPaths.of(options)
         self._options = dataclasses.asdict(options)
@@ -122,20 +121,6 @@ def troubles_of(run: RunPaths) -> dict[str, str]:
     return {stage: mark["trouble"] for stage, mark in marks.items() if mark.get("trouble")}
 
 
-def names_and_sizes(files: Iterable[Path]) -> str:
-    """A digest of many large files: their names and sizes, not every byte."""
-    return _digest(f"{path.name}:{path.stat().st_size}" for path in files)
-
-
-def contents(files: Iterable[Path]) -> str:
-    """A digest of a few small files by name and content."""
-    return _digest(f"{path.name}:{sha256_of(path)}" for path in files)
-
-
-def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
-
-
 def _fingerprint(options: Mapping[str, Any], inputs: Iterable[str]) -> str:
     material = {name: value for name, value in options.items() if name not in _IMMATERIAL}
-    return _digest([json.dumps(material, sort_keys=True), *inputs])
+    return digest_of([json.dumps(material, sort_keys=True), *inputs])
