@@ -4,13 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from epsam.data.images import write_mask, write_rgb
+from epsam.files import write_text
 from epsam.sam.models import build_sam
+from epsam.slides.asap import TUMOUR, DrawnOutline, asap_xml
+from epsam.slides.writer import Pyramid, write_slide
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIDE = 64
@@ -31,11 +35,11 @@ FLAGS = {
 }
 
 
-def write_patches(folder: Path, seed: int = 0) -> None:
+def write_patches(folder: Path, seed: int = 0, counts: Mapping[str, tuple[int, int]] = COUNTS) -> None:
     """Pink patches; in the positive ones, a blue disc that the truth mask outlines."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIDE, :SIDE]
-    for split, (tumour, normal) in COUNTS.items():
+    for split, (tumour, normal) in counts.items():
         for number in range(tumour + normal):
             label = int(number < tumour)
             image = rng.normal((230, 170, 200), 12, (SIDE, SIDE, 3))
@@ -47,19 +51,40 @@ def write_patches(folder: Path, seed: int = 0) -> None:
             write_rgb(folder / split / "image" / f"p{number}_{label}.png", image.clip(0, 255).astype(np.uint8))
 
 
+def write_slides(folder: Path, seed: int = 0) -> None:
+    """The same as slides with coarse outlines, out of which a run has to cut: a disc in every other window."""
+    rng = np.random.default_rng(seed)
+    splits = {"a": ("train", 3, 2), "b": ("train", 3, 3), "c": ("val", 3, 2), "d": ("test", 2, 2)}
+    for name, (_, across, down) in splits.items():
+        image = rng.normal((230, 170, 200), 12, (down * SIDE, across * SIDE, 3))
+        rows, columns = np.mgrid[: down * SIDE, : across * SIDE]
+        outlines = []
+        for window in range(0, across * down, 2):
+            x, y = (window % across + 0.5) * SIDE + rng.uniform(-8, 8), (window // across + 0.5) * SIDE
+            disc = (rows - y) ** 2 + (columns - x) ** 2 < 20**2
+            image[disc] = rng.normal((90, 60, 150), 25, (int(disc.sum()), 3))
+            corners = [(x + 20 * np.cos(turn), y + 20 * np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 13)[:-1]]
+            outlines.append(DrawnOutline(TUMOUR, np.round(corners).astype(np.int32)))
+        write_slide(folder / "images" / f"{name}.tif", image.clip(0, 255).astype(np.uint8), 0.5,
+                    Pyramid(tile=64, compression="deflate"))
+        write_text(folder / "annotations" / f"{name}.xml", asap_xml(outlines))
+    rows = "".join(f"{name},{split}\n" for name, (split, *_) in splits.items())
+    (folder / "splits.csv").write_text("slide,split\n" + rows)
+
+
 def write_random_sam(path: Path) -> None:
     torch.manual_seed(0)
     torch.save(build_sam("vit_demo").state_dict(), path)
 
 
-def clone(folder: Path) -> Path:
+def clone(folder: Path, write_data: Callable[[Path], None] = write_patches) -> Path:
     """What a user has after `git clone`, with the mini dataset and its weights in place."""
     for name in ("train.sh", "infer.sh", "requirements.txt", "requirements-test.txt"):
         shutil.copy(REPOSITORY / name, folder / name)
     shutil.copytree(REPOSITORY / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "dataset", folder / "dataset", ignore=lambda d, names: [
         n for n in names if not n.endswith((".csv", ".md"))])
-    write_patches(folder / "dataset" / "mini")
+    write_data(folder / "dataset" / "mini")
     write_random_sam(folder / "random_sam.pth")
     return folder
 

@@ -1,13 +1,30 @@
 """A handful of the kills of kill_train.py, and proof that its comparison sees a difference."""
 
+import os
+import signal
+
 import pytest
 
-from kill_train import differing, essence, fingerprints, kill_test
+from kill_train import differing, essence, fingerprints, flags, kill_test
+from mini import FLAGS, clone, start
 
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_again_and_again_leaves_the_same_files(tmp_path):
-    assert kill_test(tmp_path, kills=2, seed=1) == []
+    assert kill_test(tmp_path, kills=2, seed=1, stages=flags(classifier_epochs=5, decoder_epochs=2)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_train_sh_asked_to_stop_saves_ends_with_130_and_says_how_to_go_on(tmp_path, number):
+    long = FLAGS["CLASSIFIER_FLAGS"].replace("--epoch 5 ", "--epoch 1000 ")
+    process = start(clone(tmp_path), "./train.sh", CLASSIFIER_FLAGS=long)
+    assert any("epoch 2/" in line for line in process.stdout)
+    os.killpg(process.pid, number)
+    told, _ = process.communicate()
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert list((tmp_path / "checkpoints" / "mini" / "unfinished" / "train_classifier").glob("*.pth"))
 
 
 def test_the_comparison_sees_changed_and_missing_files_but_not_durations(tmp_path):

@@ -1,0 +1,146 @@
+"""The moments at which resuming is known to go wrong, each hit on purpose: killed there and run again, a stage leaves
+the same bits as one that was left alone."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+
+from kill_train import fingerprints
+from mini import REPOSITORY, write_patches, write_random_sam
+from trapped import STAGES, Kill, flags_of, forget_place, jump_in_time, repeat_from_record, run_stage
+
+pytestmark = pytest.mark.slow
+
+COUNTS = {"train": (4, 3), "val": (2, 2), "test": (0, 0)}
+FIT, VALIDATE = "epsam.training.fit:_step", "epsam.training.decoder:validation_figures"
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory):
+    """Stage → a folder as it is before that stage, in which nothing was ever interrupted; "end" → after the last."""
+    root, kept = tmp_path_factory.mktemp("quiet"), tmp_path_factory.mktemp("snapshots")
+    write_patches(root / "dataset" / "mini", counts=COUNTS)
+    write_random_sam(root / "random_sam.pth")
+    for stage in STAGES:
+        shutil.copytree(root, kept / stage)
+        assert run_stage(root, stage) == 0
+    shutil.copytree(root, kept / "end")
+    return dict(zip([*STAGES, "end"], [*(kept / stage for stage in STAGES), kept / "end"], strict=True))
+
+
+def after(stage, snapshots):
+    names = list(snapshots)
+    return fingerprints(snapshots[names[names.index(stage) + 1]])
+
+
+@pytest.fixture
+def folder(snapshots, tmp_path):
+    def copied(stage):
+        return shutil.copytree(snapshots[stage], tmp_path / "run")
+
+    return copied
+
+
+# Epochs of the classifier have four steps, those of a decoder two.
+@pytest.mark.parametrize(("stage", "kills"), [
+    ("train_classifier", [Kill(call=FIT, number=6)]),
+    ("train_classifier", [Kill(call=FIT, number=6, after=True)]),
+    ("train_classifier", [Kill(call=FIT, number=7), Kill(call=FIT, number=2)]),
+    ("train_classifier", [Kill(call=FIT, number=8, after=True)]),
+    ("train_classifier", [Kill(call=FIT, number=9)]),
+    ("train_classifier", [Kill(file="resnet_adl.pth", after=True)]),
+    ("generate_initial_masks", [Kill(file="masks/initial/train/", number=2)]),
+    ("generate_initial_masks", [Kill(file="activation/val.npz")]),
+    ("finetune_decoder", [Kill(file=".npy", number=3)]),
+    ("finetune_decoder", [Kill(call=FIT, number=3, after=True), Kill(call=FIT, number=1)]),
+    ("finetune_decoder", [Kill(call=VALIDATE, number=2)]),
+    ("finetune_decoder", [Kill(file="masks/iter_0/", number=2), Kill(file="pseudo_labels.csv")]),
+    ("finetune_decoder", [Kill(file="stages/decoder_0.json")]),
+    ("retrain_decoder", [Kill(call="retrain_decoder:run_round", number=2)]),
+    ("retrain_decoder", [Kill(file="masks/iter_2/", number=2), Kill(file="stages/decoder_2.json")]),
+], ids=["epoch 2", "between optimiser and rate", "twice in an epoch", "end of an epoch", "start of an epoch",
+        "weights without a mark", "initial masks", "maps", "embeddings", "decoder, twice", "validation",
+        "pseudo-labels", "no mark yet", "between rounds", "last round"])
+def test_a_kill_at_a_known_trap_changes_nothing(snapshots, folder, stage, kills):
+    run = folder(stage)
+    for kill in kills:
+        assert run_stage(run, stage, kill.arm) == -signal.SIGKILL
+    assert run_stage(run, stage) == 0
+    assert fingerprints(run) == after(stage, snapshots)
+
+
+@pytest.mark.parametrize("stage", ["train_classifier", "finetune_decoder"])
+def test_a_resume_without_its_place_in_the_order_is_noticed(snapshots, folder, stage):
+    run = folder(stage)
+    assert run_stage(run, stage, Kill(call=FIT, number=4).arm) == -signal.SIGKILL
+    assert run_stage(run, stage, forget_place) == 0
+    assert fingerprints(run) != after(stage, snapshots)
+
+
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_a_clock_that_jumps_changes_nothing(snapshots, folder, stage):
+    run = folder(stage)
+    for number, path in enumerate(sorted(path for path in run.rglob("*") if path.is_file())):
+        moment = (1, 4_000_000_000)[number % 2]
+        os.utime(path, (moment, moment))
+    if stage != "generate_initial_masks":
+        assert run_stage(run, stage, jump_in_time, Kill(call=FIT, number=3).arm) == -signal.SIGKILL
+    assert run_stage(run, stage, jump_in_time) == 0
+    assert fingerprints(run) == after(stage, snapshots)
+
+
+@pytest.mark.parametrize(("stage", "name"), [("train_classifier", "train_classifier"),
+                                             ("generate_initial_masks", "generate_initial_masks"),
+                                             ("finetune_decoder", "decoder_0"), ("retrain_decoder", "decoder_2")])
+def test_the_record_is_enough_to_repeat_a_stage_bit_for_bit(snapshots, folder, stage, name):
+    run, record = folder(stage), snapshots["end"] / "checkpoints" / "mini" / "record.json"
+    assert run_stage(run, stage, partial(repeat_from_record, record, name, stage)) == 0
+    assert fingerprints(run) == after(stage, snapshots)
+
+
+def test_changed_pixels_and_changed_truth_are_other_inputs(snapshots, folder):
+    run = folder("end")
+    for split in ("train", "val"):
+        one, two = sorted((run / "dataset" / "mini" / split / "mask").iterdir())[:2]
+        one.write_bytes(two.read_bytes())
+        (run / "checkpoints" / "mini" / "panels" / "decoder_0.png").unlink(missing_ok=True)
+        assert run_stage(run, "finetune_decoder") == 0
+        assert (run / "checkpoints" / "mini" / "panels" / "decoder_0.png").is_file()
+
+
+FULL = """
+set -e
+mount -t tmpfs -o size={size} none checkpoints
+cp -r {before}/. checkpoints
+{command} && exit 5
+mount -o remount,size=2g checkpoints
+{command}
+mkdir {after}
+cp -r checkpoints/. {after}
+"""
+
+
+def test_a_disk_that_runs_full_leaves_the_last_state_and_one_clear_line(snapshots, folder, tmp_path):
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    run, stage = folder("finetune_decoder"), "finetune_decoder"
+    # Room for the progress after one epoch, but not for the next one beside it.
+    held = sum(path.stat().st_size for path in (run / "checkpoints").rglob("*") if path.is_file())
+    command = f"{sys.executable} {REPOSITORY}/src/{stage}.py {shlex.join(flags_of(stage))}"
+    result = subprocess.run(["unshare", "-rm", "bash", "-c", FULL.format(
+        size=held + 100_000_000, command=command, before=snapshots[stage] / "checkpoints", after=tmp_path / "after")],
+        cwd=run, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.fullmatch(r"error: checkpoints/mini/\S+: no space left; free some and run the same command again\n",
+                        result.stderr)
+    assert "decoder_0: going on after epoch 1" in result.stdout
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(tmp_path / "after", run / "checkpoints")
+    assert fingerprints(run) == after(stage, snapshots)
