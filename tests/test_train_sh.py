@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -49,6 +50,21 @@ def test_a_stage_that_fails_ends_the_run_with_its_code(told):
     result = told("train.sh", DATASET_TYPE="x", FAILING="src/train_classifier.py")
     assert result.returncode == 1
     assert "generate_initial_masks" not in result.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(told, tmp_path, number):
+    python = tmp_path / "bin" / "python"
+    python.write_text("#!/bin/bash\n[[ $1 == src/train_classifier.py ]] || exit 0\n"
+                      "trap 'echo all saved; exit 130' INT TERM\necho begun\nwhile :; do sleep 0.05; done\n")
+    process = subprocess.Popen(["bash", "train.sh"], cwd=tmp_path, text=True, start_new_session=True,
+                               env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(tmp_path)},
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert "begun\n" in iter(process.stdout.readline, "")
+    os.killpg(process.pid, number)
+    rest, _ = process.communicate()
+    assert (process.returncode, rest.splitlines()[-1]) == (130, "all saved")
+    assert "all saved" in (tmp_path / "logging_demo.txt").read_text()
 
 
 def test_without_sams_variables_the_preset_decides(told):
