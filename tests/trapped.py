@@ -98,7 +98,8 @@ def _work(folder: Path, stage: str, first: tuple[Callable[[], None], ...]) -> No
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     # State after every step, where a user's fit saves every few minutes.
-    epsam.training.fit.fit.__defaults__ = (0.0,)
+    fit = epsam.training.fit.fit
+    fit.__defaults__ = (0.0, *(fit.__defaults__ or ())[1:])
     for prepare in first:
         prepare()
     importlib.import_module(stage).main(options_of(stage))
