@@ -1,5 +1,6 @@
 """Checkpoints of tensors and plain data: written whole, read without running anything that is in them."""
 
+import io
 import struct
 import zipfile
 import zlib
@@ -23,9 +24,11 @@ _DAMAGE = (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeEr
 
 def save_plain(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain data, whole or not at all."""
-    # Given a path, torch.save tells a full disk as a RuntimeError about positions; a stream passes the OSError on.
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        torch.save(content, stream)
+    # torch.save tells a full disk as a RuntimeError about positions; writing the bytes ourselves, it is an OSError.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_plain(path: Path) -> dict[str, Any]:
