@@ -1,6 +1,5 @@
 """Every row of the list over every seed, shared work done once, then Tables 1 to 6 (paper 4)."""
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -24,6 +23,7 @@ from epsam.ablation.sharing import CLASSIFIER, MASKS, adopt, adopt_maps, decoder
 from epsam.ablation.tables import COLUMNS, all_tables, markdown, records_of
 from epsam.errors import EpsamError, TrainingError
 from epsam.files import names_and_sizes, read_json, write_json, write_table, write_text
+from epsam.flags import material_part
 from epsam.options import (
     SPLITS,
     ClassifierOptions,
@@ -35,9 +35,6 @@ from epsam.options import (
 from epsam.paths import DatasetPaths, RunPaths
 
 log = logging.getLogger(__name__)
-
-# Where a run lies and how far it goes does not change what a stage computes.
-IMMATERIAL = frozenset({"run", "restart", "debug", "n_iter", "compile", "tensorboard"})
 
 
 @dataclass(frozen=True)
@@ -151,8 +148,7 @@ def _state(plan: Plan) -> dict[str, Any]:
 
 
 def _key(before: str, script: str, options: Any) -> str:
-    material = {name: value for name, value in dataclasses.asdict(options).items() if name not in IMMATERIAL}
-    text = json.dumps([before, script, material], sort_keys=True)
+    text = json.dumps([before, script, material_part(options)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 

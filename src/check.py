@@ -13,7 +13,6 @@ from epsam.errors import PreflightError
 from epsam.lock import claimed
 from epsam.options import (
     SPLITS,
-    CheckOptions,
     ClassifierOptions,
     DecoderOptions,
     EvaluateOptions,
@@ -25,6 +24,7 @@ from epsam.paths import DatasetPaths, run_folder
 from epsam.preflight.data import check_patches, check_slides, count_patches, patches_brought
 from epsam.preflight.disk import check_disk, estimate, wanted_counts
 from epsam.preflight.finding import Finding, collected
+from epsam.preflight.options import CheckOptions
 from epsam.preflight.software import check_board, check_codecs, check_device, check_packages, check_python
 from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
 from epsam.sam.models import SPECS

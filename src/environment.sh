@@ -9,7 +9,7 @@ if [[ -n "${VIRTUAL_ENV:-}" || -n "${CONDA_PREFIX:-}" ]]; then
     PYTHON=$(command -v python)
     echo "environment: the active one, ${VIRTUAL_ENV:-${CONDA_PREFIX:-}}"
     needed="cv2, segment_anything, skimage, tifffile, torch, torchvision, tqdm"
-    [[ $requirements == requirements-test.txt ]] && needed="$needed, hypothesis, mypy, pytest, ruff"
+    [[ $requirements == requirements-test.txt ]] && needed="$needed, hypothesis, mypy, pytest, ruff, xdist"
     if ! "$PYTHON" -c "import $needed" 2>/dev/null; then
         echo "error: the active environment lacks packages; run: pip install -r $requirements" >&2
         exit 1

@@ -8,10 +8,10 @@ from tqdm import tqdm
 from command_line import run_stage
 from epsam.errors import DatasetError
 from epsam.files import write_table, write_text
-from epsam.options import DemoOptions
 from epsam.randomness import generator
 from epsam.slides.asap import asap_xml
 from epsam.slides.writer import Pyramid, write_slide
+from epsam.synthetic.options import DemoOptions
 from epsam.synthetic.outlines import outlines_of
 from epsam.synthetic.tissue import draw_tissue
 

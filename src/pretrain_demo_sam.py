@@ -17,9 +17,10 @@ from torch import nn
 
 from command_line import run_stage
 from epsam.checkpoints import save_plain
-from epsam.options import PretrainOptions
+from epsam.errors import EpsamError
 from epsam.randomness import seed_for
 from epsam.sam.models import SPECS, build_sam, load_sam
+from epsam.synthetic.options import PretrainOptions
 from epsam.training.pretraining import (
     Prototypes,
     SceneBatch,
@@ -71,14 +72,24 @@ def main(options: PretrainOptions) -> None:
     sam = load_sam(SAM_NAME, Path(options.start)) if options.start else prime(build_sam(SAM_NAME))
     held_out = [_draw(options, "held out", number, HELD_OUT_POINTS, HELD_OUT_INKED)
                 for number in range(HELD_OUT_BATCHES)]
-    names = [phase.name for phase in PHASES]
-    for phase in PHASES[names.index(options.first_phase) if options.first_phase else 0 :]:
+    for phase in phases_from(options.first_phase):
         _fit(sam.train(), Prototypes(), options, phase)
         dice, iou = held_out_scores(sam, held_out)
         log.info("held out: Dice %.4f  IoU %.4f over %d targets with %d points each", dice, iou,
                  sum(len(batch.targets) for batch in held_out), HELD_OUT_POINTS)
         weights = {key: tensor.detach().half() for key, tensor in sam.state_dict().items()}
         save_plain(Path(options.output), {"model": weights, "meta": {**asdict(options), "dice": dice, "iou": iou}})
+
+
+def phases_from(first: str) -> tuple[Phase, ...]:
+    """The phases from the one of that name on; all of them if it is empty.
+
+    Raises EpsamError if there is none of that name.
+    """
+    names = [phase.name for phase in PHASES]
+    if first and first not in names:
+        raise EpsamError(f"--first_phase: {first!r} is none of the phases; give one of {', '.join(names)}")
+    return PHASES[names.index(first) if first else 0 :]
 
 
 def _fit(sam: Sam, teacher: Prototypes, options: PretrainOptions, phase: Phase) -> None:

@@ -3,8 +3,9 @@ import pytest
 import check
 from command_line import parse
 from epsam.errors import PreflightError
-from epsam.options import CheckOptions, DecoderOptions
+from epsam.options import DecoderOptions
 from epsam.preflight.finding import problem, warning
+from epsam.preflight.options import CheckOptions
 
 
 def test_a_stage_gets_what_all_share_and_its_own_flags_over_its_preset():

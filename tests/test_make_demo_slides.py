@@ -8,7 +8,7 @@ import tifffile
 
 import make_demo_slides
 from epsam.errors import DatasetError
-from epsam.options import DemoOptions
+from epsam.synthetic.options import DemoOptions
 
 
 @pytest.fixture

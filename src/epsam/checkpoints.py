@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from epsam.errors import WeightsError
-from epsam.files import whole_file
+from epsam.files import write_bytes
 
 State = dict[str, Tensor]
 
@@ -27,8 +27,7 @@ def save_plain(path: Path, content: dict[str, Any]) -> None:
     # torch.save tells a full disk as a RuntimeError about positions; writing the bytes ourselves, it is an OSError.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write_bytes(path, buffer.getbuffer())
 
 
 def load_plain(path: Path) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def write_bytes(target: Path, content: bytes, durable: bool = True) -> None:
+def write_bytes(target: Path, content: bytes | memoryview, durable: bool = True) -> None:
     """Write `content` to `target`, whole or not at all; `durable` as in `whole_file`."""
     with whole_file(target, durable) as temporary:
         temporary.write_bytes(content)

@@ -1,13 +1,13 @@
 """Every flag once: name, default, unit, help and source.
 
 A stage's options are one frozen dataclass put together from groups; `src/command_line.py` turns it into flags. Those of
-ablate.py and compare.py are in ablation/options.py.
+scripts beside the pipeline are in ablation/options.py, preflight/options.py and synthetic/options.py.
 What a dataset changes is a row of `PRESETS`, never a branch. Precedence: default < preset < command line.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+from epsam.flags import flag
 from epsam.methods import CAM_METHODS, POSTPROCESSINGS, PROMPTS
 from epsam.presets import preset as preset
 
@@ -16,34 +16,30 @@ PerSplit = tuple[int, int, int]
 """One number each for train, val and test."""
 
 
-def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field that is also a command-line flag; `source` says where the default comes from."""
-    return field(default=default, metadata={"help": text, "source": source, "choices": choices})
-
-
 @dataclass(frozen=True)
 class NameOptions:
     """Which dataset, by name."""
 
     dataset_type: str = flag("demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)")
-    debug: bool = flag(False, "on an error, print the traceback too")
+    debug: bool = flag(False, "on an error, print the traceback too", material=False)
 
 
 @dataclass(frozen=True)
 class DataOptions(NameOptions):
     """Where its data lie."""
 
-    dataset_root: str = flag("dataset", "folder that holds the datasets")
+    dataset_root: str = flag("dataset", "folder that holds the datasets", material=False)
     test_dataset_dir: str = flag("", "test folder with image/ and mask/ (infer.py: or slides, or one slide); empty: "
-                                 "dataset/<name>/test")
+                                 "dataset/<name>/test", material=False)
 
 
 @dataclass(frozen=True)
 class SplitOptions(DataOptions):
     """The other splits."""
 
-    train_dataset_dir: str = flag("", "train folder with image/ and mask/; empty: dataset/<name>/train")
-    val_dataset_dir: str = flag("", "validation folder with image/ and mask/; empty: dataset/<name>/val")
+    train_dataset_dir: str = flag("", "train folder with image/ and mask/; empty: dataset/<name>/train", material=False)
+    val_dataset_dir: str = flag("", "validation folder with image/ and mask/; empty: dataset/<name>/val",
+                                material=False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class SeedOptions:
 class RestartOptions:
     """Stages that are skipped once they are done."""
 
-    restart: bool = flag(False, "begin this stage again instead of going on from what is there")
+    restart: bool = flag(False, "begin this stage again instead of going on from what is there", material=False)
 
 
 @dataclass(frozen=True)
@@ -72,32 +68,35 @@ class ShardOptions:
 class RunFolderOptions(NameOptions):
     """A run, by name."""
 
-    run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name")
-    checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
+    run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name", material=False)
+    checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs", material=False)
 
 
 @dataclass(frozen=True)
 class RunOptions(RunFolderOptions, DataOptions):
     """A run, its data, and where it computes."""
 
-    device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
+    device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"),
+                       material=False)
     precision: str = flag("auto", "arithmetic of the networks; auto takes bf16 on a GPU that has it and fp32 on a CPU, "
                           "where bf16 is faster only if the processor has it too",
-                          choices=("auto", "fp32", "bf16"))
+                          choices=("auto", "fp32", "bf16"), material=False)
 
 
 @dataclass(frozen=True)
 class BoardOptions:
     """What is told while a stage goes on."""
 
-    tensorboard: bool = flag(False, "write figures and panels for TensorBoard, too, into tensorboard/ of the run")
+    tensorboard: bool = flag(False, "write figures and panels for TensorBoard, too, into tensorboard/ of the run",
+                             material=False)
 
 
 @dataclass(frozen=True)
 class StageOptions(BoardOptions, RestartOptions, RunOptions, SplitOptions):
     """What every stage of a training run takes."""
 
-    allow_degenerate: bool = flag(False, "go on even if the stage before left nothing to learn from, as its log says")
+    allow_degenerate: bool = flag(False, "go on even if the stage before left nothing to learn from, as its log says",
+                                  material=False)
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class PatchOptions(ShardOptions, RestartOptions, SeedOptions, SplitOptions):
                       choices=("patient", "authors"))
     split_ratio: tuple[float, float, float] = flag(
         (0.7, 0.1, 0.2), "shares of slides for train,val,test where neither a table nor splits.csv decides")
-    workers: int = flag(0, "processes over slides; 0: one a core")
+    workers: int = flag(0, "processes over slides; 0: one a core", material=False)
     strict: bool = flag(False, "fail if any slide fails, instead of listing it in slides.csv and going on")
 
 
@@ -153,7 +152,7 @@ class ClassifierOptions(NetworkOptions, SeedOptions, StageOptions):
     lr_step: int = flag(10, "epochs between reductions of the learning rate; 0: constant", source="code")
     lr_decay: float = flag(0.9, "factor of each reduction", source="code")
     patience: int = flag(25, "epochs without a better validation loss before stopping", source="code")
-    workers: int = flag(4, "processes that load patches; 0: none beside this one")
+    workers: int = flag(4, "processes that load patches; 0: none beside this one", material=False)
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ class SamOptions:
                                source="paper 4.2", choices=("vit_b", "vit_l", "vit_h", "vit_demo"))
     sam_checkpoint: str = flag("", "SAM's weights; empty: the known file in checkpoints/, downloaded once if absent")
     compile: bool = flag(False, "torch.compile SAM's encoder: minutes at first, then faster on a GPU; same numbers "
-                         "within 1e-4")
+                         "within 1e-4", material=False)
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,7 @@ class UsedPoints:
 class CacheOptions:
     """Embeddings that are kept on disk."""
 
-    embedding_cache: bool = flag(True, "encode each patch once and keep the result on disk")
+    embedding_cache: bool = flag(True, "encode each patch once and keep the result on disk", material=False)
     encoder_chunk: int = flag(0, "images encoded at a time; 0: 8 on a GPU, 1 on the CPU")
 
 
@@ -261,7 +260,7 @@ class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SelectionOptions, 
 class RetrainOptions(DecoderOptions):
     """Step 5: iterative retraining (Algorithm 1)."""
 
-    n_iter: int = flag(3, "rounds", source="paper Algorithm 1")
+    n_iter: int = flag(3, "rounds", source="paper Algorithm 1", material=False)
     pl_mode: str = flag("replace", "pseudo-labels of a round: only its own, or added to those of earlier rounds",
                         source="code", choices=("replace", "accumulate"))
 
@@ -299,41 +298,3 @@ class InferOptions(SlideInferOptions, ShardOptions, UsedPoints, SamOptions, Seed
 @dataclass(frozen=True)
 class ReportOptions(RunFolderOptions, SplitOptions):
     """One page about a run and its patches."""
-
-
-@dataclass(frozen=True)
-class CheckOptions(SeedOptions, RunOptions, SplitOptions):
-    """Before a run: what would stop or spoil it later, in one list. Takes the flags of its stages."""
-
-    sam_model_type: str = flag("", "SAM's encoder; empty: the dataset's preset, else vit_b")
-    sam_checkpoint: str = flag("", "SAM's weights; empty: the known file in checkpoints/")
-    patch_flags: str = flag("", "further flags of extract_patches.py, in one word: --patch_flags='--stride 128'")
-    classifier_flags: str = flag("", "further flags of train_classifier.py")
-    mask_flags: str = flag("", "further flags of generate_initial_masks.py")
-    decoder_flags: str = flag("", "further flags of finetune_decoder.py")
-    retrain_flags: str = flag("", "further flags of retrain_decoder.py")
-    evaluate_flags: str = flag("", "further flags of evaluate.py")
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """The made-up slides behind `--dataset_type demo`."""
-
-    seed: int = flag(22, "seed of the slides")
-    output_dir: str = flag("dataset/demo", "folder that gets images/ and annotations/")
-    restart: bool = flag(False, "make the slides again")
-    debug: bool = flag(False, "on an error, print the traceback too")
-
-
-@dataclass(frozen=True)
-class PretrainOptions:
-    """How the weights of vit_demo were made; nobody needs it to use them."""
-
-    seed: int = flag(22, "seed of the scenes and of the random start")
-    first_phase: str = flag("", "phase to begin with, by name; empty: the first")
-    start: str = flag("", "weights to begin with, those of the phase before; empty: a random start")
-    batch_size: int = flag(6, "scenes a step, each drawn once")
-    targets: int = flag(2, "prompted regions of a scene; they share one pass of the encoder")
-    weight_decay: float = flag(1e-2, "AdamW's weight decay")
-    output: str = flag("checkpoints/sam_vit_demo.pth", "file of the weights")
-    debug: bool = flag(False, "on an error, print the traceback too")

@@ -103,7 +103,7 @@ def test_preparing_encodes_each_view_once_and_reading_needs_no_more(tmp_path, en
 
 
 def test_too_little_disk_is_noticed_before_the_first_byte(tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000, total=10_000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_001_000))
     assert not enough_disk(tmp_path / "x", 10, 100)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=9000, total=10_000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_009_000))
     assert enough_disk(tmp_path / "x", 10, 100)

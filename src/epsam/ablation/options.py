@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from epsam.options import SPLITS, DataOptions, flag
+from epsam.flags import flag
+from epsam.options import SPLITS, DataOptions
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ Encoder = Callable[[Sequence[Rgb]], list[Embedding]]
 log = logging.getLogger(__name__)
 
 CHECKSUM_BYTES = 4
-SPARE_SHARE = 0.05
-"""Ours: share of the disk that the cache leaves free."""
+SPARE_BYTES = 2_000_000_000
+"""Ours: what the cache leaves free of the disk, for the run itself and for others."""
 
 
 class EmbeddingStore:
@@ -124,9 +124,9 @@ def content_key(image: Rgb) -> str:
 def enough_disk(folder: Path, images: int, bytes_each: int) -> bool:
     """Log what the cache will take, and say whether the disk has that much to spare."""
     folder.mkdir(parents=True, exist_ok=True)
-    needed, disk = images * (bytes_each + 128 + CHECKSUM_BYTES), shutil.disk_usage(folder)
-    log.info("embeddings: %d images, %.2f GB at most; %.1f GB free", images, needed / 1e9, disk.free / 1e9)
-    if needed < disk.free - SPARE_SHARE * disk.total:
+    needed, free = images * (bytes_each + 128 + CHECKSUM_BYTES), shutil.disk_usage(folder).free
+    log.info("embeddings: %d images, %.2f GB at most; %.1f GB free", images, needed / 1e9, free / 1e9)
+    if needed < free - SPARE_BYTES:
         return True
     log.warning("too little disk for the embeddings: they are encoded anew at every use, which is slow; "
                 "free some space or lower --embedding_views")

@@ -11,16 +11,13 @@ from typing import Any
 
 from epsam.errors import DatasetError, TrainingError
 from epsam.files import digest_of, read_json, read_table, sha256_of, write_json, write_table
+from epsam.flags import material_part
 from epsam.options import StageOptions
 from epsam.paths import RunPaths
 from epsam.record import add_to_record, peaks
 
 log = logging.getLogger(__name__)
 
-# Options that say where or how conveniently a stage runs, not what it computes.
-_IMMATERIAL = frozenset({"run", "device", "precision", "dataset_root", "checkpoint_root", "restart", "debug", "workers",
-                         "train_dataset_dir", "val_dataset_dir", "test_dataset_dir", "embedding_cache", "n_iter",
-                         "compile", "allow_degenerate", "tensorboard"})
 METRIC_COLUMNS = ("stage", "epoch", "name", "value")
 
 
@@ -33,7 +30,7 @@ class Stage:
         self.run = RunPaths.of(options)
         self._options = dataclasses.asdict(options)
         self._inputs = dict(inputs)
-        self._fingerprint = _fingerprint(self._options, inputs.values())
+        self._fingerprint = digest_of([json.dumps(material_part(options), sort_keys=True), *inputs.values()])
         self._marker = self._marker_of(name)
         self._started = time.monotonic()
         if options.restart:
@@ -119,8 +116,3 @@ def troubles_of(run: RunPaths) -> dict[str, str]:
     """Stage → why no stage should build on it, for the stages of a run that left nothing to learn from."""
     marks = {path.stem: _read_mark(path) or {} for path in sorted((run.root / "stages").glob("*.json"))}
     return {stage: mark["trouble"] for stage, mark in marks.items() if mark.get("trouble")}
-
-
-def _fingerprint(options: Mapping[str, Any], inputs: Iterable[str]) -> str:
-    material = {name: value for name, value in options.items() if name not in _IMMATERIAL}
-    return digest_of([json.dumps(material, sort_keys=True), *inputs])
