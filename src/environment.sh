@@ -8,10 +8,12 @@ requirements=${1:-requirements.txt}
 if [[ -n "${VIRTUAL_ENV:-}" || -n "${CONDA_PREFIX:-}" ]]; then
     PYTHON=$(command -v python)
     echo "environment: the active one, ${VIRTUAL_ENV:-${CONDA_PREFIX:-}}"
-    needed="cv2, segment_anything, skimage, tifffile, torch, torchvision, tqdm"
-    [[ $requirements == requirements-test.txt ]] && needed="$needed, hypothesis, mypy, pytest, ruff, xdist"
-    if ! "$PYTHON" -c "import $needed" 2>/dev/null; then
-        echo "error: the active environment lacks packages; run: pip install -r $requirements" >&2
+    needed="cv2 imagecodecs segment_anything skimage tifffile torch torchvision tqdm"
+    [[ $requirements == requirements-test.txt ]] && needed="$needed hypothesis mypy pytest ruff xdist"
+    # Looked for, not imported: that takes seconds, and src/check.py does it.
+    missing=$("$PYTHON" -c 'import importlib.util as i, sys; print(*(n for n in sys.argv[1:] if not i.find_spec(n)))' $needed)
+    if [[ -n $missing ]]; then
+        echo "error: the active environment lacks ${missing// /, }; run: pip install -r $requirements" >&2
         exit 1
     fi
 else

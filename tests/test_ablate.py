@@ -1,6 +1,7 @@
 """Two rows over two seeds on a few tiny patches: what is shared, what is kept, and what the tables say."""
 
 import csv
+import dataclasses
 import json
 import os
 import shlex
@@ -117,7 +118,7 @@ def test_running_again_does_what_is_new_and_nothing_else(done, monkeypatch):
     ablate.main(options())
     assert called == []
     more = options(seeds=(22,))
-    ablate.main(ablate.dataclasses.replace(more, rows=f'{ROWS}\nnew UNTIL=masks MASK_FLAGS="--quantile 0.5"'))
+    ablate.main(dataclasses.replace(more, rows=f'{ROWS}\nnew UNTIL=masks MASK_FLAGS="--quantile 0.5"'))
     assert called == ["train_classifier"], "which then sees that the classifier is there"
     assert same_file(done, "resnet_adl.pth", "paper", "new")
 
@@ -155,7 +156,7 @@ def test_the_script_passes_flags_that_exist():
     text = (REPOSITORY / "ablate.sh").read_text("utf-8")
     call = text.split("src/ablate.py $data")[1].split("\n}")[0].replace("\\\n", " ")
     names = [word.split("=")[0] for word in shlex.split(call) if word.startswith("--")]
-    known = {field.name for field in ablate.dataclasses.fields(AblateOptions)}
+    known = {field.name for field in dataclasses.fields(AblateOptions)}
     assert len(names) >= 10
     assert {name.removeprefix("--") for name in names} <= known
 

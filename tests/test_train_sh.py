@@ -1,9 +1,11 @@
 """train.sh and infer.sh with a Python that only tells what it was asked to do."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
+import venv
 
 import pytest
 
@@ -44,6 +46,22 @@ def test_odd_names_reach_every_stage_as_one_word(told, tmp_path):
     assert "<--quantile><0.3><--rotations><1>" in lines["generate_initial_masks"]
     assert "<--mask_flags=--quantile 0.3 --rotations 1>" in lines["check"]
     assert "my data" in (tmp_path / "logging_-rf ünï_x.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("script", "lacking"), [("infer.sh", "cv2, imagecodecs, segment_anything"),
+                                                 ("test.sh", "cv2, .*, tqdm, hypothesis, .*xdist")])
+def test_an_environment_that_lacks_packages_is_told_which(tmp_path, script, lacking):
+    venv.create(tmp_path / "env", with_pip=False)
+    for name in (script, "src/environment.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    environment = {"PATH": f"{tmp_path / 'env/bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(tmp_path / "env")}
+    result = subprocess.run(["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                            check=False)
+    assert result.returncode == 1
+    told = result.stdout + result.stderr
+    requirements = "requirements-test.txt" if script == "test.sh" else "requirements.txt"
+    assert re.search(rf"error: the active environment lacks {lacking}.*; run: pip install -r {requirements}\n", told)
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_code(told):
