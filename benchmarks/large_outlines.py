@@ -1,0 +1,88 @@
+"""Seconds of the processor and peak memory of reading an annotation file of 200 MB, and of a window's mask from it.
+
+    python benchmarks/large_outlines.py [MEGABYTES]
+Four files: one outline of very many corners, many small outlines, one that zigzags over the whole slide, and one
+annotation after the other without a corner, which is refused.
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count, islice
+from multiprocessing import Pool
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from epsam.errors import AnnotationError
+from epsam.slides.annotations import read_outlines, tumour_mask
+
+SIDE_PX0 = 100_000
+OPEN, CLOSE = '<Annotation PartOfGroup="Tumor"><Coordinates>', "</Coordinates></Annotation>"
+
+
+def corner(number: int, x: float, y: float) -> str:
+    return f'<Coordinate Order="{number}" X="{x:.1f}" Y="{y:.1f}"/>'
+
+
+def one_outline() -> Iterator[str]:
+    yield OPEN
+    for number in count():
+        yield corner(number, number * 7919 % SIDE_PX0, number / 30 % SIDE_PX0)
+
+
+def zigzag() -> Iterator[str]:
+    yield OPEN
+    for number in count():
+        yield corner(number, number / 40, number % 2 * SIDE_PX0)
+
+
+def small_outlines() -> Iterator[str]:
+    for number in count():
+        x, y = number * 7919 % SIDE_PX0, number * 104_729 % SIDE_PX0
+        yield OPEN + "".join(corner(n, x + 30 * (n % 4 > 1), y + 30 * (0 < n % 4 < 3)) for n in range(20)) + CLOSE
+
+
+def empty_ones() -> Iterator[str]:
+    yield from iter(lambda: "<Annotation/>", "")
+
+
+def write(path: Path, pieces: Iterator[str], end: str, size: int) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        stream.write("<ASAP_Annotations><Annotations>")
+        while stream.tell() < size:
+            stream.write("".join(islice(pieces, 10_000)))
+        stream.write(end + "</Annotations></ASAP_Annotations>")
+
+
+def measure(path: Path) -> str:
+    """A row of the table, from a process that has done nothing else."""
+    began, told = time.process_time(), ""
+    try:
+        outlines = read_outlines(path)
+    except AnnotationError as error:
+        told = str(error).partition(": ")[2].partition(";")[0]
+    read = time.process_time()
+    if not told:
+        share = tumour_mask(outlines, 1000, 1000, 512, 512).mean()
+        told = f"{len(outlines.tumour)} outlines; window's mask, {share:.2f} full, {time.process_time() - read:.1f} s"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return f"| {path.stem} | {path.stat().st_size / 1e6:.0f} | {read - began:.1f} | {peak:.2f} | {told} |"
+
+
+def main() -> None:
+    size = int(float(sys.argv[1] if len(sys.argv) > 1 else 200) * 1e6)
+    print("| file | MB | read, s of the processor | peak, GiB | |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for make, end in ((one_outline, CLOSE), (small_outlines, ""), (zigzag, CLOSE), (empty_ones, "")):
+            path = Path(folder) / f"{make.__name__}.xml"
+            write(path, make(), end, size)
+            with Pool(1) as pool:
+                print(pool.apply(measure, (path,)), flush=True)
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()
