@@ -4,7 +4,7 @@
     python benchmarks/planning.py --embedding_views 8   what another number of views costs
 
 Counts follow from the paper's numbers of patches and from the flags' defaults. Hours are counts × seconds each; where
-the seconds come from stands beside them. Published ones are of large GPUs; none of them was measured by us.
+the seconds come from stands beside them; published ones were not measured by us.
 """
 
 import argparse
@@ -103,12 +103,11 @@ def disk_of(plan: Plan) -> list[Count]:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one of each kind, where they come from, and a factor from that machine to the one planned for."""
+    """Seconds of one of each kind on the machine planned for, and where they come from."""
 
     title: str
     seconds: Mapping[str, float]
     sources: tuple[str, ...]
-    slower: float = 1.0
 
 
 def measured_costs(device: str) -> Costs | None:
@@ -128,23 +127,27 @@ def measured_costs(device: str) -> Costs | None:
 
 
 def published_costs(slower: float) -> Costs:
-    """From figures that others published for ViT-B, SAM's decoder and ResNet50; none of them measured by us."""
+    """From figures that others published for ViT-B, SAM's decoder and ResNet50; none of them measured by us.
+
+    slower: factor from the A100 of two of them to the card planned for.
+    """
     decoded, learnt = 0.004, 3.0
     size = PatchOptions.patch_size
     classifier = multiply_adds(NetworkSpec(), size) / multiply_adds(NetworkSpec(), 224, stock=True)
-    image = classifier / 2470
-    return Costs("published, not measured by us", {
-        "encoder": 1 / 73.2, "step": DecoderOptions.batch_size * decoded * learnt, "decoded": decoded,
+    image = classifier / 2470 * slower
+    step = DecoderOptions.batch_size * decoded * learnt
+    return Costs("by published figures, not measured by us", {
+        "encoder": slower / 73.2, "step": step, "decoded": decoded,
         "classified": image, "validated": image / learnt, "maps": MaskOptions.rotations * image / learnt,
-    }, ("encoder: 73.2 images/s, ViT-B with bf16 and fused attention on an A100 "
-        "(pytorch-labs/segment-anything-fast, experiments/results.csv)",
-        f"decoder: 4 ms a mask (MobileSAM's paper, SAM's own decoder), × {learnt:g} for forward and "
-        "backward pass",
+    }, ("encoder: 73.2 images/s, ViT-B and its decoder with bf16, fused attention and torch.compile, 8 at a time, on "
+        "an A100 (pytorch-labs/segment-anything-fast, experiments/results_bs8.csv)",
+        f"decoder: 4 ms a mask on a single GPU that is not named (MobileSAM's README, of SAM's own decoder); "
+        f"× {learnt:g} for forward and backward pass is an assumption, here and below",
         "classifier: 2,470 images/s of 224 px, ResNet50 training in mixed precision on an A100 (NVIDIA "
         f"DeepLearningExamples); ours is {classifier:.1f} times the multiplications: 512 px, layer 4 without stride",
-        f"× {slower:g} for a 12 GB card: 312 TFLOPS of bf16 (A100) against 25.5 (RTX 3060 12 GB), by data sheet, for "
-        "every row"),
-        slower)
+        f"encoder and classifier × {slower:g} for a 12 GB card: 312 TFLOPS of bf16 (A100, NVIDIA) against 25.5 (RTX "
+        "3060 12 GB: 112 tensor cores × 128 operations × 1.78 GHz); of the memory's rates it would be × 4.3",
+        f"if the decoder's GPU was an A100, its rows take × {slower:g}, too"))
 
 
 def multiply_adds(spec: NetworkSpec, side: int, stock: bool = False) -> float:
@@ -186,9 +189,9 @@ def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
         yield from ("", f"Hours, {cost.title}:", "", "| what | number | seconds each | hours |", "|---|---:|---:|---:|")
         total = 0.0
         for name, seconds in cost.seconds.items():
-            hours = counts[name].number * seconds * cost.slower / 3600
+            hours = counts[name].number * seconds / 3600
             total += hours
-            yield (f"| {counts[name].what} | {counts[name].number:,.0f} | {seconds * cost.slower:.3g} | "
+            yield (f"| {counts[name].what} | {counts[name].number:,.0f} | {seconds:.3g} | "
                    f"{hours:.2f} |")
         yield f"| all | | | {total:.1f} |"
         yield from ("", *(f"* {source}" for source in cost.sources))
@@ -197,7 +200,7 @@ def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--embedding_views", type=int, default=Plan.views, choices=(1, 2, 4, 8))
-    parser.add_argument("--slower", type=float, default=12.2, help="factor from the published GPUs to a 12 GB card")
+    parser.add_argument("--slower", type=float, default=12.2, help="factor from an A100 to a 12 GB card")
     given = parser.parse_args()
     measured = [found for device in ("cpu", "cuda") if (found := measured_costs(device))]
     print("\n".join(lines_of(Plan(views=given.embedding_views), [*measured, published_costs(given.slower)])))

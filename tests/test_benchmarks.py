@@ -129,9 +129,9 @@ def test_the_classifiers_multiplications_are_those_of_resnet50(measure):
 def test_hours_are_counts_times_seconds_and_their_source_is_named(measure, monkeypatch, tmp_path):
     import planning
 
-    costs = planning.Costs("somewhere", {"step": 0.36, "maps": 3600 / 8768}, ("a guess",), 2.0)
+    costs = planning.Costs("somewhere", {"step": 0.72, "maps": 7200 / 8768}, ("a guess",))
     lines = list(planning.lines_of(planning.Plan(), [costs]))
-    # 121,360 steps of 0.36 s are 12.136 h, one map of each positive 1 h; the card is twice as slow.
+    # 121,360 steps of 0.72 s are 24.272 h, maps that take 7,200 s together 2 h.
     assert "| decoder steps, at most | 121,360 | 0.72 | 24.27 |" in lines
     assert "| all | | | 26.3 |" in lines
     assert lines[-1] == "* a guess"
