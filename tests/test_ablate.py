@@ -102,8 +102,9 @@ def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
     assert rows["round 1"]["seeds"] == "2"
     assert rows["round 1"]["paper_camelyon17"] == "82.16"
     assert rows["round 3"]["dice"] == "nan"
-    own = [row["line"] for row in table(done / "checkpoints/ablation/tables/table_other.csv")]
-    assert own == ["paper", "upper", "accumulate", "ours"]
+    own = {end: [row["line"] for row in table(done / f"checkpoints/ablation/tables/table_other_{end}.csv")]
+           for end in ("initial_mask", "last_round")}
+    assert own == {"initial_mask": ["paper", "upper"], "last_round": ["paper", "accumulate", "ours"]}
     text = (done / "checkpoints/ablation/tables/tables.md").read_text()
     assert "| train | 6 | 4 |" not in text
     assert "| train | – | 6 | 4 | 6020 | 3111 |" in text

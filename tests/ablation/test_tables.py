@@ -54,9 +54,14 @@ def test_markdown_says_split_paper_and_what_is_missing():
     assert "over 2 seed(s)" in text
 
 
-def test_rows_that_no_table_places_have_one_of_their_own():
-    lines = table("other").lines
-    assert [(line.label, line.what) for line in lines] == [("paper", FINAL), ("mine", FINAL)]
+def test_rows_that_no_table_places_stand_beside_what_the_paper_has_made_by_then():
+    rows = read_rows('paper\nraw UNTIL=masks\nview UNTIL=masks\nmine\nshort RETRAIN_FLAGS="--lr 1 --n_iter 1"\n'
+                     'box UNTIL=preliminary')
+    own = [found for found in all_tables(rows) if found not in TABLES]
+    assert [(found.number, [line.row for line in found.lines]) for found in own] == [
+        ("other_initial_mask", ["paper", "view"]), ("other_last_round", ["paper", "mine"]),
+        ("other_round_1", ["paper", "short"]), ("other_preliminary_decoder", ["paper", "box"])]
+    assert all({line.what.replace(" ", "_") for line in found.lines} == {found.number[6:]} for found in own)
     assert all_tables(ROWS[:2]) == list(TABLES)
 
 

@@ -8,7 +8,7 @@ from epsam.ablation.layout import FINAL, TABLES, Line, Table
 from epsam.ablation.results import Key, Scored
 from epsam.ablation.rows import Row
 from epsam.ablation.statistics import mean_sd, over_seeds, paired_difference
-from epsam.training.evaluation import INITIAL
+from epsam.training.evaluation import INITIAL, PRELIMINARY
 
 COLUMNS = ("table", "line", "row", "flags", "split", "masks", "patches", "seeds", "dice", "dice_sd", "iou", "iou_sd",
            "difference", "low", "high", "paper_camelyon17", "paper_camelyon16", "paper_internal")
@@ -23,12 +23,25 @@ Results = Mapping[str, Sequence[Mapping[Key, Scored]]]
 
 
 def all_tables(rows: Sequence[Row]) -> list[Table]:
-    """The paper's tables, and one for the rows of the list that are in none of them."""
+    """The paper's tables, and those of the rows that are in none of them: one for each point at which rows end, so that
+    a row is compared with what the paper's method has made by then."""
     placed = {line.row for table in TABLES for line in table.lines}
-    own = [row for row in rows if row.name not in placed]
-    lines = [Line("paper", "paper", "test", FINAL)]
-    lines += [Line(row.name, row.name, "test", INITIAL if row.until == "masks" else FINAL) for row in own]
-    return [*TABLES, Table("other", "Other rows of the list", "paper", tuple(lines))] if own else list(TABLES)
+    ends: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.name not in placed:
+            ends.setdefault(_end_of(row), []).append(row)
+    return [*TABLES, *(
+        Table(f"other_{end.replace(' ', '_')}", f"Other rows: {end}", "paper",
+              tuple(Line(name, name, "test", end) for name in ("paper", *(row.name for row in found))))
+        for end, found in ends.items())]
+
+
+def _end_of(row: Row) -> str:
+    """What a row's last stage makes."""
+    if row.until != "rounds":
+        return {"masks": INITIAL, "preliminary": PRELIMINARY}[row.until]
+    words = row.flags["RETRAIN_FLAGS"]
+    return f"round {words[words.index('--n_iter') + 1]}" if "--n_iter" in words[:-1] else FINAL
 
 
 def records_of(table: Table, results: Results, rows: Sequence[Row]) -> list[dict[str, Any]]:
