@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import logging
 import tracemalloc
@@ -107,6 +108,33 @@ def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp
     check_some_done(rows, output)
     with pytest.raises(SlideError, match="none of 1 slides"):
         check_some_done(rows[:1], output)
+
+
+@pytest.mark.parametrize(("error", "reason"), [
+    (MemoryError("8 GB"), "a: too little memory for it (8 GB); free some and run again"),
+    (ValueError("odd"), "a: odd; check the slide and its folder of results, and run again"),
+    (OSError(errno.EIO, "I/O error", "a.tif"),
+     "a: [Errno 5] I/O error: 'a.tif'; check the slide and its folder of results, and run again")])
+def test_whatever_one_slide_dies_of_the_next_is_done(folder, tmp_path, error, reason):
+    class Failing(FakeNetwork):
+        def look(self, windows):
+            if not self.looked:
+                self.looked = 1
+                raise error
+            return super().look(windows)
+
+    rows = run(find_slides(folder), tmp_path / "out", Failing())[1]
+    assert [row["status"] for row in rows] == ["failed", "done"]
+    assert rows[0]["reason"] == reason
+
+
+def test_a_full_disk_stops_the_run(folder, tmp_path):
+    class Full(FakeNetwork):
+        def look(self, windows):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run(find_slides(folder), tmp_path / "out", Full())
 
 
 def test_an_interrupted_slide_leaves_nothing_that_looks_finished(folder, tmp_path):
@@ -309,6 +337,24 @@ def test_outlines_that_cannot_be_read_are_told_and_the_slide_is_not_scored(tmp_p
     assert "not scored" in caplog.text
     assert rows[0]["reason"].startswith("not scored: ")
     assert not (tmp_path / "out" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("windows.csv", b"x,y,tissue,probability,gated\n1,one,1,1,0\n"), ("windows.csv", None),
+    ("probability.tif", b"cut"), ("mask.tif", b"cut")])
+def test_results_that_were_changed_by_hand_are_not_scored_and_the_others_are(folder, tmp_path, name, content):
+    for slide in "ab":
+        outline(folder / "annotations" / f"{slide}.xml", *TUMOUR)
+    slides, output = find_slides(folder), tmp_path / "out"
+    run(slides, output)
+    (output / "a" / name).unlink()
+    if content:
+        (output / "a" / name).write_bytes(content)
+    scores, unscored = score_slides(slides, output)
+    assert [score.slide for score in scores] == ["b"]
+    assert list(unscored) == ["a"]
+    assert unscored["a"].startswith("not scored: ")
+    assert "\n" not in unscored["a"]
 
 
 def peak_of(slides, output):

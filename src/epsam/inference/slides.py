@@ -1,5 +1,6 @@
 """Many slides: finished ones are skipped, one that fails does not stop the others, results appear whole."""
 
+import errno
 import logging
 import shutil
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from epsam.slides.inventory import FAILED, SlideRecord
 log = logging.getLogger(__name__)
 
 TIMINGS = "timings.json"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What every further slide would fail of, too."""
 
 Row = dict[str, Any]
 
@@ -106,12 +109,24 @@ def _attempt(record: SlideRecord, folder: Path, network: Network, rule: SlideRul
     else:
         try:
             return segment_slide(record, folder, network, rule, clock, progress)
-        except EpsamError as error:
-            reason = " ".join(str(error).split())
+        except (EpsamError, MemoryError, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise
+            reason = reason_of(record, error)
     log.warning("failed: %s", reason)
     for path in folder.iterdir():
         path.unlink()
     return {"slide": record.name, "status": FAILED, "reason": reason}, None
+
+
+def reason_of(record: SlideRecord, error: BaseException) -> str:
+    """One line on why a slide failed."""
+    told = " ".join(str(error).split())
+    if isinstance(error, EpsamError):
+        return told
+    if isinstance(error, MemoryError):
+        return f"{record.name}: too little memory for it ({told or 'none left'}); free some and run again"
+    return f"{record.name}: {told or type(error).__name__}; check the slide and its folder of results, and run again"
 
 
 def timing_row(name: str, windows: int, clock: Clock) -> Row:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from epsam.errors import AnnotationError, SlideError
+from epsam.errors import EpsamError, SlideError
 from epsam.files import read_json, write_json, write_table
 from epsam.inference.clock import PARTS
 from epsam.inference.froc import froc
 from epsam.inference.inputs import has_truth
 from epsam.inference.slide import bands_of_file
-from epsam.inference.slides import TIMINGS, Row, read_kept
+from epsam.inference.slides import TIMINGS, Row, read_kept, reason_of
 from epsam.inference.truth import SlideScore, score_slide, truth_figures
 from epsam.slides.inventory import FAILED, SlideRecord
+from epsam.slides.tiff import DAMAGE
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,9 @@ def score_slides(records: Sequence[SlideRecord], output: Path) -> tuple[list[Sli
             folder = output / record.name
             try:
                 scores.append(score_slide(record, folder, bands_of_file(folder / "mask.tif"), kept.frame))
-            except AnnotationError as error:
-                log.warning("not scored: %s", error)
-                unscored[record.name] = f"not scored: {' '.join(str(error).split())}"
+            except (EpsamError, MemoryError, *DAMAGE) as error:
+                unscored[record.name] = f"not scored: {reason_of(record, error)}"
+                log.warning("%s", unscored[record.name])
     return scores, unscored
 
 

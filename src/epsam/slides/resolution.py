@@ -26,14 +26,14 @@ def size_from_description(text: str) -> float | None:
 
     Philips states millimetres; files whose writer put micrometres there are told apart by what is plausible.
     """
-    aperio = _numbers(_APERIO.findall(text))
+    aperio = numbers(_APERIO.findall(text))
     if aperio:
         return plausible(aperio[0])
-    philips = _numbers(_PHILIPS.findall(text))
+    philips = numbers(_PHILIPS.findall(text))
     if philips:
         finest = min(philips)
         return plausible(finest * 1000.0) or plausible(finest)
-    ome = _numbers(_OME.findall(text))
+    ome = numbers(_OME.findall(text))
     if ome:
         unit = _OME_UNIT.search(text)
         return plausible(ome[0] * _OME_MICROMETRES.get(unit.group(1) if unit else "", 1.0))
@@ -64,7 +64,8 @@ def level_downsample(size0: tuple[int, int], size: tuple[int, int], tile: tuple[
     return None
 
 
-def _numbers(texts: list[str]) -> list[float]:
+def numbers(texts: list[str]) -> list[float]:
+    """Those of the texts that are numbers."""
     found = []
     for text in texts:
         try:

@@ -7,7 +7,7 @@ import numpy as np
 
 from epsam.data.images import Rgb
 from epsam.errors import SlideError
-from epsam.slides.resolution import level_downsample, plausible
+from epsam.slides.resolution import level_downsample, numbers, plausible
 from epsam.slides.slide import WHITE, Level, Slide
 
 
@@ -25,8 +25,8 @@ class VendorSlide(Slide):
         levels = tuple(
             Level(size[0], size[1], level_downsample(size0, size, (1, 1)) or float(ratio))
             for size, ratio in zip(self._file.level_dimensions, self._file.level_downsamples, strict=True))
-        stated = self._file.properties.get("openslide.mpp-x")
-        super().__init__(path, levels, (plausible(float(stated)) if stated else None) or slide_mpp or None)
+        stated = numbers([self._file.properties.get("openslide.mpp-x", "")])
+        super().__init__(path, levels, (plausible(stated[0]) if stated else None) or slide_mpp or None)
 
     def close(self) -> None:
         self._file.close()
