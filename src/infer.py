@@ -54,7 +54,7 @@ def infer_slides(place: Path, options: InferOptions) -> None:
         check_complete(slides, output, fingerprint)
     elif slides:
         pipeline = load_pipeline(options, pick_compute(options.device, options.precision))
-        segment_slides(slides, pipeline, slide_rule(options, pipeline), output, fingerprint)
+        slides = segment_slides(slides, pipeline, slide_rule(options, pipeline), output, fingerprint)
     rows, timings = kept_rows(slides, output)
     if not options.shard:
         scores, unscored = score_slides(slides, output)

@@ -24,6 +24,7 @@ from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
 from epsam.slides.inventory import SlideRecord
 from epsam.slides.reader import open_slide
 from fake_network import PINK, FakeNetwork, blue, lossless, picture
+from holder import holding
 
 RULE = SlideRule(mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02))
 TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
@@ -36,7 +37,7 @@ def table(path):
 
 def run(slides, output, network=None, rule=RULE, fingerprint="x"):
     network = network or FakeNetwork()
-    segment_slides(slides, network, rule, output, fingerprint)
+    slides = segment_slides(slides, network, rule, output, fingerprint)
     rows, timings = kept_rows(slides, output)
     scores, unscored = score_slides(slides, output)
     rows = scored_rows(rows, scores, unscored)
@@ -101,7 +102,7 @@ def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp
     assert [row["status"] for row in rows] == ["failed", "done", "failed"]
     assert "not a readable TIFF" in rows[0]["reason"]
     assert "pass --slide_mpp" in rows[2]["reason"]
-    assert sorted(path.name for path in output.iterdir()) == ["a", "b", "c", "slides.csv", "timings.csv"]
+    assert sorted(path.name for path in output.glob("[!.]*")) == ["a", "b", "c", "slides.csv", "timings.csv"]
     assert [path.name for path in (output / "a").iterdir()] == ["slide.json"]
     lossless(folder / "a.tif", picture(400, 448, TISSUE, TUMOUR))
     assert [row["status"] for row in run(slides, output)[1]] == ["done", "done", "failed"]
@@ -145,8 +146,29 @@ def test_an_interrupted_slide_leaves_nothing_that_looks_finished(folder, tmp_pat
     slides, output = find_slides(folder), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         run(slides, output, Broken())
-    assert list(output.iterdir()) == []
+    assert [path.name for path in output.iterdir()] == [".locks"]
     assert run(slides, output)[1][0]["status"] == "done"
+
+
+def test_a_slide_at_which_another_run_works_is_left_to_it(folder, tmp_path, caplog):
+    slides, output = find_slides(folder), tmp_path / "out"
+    staging = output / ".a.part"
+    staging.mkdir(parents=True)
+    with caplog.at_level("INFO"), holding(output / ".locks" / "a") as other:
+        rows = run(slides, output)[1]
+    assert [(row["slide"], row["status"]) for row in rows] == [("b", "done")]
+    assert staging.is_dir(), "the other run writes there"
+    assert not (output / "a").exists()
+    assert f"process {other.pid} on" in caplog.text
+    assert "1 slides are left to the other run, not in the tables: a; once it has ended, --merge" in caplog.text
+    assert [row["slide"] for row in run(slides, output)[1]] == ["a", "b"]
+
+
+def test_a_slide_that_the_other_run_ends_meanwhile_is_in_the_tables(folder, tmp_path):
+    slides, output = find_slides(folder), tmp_path / "out"
+    run(slides, output)
+    with holding(output / ".locks" / "a"):
+        assert [row["slide"] for row in run(slides, output)[1]] == ["a", "b"]
 
 
 def test_a_slide_without_tissue_has_an_empty_mask(tmp_path):

@@ -11,18 +11,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from epsam.errors import DatasetError, EpsamError
+from epsam.errors import BusyError, DatasetError, EpsamError
 from epsam.files import read_json, write_json
 from epsam.inference.clock import Clock
 from epsam.inference.inputs import RECORD
 from epsam.inference.slide import SlideRule, segment_slide
 from epsam.inference.stream import Network
 from epsam.inference.truth import Frame
+from epsam.lock import claimed
 from epsam.slides.inventory import FAILED, SlideRecord
 
 log = logging.getLogger(__name__)
 
 TIMINGS = "timings.json"
+LOCKS = ".locks"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """What every further slide would fail of, too."""
 
@@ -39,15 +41,34 @@ class Kept:
 
 
 def segment_slides(records: Sequence[SlideRecord], network: Network, rule: SlideRule, output: Path,
-                   fingerprint: str) -> None:
-    """Write `output`/<slide>/ for each slide that is not finished with the same fingerprint (see `fingerprint_of`)."""
+                   fingerprint: str) -> list[SlideRecord]:
+    """Write `output`/<slide>/ for each slide that is not finished with the same fingerprint (see `fingerprint_of`).
+
+    Returns the slides that were done, now or before, or failed: all but those at which another run is still working.
+    """
+    left = []
     for number, record in enumerate(records, start=1):
-        print_of_slide = slide_fingerprint(record, fingerprint)
-        kept = read_kept(output, record.name)
-        if kept and kept.fingerprint == print_of_slide and kept.row["status"] == "done":
-            log.info("%s: finished before", record.name)
-            continue
-        _segment(record, network, rule, output / record.name, print_of_slide, f"{number}/{len(records)} {record.name}")
+        try:
+            with claimed(output / LOCKS / record.name, "give this one another OUTPUT_DIR or --output_dir"):
+                if is_finished(record, output, fingerprint):
+                    log.info("%s: finished before", record.name)
+                    continue
+                _segment(record, network, rule, output / record.name, slide_fingerprint(record, fingerprint),
+                         f"{number}/{len(records)} {record.name}")
+        except BusyError as error:
+            log.info("%s: left to the other run: %s", record.name, error)
+            left.append(record)
+    left = [record for record in left if not is_finished(record, output, fingerprint)]
+    if left:
+        log.warning("%d slides are left to the other run, not in the tables: %s; once it has ended, --merge adds them",
+                    len(left), ", ".join(record.name for record in left))
+    return [record for record in records if record not in left]
+
+
+def is_finished(record: SlideRecord, output: Path, fingerprint: str) -> bool:
+    """Whether the slide's results are there, made with this fingerprint of the run."""
+    kept = read_kept(output, record.name)
+    return bool(kept and kept.fingerprint == slide_fingerprint(record, fingerprint) and kept.row["status"] == "done")
 
 
 def slide_fingerprint(record: SlideRecord, fingerprint: str) -> str:
