@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from epsam.errors import EpsamError
 from epsam.files import remove_leftovers
+from epsam.flags import out_of_range, told_range
 from epsam.interruption import interrupt
 from epsam.lock import claimed
 from epsam.options import preset
@@ -57,7 +58,10 @@ def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
     dataset_type = given.get("dataset_type", _defaults(kind).get("dataset_type", ""))
     names = set(_defaults(kind))
     row = {name: value for name, value in preset(dataset_type, stage).items() if name in names}
-    return kind(**{**row, **given})
+    options = kind(**{**row, **given})
+    for line in out_of_range(options):
+        parser.error(line)
+    return options
 
 
 def _parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
@@ -65,8 +69,11 @@ def _parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
                                      argument_default=argparse.SUPPRESS)
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
-        text = f"{field.metadata['help']} (default: {_shown(field.default)}; {field.metadata['source']})"
-        _add_flag(parser, field.name, hints[field.name], text.replace("%", "%%"), field.metadata["choices"])
+        told = field.metadata
+        notes = filter(None, (f"default: {_shown(field.default)}", told_range(told["at_least"], told["at_most"]),
+                              told["source"]))
+        text = f"{told['help']} ({'; '.join(notes)})"
+        _add_flag(parser, field.name, hints[field.name], text.replace("%", "%%"), told["choices"])
     return parser
 
 

@@ -121,11 +121,9 @@ def failures(errors: Mapping[str, str]) -> dict[str, str]:
 
 def check_options(options: PatchOptions) -> None:
     """Raise DatasetError on settings that can give no patch."""
-    wrong = {"patch_size": options.patch_size < 1, "stride": options.stride < 1, "mpp": options.mpp < 0,
-             "slide_mpp": options.slide_mpp < 0, "max_tumour": options.max_tumour <= options.min_tumour,
-             "min_tumour": options.min_tumour < 0, "workers": options.workers < 0}
-    for name in (name for name, is_wrong in wrong.items() if is_wrong):
-        raise DatasetError(f"--{name} {getattr(options, name):g}: out of range; see --help")
+    if options.max_tumour <= options.min_tumour:
+        raise DatasetError(f"--max_tumour {options.max_tumour:g}: not above --min_tumour {options.min_tumour:g}, "
+                           "so that no patch could be positive; raise it")
 
 
 def check_failures(errors: Mapping[str, str], measured: Sequence[Measured], options: PatchOptions) -> None:

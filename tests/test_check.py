@@ -43,3 +43,10 @@ def test_warnings_alone_do_not_stop(monkeypatch, caplog):
     check.main(CheckOptions())
     assert "warning: w" in caplog.text
     assert "problems 0, warnings 1" in caplog.text
+
+
+def test_a_number_out_of_its_range_ends_with_2_before_the_first_stage(capsys):
+    with pytest.raises(SystemExit) as end:
+        check.checks(CheckOptions(mask_flags="--quantile 30"))
+    assert end.value.code == 2
+    assert "--quantile: 30.0 is out of range" in capsys.readouterr().err

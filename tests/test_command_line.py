@@ -60,6 +60,38 @@ def test_bad_flags_end_with_2(arguments, capsys):
     assert end.value.code == 2
 
 
+@pytest.mark.parametrize(("stage", "arguments", "message"), [
+    ("generate_initial_masks", ["--quantile", "30"], "--quantile: 30.0 is out of range, expected 0 to 1"),
+    ("generate_initial_masks", ["--rotations", "0"], "--rotations: 0 is out of range, expected 1 to 4"),
+    ("generate_initial_masks", ["--grid_quantiles", "0.5,-1"], "--grid_quantiles: -1.0 is out of range"),
+    ("train_classifier", ["--batch_size", "0"], "--batch_size: 0 is out of range, expected 1 or more"),
+    ("train_classifier", ["--lr", "-1"], "--lr: -1.0 is out of range, expected 0 or more"),
+    ("train_classifier", ["--lr", "nan"], "--lr: nan is out of range"),
+    ("extract_patches", ["--max_negative", "5,5,-5"], "--max_negative: -5 is out of range, expected 0 or more"),
+    ("finetune_decoder", ["--ids_threshold", "90"], "--ids_threshold: 90.0 is out of range, expected 1 or less"),
+    ("infer", ["--overlap", "1"], "--overlap: 1.0 is out of range, expected 0 to 0.9"),
+])
+def test_a_number_out_of_its_range_ends_with_2_and_one_line(stage, arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse(stage, STAGES[stage], arguments)
+    assert end.value.code == 2
+    assert f"{stage}.py: error: argument {message}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_both_ends_of_a_range_and_what_switches_off_are_taken():
+    assert parse("generate_initial_masks", MaskOptions, ["--quantile", "1", "--rotations", "4"]).quantile == 1
+    decoder = parse("finetune_decoder", DecoderOptions, ["--ids_threshold", "-1", "--patience", "0", "--n_region", "0"])
+    assert (decoder.ids_threshold, decoder.patience, decoder.n_region) == (-1, 0, 0)
+    assert parse("infer", InferOptions, ["--overlap", "0.9", "--n_point", "0"]).overlap == 0.9
+
+
+def test_a_presets_values_are_looked_at_too(monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS, "odd", {"infer": {"overlap": 2.0}})
+    with pytest.raises(SystemExit):
+        parse("infer", InferOptions, ["--dataset_type", "odd"])
+    assert "--overlap: 2.0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_tells_every_flag_with_default_and_source(stage, capsys):
     with pytest.raises(SystemExit) as end:

@@ -464,10 +464,9 @@ def test_excluded_camelyon_slides_are_told_with_the_reason(tmp_path):
     assert found["normal_144"][1].startswith("check: ")
 
 
-@pytest.mark.parametrize("changes", [{"stride": 0}, {"patch_size": -1}, {"min_tumour": 0.9}, {"mpp": -1.0}], ids=str)
-def test_settings_that_can_give_nothing_are_refused(dataset, changes):
-    with pytest.raises(DatasetError, match="out of range"):
-        main(replace(options_for(dataset), **changes))
+def test_settings_that_can_give_nothing_are_refused(dataset):
+    with pytest.raises(DatasetError, match="--max_tumour 0.9: not above --min_tumour 0.9"):
+        main(replace(options_for(dataset), min_tumour=0.9))
 
 
 def test_bad_input_ends_the_command_with_one_line_and_1(tmp_path):

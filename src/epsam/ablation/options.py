@@ -23,7 +23,7 @@ class AblateOptions(DataOptions):
 
     rows: str = flag("", "the flag sets, one a line; ablate.sh holds the list")
     only: tuple[str, ...] = flag((), "names of the rows to run; empty: all of them")
-    seeds: tuple[int, ...] = flag((22, 23, 24), "seeds of training; the patches are the same for all")
+    seeds: tuple[int, ...] = flag((22, 23, 24), "seeds of training; the patches are the same for all", at_least=0)
     name: str = flag("ablation", "folder under checkpoints/ that gets the runs, <row>/seed_<seed>, and tables/")
     checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
     common_flags: str = flag("", "flags of all stages, such as --device cpu")
