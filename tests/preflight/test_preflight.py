@@ -1,6 +1,7 @@
 import importlib.util
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -204,6 +205,29 @@ def test_patches_without_one_class_or_with_strangers_in_mask_are_told(tmp_path):
     only(check_patches(paths, "test", ""), False, "they are not scored")
     (paths.split("val") / "image" / "b_0.png").unlink()
     only(collected([lambda: check_patches(paths, "val", "")]), True, "1 positives and 0 negatives")
+
+
+def test_images_of_another_size_than_the_first_are_told_in_one_line_and_not_decoded(tmp_path):
+    paths = dataset(tmp_path)
+    for name, side in (("a_1", 8), ("b_0", 8), ("c_1", 12), ("d_1", 9)):
+        write_patch(paths.split("train"), name, side)
+    odd = paths.split("train") / "image" / "c_1.png"
+    odd.write_bytes(odd.read_bytes()[:40])
+    only(check_patches(paths, "train", ""), True, f"{odd}: 12×12 px, the first image has 8×8 px", "2 of 4 images")
+
+
+def test_masks_of_another_size_than_their_images_are_told_in_one_line(tmp_path):
+    paths = dataset(tmp_path)
+    for name in ("a_1", "b_0", "c_1", "d_1"):
+        write_patch(paths.split("train"), name)
+    masks = paths.split("train") / "mask"
+    write_mask(masks / "a_1.png", np.eye(8) > 0)
+    write_mask(masks / "c_1.png", np.ones((4, 6), bool))
+    # Its directory lies behind the pixels, far from the first bytes.
+    cv2.imwrite(str(masks / "d_1.tif"), np.random.default_rng(0).integers(256, size=(90, 100), dtype=np.uint8))
+    only(check_patches(paths, "train", ""), True, f"{masks / 'c_1.png'}: 6×4 px, the image has 8×8 px", "2 of 3 masks")
+    (masks / "c_1.png").unlink()
+    only(check_patches(paths, "train", ""), True, "d_1.tif: 100×90 px", "1 of 2 masks")
 
 
 def write_slide(paths, name, size=64):

@@ -15,14 +15,20 @@ Mask = npt.NDArray[np.bool_]
 
 LARGEST_PX = 1 << 28
 """Ours: 0.8 GB as RGB."""
+HEAD_BYTES = 4096
+"""Ours: enough for a PNG and most JPEG; a TIFF's directory may be anywhere, and its file is read whole."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def _unreadable(path: Path, error: OSError) -> ImageError:
+    return ImageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
 
 
 def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        raise _unreadable(path, error) from error
     width, height = stated_size(content) or (0, 0)
     if width * height > LARGEST_PX:
         raise ImageError(f"{path}: {width}×{height} px, more than is read at once; cut it up or give it as a slide")
@@ -35,6 +41,20 @@ def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
         raise ImageError(f"{path}: not a readable PNG, JPEG or TIFF image ({len(content)} bytes); replace or remove "
                          "the file")
     return np.asarray(image, dtype=np.uint8)
+
+
+def size_stated_by(path: Path) -> tuple[int, int] | None:
+    """Width and height that an image file states, px, mostly from its first bytes; None if it is of another format.
+
+    Raises ImageError if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            stated = stated_size(head)
+            return stated_size(head + file.read()) if stated and not all(stated) else stated
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def read_rgb(path: Path) -> Rgb:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from epsam.data.images import list_images
-from epsam.data.patches import common_size, label_of, labelled_patches, require_both_classes
+from epsam.data.images import list_images, size_stated_by
+from epsam.data.patches import Patch, common_size, label_of, labelled_patches, require_both_classes
 from epsam.errors import EpsamError
 from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
@@ -33,12 +33,12 @@ def count_patches(paths: DatasetPaths, split: str) -> tuple[int, int]:
 
 
 def check_patches(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[Finding]:
-    """Patches of a split that are there have labels, both classes and a square size, and masks belong to them."""
+    """Patches of a split that are there have labels, both classes and one square size, and masks belong to them."""
     patches, mask_dir = labelled_patches(paths.split(split), image_dir), paths.split(split) / "mask"
     if split != "test":
         require_both_classes(patches, paths.split(split))
     if patches:
-        common_size(patches)
+        yield from _check_sizes(patches, common_size(patches))
     names = {patch.name for patch in patches}
     lonely = [path.name for path in list_images(mask_dir) if path.stem not in names]
     if lonely:
@@ -47,6 +47,22 @@ def check_patches(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[F
     if split != "train" and without:
         effect = "the best epoch cannot be told by Dice" if split == "val" else "they are not scored"
         yield warning(f"{mask_dir}: {len(without)} tumour patches have no mask, such as {_some(without)}: {effect}")
+
+
+def _check_sizes(patches: Sequence[Patch], side: int) -> Iterator[Finding]:
+    """By the files' headers: a split has thousands of patches, and their pixels are read by the stages."""
+    images = [(patch.image, size_stated_by(patch.image), (side, side)) for patch in patches]
+    masks = [(patch.mask, size_stated_by(patch.mask), stated)
+             for patch, (_, stated, _) in zip(patches, images, strict=True) if patch.mask]
+    for what, wanted_by, sizes in (("images", "the first image", images), ("masks", "the image", masks)):
+        wrong = [(path, found, wanted) for path, found, wanted in sizes if found and wanted and found != wanted]
+        for path, found, wanted in wrong[:1]:
+            yield problem(f"{path}: {_px(found)}, {wanted_by} has {_px(wanted)}; {len(wrong)} of {len(sizes)} {what} "
+                          "are of a wrong size: resize or remove them")
+
+
+def _px(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]} px"
 
 
 def check_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> Iterator[Finding]:
