@@ -19,7 +19,7 @@ from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.training.board import open_board
 from epsam.training.grid_search import best_of, search_grid, write_grid
 from epsam.training.health import MaskCounts
-from epsam.training.maps import activations_of, kept_activations, recipe_of, write_initial_masks
+from epsam.training.maps import activations_of, given_classifier, kept_activations, recipe_of, write_initial_masks
 from epsam.training.panels import spread, write_panel
 from epsam.training.stage import Stage
 from epsam.training.workbench import initial_mask_of
@@ -58,7 +58,8 @@ def main(options: MaskOptions) -> None:
     board = open_board(run, stage.name, options.tensorboard)
     for path in sorted(run.panels.glob("initial_masks_*.png")):
         board.picture(path, 0)
-    write_json(run.mask_rule, facts_of(MaskRule, rule) | {"cam": options.cam or model.spec.cam})
+    given = given_classifier(classifier, checksum) if options.resnet_checkpoint else {}
+    write_json(run.mask_rule, facts_of(MaskRule, rule) | {"cam": options.cam or model.spec.cam} | given)
     files = [initial_mask_of(run, split, patch) for split, found in patches.items() for patch in found]
     stage.finish([*map(run.activation, SPLITS), *files, run.mask_rule], counts["train"].trouble("initial masks"))
 

@@ -1,11 +1,20 @@
+import hashlib
+
 import numpy as np
 
 from epsam.data.activations import Activations, save_activations
 from epsam.data.images import read_mask, write_rgb
 from epsam.data.patches import Patch
+from epsam.files import sha256_of, write_json
 from epsam.options import MaskOptions
 from epsam.paths import RunPaths
-from epsam.training.maps import kept_activations, recipe_of, write_initial_masks
+from epsam.training.maps import (
+    classifier_behind,
+    given_classifier,
+    kept_activations,
+    recipe_of,
+    write_initial_masks,
+)
 
 
 def maps(recipe="r"):
@@ -29,6 +38,17 @@ def test_the_recipe_knows_what_decides_a_map_and_nothing_else():
     assert recipe() == recipe(quantile=0.9, postprocess="crf", open_kernel=31, batch_size=1)
     assert len({recipe(), recipe("gradcam"), recipe(classifier="d"), recipe(patches="q"), recipe(rotations=1),
                 recipe(cam_layer="4.0")}) == 6
+
+
+def test_masks_belong_to_the_given_classifier_or_else_to_the_own_one_as_it_is(tmp_path):
+    run, given = RunPaths(tmp_path / "run"), tmp_path / "given.pth"
+    given.write_bytes(b"given")
+    write_json(run.mask_rule, {"cam": "adl"})
+    for content in (b"own", b"trained again"):
+        run.classifier.write_bytes(content)
+        assert classifier_behind(run) == (run.classifier, hashlib.sha256(content).hexdigest())
+    write_json(run.mask_rule, {"cam": "adl", **given_classifier(given, sha256_of(given))})
+    assert classifier_behind(run) == (given, hashlib.sha256(b"given").hexdigest())
 
 
 def test_masks_are_written_by_the_rule_and_empty_ones_counted(tmp_path):

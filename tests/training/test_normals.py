@@ -5,12 +5,12 @@ from epsam.data.activations import Activations, load_activations, save_activatio
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 from epsam.device import Compute
-from epsam.errors import TrainingError
+from epsam.errors import TrainingError, WeightsError
 from epsam.facts import facts_of
 from epsam.files import contents, sha256_of, write_json
 from epsam.options import MaskRule
 from epsam.paths import RunPaths
-from epsam.training.maps import recipe_of
+from epsam.training.maps import given_classifier, recipe_of
 from epsam.training.normals import NORMAL, count_of, open_normals
 
 SIDE = 16
@@ -52,3 +52,13 @@ def test_those_that_look_like_tumour_come_first_and_those_without_activation_not
     assert hints.activation[:, 10:].min() == 1
     assert not hints.truth().any()
     assert load_activations(run.activation(NORMAL), checksum).recipe == recipe
+
+
+def test_maps_are_not_made_with_another_classifier_than_those_of_the_other_patches(tmp_path):
+    run, given = RunPaths(tmp_path / "run"), tmp_path / "given.pth"
+    given.write_bytes(b"at first")
+    write_json(run.mask_rule, facts_of(MaskRule, MaskRule()) | given_classifier(given, sha256_of(given)))
+    for change in (lambda: given.write_bytes(b"changed"), given.unlink):
+        change()
+        with pytest.raises(WeightsError, match="given.pth: missing, or not the classifier"):
+            open_normals(run, [], SIDE, 4, Compute("cpu", None))

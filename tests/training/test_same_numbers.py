@@ -15,8 +15,11 @@ from command_line import parse
 from epsam.classifier.resnet import NetworkSpec, build_classifier
 from epsam.classifier.weights import save_classifier
 from epsam.data.embeddings import EmbeddingStore
-from epsam.files import read_table
-from epsam.options import DecoderOptions, EvaluateOptions, MaskOptions, RetrainOptions
+from epsam.device import Compute
+from epsam.errors import WeightsError
+from epsam.files import read_table, sha256_of
+from epsam.inference.loading import load_pipeline
+from epsam.options import DecoderOptions, EvaluateOptions, InferOptions, MaskOptions, RetrainOptions
 from epsam.paths import RunPaths
 from epsam.sam.segmenter import Segmenter
 from mini import FLAGS, SIDE, write_patches, write_random_sam
@@ -41,15 +44,16 @@ def folder(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def learn(folder, run, *flags, rounds=False):
+def learn(folder, run, *flags, rounds=False, mask_flags=()):
     """A run of steps 3 and 4, and of a round of step 5; the weights of its last decoder."""
     paths = RunPaths(folder / "checkpoints" / run)
     paths.root.mkdir(parents=True)
-    paths.classifier.write_bytes((folder / "classifier.pth").read_bytes())
+    if not mask_flags:
+        paths.classifier.write_bytes((folder / "classifier.pth").read_bytes())
     place = ["--dataset_type", "mini", "--run", run, "--device", "cpu"]
     sam = ["--sam_model_type", "vit_demo", "--sam_checkpoint", "random_sam.pth"]
     generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, [
-        *place, *shlex.split(FLAGS["MASK_FLAGS"])]))
+        *place, *shlex.split(FLAGS["MASK_FLAGS"]), *mask_flags]))
     own = [*shlex.split(FLAGS["DECODER_FLAGS"]), "--embedding_views", "2", "--select_on", "last", *flags]
     finetune_decoder.main(parse("finetune_decoder", DecoderOptions, [*place, *sam, *own]))
     if rounds:
@@ -65,6 +69,28 @@ def test_the_decoders_with_and_without_the_cache_are_equal_bit_by_bit(folder, mo
     anew = learn(folder, "anew", "--no-embedding_cache", rounds=True)
     assert not stores
     assert all(torch.equal(kept[name], anew[name]) for name in kept)
+
+
+def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does(folder):
+    own = learn(folder, "own", "--normal_patches", "0.3")
+    given = learn(folder, "given", "--normal_patches", "0.3", mask_flags=("--resnet_checkpoint", "classifier.pth"))
+    assert all(torch.equal(own[name], given[name]) for name in own)
+    paths = RunPaths(folder / "checkpoints" / "given")
+    assert (paths.activation("normal").is_file(), paths.classifier.exists()) == (True, False)
+    facts = torch.load(paths.preliminary_decoder, weights_only=True)["made_with"]
+    assert facts["classifier_sha256"] == sha256_of(folder / "classifier.pth")
+    assert str(folder) not in str(facts)
+    place = ["--dataset_type", "mini", "--run", "given", "--device", "cpu", "--sam_model_type", "vit_demo",
+             "--sam_checkpoint", "random_sam.pth"]
+    evaluate.main(parse("evaluate", EvaluateOptions, place))
+    assert paths.evaluation.is_file()
+    compute = Compute(torch.device("cpu"), None)
+    load_pipeline(parse("infer", InferOptions, [*place, "--resnet_checkpoint", "classifier.pth"]), compute)
+    with pytest.raises(WeightsError, match="no such file; .* by --resnet_checkpoint"):
+        load_pipeline(parse("infer", InferOptions, place), compute)
+    paths.classifier.write_bytes(b"another one")
+    with pytest.raises(WeightsError, match="masks of another classifier .* by --resnet_checkpoint"):
+        load_pipeline(parse("infer", InferOptions, place), compute)
 
 
 def test_with_too_little_disk_the_decoder_is_the_same_and_a_warning_says_why_it_is_slow(folder, monkeypatch, caplog):

@@ -34,6 +34,9 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     sam = freeze(load_sam(options.sam_model_type, sam_file))
     facts = load_decoder(decoder_file, sam)
     _check_same_sam(decoder_file, facts, options.sam_model_type, sam_file)
+    if not options.resnet_checkpoint and facts.get("classifier_sha256", "") not in ("", sha256_of(classifier_file)):
+        raise WeightsError(f"{decoder_file}: trained with masks of another classifier than {classifier_file}; "
+                           "give it by --resnet_checkpoint")
     patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
     rule = _rule(options, facts)
     require_postprocessing(rule.masks)
@@ -46,8 +49,11 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
 
 
 def weight_files(options: InferOptions) -> tuple[Path, Path, Path]:
-    """The files of the classifier, the decoder, and SAM. Raises WeightsError if the run has no decoder."""
+    """The files of the classifier, the decoder, and SAM. Raises WeightsError if the run lacks one of the first two."""
     run = RunPaths.of(options)
+    if not options.resnet_checkpoint and not run.classifier.is_file():
+        raise WeightsError(f"{run.classifier}: no such file; run train_classifier.py, or give the classifier that the "
+                           "masks were made with by --resnet_checkpoint")
     return (Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier,
             Path(options.sam_decoder_checkpoint) if options.sam_decoder_checkpoint else last_decoder(run),
             find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root)))

@@ -13,12 +13,12 @@ from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch, common_size, labelled_patches, positives
 from epsam.device import pick_compute
 from epsam.facts import given, told
-from epsam.files import sha256_of
 from epsam.options import SPLITS, EvaluateOptions, PromptOptions, SelectionOptions, UsedPoints
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.selection import accepted, agreement
 from epsam.sam.weights import load_decoder
 from epsam.training.decoder import Prompted, predict
+from epsam.training.maps import classifier_behind
 from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
 from epsam.training.workbench import SamSetup, asked_of, initial_mask_of, prepare_embeddings, set_up_sam
 
@@ -75,7 +75,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     facts = load_plain(run.preliminary_decoder)["made_with"] if run.preliminary_decoder.is_file() else {}
     asking = told(PromptOptions, given(UsedPoints, options), facts)
     decoders = _open_decoders(options, run, known, size, asking) if facts else None
-    classifier = sha256_of(run.classifier)
+    _, classifier = classifier_behind(run)
     cases = []
     for split, found in known.items():
         maps = load_activations(run.activation(split), classifier)

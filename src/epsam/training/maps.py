@@ -17,12 +17,30 @@ from epsam.data.loading import load_batches
 from epsam.data.patches import Patch, read_square
 from epsam.device import Compute
 from epsam.errors import DatasetError
+from epsam.files import read_json, sha256_of
 from epsam.options import MaskRule
 from epsam.paths import RunPaths
 from epsam.training.classifier import unit_images
 from epsam.training.health import MaskCounts
 
 log = logging.getLogger(__name__)
+
+CLASSIFIER_FILE = "classifier_file"
+"""Where a given classifier lay on this machine; no fact for a decoder that is handed on."""
+
+
+def given_classifier(path: Path, checksum: str) -> dict[str, str]:
+    """What the masks' rule tells of a classifier that is not the run's own."""
+    return {"classifier_sha256": checksum, CLASSIFIER_FILE: str(path.resolve())}
+
+
+def classifier_behind(run: RunPaths) -> tuple[Path, str]:
+    """File and checksum of the classifier with which a run's masks have to be made: the one given to step 3, or else
+    the run's own as it is now, so that masks of an earlier one are found out."""
+    rule = read_json(run.mask_rule) if run.mask_rule.is_file() else {}
+    if "classifier_sha256" in rule:
+        return Path(rule[CLASSIFIER_FILE]), rule["classifier_sha256"]
+    return run.classifier, sha256_of(run.classifier)
 
 
 def activations_of(model: AdlResNet, checksum: str, patches: Sequence[Patch], size: int,

@@ -11,13 +11,19 @@ from epsam.data.activations import Activations, save_activations
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.device import Compute
-from epsam.errors import TrainingError
+from epsam.errors import TrainingError, WeightsError
 from epsam.facts import told
 from epsam.files import contents, read_json, sha256_of
 from epsam.options import MaskRule
 from epsam.paths import RunPaths
 from epsam.sam.prompt_rules import Hints
-from epsam.training.maps import activations_of, kept_activations, recipe_of, write_initial_masks
+from epsam.training.maps import (
+    activations_of,
+    classifier_behind,
+    kept_activations,
+    recipe_of,
+    write_initial_masks,
+)
 from epsam.training.workbench import hints_of, initial_mask_of
 
 log = logging.getLogger(__name__)
@@ -51,12 +57,18 @@ def count_of(share: float, others: int) -> int:
 
 
 def open_normals(run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, compute: Compute) -> Normals:
-    """Normal patches of size × size px with maps and masks made as those of the others were; maps are kept."""
-    checksum, rule = sha256_of(run.classifier), told(MaskRule, read_json(run.mask_rule))
+    """Normal patches of size × size px with maps and masks made as those of the others were; maps are kept.
+
+    Raises WeightsError if maps have to be made and the classifier behind those of the others is no longer there.
+    """
+    (classifier, checksum), rule = classifier_behind(run), told(MaskRule, read_json(run.mask_rule))
     recipe = recipe_of(rule.cam, rule, checksum, contents(patch.image for patch in patches))
     maps = kept_activations(run.activation(NORMAL), checksum, recipe)
     if maps is None:
-        model = load_classifier(run.classifier, compute.device)
+        if not classifier.is_file() or sha256_of(classifier) != checksum:
+            raise WeightsError(f"{classifier}: missing, or not the classifier with which the masks were made; put it "
+                               "back or run generate_initial_masks.py again")
+        model = load_classifier(classifier, compute.device)
         made = activations_of(model, checksum, patches, size, rule, batch_size, compute)
         maps = Activations(checksum, made.maps, made.probabilities, recipe)
         save_activations(run.activation(NORMAL), maps)

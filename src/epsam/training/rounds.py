@@ -12,7 +12,7 @@ from epsam.data.activations import Activations, load_activations
 from epsam.data.patches import Patch, common_size, labelled_patches, positives, resolution_of
 from epsam.device import pick_compute
 from epsam.facts import facts_of
-from epsam.files import contents, read_json, sha256_of
+from epsam.files import contents, read_json
 from epsam.options import DecoderOptions, PromptOptions, SelectionOptions
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.sam.prompt_rules import Hints
@@ -21,6 +21,7 @@ from epsam.training.board import open_board
 from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
 from epsam.training.fit import fit
 from epsam.training.health import labels_trouble
+from epsam.training.maps import CLASSIFIER_FILE, classifier_behind
 from epsam.training.normals import NORMAL, Normals, count_of, open_normals
 from epsam.training.panels import spread, write_panel
 from epsam.training.pseudo_labels import write_pseudo_labels
@@ -67,7 +68,7 @@ def open_bench(options: DecoderOptions) -> Bench:
     data, run = DatasetPaths.of(options), RunPaths.of(options)
     labelled = labelled_patches(data.split("train"))
     train, val = positives(labelled), positives(labelled_patches(data.split("val")))
-    classifier, size = sha256_of(run.classifier), common_size(train)
+    (_, classifier), size = classifier_behind(run), common_size(train)
     compute = pick_compute(options.device, options.precision)
     train_views = max(options.embedding_views, options.n_view)
     wanted = count_of(options.normal_patches, len(train))
@@ -172,5 +173,5 @@ def _facts(number: int, bench: Bench) -> dict[str, Any]:
         "mpp": resolution_of(bench.train, DatasetPaths.of(bench.options).patch_table),
         **facts_of(PromptOptions, bench.options),
         **facts_of(SelectionOptions, bench.options),
-        **read_json(bench.run.mask_rule),
+        **{name: fact for name, fact in read_json(bench.run.mask_rule).items() if name != CLASSIFIER_FILE},
     }
