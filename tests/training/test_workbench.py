@@ -7,12 +7,21 @@ from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.data.views import apply_view
+from epsam.device import pick_compute
 from epsam.errors import DeviceError
-from epsam.options import PromptOptions
+from epsam.options import DecoderOptions, PromptOptions
 from epsam.paths import RunPaths
 from epsam.randomness import generator
+from epsam.sam.models import build_sam
 from epsam.sam.prompts import sample_points
-from epsam.training.workbench import SamSetup, asked_of, hints_of, prepare_embeddings
+from epsam.training.workbench import (
+    SamSetup,
+    asked_of,
+    cache_folder,
+    hints_of,
+    prepare_embeddings,
+    set_up_sam,
+)
 
 SIDE = 16
 
@@ -48,3 +57,25 @@ def test_too_little_gpu_memory_for_encoding_names_the_flag_of_the_encoder(tmp_pa
     setup = SamSetup(None, PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encode), SIDE), 8, "")
     with pytest.raises(DeviceError, match="encode 8 images at a time; lower --encoder_chunk"):
         prepare_embeddings(setup, [Patch("a_1", 1, tmp_path / "a_1.png", None)], 1)
+
+
+def test_embeddings_of_other_weights_or_another_arithmetic_lie_elsewhere(tmp_path):
+    options = DecoderOptions(dataset_root=str(tmp_path), dataset_type="d", sam_model_type="vit_demo")
+    folders = [cache_folder(options, checksum * 64, pick_compute("cpu", precision)).relative_to(tmp_path)
+               for checksum, precision in (("a", "fp32"), ("a", "bf16"), ("b", "fp32"))]
+    # The name for fp32 is that of earlier versions, whose embeddings are to be found.
+    assert list(map(str, folders)) == ["d/embeddings/vit_demo-aaaaaaaaaaaa-256px",
+                                       "d/embeddings/vit_demo-aaaaaaaaaaaa-256px-bfloat16",
+                                       "d/embeddings/vit_demo-bbbbbbbbbbbb-256px"]
+
+
+def test_runs_in_two_arithmetics_do_not_take_each_others_embeddings(tmp_path):
+    torch.manual_seed(0)
+    torch.save(build_sam("vit_demo").state_dict(), tmp_path / "sam.pth")
+    options = DecoderOptions(dataset_root=str(tmp_path), dataset_type="d", sam_model_type="vit_demo",
+                             sam_checkpoint=str(tmp_path / "sam.pth"))
+    write_rgb(tmp_path / "a_1.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+    for precision in ("fp32", "bf16"):
+        setup = set_up_sam(options, SIDE, 1, 5, pick_compute("cpu", precision))
+        prepare_embeddings(setup, [Patch("a_1", 1, tmp_path / "a_1.png", None)], 1)
+    assert [len(list(folder.rglob("*.npy"))) for folder in (tmp_path / "d" / "embeddings").iterdir()] == [1, 1]

@@ -57,11 +57,20 @@ def set_up_sam(options: DecoderOptions | EvaluateOptions, size: int, images: int
     log.info("SAM %s: %.2f M trainable, %.2f M frozen parameters", options.sam_model_type,
              *(count / 1e6 for count in parameter_counts(sam)))
     spec = SPECS[options.sam_model_type]
-    folder = DatasetPaths.of(options).embeddings / f"{options.sam_model_type}-{checksum[:12]}-{spec.input_px}px"
+    folder = cache_folder(options, checksum, compute)
     fits = options.embedding_cache and enough_disk(folder, images, PROMPT_DIM * spec.grid**2 * FP16_BYTES)
     store = EmbeddingStore(folder if fits else None, segmenter.encode)
     chunk = options.encoder_chunk or (GPU_CHUNK if compute.device.type == "cuda" else 1)
     return SamSetup(segmenter, PatchEmbeddings(store, size), chunk, checksum)
+
+
+def cache_folder(options: DecoderOptions | EvaluateOptions, checksum: str, compute: Compute) -> Path:
+    """Where embeddings lie that an encoder of those weights makes in that arithmetic."""
+    # Without a word for fp32, embeddings that were kept before it mattered stay valid.
+    dtype = compute.autocast_dtype
+    arithmetic = f"-{str(dtype).removeprefix('torch.')}" if dtype else ""
+    name = f"{options.sam_model_type}-{checksum[:12]}-{SPECS[options.sam_model_type].input_px}px{arithmetic}"
+    return DatasetPaths.of(options).embeddings / name
 
 
 def prepare_embeddings(setup: SamSetup, patches: Sequence[Patch], views: int) -> None:
