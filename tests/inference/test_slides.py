@@ -11,7 +11,7 @@ import tifffile
 
 from epsam.data.images import read_rgb
 from epsam.errors import DatasetError, SlideError
-from epsam.inference.clock import Clock
+from epsam.inference.clock import Clock, Pace, as_text
 from epsam.inference.inputs import find_slides, has_truth, holds_slides
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide import SlideRule
@@ -187,6 +187,48 @@ def test_time_is_told_by_part(folder, tmp_path, caplog):
     timing = json.loads((output / "a" / "timings.json").read_text())
     parts = sum(value for name, value in timing.items() if name not in ("slide", "seconds", "windows_per_second"))
     assert parts == pytest.approx(timing["seconds"], abs=0.01)
+
+
+def test_each_slide_that_was_done_now_tells_how_much_is_left(folder, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(Clock, "total", lambda clock: 90.0)
+    run(find_slides(folder / "b.tif"), tmp_path / "out")
+    for name in "de":
+        lossless(folder / f"{name}.tif", picture(100, 90, [(10, 10, 80, 80)], []))
+    (folder / "c.tif").write_bytes(b"no slide")
+    with caplog.at_level(logging.INFO):
+        run(find_slides(folder), tmp_path / "out")
+    assert [line for line in caplog.messages if "left" in line] == [
+        "a: done in 90 s, 1/5 slides, about 4 min left", "d: done in 90 s, 4/5 slides, about 2 min left",
+        "e: done in 90 s, 5/5 slides, about 0 s left"]
+
+
+def test_time_left_goes_by_the_slides_that_were_done():
+    pace = Pace(4)
+    for seconds in (20.0, None, 30.0):
+        pace.note(seconds)
+    assert pace.left() == "25 s"
+    assert [as_text(seconds) for seconds in (59, 60, 3_599, 12_030)] == ["59 s", "1 min", "1 h 0 min", "3 h 20 min"]
+
+
+def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, total, **_):
+            self.total, self.steps = total, []
+            self.update = self.steps.append
+            bars.append(self)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("epsam.inference.slides.tqdm", Bar)
+    rows = run(find_slides(folder), tmp_path / "out")[1]
+    assert [(bar.total, sum(bar.steps)) for bar in bars] == [(row["seen"], row["seen"]) for row in rows]
+    assert all(len(bar.steps) > 1 for bar in bars)
 
 
 def test_a_part_within_another_counts_for_itself():

@@ -43,3 +43,29 @@ class Clock:
         now = self._now()
         self.seconds[self._open[-1]] += now - self._last
         self._last = now
+
+
+class Pace:
+    """How long the slides take that are still ahead, by the mean of those that were done."""
+
+    def __init__(self, ahead: int) -> None:
+        self._ahead = ahead
+        self._seconds: list[float] = []
+
+    def note(self, seconds: float | None) -> None:
+        """One less is ahead; `seconds` is None if it was not done, which tells nothing of the others."""
+        self._ahead = max(0, self._ahead - 1)
+        self._seconds += [] if seconds is None else [seconds]
+
+    def left(self) -> str:
+        """Such as "50 s", "12 min" or "3 h 20 min"."""
+        mean = sum(self._seconds) / max(1, len(self._seconds))
+        return as_text(self._ahead * mean)
+
+
+def as_text(seconds: float) -> str:
+    """A duration to read, no finer than is of use."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

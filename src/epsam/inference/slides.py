@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from epsam.errors import BusyError, DatasetError, EpsamError
 from epsam.files import read_json, write_json
-from epsam.inference.clock import Clock
+from epsam.inference.clock import Clock, Pace
 from epsam.inference.inputs import RECORD
 from epsam.inference.slide import SlideRule, segment_slide
 from epsam.inference.stream import Network
@@ -47,18 +47,27 @@ def segment_slides(records: Sequence[SlideRecord], network: Network, rule: Slide
     Returns the slides that were done, now or before, or failed: all but those at which another run is still working.
     """
     left = []
+    pace = Pace(sum(not is_finished(record, output, fingerprint) for record in records))
     for number, record in enumerate(records, start=1):
+        place = f"{number}/{len(records)}"
         try:
             with claimed(output / LOCKS / record.name, "give this one another OUTPUT_DIR or --output_dir"):
                 if is_finished(record, output, fingerprint):
                     log.info("%s: finished before", record.name)
                     continue
-                _segment(record, network, rule, output / record.name, slide_fingerprint(record, fingerprint),
-                         f"{number}/{len(records)} {record.name}")
+                seconds = _segment(record, network, rule, output / record.name, slide_fingerprint(record, fingerprint),
+                                   f"{place} {record.name}")
         except BusyError as error:
             log.info("%s: left to the other run: %s", record.name, error)
             left.append(record)
-    left = [record for record in left if not is_finished(record, output, fingerprint)]
+            seconds = None
+        pace.note(seconds)
+        if seconds is not None:
+            log.info("%s: done in %.0f s, %s slides, about %s left", record.name, seconds, place, pace.left())
+    return _without(records, [record for record in left if not is_finished(record, output, fingerprint)])
+
+
+def _without(records: Sequence[SlideRecord], left: Sequence[SlideRecord]) -> list[SlideRecord]:
     if left:
         log.warning("%d slides are left to the other run, not in the tables: %s; once it has ended, --merge adds them",
                     len(left), ", ".join(record.name for record in left))
@@ -102,8 +111,11 @@ def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: st
 
 
 def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Path, fingerprint: str,
-             title: str) -> None:
-    """Make a slide's results in a folder beside, and move it into place; of a slide that fails the reason is kept."""
+             title: str) -> float | None:
+    """Make a slide's results in a folder beside, and move it into place; of a slide that fails the reason is kept.
+
+    Returns the seconds that it took, None if it failed.
+    """
     staging = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -119,6 +131,7 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
         write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row, "frame": frame and asdict(frame)})
         shutil.rmtree(folder, ignore_errors=True)
         staging.replace(folder)
+        return clock.total() if frame else None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
