@@ -16,3 +16,16 @@ def test_a_cpu_computes_in_fp32_unless_bf16_is_asked_for():
 def test_a_gpu_that_is_not_there_is_one_line():
     with pytest.raises(DeviceError, match="--device cpu"):
         pick_compute("cuda", "auto")
+
+
+@pytest.mark.parametrize(("capability", "found"), [((7, 5), None), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)])
+@pytest.mark.parametrize("old", [True, False])
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(monkeypatch, old, capability, found):
+    def supported(including_emulation=True):
+        return including_emulation or capability >= (8, 0)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", (lambda: True) if old else supported)
+    assert pick_compute("auto", "auto").autocast_dtype is found
+    assert pick_compute("auto", "bf16").autocast_dtype is torch.bfloat16

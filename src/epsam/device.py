@@ -1,5 +1,6 @@
 """Where a stage computes and in which arithmetic."""
 
+import inspect
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -30,5 +31,13 @@ def pick_compute(device: str, precision: str) -> Compute:
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("--device cuda: PyTorch finds no usable GPU here; check the driver, or use --device cpu")
     chosen = torch.device("cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda")
-    half = precision == "bf16" or (precision == "auto" and chosen.type == "cuda" and torch.cuda.is_bf16_supported())
+    half = precision == "bf16" or (precision == "auto" and chosen.type == "cuda" and _has_bf16())
     return Compute(chosen, torch.bfloat16 if half else None)
+
+
+def _has_bf16() -> bool:
+    """Whether the GPU computes in bf16 itself: one that only emulates it is slower that way than in fp32."""
+    if "including_emulation" in inspect.signature(torch.cuda.is_bf16_supported).parameters:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # PyTorch 2.4 counts emulation without a word.
+    return torch.cuda.get_device_capability() >= (8, 0)
