@@ -21,11 +21,18 @@ from epsam.options import (
     RetrainOptions,
 )
 from epsam.paths import DatasetPaths, run_folder
-from epsam.preflight.data import check_patches, check_slides, count_patches, patches_brought
+from epsam.preflight.data import check_grid_search, check_patches, check_slides, count_patches, patches_brought
 from epsam.preflight.disk import check_disk, estimate, wanted_counts
 from epsam.preflight.finding import Finding, collected
 from epsam.preflight.options import CheckOptions
-from epsam.preflight.software import check_board, check_codecs, check_device, check_packages, check_python
+from epsam.preflight.software import (
+    check_board,
+    check_codecs,
+    check_device,
+    check_packages,
+    check_postprocessing,
+    check_python,
+)
 from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
 from epsam.sam.models import SPECS
 
@@ -64,13 +71,14 @@ def checks(options: CheckOptions) -> list[Callable[[], Iterator[Finding]]]:
         check_python,
         partial(check_packages, ROOT / "requirements.txt"),
         partial(check_board, boards),
+        partial(check_postprocessing, masks),
         check_codecs,
         partial(check_device, options.device, options.precision, bool(SPECS[decoder.sam_model_type].url)),
         partial(check_lock, options),
         partial(check_sam, decoder, folder),
         partial(check_classifier_start, classifier, folder),
         partial(check_given_classifier, masks),
-        *data_checks(DatasetPaths.of(options), patch, classifier, decoder),
+        *data_checks(DatasetPaths.of(options), patch, classifier, masks, decoder),
     ]
 
 
@@ -81,17 +89,18 @@ def stage_options(stage: str, kind: type[Stage], options: CheckOptions, flags: s
     return parse(stage, kind, [*shared, *shlex.split(flags)])
 
 
-def data_checks(paths: DatasetPaths, patch: PatchOptions, classifier: ClassifierOptions,
+def data_checks(paths: DatasetPaths, patch: PatchOptions, classifier: ClassifierOptions, masks: MaskOptions,
                 decoder: DecoderOptions) -> list[Callable[[], Iterator[Finding]]]:
     """Checks of slides or, where training starts from them, patches, and of the room for what follows."""
     brought = patches_brought(paths, patch)
     counts = {split: count_patches(paths, split) for split in SPLITS} if brought else wanted_counts(patch)
     needs = estimate(counts, not brought, patch, decoder)
     room = partial(check_disk, needs, paths.root, Path(classifier.checkpoint_root))
+    grid = partial(check_grid_search, paths, brought, masks)
     if not brought:
-        return [room, partial(check_slides, paths, ROOT / "dataset", patch)]
+        return [room, grid, partial(check_slides, paths, ROOT / "dataset", patch)]
     given = (classifier.train_image_dir, classifier.val_image_dir, classifier.test_image_dir)
-    return [room, *(partial(check_patches, paths, split, image_dir)
+    return [room, grid, *(partial(check_patches, paths, split, image_dir)
                     for split, image_dir in zip(SPLITS, given, strict=True))]
 
 

@@ -17,7 +17,7 @@ from epsam.files import contents, sha256_of, write_json
 from epsam.options import SPLITS, MaskOptions, MaskRule
 from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.training.board import open_board
-from epsam.training.grid_search import best_of, search_grid, write_grid
+from epsam.training.grid_search import best_of, require_grid, search_grid, with_truth, write_grid
 from epsam.training.health import MaskCounts
 from epsam.training.maps import activations_of, given_classifier, kept_activations, recipe_of, write_initial_masks
 from epsam.training.panels import spread, write_panel
@@ -45,6 +45,9 @@ def main(options: MaskOptions) -> None:
     if not options.resnet_checkpoint:
         stage.follows("train_classifier")
     require_postprocessing(options)
+    if options.grid_search:
+        require_grid(options)
+        with_truth(patches["val"])
     shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
     maps: dict[str, Activations] = {}
     for split, found in patches.items():

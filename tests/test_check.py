@@ -1,10 +1,12 @@
+import sys
+
 import pytest
 
 import check
 from command_line import parse
 from epsam.errors import PreflightError
 from epsam.options import DecoderOptions
-from epsam.preflight.finding import problem, warning
+from epsam.preflight.finding import collected, problem, warning
 from epsam.preflight.options import CheckOptions
 
 
@@ -43,6 +45,15 @@ def test_warnings_alone_do_not_stop(monkeypatch, caplog):
     check.main(CheckOptions())
     assert "warning: w" in caplog.text
     assert "problems 0, warnings 1" in caplog.text
+
+
+def test_flags_of_the_masks_reach_their_checks(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    options = CheckOptions(dataset_root=str(tmp_path), device="cpu",
+                           mask_flags="--grid_search --postprocess crf")
+    texts = [finding.text for finding in collected(check.checks(options))]
+    assert any("pip install pydensecrf2" in text for text in texts)
+    assert any("--grid_search: --postprocess crf has neither" in text for text in texts)
 
 
 def test_a_number_out_of_its_range_ends_with_2_before_the_first_stage(capsys):

@@ -38,6 +38,6 @@ def pick_compute(device: str, precision: str) -> Compute:
 def _has_bf16() -> bool:
     """Whether the GPU computes in bf16 itself: one that only emulates it is slower that way than in fp32."""
     if "including_emulation" in inspect.signature(torch.cuda.is_bf16_supported).parameters:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # PyTorch 2.4 counts emulation without a word.
     return torch.cuda.get_device_capability() >= (8, 0)

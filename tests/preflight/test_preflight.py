@@ -1,4 +1,5 @@
 import importlib.util
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -12,10 +13,18 @@ from epsam.errors import DatasetError
 from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, PatchOptions, SamOptions
 from epsam.paths import DatasetPaths
 from epsam.preflight import software, weights
-from epsam.preflight.data import check_patches, check_slides, patches_brought
+from epsam.preflight.data import check_grid_search, check_patches, check_slides, patches_brought
 from epsam.preflight.disk import Needs, check_disk, estimate, wanted_counts
 from epsam.preflight.finding import collected, problem, warning
-from epsam.preflight.software import check_board, check_codecs, check_device, check_packages, check_python, within
+from epsam.preflight.software import (
+    check_board,
+    check_codecs,
+    check_device,
+    check_packages,
+    check_postprocessing,
+    check_python,
+    within,
+)
 from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
 from epsam.sam.models import SPECS, build_sam
 
@@ -71,6 +80,12 @@ def test_the_package_for_tensorboard_is_missed_only_if_a_stage_wants_it(monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert list(check_board(False)) == []
     only(check_board(True), True, "tensorboard", "pip install tensorboard")
+
+
+def test_the_package_for_dense_crf_is_missed_only_if_the_masks_want_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    assert told(check_postprocessing(MaskOptions())) == []
+    only(collected([lambda: check_postprocessing(MaskOptions(postprocess="crf"))]), True, "pip install pydensecrf2")
 
 
 def test_missing_codecs_are_named(monkeypatch):
@@ -189,6 +204,21 @@ def dataset(root):
 
 def write_patch(folder, name, side=8):
     write_rgb(folder / "image" / f"{name}.png", np.zeros((side, side, 3), np.uint8))
+
+
+def test_a_grid_search_needs_true_masks_of_validation_and_a_rule_with_a_quantile(tmp_path):
+    def found(brought, **options):
+        return collected([lambda: check_grid_search(paths, brought, MaskOptions(**options))])
+
+    paths = dataset(tmp_path)
+    for name in ("a_1", "b_0"):
+        write_patch(paths.split("val"), name)
+    assert told(found(True)) == []
+    assert told(found(False, grid_search=True)) == [], "masks are cut with the patches"
+    only(found(True, grid_search=True), True, "no validation patch has a true mask", "--quantile")
+    only(found(False, grid_search=True, postprocess="none"), True, "--postprocess none has neither")
+    write_mask(paths.split("val") / "mask" / "a_1.png", np.eye(8) > 0)
+    assert told(found(True, grid_search=True)) == []
 
 
 def test_patches_without_one_class_or_with_strangers_in_mask_are_told(tmp_path):

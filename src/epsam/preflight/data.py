@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from epsam.data.images import list_images, size_stated_by
-from epsam.data.patches import Patch, common_size, label_of, labelled_patches, require_both_classes
+from epsam.data.patches import Patch, common_size, label_of, labelled_patches, positives, require_both_classes
 from epsam.errors import EpsamError
-from epsam.options import SPLITS, PatchOptions
+from epsam.options import SPLITS, MaskOptions, PatchOptions
 from epsam.paths import DatasetPaths
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.slides.annotations import read_outlines
@@ -15,6 +15,7 @@ from epsam.slides.inventory import FAILED, UNUSED, USED, SlideRecord
 from epsam.slides.planning import place_slides
 from epsam.slides.reader import open_slide
 from epsam.slides.windows import level0_pixels, slide_path
+from epsam.training.grid_search import require_grid, with_truth
 
 SECONDS = 20.0
 """Ours: how long slides are opened one after the other before the rest is left to the stage that cuts them."""
@@ -63,6 +64,15 @@ def _check_sizes(patches: Sequence[Patch], side: int) -> Iterator[Finding]:
 
 def _px(size: tuple[int, int]) -> str:
     return f"{size[0]}×{size[1]} px"
+
+
+def check_grid_search(paths: DatasetPaths, brought: bool, options: MaskOptions) -> Iterator[Finding]:
+    """--grid_search has something to search and, of patches that are there, true masks; else it raises its error."""
+    if options.grid_search:
+        require_grid(options)
+        if brought:
+            with_truth(positives(labelled_patches(paths.split("val"))))
+    yield from ()
 
 
 def check_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> Iterator[Finding]:

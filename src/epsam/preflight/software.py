@@ -10,8 +10,10 @@ from pathlib import Path
 import tifffile
 import torch
 
+from epsam.cam.postprocess import require_postprocessing
 from epsam.device import pick_compute
 from epsam.errors import DeviceError
+from epsam.options import MaskRule
 from epsam.preflight.finding import Finding, problem, warning
 
 OLDEST_PYTHON = (3, 10)
@@ -52,6 +54,12 @@ def check_board(wanted: bool) -> Iterator[Finding]:
     """The package for --tensorboard is there if any stage has that flag."""
     if wanted and importlib.util.find_spec("tensorboard") is None:
         yield problem("package tensorboard is not installed, which --tensorboard needs; run: pip install tensorboard")
+
+
+def check_postprocessing(rule: MaskRule) -> Iterator[Finding]:
+    """The package that the post-processing needs is there; one that is not is an error of the post-processing."""
+    require_postprocessing(rule)
+    yield from ()
 
 
 def within(version: str, bounds: str) -> bool:

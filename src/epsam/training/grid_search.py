@@ -25,13 +25,8 @@ def search_grid(activations: Activations, patches: Sequence[Patch], options: Mas
 
     Raises DatasetError if none has, or if the post-processing has neither quantile nor kernel.
     """
-    known = [patch for patch in patches if patch.mask is not None]
-    if not known:
-        raise DatasetError("--grid_search: no validation patch has a true mask to search with; give val/mask, or set "
-                           "--quantile and --open_kernel")
-    if options.postprocess != "ours":
-        raise DatasetError(f"--grid_search: --postprocess {options.postprocess} has neither quantile nor kernel; "
-                           "leave one of the two flags out")
+    require_grid(options)
+    known = with_truth(patches)
     pairs = list(itertools.product(options.grid_quantiles, options.grid_kernels))
     overlaps: dict[tuple[float, int], list[Any]] = {pair: [] for pair in pairs}
     for patch in known:
@@ -43,6 +38,22 @@ def search_grid(activations: Activations, patches: Sequence[Patch], options: Mas
     scores = {pair: mean_dice_iou(found) for pair, found in overlaps.items()}
     return [{"quantile": quantile, "open_kernel": kernel, "open_at": options.open_at, "patches": len(known),
              "dice": dice, "iou": iou} for (quantile, kernel), (dice, iou) in scores.items()]
+
+
+def require_grid(options: MaskOptions) -> None:
+    """Raise DatasetError if the post-processing has neither quantile nor kernel."""
+    if options.postprocess != "ours":
+        raise DatasetError(f"--grid_search: --postprocess {options.postprocess} has neither quantile nor kernel; "
+                           "leave one of the two flags out")
+
+
+def with_truth(patches: Sequence[Patch]) -> list[Patch]:
+    """The validation patches that have a true mask; raises DatasetError if none has."""
+    known = [patch for patch in patches if patch.mask is not None]
+    if not known:
+        raise DatasetError("--grid_search: no validation patch has a true mask to search with; give val/mask, or set "
+                           "--quantile and --open_kernel")
+    return known
 
 
 def best_of(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
