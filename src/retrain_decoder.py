@@ -3,6 +3,7 @@
 from command_line import run_stage
 from epsam.options import RetrainOptions
 from epsam.paths import run_folder
+from epsam.training.forgetting import forget_rounds_after
 from epsam.training.pseudo_labels import kept_examples
 from epsam.training.rounds import open_bench, run_round
 
@@ -13,6 +14,8 @@ def main(options: RetrainOptions) -> None:
     for number in range(1, options.n_iter + 1):
         examples = kept_examples(number, bench.run, bench.train, options.pl_mode, options.soft_targets)
         run_round(number, bench, examples)
+    # Of a run that once had more rounds: inference takes the last decoder that there is.
+    forget_rounds_after(bench.run, options.n_iter)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,18 @@ def test_a_decoder_that_does_not_tell_its_resolution_needs_the_flag(options, tmp
     assert tifffile.imread(tmp_path / "whole" / "tumor_001" / "mask.tif").shape == (65, 75)
 
 
+def test_a_classifier_that_the_decoders_masks_do_not_come_from_has_to_be_asked_for(options, tmp_path):
+    path, classifier = tmp_path / "run" / "decoder_iter1.pth", tmp_path / "run" / "resnet_adl.pth"
+    content = load_plain(path)
+    save_plain(path, content | {"made_with": content["made_with"] | {"classifier_sha256": sha256_of(classifier)}})
+    slide = str(tmp_path / "data" / "images" / "tumor_001.tif")
+    infer.main(options(test_dataset_dir=slide))
+    save_classifier(classifier, build_classifier(NetworkSpec("resnet18", input_size=64)), {})
+    with pytest.raises(WeightsError, match=r"decoder_iter1.pth: trained with masks of another classifier than .*adl"):
+        infer.main(options(test_dataset_dir=slide, output_dir=str(tmp_path / "refused")))
+    infer.main(options(test_dataset_dir=slide, output_dir=str(tmp_path / "asked"), resnet_checkpoint=str(classifier)))
+
+
 def test_images_are_not_sharded(options, tmp_path):
     (tmp_path / "patches" / "image").mkdir(parents=True)
     with pytest.raises(DatasetError, match="are for slides"):

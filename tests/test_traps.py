@@ -1,6 +1,7 @@
 """The moments at which resuming is known to go wrong, each hit on purpose: killed there and run again, a stage leaves
 the same bits as one that was left alone."""
 
+import json
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ import pytest
 
 from kill_train import fingerprints
 from mini import REPOSITORY, write_patches, write_random_sam
-from trapped import STAGES, Kill, flags_of, forget_place, jump_in_time, repeat_from_record, run_stage
+from trapped import STAGES, Kill, add_flags, flags_of, forget_place, jump_in_time, repeat_from_record, run_stage
 
 pytestmark = pytest.mark.slow
 
@@ -113,6 +114,17 @@ def test_changed_pixels_and_changed_truth_are_other_inputs(snapshots, folder):
         (run / "checkpoints" / "mini" / "panels" / "decoder_0.png").unlink(missing_ok=True)
         assert run_stage(run, "finetune_decoder") == 0
         assert (run / "checkpoints" / "mini" / "panels" / "decoder_0.png").is_file()
+
+
+def test_fewer_rounds_with_other_flags_leave_what_a_fresh_run_leaves(snapshots, tmp_path):
+    left = []
+    for number, begin in enumerate(("end", "finetune_decoder")):
+        run = shutil.copytree(snapshots[begin], tmp_path / str(number))
+        for stage, flags in (("finetune_decoder", "--lr 1e-3"), ("retrain_decoder", "--lr 1e-3 --n_iter 1")):
+            assert run_stage(run, stage, partial(add_flags, stage, flags)) == 0
+        entries = json.loads((run / "checkpoints" / "mini" / "record.json").read_text("utf-8"))
+        left.append(fingerprints(run) | {"record.json": sorted(entries)})
+    assert left[0] == left[1]
 
 
 FULL = """

@@ -114,6 +114,12 @@ def flags_of(stage: str) -> list[str]:
     return ["--dataset_type", "mini", "--device", "cpu", *sam, *STAGES[stage][1].split()]
 
 
+def add_flags(stage: str, flags: str) -> None:
+    """Give a stage more flags in this process; of a flag that is there twice, the last one holds."""
+    kind, before = STAGES[stage]
+    STAGES[stage] = kind, f"{before} {flags}"
+
+
 def repeat_from_record(record: Path, name: str, stage: str) -> None:
     """Run a stage with the options that a record holds under `name`."""
     kept = json.loads(record.read_text("utf-8"))[name]["options"]

@@ -28,7 +28,8 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     """Classifier, SAM and trained decoder on their device, with the rule by which the training run made its points.
 
     A decoder of the published code does not tell its rule: the dataset's preset is taken.
-    Raises WeightsError if a file is missing, does not fit, or the decoder was trained with another SAM.
+    Raises WeightsError if a file is missing, does not fit, or the decoder was trained with another SAM, or with masks
+    of another classifier than the run's and no other is given.
     """
     classifier_file, decoder_file, sam_file = weight_files(options)
     sam = freeze(load_sam(options.sam_model_type, sam_file))
@@ -43,6 +44,8 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute,
                           options.compile)
     classifier = load_classifier(classifier_file, compute.device)
+    if not options.resnet_checkpoint:
+        _check_same_classifier(decoder_file, facts, classifier_file)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
              options.sam_model_type, compute.device)
     return Pipeline(classifier, segmenter, rule, compute, options.batch_size, options.seed, facts.get("mpp"))
@@ -95,6 +98,13 @@ def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weigh
     if facts and facts["sam_sha256"] != sha256_of(weights):
         raise WeightsError(f"{decoder}: trained with other weights of {model_type} than {weights}; "
                            "give them by --sam_checkpoint")
+
+
+def _check_same_classifier(decoder: Path, facts: dict[str, Any], classifier: Path) -> None:
+    """Prompts come from the classifier's maps: those of another one are not what the decoder has learned from."""
+    if facts.get("classifier_sha256", "") not in ("", sha256_of(classifier)):
+        raise WeightsError(f"{decoder}: trained with masks of another classifier than {classifier}; run "
+                           "./train.sh again or give the classifier by --resnet_checkpoint")
 
 
 def slide_rule(options: InferOptions, pipeline: Pipeline) -> SlideRule:

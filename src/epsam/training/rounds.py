@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from epsam.sam.weights import save_decoder
 from epsam.training.board import open_board
 from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
 from epsam.training.fit import fit
+from epsam.training.forgetting import forget_rounds_after
 from epsam.training.health import labels_trouble
 from epsam.training.maps import CLASSIFIER_FILE, classifier_behind
 from epsam.training.normals import NORMAL, Normals, count_of, open_normals
@@ -100,7 +100,7 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     if stage.finished():
         return
     stage.follows(f"decoder_{number - 1}" if number else "generate_initial_masks")
-    _remove_rounds_after(number, bench.run)
+    forget_rounds_after(bench.run, number)
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
     log.info("round %d: %d masks to fit to, %d normal patches, %d validation patches", number, len(examples),
              len(normal), len(bench.validation))
@@ -121,15 +121,6 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     board.picture(_write_panel(number, bench, asked), last)
     labels = sorted(path for path in bench.run.pseudo_masks(number).rglob("*") if path.is_file())
     stage.finish([bench.run.round_decoder(number), *labels], labels_trouble(summary.acceptance, summary.predicted))
-
-
-def _remove_rounds_after(number: int, run: RunPaths) -> None:
-    """Later rounds grew out of what this one is about to replace."""
-    later = number + 1
-    while run.round_decoder(later).is_file() or run.pseudo_masks(later).is_dir():
-        run.round_decoder(later).unlink(missing_ok=True)
-        shutil.rmtree(run.pseudo_masks(later), ignore_errors=True)
-        later += 1
 
 
 def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> Path:
@@ -169,6 +160,7 @@ def _facts(number: int, bench: Bench) -> dict[str, Any]:
         "round": number,
         "sam_model_type": bench.options.sam_model_type,
         "sam_sha256": bench.setup.checksum,
+        "classifier_sha256": bench.train_maps.classifier,
         "patch_size": bench.setup.segmenter.frame.patch_size,
         "mpp": resolution_of(bench.train, DatasetPaths.of(bench.options).patch_table),
         **facts_of(PromptOptions, bench.options),
