@@ -44,6 +44,8 @@ run_all() {
         --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" --retrain_flags="$RETRAIN_FLAGS" \
         --evaluate_flags="$EVALUATE_FLAGS"
     "$PYTHON" src/extract_patches.py "${data[@]}" "${seed[@]}" $PATCH_FLAGS      # slides → patches
+    # Where a stage fails is where its run's report is needed; the stage's own error stays the last line.
+    trap '(( $? % 130 )) && "$PYTHON" src/report.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" &> /dev/null || :' EXIT
     "$PYTHON" src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
     "$PYTHON" src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS          # classifier → initial masks
     "$PYTHON" src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS   # initial masks → preliminary decoder

@@ -23,7 +23,8 @@ def told(tmp_path):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"
-    python.write_text("#!/bin/bash\n[[ $1 == -c ]] || { printf '<%s>' \"$@\"; echo; }\n[[ $1 != \"$FAILING\" ]]\n")
+    python.write_text("#!/bin/bash\n[[ $1 == -c ]] || { printf '<%s>' \"$@\"; echo; } | tee -a calls.txt\n"
+                      "[[ $1 != \"$FAILING\" ]] || { echo error: so it is >&2; exit ${CODE:-1}; }\n")
     python.chmod(0o755)
 
     def run(script, **variables):
@@ -68,6 +69,18 @@ def test_a_stage_that_fails_ends_the_run_with_its_code(told):
     result = told("train.sh", DATASET_TYPE="x", FAILING="src/train_classifier.py")
     assert result.returncode == 1
     assert "generate_initial_masks" not in result.stdout
+
+
+@pytest.mark.parametrize(("failing", "code", "reported"), [
+    ("extract_patches", 1, False), ("train_classifier", 2, True), ("retrain_decoder", 1, True),
+    ("retrain_decoder", 137, True), ("retrain_decoder", 130, False), ("report", 1, True)])
+def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_error(told, tmp_path, failing, code,
+                                                                                  reported):
+    result = told("train.sh", DATASET_TYPE="my data", FAILING=f"src/{failing}.py", CODE=str(code))
+    calls = (tmp_path / "calls.txt").read_text("utf-8").splitlines()
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (code, "error: so it is")
+    assert ("<src/report.py><--dataset_type=my data><--run=my data>" in calls) == reported
+    assert not any("<src/evaluate.py>" in call for call in calls) or failing == "report"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -35,17 +35,14 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     sam = freeze(load_sam(options.sam_model_type, sam_file))
     facts = load_decoder(decoder_file, sam)
     _check_same_sam(decoder_file, facts, options.sam_model_type, sam_file)
-    if not options.resnet_checkpoint and facts.get("classifier_sha256", "") not in ("", sha256_of(classifier_file)):
-        raise WeightsError(f"{decoder_file}: trained with masks of another classifier than {classifier_file}; "
-                           "give it by --resnet_checkpoint")
+    if not options.resnet_checkpoint:
+        _check_same_classifier(decoder_file, facts, classifier_file)
     patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
     rule = _rule(options, facts)
     require_postprocessing(rule.masks)
     segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute,
                           options.compile)
     classifier = load_classifier(classifier_file, compute.device)
-    if not options.resnet_checkpoint:
-        _check_same_classifier(decoder_file, facts, classifier_file)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
              options.sam_model_type, compute.device)
     return Pipeline(classifier, segmenter, rule, compute, options.batch_size, options.seed, facts.get("mpp"))
