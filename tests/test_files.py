@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from epsam.checkpoints import save_plain
 from epsam.data.activations import Activations, save_activations
 from epsam.data.images import write_mask
 from epsam.errors import DatasetError
-from epsam.files import read_table, sha256_of, whole_file, write_json, write_table, write_text
+from epsam.files import read_table, sha256_of, whole_file, write_bytes, write_json, write_table, write_text
 
 
 def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
@@ -44,6 +45,24 @@ def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path, name, write):
     assert (found.value.errno, str(found.value.filename)) == (errno.ENOSPC, str(tmp_path / name))
     assert (tmp_path / name).read_text() == "old"
     assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(("durable", "expected"), [(True, ["content on disk", "name"]), (False, ["name"])])
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, durable, expected):
+    steps, replace = [], Path.replace
+
+    def note_flush(number):
+        assert os.fstat(number).st_size == 3, "all of it was written"
+        steps.append("content on disk")
+
+    def note_name(path, target):
+        steps.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(Path, "replace", note_name)
+    write_bytes(tmp_path / "a", b"abc", durable)
+    assert steps == expected
 
 
 def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(tmp_path):

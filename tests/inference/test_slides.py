@@ -2,6 +2,7 @@ import csv
 import errno
 import json
 import logging
+import os
 import tracemalloc
 from dataclasses import replace
 
@@ -295,6 +296,13 @@ def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
     assert len(features) == 2
     low, high = np.concatenate(rings).min(axis=0), np.concatenate(rings).max(axis=0)
     assert np.abs([*low, *high] - np.array([96, 96, 300, 290])).max() <= 2
+
+
+def test_every_result_is_on_the_disk_before_the_slide_counts_as_done(folder, tmp_path, monkeypatch):
+    flushed = set()
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.add(os.fstat(number).st_ino))
+    run(find_slides(folder / "a.tif"), tmp_path / "out", rule=replace(RULE, asap=True))
+    assert [path.name for path in (tmp_path / "out" / "a").iterdir() if path.stat().st_ino not in flushed] == []
 
 
 def test_the_overlay_shows_the_outlines(folder, tmp_path):

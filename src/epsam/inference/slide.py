@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 
 from epsam.data.images import Rgb, write_jpeg
-from epsam.files import write_table, write_text
+from epsam.files import whole_file, write_table, write_text
 from epsam.inference.clock import Clock
 from epsam.inference.grid import WindowGrid, plan_windows
 from epsam.inference.pipeline import Gate
@@ -106,7 +106,7 @@ def write_mask(path: Path, probability: Path, grid: WindowGrid) -> tuple[int, li
 
 def write_outlines(folder: Path, rings: Sequence[Ring], grid: WindowGrid, asap: bool) -> None:
     """tumour.geojson and, if asked for, tumour.xml, both in level-0 pixels."""
-    with (folder / "tumour.geojson").open("w", encoding="utf-8") as stream:
+    with whole_file(folder / "tumour.geojson") as path, path.open("w", encoding="utf-8") as stream:
         stream.writelines(regions_geojson(rings, grid.scale, grid.mpp))
     if asap:
         write_text(folder / "tumour.xml", asap_xml(drawn_rings(rings, grid.scale)))
