@@ -75,6 +75,8 @@ def test_the_row_of_a_slide(folder, tmp_path):
     assert (row["width"], row["height"]) == ("448", "400")
     assert float(row["tumour_mm2"]) == pytest.approx((104 * 80 + 60 * 40) * 0.25 / 1e6, abs=1e-6)
     assert float(row["tissue_mm2"]) == pytest.approx(320 * 256 * 0.25 / 1e6, rel=0.15)
+    # All of that tumour lies on tissue.
+    assert float(row["tumour_share"]) == pytest.approx((104 * 80 + 60 * 40) / (320 * 256), rel=0.15)
     assert int(row["seen"]) < int(row["windows"]) == 19 * 17
     assert network.looked == 2 * int(row["seen"])
     assert network.encoded == network.looked - 2 * int(row["gated"])

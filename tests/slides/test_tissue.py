@@ -104,3 +104,13 @@ def test_share_of_windows_against_slices():
 def test_share_of_windows_smaller_than_a_mask_pixel():
     mask = np.array([[True, False]])
     assert tissue_share(Tissue(mask, 16.0), np.array([0, 16, 30]), np.array([0]), 2).tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_tissue_under_the_pixels_of_another_resolution():
+    tissue = Tissue(np.array([[1, 0, 0], [0, 0, 1]], bool), downsample=8)
+    # A pixel of 4 level-0 pixels: two by two of them lie on each of the tissue's.
+    assert tissue.seen_at(1, (3, 6), 4).astype(int).tolist() == [
+        [1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1]]
+    # What rounding leaves beyond the border counts as its last pixel.
+    assert tissue.seen_at(4, (1, 7), 4).astype(int).tolist() == [[0, 0, 0, 0, 1, 1, 1]]
+    assert not Tissue(np.zeros((0, 0), bool), 8).seen_at(0, (2, 2), 4).any()

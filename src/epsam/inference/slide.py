@@ -72,11 +72,12 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
             image = overview(slide)
         clock.move("read", "decode", slide.decoding_s - decoded)
         with clock.part("write"):
-            tumour_px, rings = write_mask(folder / "mask.tif", folder / "probability.tif", grid)
+            found = write_mask(folder / "mask.tif", folder / "probability.tif", grid, tissue)
+            rings = found.rings
             write_outlines(folder, rings, grid, rule.asap)
             write_jpeg(folder / "overlay.jpg", overlay_of(slide, image, rings, grid))
             write_table(folder / "windows.csv", WINDOW_COLUMNS, _window_rows(grid, scan.seen))
-        row = {**_row(record, grid, scan.seen), **_sizes(slide, grid, tissue, tumour_px, rings)}
+        row = {**_row(record, grid, scan.seen), **_sizes(slide, grid, tissue, found)}
         return row, Frame(grid.scale, grid.mpp, grid.side_px0)
 
 
@@ -88,20 +89,31 @@ def write_probability(path: Path, scan: Scan) -> None:
                       grid.mpp, PROBABILITY)
 
 
-def write_mask(path: Path, probability: Path, grid: WindowGrid) -> tuple[int, list[Ring]]:
-    """The mask, 0 and 255, of a probability file; returns the number of tumour pixels, and the outlines around them."""
-    count, tracer = 0, Tracer(grid.width)
+@dataclass(frozen=True)
+class Found:
+    """What a mask holds: its pixels, those of them that lie on tissue, and the outlines around them."""
+
+    tumour_px: int
+    tissue_px: int
+    rings: list[Ring]
+
+
+def write_mask(path: Path, probability: Path, grid: WindowGrid, tissue: Tissue) -> Found:
+    """The mask, 0 and 255, of a probability file; returns what it holds."""
+    counts, tracer = np.zeros(2, np.int64), Tracer(grid.width)
 
     def bands() -> Iterator[Pixels]:
-        nonlocal count
+        top = 0
         for band in bands_of_file(probability):
             tumour = band >= TUMOUR_FROM
-            count += int(np.count_nonzero(tumour))
+            on_tissue = tumour & tissue.seen_at(top, (len(band), band.shape[1]), grid.scale)
+            counts[:] += np.count_nonzero(tumour), np.count_nonzero(on_tissue)
+            top += len(band)
             tracer.add(tumour)
             yield tumour.astype(np.uint8) * 255
 
     write_pyramid(path, bands(), (grid.height, grid.width), grid.mpp, MASK)
-    return count, tracer.rings()
+    return Found(int(counts[0]), int(counts[1]), tracer.rings())
 
 
 def write_outlines(folder: Path, rings: Sequence[Ring], grid: WindowGrid, asap: bool) -> None:
@@ -159,11 +171,12 @@ def _row(record: SlideRecord, grid: WindowGrid, seen: Seen) -> dict[str, Any]:
             "probability": f"{max(seen.scores, default=0.0):.6f}"}
 
 
-def _sizes(slide: Slide, grid: WindowGrid, tissue: Tissue, tumour_px: int, rings: Sequence[Ring]) -> dict[str, Any]:
+def _sizes(slide: Slide, grid: WindowGrid, tissue: Tissue, found: Found) -> dict[str, Any]:
     tissue_mm2 = float(np.count_nonzero(tissue.mask)) * (tissue.downsample * (slide.mpp or 0.0)) ** 2 / 1e6
-    tumour_mm2 = tumour_px * grid.mpp**2 / 1e6
-    regions = [ring.points_xy for ring in rings if not ring.is_hole]
+    px_mm2 = grid.mpp**2 / 1e6
+    # Both are counted on grids of their own, whose borders differ by a pixel.
+    share = min(1.0, found.tissue_px * px_mm2 / tissue_mm2) if tissue_mm2 else 0.0
+    regions = [ring.points_xy for ring in found.rings if not ring.is_hole]
     diameter_mm = max(map(largest_diameter, regions), default=0.0) * grid.mpp / 1e3
-    return {"tissue_mm2": f"{tissue_mm2:.6f}", "tumour_mm2": f"{tumour_mm2:.6f}",
-            "tumour_share": f"{tumour_mm2 / tissue_mm2 if tissue_mm2 else 0.0:.6f}", "regions": len(regions),
-            "largest_diameter_mm": f"{diameter_mm:.4f}"}
+    return {"tissue_mm2": f"{tissue_mm2:.6f}", "tumour_mm2": f"{found.tumour_px * px_mm2:.6f}",
+            "tumour_share": f"{share:.6f}", "regions": len(regions), "largest_diameter_mm": f"{diameter_mm:.4f}"}

@@ -28,6 +28,16 @@ class Tissue:
     mask: Mask
     downsample: float
 
+    def seen_at(self, top: int, shape: tuple[int, int], scale: float) -> Mask:
+        """Tissue as bool (height, width) of rows from `top` on, of an image one pixel of which spans `scale` level-0
+        pixels; each takes what lies under its centre."""
+        if not self.mask.size:
+            return np.zeros(shape, dtype=bool)
+        rows, columns = (
+            np.minimum(((first + np.arange(count) + 0.5) * scale / self.downsample).astype(np.int64), last - 1)
+            for first, count, last in zip((top, 0), shape, self.mask.shape, strict=True))
+        return self.mask[np.ix_(rows, columns)]
+
 
 def find_tissue(slide: Slide) -> Tissue:
     """The slide's tissue; an empty mask if there is none. Memory: two bytes a pixel of the 16× overview.
