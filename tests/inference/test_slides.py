@@ -97,6 +97,21 @@ def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
     assert run(slides, output, fingerprint="y")[0].looked > 0
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])],
+                         ids=["missing", "cut"])
+@pytest.mark.parametrize("name", ["mask.tif", "probability.tif", "tumour.geojson", "overlay.jpg", "windows.csv"])
+def test_a_finished_slide_that_lost_a_result_is_done_again(folder, tmp_path, caplog, name, damage):
+    slides, output = find_slides(folder), tmp_path / "out"
+    seen = run(slides, output)[1][0]["seen"]
+    before = (output / "a" / name).read_bytes()
+    damage(output / "a" / name)
+    with pytest.raises(DatasetError, match="1 of 2 slides are not there with these options, such as a"):
+        check_complete(slides, output, "x")
+    assert run(slides, output)[0].looked == seen
+    assert (output / "a" / name).read_bytes() == before
+    assert f"{name} cut, changed or missing; the slide is done again" in caplog.text
+
+
 def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp_path):
     (folder / "a.tif").write_bytes(b"no slide")
     lossless(folder / "c.tif", picture(400, 448, TISSUE, TUMOUR), mpp=5.0)

@@ -33,11 +33,15 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a slide: its row of slides.csv, the fingerprint of its making, and its frame unless it failed."""
+    """What is kept of a slide: its row of slides.csv, the fingerprint of its making, and its frame unless it failed.
+
+    `sizes` are the bytes of each result by file name.
+    """
 
     row: Row
     fingerprint: str
     frame: Frame | None
+    sizes: dict[str, int]
 
 
 def segment_slides(records: Sequence[SlideRecord], network: Network, rule: SlideRule, output: Path,
@@ -77,7 +81,23 @@ def _without(records: Sequence[SlideRecord], left: Sequence[SlideRecord]) -> lis
 def is_finished(record: SlideRecord, output: Path, fingerprint: str) -> bool:
     """Whether the slide's results are there, made with this fingerprint of the run."""
     kept = read_kept(output, record.name)
-    return bool(kept and kept.fingerprint == slide_fingerprint(record, fingerprint) and kept.row["status"] == "done")
+    return bool(is_kept(record, kept, output, fingerprint) and kept and kept.row["status"] == "done")
+
+
+def is_kept(record: SlideRecord, kept: Kept | None, output: Path, fingerprint: str) -> bool:
+    """Whether what is kept of a slide, done or failed, is of this fingerprint of the run, and its files are whole."""
+    if kept is None or kept.fingerprint != slide_fingerprint(record, fingerprint):
+        return False
+    found = sizes_in(output / record.name)
+    changed = [name for name, size in kept.sizes.items() if found.get(name) != size]
+    if changed:
+        log.warning("%s: %s cut, changed or missing; the slide is done again", output / record.name, ", ".join(changed))
+    return not changed
+
+
+def sizes_in(folder: Path) -> dict[str, int]:
+    """Bytes of each result in a slide's folder; those that time it differ from run to run and are left out."""
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.name not in (RECORD, TIMINGS)}
 
 
 def slide_fingerprint(record: SlideRecord, fingerprint: str) -> str:
@@ -94,17 +114,16 @@ def read_kept(output: Path, name: str) -> Kept | None:
     try:
         content = read_json(path)
         return Kept({"slide": name, **content["row"], "status": content["row"]["status"]}, content["fingerprint"],
-                    Frame(**content["frame"]) if content["frame"] else None)
-    except (DatasetError, LookupError, TypeError) as error:
+                    Frame(**content["frame"]) if content["frame"] else None, dict(content.get("files", {})))
+    except (DatasetError, LookupError, TypeError, ValueError) as error:
         log.warning("%s: damaged (%r); the slide is done again", path, error)
         return None
 
 
 def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: str) -> None:
     """Raise DatasetError unless a result, or the reason of a failure, is kept of every slide with this fingerprint."""
-    kept = {record.name: read_kept(output, record.name) for record in records}
-    missing = [record.name for record in records if (had := kept[record.name]) is None
-               or had.fingerprint != slide_fingerprint(record, fingerprint)]
+    missing = [record.name for record in records
+               if not is_kept(record, read_kept(output, record.name), output, fingerprint)]
     if missing:
         raise DatasetError(f"{output}: {len(missing)} of {len(records)} slides are not there with these options, such "
                            f"as {', '.join(missing[:5])}; run every --shard first")
@@ -128,7 +147,8 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
             row, frame = _attempt(record, staging, network, rule, clock, progress)
         if frame:
             write_json(staging / TIMINGS, timing_row(record.name, row["seen"], clock))
-        write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row, "frame": frame and asdict(frame)})
+        write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row, "frame": frame and asdict(frame),
+                                      "files": sizes_in(staging)})
         shutil.rmtree(folder, ignore_errors=True)
         staging.replace(folder)
         return clock.total() if frame else None
