@@ -5,10 +5,16 @@ from epsam.options import DecoderOptions
 from epsam.paths import run_folder
 from epsam.training.pseudo_labels import initial_examples
 from epsam.training.rounds import open_bench, run_round
+from epsam.training.stage import check_predecessor
 
 
 def main(options: DecoderOptions) -> None:
-    """Fit SAM's decoder to the initial masks; encoder and prompt encoder stay as they are."""
+    """Fit SAM's decoder to the initial masks; encoder and prompt encoder stay as they are.
+
+    Raises TrainingError if the initial masks leave nothing to learn from.
+    """
+    # Encoding comes next, and takes hours.
+    check_predecessor("decoder_0", "generate_initial_masks", options)
     bench = open_bench(options)
     run_round(0, bench, initial_examples(bench.run, bench.train))
 

@@ -21,7 +21,7 @@ from epsam.training.grid_search import best_of, require_grid, search_grid, with_
 from epsam.training.health import MaskCounts
 from epsam.training.maps import activations_of, given_classifier, kept_activations, recipe_of, write_initial_masks
 from epsam.training.panels import spread, write_panel
-from epsam.training.stage import Stage
+from epsam.training.stage import Stage, check_predecessor
 from epsam.training.workbench import initial_mask_of
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 def main(options: MaskOptions) -> None:
     """Write the maps and masks of every patch with tumour, in all splits that there are."""
+    if not options.resnet_checkpoint:
+        check_predecessor("generate_initial_masks", "train_classifier", options)
     data, run = DatasetPaths.of(options), RunPaths.of(options)
     patches = {split: positives(labelled_patches(data.split(split))) for split in SPLITS}
     size = common_size(patches["train"])
@@ -42,8 +44,6 @@ def main(options: MaskOptions) -> None:
     if stage.finished():
         return
 
-    if not options.resnet_checkpoint:
-        stage.follows("train_classifier")
     require_postprocessing(options)
     if options.grid_search:
         require_grid(options)

@@ -6,12 +6,19 @@ from epsam.paths import run_folder
 from epsam.training.forgetting import forget_rounds_after
 from epsam.training.pseudo_labels import kept_examples
 from epsam.training.rounds import open_bench, run_round
+from epsam.training.stage import check_predecessor
 
 
 def main(options: RetrainOptions) -> None:
-    """Fit a fresh decoder in each round to the labels that the round before it kept."""
+    """Fit a fresh decoder in each round to the labels that the round before it kept.
+
+    Raises TrainingError if that one left nothing to learn from.
+    """
+    # Encoding comes next, and takes hours.
+    check_predecessor("decoder_1", "decoder_0", options)
     bench = open_bench(options)
     for number in range(1, options.n_iter + 1):
+        check_predecessor(f"decoder_{number}", f"decoder_{number - 1}", options)
         examples = kept_examples(number, bench.run, bench.train, options.pl_mode, options.soft_targets)
         run_round(number, bench, examples)
     # Of a run that once had more rounds: inference takes the last decoder that there is.

@@ -127,6 +127,21 @@ def test_fewer_rounds_with_other_flags_leave_what_a_fresh_run_leaves(snapshots, 
     assert left[0] == left[1]
 
 
+@pytest.mark.parametrize(("stage", "earlier"), [("generate_initial_masks", "train_classifier"),
+                                                ("finetune_decoder", "generate_initial_masks"),
+                                                ("retrain_decoder", "decoder_0")])
+def test_after_trouble_a_stage_refuses_before_it_encodes_unless_told_to_go_on(snapshots, folder, stage, earlier):
+    run = folder(stage)
+    mark = run / "checkpoints" / "mini" / "stages" / f"{earlier}.json"
+    mark.write_text(json.dumps(json.loads(mark.read_text("utf-8")) | {"trouble": "all is lost"}), "utf-8")
+    shutil.rmtree(run / "dataset" / "mini" / "embeddings", ignore_errors=True)
+    before = fingerprints(run)
+    assert run_stage(run, stage, partial(add_flags, stage, "--no-allow_degenerate")) == 1
+    assert fingerprints(run) == before
+    assert run_stage(run, stage, partial(add_flags, stage, "--allow_degenerate")) == 0
+    assert fingerprints(run).keys() >= after(stage, snapshots).keys()
+
+
 FULL = """
 set -e
 mount -t tmpfs -o size={size} none checkpoints

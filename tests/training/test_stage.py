@@ -6,7 +6,7 @@ from epsam.errors import TrainingError
 from epsam.files import contents, names_and_sizes, read_table
 from epsam.options import DecoderOptions
 from epsam.paths import RunPaths
-from epsam.training.stage import METRIC_COLUMNS, Stage, troubles_of
+from epsam.training.stage import METRIC_COLUMNS, Stage, check_predecessor, troubles_of
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def test_a_stage_refuses_to_follow_one_that_left_nothing_unless_told_to(options,
     finish(options(), trouble="all masks are empty")
     assert "WARNING: decoder_0: all masks are empty" in caplog.text
     with pytest.raises(TrainingError, match=r"decoder_1: .* in decoder_0 all masks are empty.*--allow_degenerate"):
-        Stage("decoder_1", options(), {}).follows("decoder_0")
-    Stage("decoder_1", options(allow_degenerate=True), {}).follows("decoder_0")
-    Stage("decoder_1", options(), {}).follows("never_run")
+        check_predecessor("decoder_1", "decoder_0", options())
+    check_predecessor("decoder_1", "decoder_0", options(allow_degenerate=True))
+    check_predecessor("decoder_1", "never_run", options())
 
 
 def test_the_troubles_of_a_run_are_those_of_its_stages(options, tmp_path):

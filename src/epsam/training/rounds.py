@@ -99,7 +99,6 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     stage = Stage(name, options, _inputs(bench, [*examples, *normal]))
     if stage.finished():
         return
-    stage.follows(f"decoder_{number - 1}" if number else "generate_initial_masks")
     forget_rounds_after(bench.run, number)
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
     log.info("round %d: %d masks to fit to, %d normal patches, %d validation patches", number, len(examples),

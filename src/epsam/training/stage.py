@@ -31,7 +31,7 @@ class Stage:
         self._options = dataclasses.asdict(options)
         self._inputs = dict(inputs)
         self._fingerprint = digest_of([json.dumps(material_part(options), sort_keys=True), *inputs.values()])
-        self._marker = self._marker_of(name)
+        self._marker = self.run.root / "stages" / f"{name}.json"
         self._started = time.monotonic()
         if options.restart:
             self._marker.unlink(missing_ok=True)
@@ -52,13 +52,6 @@ class Stage:
             return True
         self._marker.unlink()
         return False
-
-    def follows(self, earlier: str) -> None:
-        """Raise TrainingError if that stage left nothing to learn from, unless --allow_degenerate is given."""
-        trouble = (_read_mark(self._marker_of(earlier)) or {}).get("trouble", "")
-        if trouble and not self._options["allow_degenerate"]:
-            raise TrainingError(f"{self.name}: nothing to go on with, in {earlier} {trouble}; look at "
-                                f"{self.run.panels} and mend that stage, or go on with --allow_degenerate")
 
     def unfinished(self, task: str) -> Path:
         """Where a fit of this stage keeps its progress; other options or inputs have another file."""
@@ -94,9 +87,6 @@ class Stage:
     def _folder(self) -> Path:
         return self.run.root / "unfinished" / self.name
 
-    def _marker_of(self, stage: str) -> Path:
-        return self.run.root / "stages" / f"{stage}.json"
-
     def _changed(self, sums: Mapping[str, str]) -> str:
         """The first of the stage's files that is not as it was made; empty if there is none."""
         paths = {name: self.run.root / name for name in sums}
@@ -110,6 +100,15 @@ def _read_mark(marker: Path) -> dict[str, Any] | None:
     except DatasetError:
         return None
     return mark if "fingerprint" in mark else None
+
+
+def check_predecessor(stage: str, earlier: str, options: StageOptions) -> None:
+    """Raise TrainingError if the earlier stage left nothing to learn from, unless --allow_degenerate is given."""
+    run = RunPaths.of(options)
+    trouble = troubles_of(run).get(earlier, "")
+    if trouble and not options.allow_degenerate:
+        raise TrainingError(f"{stage}: nothing to go on with, in {earlier} {trouble}; look at {run.panels} and mend "
+                            "that stage, or go on with --allow_degenerate")
 
 
 def troubles_of(run: RunPaths) -> dict[str, str]:
