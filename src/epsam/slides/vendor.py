@@ -32,7 +32,8 @@ class VendorSlide(Slide):
         self._file.close()
 
     def _pixels(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:
-        downsample = self.levels[level].downsample
+        # OpenSlide divides by its own ratio, not by the power of two behind the rounded sizes.
+        downsample = self._file.level_downsamples[level]
         corner = (round(left_px * downsample), round(top_px * downsample))
         try:
             rgba = np.asarray(self._file.read_region(corner, level, (width, height)))
