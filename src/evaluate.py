@@ -45,9 +45,10 @@ def main(options: EvaluateOptions) -> None:
         log.warning("no patch of any split has a truth mask: nothing can be scored")
 
     for case in evaluation.cases:
-        draw(case.split, evaluation, case, [case.asked[index] for index in spread(len(case.asked))])
+        asked = case.asked[evaluation.last]
+        draw(case.split, evaluation, case, [asked[index] for index in spread(len(asked))])
     if evaluation.cases:
-        by_name = {prompted.patch.name: prompted for prompted in evaluation.cases[-1].asked}
+        by_name = {prompted.patch.name: prompted for prompted in evaluation.cases[-1].asked[evaluation.last]}
         draw("cases", evaluation, evaluation.cases[-1], [by_name[name] for name in extreme_cases(scored[-1])])
     for title, series in curves_from_metrics(read_table(run.metrics, METRIC_COLUMNS)).items():
         write_rgb(run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title))
@@ -65,7 +66,7 @@ def draw(name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[Pr
     masks: dict[str, Mask] = {}
     if evaluation.decoders:
         prompts = [prompted.prompt for prompted in chosen]
-        found = evaluation.decoders.masks(list(evaluation.decoders.files)[-1], chosen)
+        found = evaluation.decoders.masks(evaluation.last, chosen)
         masks = {patch.name: mask for patch, mask in zip(patches, found, strict=True)}
     write_panel(evaluation.run.panels / f"{name}.png", evaluation.run, case.split, patches, case.maps, prompts, masks)
 

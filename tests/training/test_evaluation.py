@@ -1,12 +1,28 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from epsam.checkpoints import save_plain
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
-from epsam.options import SelectionOptions
+from epsam.options import PromptOptions, SelectionOptions
 from epsam.paths import RunPaths
+from epsam.training import evaluation as evaluation_module
 from epsam.training.decoder import Prompted
-from epsam.training.evaluation import INITIAL, ZERO_SHOT, Evaluation, Scored, SplitCase, extreme_cases, score_all
+from epsam.training.evaluation import (
+    INITIAL,
+    PRELIMINARY,
+    ZERO_SHOT,
+    Decoders,
+    Evaluation,
+    Scored,
+    SplitCase,
+    asking_of,
+    decoders_of,
+    extreme_cases,
+    score_all,
+)
 from epsam.training.metrics import Overlap
 
 SIDE = 8
@@ -40,7 +56,8 @@ def evaluation(tmp_path):
             write_mask(truth, TRUTH)
             write_mask(run.initial_masks(split) / f"{name}.png", INITIAL_MASK)
             asked.append(Prompted(Patch(name, 1, image, truth), ()))
-        return Evaluation(run, [SplitCase(split, asked, None)], decoders, SelectionOptions())
+        case = SplitCase(split, {INITIAL: asked, ZERO_SHOT: asked}, None)
+        return Evaluation(run, [case], decoders, SelectionOptions())
     return of
 
 
@@ -62,6 +79,36 @@ def test_train_rows_tell_what_the_filter_would_keep(evaluation):
 def test_other_splits_have_no_filter_and_a_run_of_masks_alone_is_scored(evaluation):
     assert all("kept" not in found.row() for found in score_all(evaluation("val", FixedDecoders())))
     assert [found.what for found in score_all(evaluation("val", None))] == [INITIAL]
+
+
+@pytest.fixture
+def decoders(tmp_path):
+    """A preliminary decoder made with 5 points in one view, and a round 1 kept with 3 and 2 negative ones in two."""
+    run, facts = RunPaths(tmp_path), {"prompt": "uniform", "n_point": 5}
+    save_plain(run.preliminary_decoder, {"made_with": facts})
+    save_plain(run.round_decoder(1), {"made_with": {"n_point": 3, "n_negative": 2, "n_view": 2}})
+    return run, facts
+
+
+def test_each_decoder_is_asked_as_in_its_own_training(decoders):
+    asking = asking_of(decoders[0], {}, decoders[1])
+    assert list(asking) == [INITIAL, ZERO_SHOT, PRELIMINARY, "round 1"]
+    first, own = PromptOptions(prompt="uniform", n_point=5), asking["round 1"]
+    assert [asking[what] for what in (INITIAL, ZERO_SHOT, PRELIMINARY)] == [first] * 3
+    assert (own.prompt, own.n_point, own.n_negative, own.n_view) == ("uniform", 3, 2, 2)
+    assert {one.n_point for one in asking_of(decoders[0], {"n_point": 7}, decoders[1]).values()} == {7}
+    assert list(asking_of(decoders[0], {}, {})) == [INITIAL]
+
+
+def test_prompts_are_filled_up_to_the_points_of_the_decoder_that_is_asked(decoders, monkeypatch):
+    filled = []
+    segmenter = SimpleNamespace(sam=None, filled_to=lambda count: filled.append(count) or "segmenter")
+    monkeypatch.setattr(evaluation_module, "load_decoder", lambda path, sam: None)
+    monkeypatch.setattr(evaluation_module, "predict", lambda segmenter, *_: [(None, segmenter)])
+    found = Decoders(SimpleNamespace(segmenter=segmenter, embeddings=None), decoders_of(decoders[0]),
+                     asking_of(decoders[0], {}, decoders[1]), {}, 4)
+    assert found.masks(PRELIMINARY, []) == found.masks("round 1", []) == ["segmenter"]
+    assert filled == [5, 3 + 2]
 
 
 def scored(**dice):

@@ -1,5 +1,6 @@
 """SAM as EP-SAM uses it: patches are encoded by a frozen encoder, masks decoded from the embedding and a prompt."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,12 @@ class Segmenter:
         self.frame = SamFrame(patch_size, sam.image_encoder.img_size)
         self._n_point = n_point
         self._compute = compute
+
+    def filled_to(self, n_point: int) -> "Segmenter":
+        """The same SAM for prompts that are filled up to another number of points: it takes notice of filling."""
+        other = copy.copy(self)
+        other._n_point = n_point
+        return other
 
     @torch.no_grad()
     def encode(self, images: Sequence[Rgb]) -> list[npt.NDArray[np.float16]]:

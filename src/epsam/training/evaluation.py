@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,30 +30,43 @@ INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary 
 
 @dataclass(frozen=True)
 class SplitCase:
-    """The scored part of a split: positives with truth, their maps, and what SAM is asked about them."""
+    """The scored part of a split: positives with truth, their maps, and what SAM is asked about them.
+
+    asked: by what makes masks, since each decoder is asked as in its own training; always of the same patches.
+    """
 
     split: str
-    asked: list[Prompted]
+    asked: dict[str, list[Prompted]]
     maps: Activations
+
+    @property
+    def patches(self) -> list[Patch]:
+        """The scored patches."""
+        return [prompted.patch for prompted in self.asked[INITIAL]]
 
 
 @dataclass(frozen=True)
 class Decoders:
-    """SAM ready to decode; `files` maps a row's name to a decoder's file, None being SAM's own decoder."""
+    """SAM ready to decode; `files` maps a row's name to a decoder's file, None being SAM's own decoder.
+
+    asking: how each is asked.
+    """
 
     setup: SamSetup
     files: dict[str, Path | None]
+    asking: dict[str, PromptOptions]
     untouched: dict[str, Any]
     batch_size: int
 
     def masks(self, what: str, asked: Sequence[Prompted]) -> list[Mask]:
         """The masks that the decoder of that name makes of the patches."""
-        sam, path = self.setup.segmenter.sam, self.files[what]
+        sam, path, asking = self.setup.segmenter.sam, self.files[what], self.asking[what]
+        segmenter = self.setup.segmenter.filled_to(asking.n_point + asking.n_negative)
         if path is None:
             sam.mask_decoder.load_state_dict(self.untouched)
         else:
             load_decoder(path, sam)
-        return [mask for _, mask in predict(self.setup.segmenter, self.setup.embeddings, asked, self.batch_size)]
+        return [mask for _, mask in predict(segmenter, self.setup.embeddings, asked, self.batch_size)]
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,11 @@ class Evaluation:
     decoders: Decoders | None
     selection: SelectionOptions
 
+    @property
+    def last(self) -> str:
+        """What makes the last masks: a decoder, if the run has any."""
+        return list(self.decoders.files)[-1] if self.decoders else INITIAL
+
 
 def open_evaluation(options: EvaluateOptions) -> Evaluation:
     """Load what a run kept, with an embedding for each patch that has a truth mask; empty splits are left out."""
@@ -73,25 +91,38 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     size = common_size(patches["train"])
     known = {split: kept for split, found in patches.items() if (kept := [patch for patch in found if patch.mask])}
     facts = load_plain(run.preliminary_decoder)["made_with"] if run.preliminary_decoder.is_file() else {}
-    asking = told(PromptOptions, given(UsedPoints, options), facts)
+    asking = asking_of(run, given(UsedPoints, options), facts)
     decoders = _open_decoders(options, run, known, size, asking) if facts else None
     _, classifier = classifier_behind(run)
     cases = []
     for split, found in known.items():
         maps = load_activations(run.activation(split), classifier)
-        cases.append(SplitCase(split, asked_of(run, split, found, maps, asking, (options.seed,)), maps))
+        # Decoders that are asked alike share what they are asked.
+        asked = {one: asked_of(run, split, found, maps, one, (options.seed,)) for one in set(asking.values())}
+        cases.append(SplitCase(split, {what: asked[one] for what, one in asking.items()}, maps))
     return Evaluation(run, cases, decoders, told(SelectionOptions, facts))
 
 
+def asking_of(run: RunPaths, used: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, PromptOptions]:
+    """How everything that makes masks is asked: as `used` says, else as in its own training, else as `facts` say, those
+    of the preliminary decoder."""
+    found = {INITIAL: told(PromptOptions, used, facts)}
+    for what, path in decoders_of(run).items() if facts else ():
+        own = load_plain(path).get("made_with", {}) if path else {}
+        found[what] = told(PromptOptions, used, own, facts)
+    return found
+
+
 def _open_decoders(options: EvaluateOptions, run: RunPaths, known: dict[str, list[Patch]], size: int,
-                   asking: PromptOptions) -> Decoders:
+                   asking: dict[str, PromptOptions]) -> Decoders:
     compute = pick_compute(options.device, options.precision)
-    images = sum(map(len, known.values())) * asking.n_view
-    setup = set_up_sam(options, size, images, asking.n_point + asking.n_negative, compute)
+    views = max(one.n_view for one in asking.values())
+    usual = asking[PRELIMINARY]
+    setup = set_up_sam(options, size, sum(map(len, known.values())) * views, usual.n_point + usual.n_negative, compute)
     for found in known.values():
-        prepare_embeddings(setup, found, asking.n_view)
+        prepare_embeddings(setup, found, views)
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
-    return Decoders(setup, decoders_of(run), untouched, options.batch_size)
+    return Decoders(setup, decoders_of(run), asking, untouched, options.batch_size)
 
 
 def decoders_of(run: RunPaths) -> dict[str, Path | None]:
@@ -141,9 +172,9 @@ def score_all(evaluation: Evaluation) -> list[Scored]:
     """One entry for each split and each thing that makes masks."""
     found = []
     for case in evaluation.cases:
-        names = [prompted.patch.name for prompted in case.asked]
-        truths = [prompted.patch.truth() for prompted in case.asked]
-        initial = [read_mask(initial_mask_of(evaluation.run, case.split, p.patch)) for p in case.asked]
+        names = [patch.name for patch in case.patches]
+        truths = [patch.truth() for patch in case.patches]
+        initial = [read_mask(initial_mask_of(evaluation.run, case.split, patch)) for patch in case.patches]
         for what, masks in _makers(evaluation, case, initial):
             overlaps = [overlap(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
             keep = None
@@ -157,7 +188,7 @@ def _makers(evaluation: Evaluation, case: SplitCase, initial: list[Mask]) -> Ite
     yield INITIAL, initial
     if evaluation.decoders:
         for what in evaluation.decoders.files:
-            yield what, evaluation.decoders.masks(what, case.asked)
+            yield what, evaluation.decoders.masks(what, case.asked[what])
 
 
 def _keep(masks: Sequence[Mask], initial: Sequence[Mask], options: SelectionOptions) -> list[bool]:
