@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import evaluate
 import finetune_decoder
 import generate_initial_masks
 import retrain_decoder
 import train_classifier
-from command_line import parse, run_stage
+from command_line import one_line, parse, run_stage
 from epsam.ablation import data_table
 from epsam.ablation.options import AblateOptions
 from epsam.ablation.results import read_scores
@@ -128,11 +130,19 @@ def _run_plan(plan: Plan, donors: dict[tuple[str, str], RunPaths]) -> None:
                     adopt(donors[step.key, stage], plan.run, stage)
             if step.stages == (MASKS,) and not marker(plan.run, MASKS) and _maps_key(plan) in donors:
                 adopt_maps(donors[_maps_key(plan)], plan.run)
-            step.script.main(step.options)
+            _run_step(step)
         write_json(done, _state(plan))
     for step in plan.steps:
         donors.update({(step.key, stage): plan.run for stage in step.stages if (step.key, stage) not in donors})
     donors.setdefault(_maps_key(plan), plan.run)
+
+
+def _run_step(step: Step) -> None:
+    try:
+        step.script.main(step.options)
+    except torch.cuda.OutOfMemoryError as error:
+        # Another row may ask for less.
+        raise TrainingError(one_line(error, step.options)) from error
 
 
 def _maps_key(plan: Plan) -> tuple[str, str]:

@@ -40,7 +40,7 @@ def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None],
     except (EpsamError, OSError, RuntimeError) as error:
         if getattr(options, "debug", False) or not _is_users(error):
             raise
-        _tell(f"error: {_one_line(error, options)}")
+        _tell(f"error: {one_line(error, options)}")
         raise SystemExit(1) from None
 
 
@@ -120,7 +120,8 @@ def _is_users(error: BaseException) -> bool:
     return isinstance(error, EpsamError | OSError) or type(error).__name__ == "OutOfMemoryError"
 
 
-def _one_line(error: BaseException, options: Any) -> str:
+def one_line(error: BaseException, options: Any) -> str:
+    """What the user is told of an error of a stage with those options."""
     if type(error).__name__ == "OutOfMemoryError":
         flags = [f"--{name}" for name in ("batch_size", "encoder_chunk") if hasattr(options, name)]
         return f"the GPU's memory is too small ({str(error).split('.')[0]}); lower {' or '.join(flags)}"

@@ -17,7 +17,7 @@ import numpy as np  # noqa: E402
 import tifffile  # noqa: E402
 import torch  # noqa: E402
 
-from command_line import _one_line  # noqa: E402
+from command_line import one_line  # noqa: E402
 from epsam.checkpoints import load_plain, save_plain  # noqa: E402
 from epsam.data.images import read_rgb, write_mask  # noqa: E402
 from epsam.data.patches import Patch, list_patches, resolution_of  # noqa: E402
@@ -195,7 +195,7 @@ def answer(give: Callable[[], object]) -> str:
     try:
         return f"taken: {give()}"
     except (EpsamError, OSError) as error:
-        return f"`{_one_line(error, None)}`"
+        return f"`{one_line(error, None)}`"
 
 
 def rows() -> Iterator[str]:

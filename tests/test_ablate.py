@@ -180,6 +180,23 @@ def test_bad_flags_of_a_row_end_with_2_before_anything_runs():
     assert end.value.code == 2
 
 
+def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    called = []
+
+    def small(given):
+        called.append(given.batch_size)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(ablate.train_classifier, "main", small)
+    rows = 'big CLASSIFIER_FLAGS="--batch_size 512"\nhuge CLASSIFIER_FLAGS="--batch_size 1024"'
+    with pytest.raises(EpsamError, match="2 of 2 runs failed, the first being big with seed 22"):
+        ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
+    assert called == [512, 1024]
+    assert ("row big, seed 22 failed: the GPU's memory is too small (CUDA out of memory); lower --batch_size"
+            in caplog.messages)
+
+
 def test_options_are_read_as_the_script_gives_them():
     given = parse("ablate", AblateOptions, ["--seeds", "1,2", "--only", "a,b", "--decoder_flags=--epoch 3"])
     assert (given.seeds, given.only, given.decoder_flags) == ((1, 2), ("a", "b"), "--epoch 3")
