@@ -1,6 +1,7 @@
 """Outlines that are broken or meant to harm: each is an error that names the file, or a mask."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as some
 
 from epsam.errors import AnnotationError
 from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
-from fuzzing import damaged, fuzz
+from fuzzing import damaged, fuzz, little_room
+from mini import REPOSITORY
 
 
 def asap(corners, group="Tumor"):
@@ -161,3 +163,19 @@ def test_a_drawing_of_many_points_is_read(tmp_path):
     outlines = read(tmp_path, asap(np.stack([1000 + 900 * np.cos(angles), 1000 + 900 * np.sin(angles)], 1)))
     area = tumour_mask(Outlines(outlines.tumour), 0, 0, 2000, 2000).sum()
     assert area == pytest.approx(math.pi * 900**2, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_outlines_of_200_mb_are_read_or_refused_in_little_room(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    from large_outlines import CLOSE, empty_ones, one_outline, write
+
+    for make, end in ((one_outline, CLOSE), (empty_ones, "")):
+        write(tmp_path / f"{make.__name__}.xml", make(), end, 200_000_000)
+    with little_room():
+        (outline,) = read_outlines(tmp_path / "one_outline.xml").tumour
+        with pytest.raises(AnnotationError, match="more than 1000000 annotations"):
+            read_outlines(tmp_path / "empty_ones.xml")
+    # Its corners are numbered, and none is lost.
+    text = (tmp_path / "one_outline.xml").read_bytes()[-200:].decode()
+    assert len(outline) == int(re.findall(r'Order="(\d+)"', text)[-1]) + 1
