@@ -63,18 +63,23 @@ strong         DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets --train_promp
 
 run_all() {
     source src/environment.sh
-    # In each name the flags are separate words, hence the missing quotes.
-    local data="--dataset_type $DATASET_TYPE"
+    trap : INT TERM
+    # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those. What ablate.py
+    # splits into words itself has quotes of its own.
+    local data=("--dataset_type=$DATASET_TYPE")
     if [[ $DATASET_TYPE == demo ]]; then
         "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS
     fi
-    "$PYTHON" src/extract_patches.py $data $PATCH_FLAGS
-    "$PYTHON" src/ablate.py $data --name "$NAME" --seeds "$SEEDS" --only "$ONLY" --rows "$ROWS" \
+    "$PYTHON" src/extract_patches.py "${data[@]}" $PATCH_FLAGS
+    "$PYTHON" src/ablate.py "${data[@]}" "--name=$NAME" "--seeds=$SEEDS" "--only=$ONLY" "--rows=$ROWS" \
         --common_flags="--device $DEVICE" \
-        --sam_flags="${SAM_MODEL_TYPE:+--sam_model_type $SAM_MODEL_TYPE} ${SAM_CHECKPOINT:+--sam_checkpoint $SAM_CHECKPOINT}" \
+        --sam_flags="${SAM_MODEL_TYPE:+--sam_model_type '$SAM_MODEL_TYPE'} ${SAM_CHECKPOINT:+--sam_checkpoint='$SAM_CHECKPOINT'}" \
         --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
         --retrain_flags="$RETRAIN_FLAGS" --evaluate_flags="$EVALUATE_FLAGS"
 }
 
+# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: shell and log have to outlive it.
+trap : INT TERM
+write_log() { trap '' INT TERM; tee -a "logging_${NAME//\//_}.txt"; }
 # Progress bars need a terminal behind stderr; without one, everything goes through the log.
-if [[ -t 2 ]]; then run_all | tee -a "logging_$NAME.txt"; else run_all 2>&1 | tee -a "logging_$NAME.txt"; fi
+if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi

@@ -155,7 +155,7 @@ def test_every_row_of_the_script_is_understood_with_all_its_flags():
 
 def test_the_script_passes_flags_that_exist():
     text = (REPOSITORY / "ablate.sh").read_text("utf-8")
-    call = text.split("src/ablate.py $data")[1].split("\n}")[0].replace("\\\n", " ")
+    call = text.split('src/ablate.py "${data[@]}"')[1].split("\n}")[0].replace("\\\n", " ")
     names = [word.split("=")[0] for word in shlex.split(call) if word.startswith("--")]
     known = {field.name for field in dataclasses.fields(AblateOptions)}
     assert len(names) >= 10

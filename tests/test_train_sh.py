@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ STAGES = ["check", "extract_patches", "train_classifier", "generate_initial_mask
 def told(tmp_path):
     """Run a script, and get its output: a line for each call of Python, each word of it in <>."""
     (tmp_path / "src").mkdir()
-    for name in ("train.sh", "infer.sh", "src/environment.sh"):
+    for name in ("train.sh", "ablate.sh", "infer.sh", "src/environment.sh"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"
@@ -83,24 +84,36 @@ def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_erro
     assert not any("<src/evaluate.py>" in call for call in calls) or failing == "report"
 
 
+@pytest.mark.parametrize(("script", "stage", "log"), [
+    ("train.sh", "train_classifier", "logging_demo.txt"), ("ablate.sh", "ablate", "logging_ablation-demo.txt")])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(told, tmp_path, number):
+def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(told, tmp_path, number, script, stage, log):
     python = tmp_path / "bin" / "python"
-    python.write_text("#!/bin/bash\n[[ $1 == src/train_classifier.py ]] || exit 0\n"
+    python.write_text(f"#!/bin/bash\n[[ $1 == src/{stage}.py ]] || exit 0\n"
                       "trap 'echo all saved; exit 130' INT TERM\necho begun\nwhile :; do sleep 0.05; done\n")
-    process = subprocess.Popen(["bash", "train.sh"], cwd=tmp_path, text=True, start_new_session=True,
+    process = subprocess.Popen(["bash", script], cwd=tmp_path, text=True, start_new_session=True,
                                env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(tmp_path)},
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert "begun\n" in iter(process.stdout.readline, "")
     os.killpg(process.pid, number)
     rest, _ = process.communicate()
     assert (process.returncode, rest.splitlines()[-1]) == (130, "all saved")
-    assert "all saved" in (tmp_path / "logging_demo.txt").read_text()
+    assert "all saved" in (tmp_path / log).read_text()
 
 
 def test_without_sams_variables_the_preset_decides(told):
     assert "--sam_" not in told("train.sh", DATASET_TYPE="x").stdout
     assert "make_demo_slides" in told("train.sh").stdout
+
+
+def test_the_ablation_takes_odd_names_too(told, tmp_path):
+    result = told("ablate.sh", DATASET_TYPE="my data", NAME="-n a/b", ROWS="paper", SAM_CHECKPOINT="/a b/sam.pth")
+    cut, ablate = (line for line in result.stdout.splitlines() if "<src/" in line)
+    assert cut == "<src/extract_patches.py><--dataset_type=my data>"
+    assert ablate.startswith("<src/ablate.py><--dataset_type=my data><--name=-n a/b>")
+    sam = ablate.split("<--sam_flags=")[1].split(">")[0]
+    assert shlex.split(sam) == ["--sam_checkpoint=/a b/sam.pth"]
+    assert "my data" in (tmp_path / "logging_-n a_b.txt").read_text("utf-8")
 
 
 def test_inference_takes_odd_names_too(told):
