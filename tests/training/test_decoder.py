@@ -182,6 +182,14 @@ def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all
     assert np.isnan(nothing["val_dice"])
 
 
+def test_the_rate_falls_along_half_a_cosine_over_the_steps_of_all_epochs():
+    rate = decoder_schedule(DecoderOptions(epoch=20)).rate
+    # 400 steps: the factor is 1 at first, a half in the middle, a quarter of the way (1 + cos 45°) / 2.
+    assert [rate(step, 20) for step in (0, 100, 200)] == pytest.approx([1, 0.853553, 0.5])
+    assert rate(1, 20) < 1
+    assert 0 < rate(399, 20) < 1e-3
+
+
 class Counting:
     """Answers with the number that the prompt's label holds, where the view has put the patch's upper left corner."""
 
