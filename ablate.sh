@@ -51,14 +51,14 @@ train_pepm     UNTIL=preliminary DECODER_FLAGS="--train_prompt pepm"
 last_epoch     UNTIL=preliminary DECODER_FLAGS="--select_on last"
 label_free     UNTIL=preliminary DECODER_FLAGS="--select_on pseudo"
 accumulate     RETRAIN_FLAGS="--pl_mode accumulate"
-# Beyond the paper (docs/beyond_the_paper.md): each idea alone, then those together that measurements speak for
+# Beyond the paper (docs/beyond_the_paper.md): each idea alone, then those together that helped on the demo
 ensemble       UNTIL=preliminary DECODER_FLAGS="--n_draw 4 --n_view 2"
 train_same     UNTIL=preliminary DECODER_FLAGS="--n_negative 10 --train_prompt same"
 regions        UNTIL=preliminary DECODER_FLAGS="--n_region 8 --prompt box_pepm --n_point 5 --n_negative 2 --train_prompt same"
 mask_prompt    UNTIL=preliminary DECODER_FLAGS="--mask_prompt --train_prompt same"
 normal         UNTIL=preliminary DECODER_FLAGS="--normal_patches 0.2"
 soft           DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets" RETRAIN_FLAGS="--n_draw 4 --n_view 2 --soft_targets --n_iter 1"
-strong         DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets --train_prompt same --normal_patches 0.2"
+strong         DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets --normal_patches 0.2"
 '}
 
 run_all() {
