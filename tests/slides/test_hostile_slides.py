@@ -7,7 +7,7 @@ import tifffile
 from epsam.errors import EpsamError, SlideError
 from epsam.slides.inventory import take_stock
 from epsam.slides.reader import open_slide
-from fuzzing import damaged, fuzz
+from fuzzing import damaged, fuzz, little_room
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (100, 130, 3), dtype=np.uint8)
 
@@ -85,6 +85,45 @@ def test_a_file_cut_short_at_any_byte_is_an_error(tmp_path):
         (tmp_path / "a.tif").write_bytes(whole[:size])
         with pytest.raises(SlideError, match=r"a\.tif"):
             read_whole(tmp_path / "a.tif")
+
+
+def jpeg_pyramid(path):
+    with tifffile.TiffWriter(path) as file:
+        for level, step in enumerate((1, 2)):
+            file.write(np.ascontiguousarray(IMAGE[:16:step, :32:step]), subfiletype=level, metadata=None,
+                       photometric="rgb", tile=(16, 16), compression="jpeg")
+    return path
+
+
+def read_levels(path):
+    with open_slide(path) as slide:
+        return [slide.read(0, 0, level.width, level.height, number) for number, level in enumerate(slide.levels)]
+
+
+def test_a_jpeg_pyramid_cut_short_at_any_byte_is_an_error_or_the_right_pixels(tmp_path):
+    path = jpeg_pyramid(tmp_path / "whole.tif")
+    whole, expected, told = path.read_bytes(), read_levels(path), 0
+    assert [level.shape for level in expected] == [(16, 32, 3), (8, 16, 3)]
+    for size in range(len(whole)):
+        (tmp_path / "a.tif").write_bytes(whole[:size])
+        try:
+            found = read_levels(tmp_path / "a.tif")
+        except SlideError as error:
+            told += "a.tif" in str(error)
+        else:
+            told += all(np.array_equal(one, other) for one, other in zip(found, expected, strict=False))
+    assert told == len(whole)
+
+
+def test_a_jpeg_tile_that_states_a_huge_size_takes_no_memory(tmp_path):
+    path = write(tmp_path / "a.tif", compression="jpeg")
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        frame = content.index(b"\xff\xc0", file.pages[0].dataoffsets[0])
+    content[frame + 5 : frame + 9] = (65_500).to_bytes(2, "big") * 2
+    path.write_bytes(content)
+    with little_room(), pytest.raises(SlideError, match=r"tile 0 of level 0 .*states 65500×65500 px, the file 16×16"):
+        read_whole(path)
 
 
 @pytest.mark.parametrize("how", [

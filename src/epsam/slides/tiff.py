@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tifffile
 
 from epsam.data.images import Rgb
+from epsam.data.stated_size import stated_size
 from epsam.errors import SlideError
 from epsam.slides.pixels import rgb_from_samples
 from epsam.slides.resolution import level_downsample, size_from_description, size_from_tags
@@ -19,12 +20,13 @@ from epsam.slides.slide import WHITE, Level, Slide
 
 KEPT_BYTES = 64 << 20  # ours: neighbouring windows share tiles; a few hundred of them at 256 px
 LARGEST_PIECE = 1 << 30  # ours: bytes of a decoded tile or strip; a whole slide in one strip would not fit memory
+HEADER_BYTES = 1 << 18  # ours: more than a JPEG holds before its size, a colour profile included
+JPEG_KINDS = (6, 7)  # TIFF's numbers of old and new JPEG
 LARGEST_SIDE_PX = 1 << 20  # ours: five times the longest side of a slide at 40×
 
 # What tifffile and the codecs behind it raise on damaged files; JPEG and JPEG 2000 errors are RuntimeErrors.
 DAMAGE = (OSError, ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError,
           ArithmeticError, struct.error)
-
 
 
 class TiffSlide(Slide):
@@ -103,6 +105,7 @@ class TiffSlide(Slide):
         # Read before `decode` is touched: tifffile makes it on first use, and reads tags from the same handle for it.
         self._file.filehandle.seek(page.dataoffsets[index])
         content = self._file.filehandle.read(page.databytecounts[index])
+        _check_stated(page, content)
         started = time.perf_counter()
         decoded = page.keyframe.decode(content, index, jpegtables=page.jpegtables,
                                        jpegheader=page.keyframe.jpegheader)[0]
@@ -169,6 +172,14 @@ def _check_sizes(path: Path, page: Any) -> None:
     if len(page.dataoffsets) < needed:
         raise SlideError(f"{path}: {width}×{height} px are {needed} tiles, {len(page.dataoffsets)} are listed; "
                          "replace or remove the file")
+
+
+def _check_stated(page: Any, content: bytes) -> None:
+    """Raises ValueError if a JPEG tile's own header states far more than a tile: its decoder would make room for it."""
+    stated = stated_size(content[:HEADER_BYTES]) if page.keyframe.compression in JPEG_KINDS else None
+    across, down = _tile_size(page)
+    if stated and math.prod(stated) > 4 * across * down:
+        raise ValueError(f"its JPEG header states {stated[0]}×{stated[1]} px, the file {across}×{down}")
 
 
 def _pixel_size(file: Any) -> float | None:
