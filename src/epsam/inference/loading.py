@@ -51,11 +51,11 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
 def weight_files(options: InferOptions) -> tuple[Path, Path, Path]:
     """The files of the classifier, the decoder, and SAM. Raises WeightsError if the run lacks one of the first two."""
     run = RunPaths.of(options)
+    decoder = Path(options.sam_decoder_checkpoint) if options.sam_decoder_checkpoint else last_decoder(run)
     if not options.resnet_checkpoint and not run.classifier.is_file():
         raise WeightsError(f"{run.classifier}: no such file; run train_classifier.py, or give the classifier that the "
                            "masks were made with by --resnet_checkpoint")
-    return (Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier,
-            Path(options.sam_decoder_checkpoint) if options.sam_decoder_checkpoint else last_decoder(run),
+    return (Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier, decoder,
             find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root)))
 
 
