@@ -17,12 +17,13 @@ from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
 from epsam.record import add_to_record
 from epsam.shards import Shard
+from epsam.slides.changes import made_from
 from epsam.slides.cutting import PATCH_COLUMNS, Cut
 from epsam.slides.handover import hand_over, patches_are_there, staging_folder
 from epsam.slides.inventory import FAILED, USED, SlideRecord
 from epsam.slides.measured import load_all, load_measured, measured_folder
 from epsam.slides.planning import plan_slides
-from epsam.slides.progress import cut_once, fingerprint, measure_once
+from epsam.slides.progress import cut_once, measure_once
 from epsam.slides.report import SLIDE_COLUMNS, slide_rows
 from epsam.slides.selection import select
 from epsam.slides.windows import Measured
@@ -39,7 +40,7 @@ def main(options: PatchOptions) -> None:
     started = time.monotonic()
     check_options(options)
     paths = DatasetPaths.of(options)
-    if patches_are_there(paths, options):
+    if patches_are_there(paths, TABLES, options):
         return
     records = plan_slides(paths, TABLES, options)
     if options.shard:
@@ -47,7 +48,7 @@ def main(options: PatchOptions) -> None:
         return
     with claimed(paths.root, "work on another dataset meanwhile"):
         # Another run may have made them since the first look.
-        if not patches_are_there(paths, options):
+        if not patches_are_there(paths, TABLES, options):
             make_patches(records, paths, options)
             add_to_record(paths.record, NAME, asdict(options), time.monotonic() - started, inputs_of(records))
 
@@ -57,7 +58,8 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
     errors = {record.name: record.reason for record in records if record.status == FAILED}
     measured: list[Measured] = []
     patches: list[dict[str, object]] = []
-    with staging_folder(paths, fingerprint(records, options), options.restart) as folder:
+    made = made_from(records, options)
+    with staging_folder(paths, made, options.restart) as folder:
         try:
             measured += measure_all(records, options, folder, measured_folder(paths))
             errors |= failures({found.record.name: found.error for found in measured})
@@ -70,7 +72,7 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
         finally:
             write_table(paths.slide_table, SLIDE_COLUMNS, slide_rows(records, measured, patches, errors))
         write_table(folder / paths.patch_table.name, PATCH_COLUMNS, patches)
-        hand_over(folder, paths, options)
+        hand_over(folder, paths, made)
     shutil.rmtree(measured_folder(paths), ignore_errors=True)
     log.info("%d patches of %d slides in %s", len(patches), len({patch["slide"] for patch in patches}), paths.root)
 

@@ -1,15 +1,15 @@
 """The demo's slides: small pyramids of made-up H&E tissue with ASAP outlines and a split, no network needed."""
 
 import logging
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from command_line import run_stage
 from epsam.errors import DatasetError
 from epsam.files import write_table, write_text
 from epsam.randomness import generator
 from epsam.slides.asap import asap_xml
+from epsam.slides.workers import for_each
 from epsam.slides.writer import Pyramid, write_slide
 from epsam.synthetic.options import DemoOptions
 from epsam.synthetic.outlines import outlines_of
@@ -36,18 +36,19 @@ def main(options: DemoOptions) -> None:
         _remove(root, [row["slide"] for row in rows])
     _claim(root, options.seed)
     missing = [row["slide"] for row in rows if not _done(root, row["slide"])]
-    for name in tqdm(missing, desc="demo slides", unit="slide", disable=None):
-        make_slide(root, name, options.seed)
+    work = partial(make_slide, root=root, seed=options.seed, shape=SHAPE)
+    for _ in for_each(work, missing, options.workers, "demo slides"):
+        pass
     write_table(root / "splits.csv", ("slide", "split"), rows)
     log.info("%d slides made, %d already there: %s", len(missing), len(rows) - len(missing), root)
 
 
-def make_slide(root: Path, name: str, seed: int) -> None:
-    """Draw one slide; write its pyramid and its outlines. A normal slide gets a file without outlines.
+def make_slide(name: str, root: Path, seed: int, shape: tuple[int, int]) -> None:
+    """Draw one slide of `shape` (height, width); write its pyramid and its outlines. A normal slide gets a file without outlines.
 
     The outlines come first, so a slide whose pyramid is there is complete.
     """
-    tissue = draw_tissue(generator(seed, "demo slide", name), SHAPE, name.startswith("tumor"))
+    tissue = draw_tissue(generator(seed, "demo slide", name), shape, name.startswith("tumor"))
     image, outlines = _files(root, name)
     write_text(outlines, asap_xml(outlines_of(tissue.tumour)))
     write_slide(image, tissue.image, MPP, FORM)

@@ -155,18 +155,90 @@ def test_the_result_does_not_depend_on_the_number_of_processes(dataset, tmp_path
 def test_a_second_run_does_nothing_and_restart_makes_everything_again(dataset, caplog):
     main(options_for(dataset))
     before = files(dataset)
-    (dataset / "images" / "a.tif").unlink()
+    (dataset / "train" / "image" / next(iter(sorted((dataset / "train" / "image").iterdir()))).name).write_bytes(b"x")
+    changed = files(dataset)
     with caplog.at_level("INFO"):
-        main(options_for(dataset, stride=64))
-    assert "step skipped" in caplog.text
-    assert "stride 32 → 64" in caplog.text
-    write_slide(dataset / "images" / "a.tif")
+        main(options_for(dataset, workers=2, strict=True))
+    assert "step skipped (--restart makes them again)" in caplog.text
+    assert files(dataset) == changed != before
+    main(options_for(dataset, restart=True))
     assert files(dataset) == before
-    main(options_for(dataset, stride=64, restart=True))
-    corners = {(int(row["x"]) % 64, int(row["y"]) % 64) for row in table(dataset / "patches.csv")}
-    assert corners == {(0, 0)}
-    fewer = list((dataset / "train" / "image").iterdir())
-    assert len(fewer) < sum("train/image" in str(name) for name in before)
+
+
+def change(dataset, what):
+    """Make one change from outside, and give the options that go with it."""
+    if what == "outlines":
+        write_outlines(dataset / "annotations" / "a.xml", corners=[(0, 0), (100, 0), (100, 100)])
+    if what == "slide":
+        size = (dataset / "images" / "b.tif").stat().st_size
+        image = write_slide(dataset / "images" / "b.tif")
+        tifffile.imwrite(dataset / "images" / "b.tif", 255 - image, tile=(64, 64), photometric="rgb", metadata=None,
+                         resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
+        assert (dataset / "images" / "b.tif").stat().st_size == size
+    if what == "new slide":
+        write_slide(dataset / "images" / "d.tif")
+        write_outlines(dataset / "annotations" / "d.xml")
+    if what in ("splits", "new slide"):
+        (dataset / "splits.csv").write_text("slide,split\na,val\nb,train\nc,test\nd,train\n")
+    return {"stride": 64} if what == "options" else {}
+
+
+@pytest.mark.parametrize(("what", "told"), [
+    ("options", "stride 32 → 64"), ("outlines", "slides, splits or outlines"), ("slide", "slides, splits or outlines"),
+    ("new slide", "slides, splits or outlines"), ("splits", "slides, splits or outlines")])
+def test_what_has_changed_is_cut_again_without_a_trace_of_the_old(dataset, tmp_path, caplog, what, told):
+    main(options_for(dataset))
+    before = files(dataset)
+    options = change(dataset, what)
+    with caplog.at_level("INFO"):
+        main(options_for(dataset, **options))
+    assert f"cut again, as this has changed: {told}" in caplog.text
+    again = files(dataset)
+    assert again != before
+    for split in ("train", "val", "test"):
+        shutil.rmtree(dataset / split)
+    (dataset / "patches.json").unlink()
+    main(options_for(dataset, **options))
+    assert files(dataset) == again
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        main(options_for(dataset, **options))
+    assert "step skipped" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_a_file_of_ones_own_among_the_patches_is_not_lost_to_a_change(dataset, kind):
+    main(options_for(dataset))
+    own = dataset / "val" / kind / "mine_1.png"
+    own.write_bytes(b"mine")
+    before = files(dataset)
+    main(options_for(dataset))
+    with pytest.raises(DatasetError, match=r"mine_1\.png: lies among patches .* take it out, or pass --restart"):
+        main(options_for(dataset, stride=64))
+    assert files(dataset) == before
+
+
+def test_patches_outlive_their_slides(dataset, caplog):
+    main(options_for(dataset))
+    (dataset / "images" / "a.tif").unlink()
+    before = files(dataset)
+    main(options_for(dataset, stride=64))
+    assert "1 of their slides are no longer there (a)" in caplog.text
+    shutil.rmtree(dataset / "images")
+    main(options_for(dataset, stride=64))
+    assert "3 of their slides are no longer there (a, b, c)" in caplog.text
+    assert files(dataset) == {path: content for path, content in before.items() if path.parts[0] != "images"}
+
+
+@pytest.mark.parametrize("record", [None, "", "[]", '{"stride": 16}'])
+def test_patches_of_which_nobody_knows_how_they_were_cut_stay(dataset, record):
+    main(options_for(dataset))
+    (dataset / "patches.json").unlink()
+    if record is not None:
+        (dataset / "patches.json").write_text(record)
+    before = files(dataset)
+    main(options_for(dataset, stride=64))
+    assert files(dataset) == before
 
 
 def test_ones_own_patches_need_no_slides(tmp_path):

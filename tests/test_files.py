@@ -10,7 +10,7 @@ from epsam.checkpoints import save_plain
 from epsam.data.activations import Activations, save_activations
 from epsam.data.images import write_mask
 from epsam.errors import DatasetError
-from epsam.files import read_table, sha256_of, whole_file, write_bytes, write_json, write_table, write_text
+from epsam.files import read_table, sha256_of, sketch_of, whole_file, write_bytes, write_json, write_table, write_text
 
 
 def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
@@ -114,3 +114,14 @@ def test_checksum_is_sha256(tmp_path):
 def test_json_keeps_other_alphabets_readable(tmp_path):
     write_json(tmp_path / "a.json", {"µ": "ö"})
     assert "µ" in (tmp_path / "a.json").read_text("utf-8")
+
+
+def test_a_sketch_tells_size_beginning_and_end(tmp_path):
+    path = tmp_path / "slide.tif"
+    seen = set()
+    for content in (b"", b"a", b"b" * 200_000, b"b" * 200_001, b"a" + b"b" * 199_999, b"b" * 199_999 + b"a"):
+        path.write_bytes(content)
+        seen.add(sketch_of(path))
+    assert len(seen) == 6
+    path.write_bytes(b"b" * 100_000 + b"?" + b"b" * 99_999)
+    assert sketch_of(path) in seen

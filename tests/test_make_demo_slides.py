@@ -15,7 +15,7 @@ from epsam.synthetic.options import DemoOptions
 def options(tmp_path, monkeypatch):
     monkeypatch.setattr(make_demo_slides, "SHAPE", (384, 512))
     monkeypatch.setattr(make_demo_slides, "SPLITS", {"train": ("tumor_001",), "test": ("normal_001",)})
-    return DemoOptions(seed=5, output_dir=str(tmp_path / "demo"))
+    return DemoOptions(seed=5, output_dir=str(tmp_path / "demo"), workers=1)
 
 
 def content(folder):
@@ -34,7 +34,7 @@ def test_slides_outlines_and_split_lie_where_the_pipeline_looks(options, tmp_pat
 
 
 def test_made_slides_are_left_alone_and_a_missing_one_is_made_again_the_same(options, tmp_path):
-    make_demo_slides.main(options)
+    make_demo_slides.main(replace(options, workers=2))
     first = content(tmp_path / "demo")
     kept = tmp_path / "demo/images/normal_001.tif"
     before = kept.stat().st_mtime_ns

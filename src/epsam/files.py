@@ -11,6 +11,8 @@ from typing import Any
 
 from epsam.errors import DatasetError
 
+_SKETCHED = 1 << 16
+
 
 @contextmanager
 def whole_file(target: Path, durable: bool = True) -> Iterator[Path]:
@@ -135,6 +137,16 @@ def sha256_of(path: Path) -> str:
 def names_and_sizes(files: Iterable[Path]) -> str:
     """A digest of many large files: their names and sizes, not every byte."""
     return digest_of(f"{path.name}:{path.stat().st_size}" for path in files)
+
+
+def sketch_of(path: Path) -> str:
+    """A digest of a large file by its size, first and last 64 KiB, since all its bytes would take too long to read."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        first = stream.read(_SKETCHED)
+        stream.seek(max(size - _SKETCHED, 0))
+        last = stream.read(_SKETCHED)
+    return hashlib.sha256(b"%d:" % size + first + last).hexdigest()
 
 
 def contents(files: Iterable[Path]) -> str:

@@ -59,8 +59,10 @@ class RestartOptions:
 class ShardOptions:
     """Slides spread over machines."""
 
-    shard: str = flag("", "share i/n of the slides to work on, such as 2/3, to be merged later; empty: all of them")
-    merge: bool = flag(False, "put together what all shards have left, after checking that no slide lacks")
+    shard: str = flag("", "share i/n of the slides to work on, such as 2/3, to be merged later; empty: all of them",
+                      material=False)
+    merge: bool = flag(False, "put together what all shards have left, after checking that no slide lacks",
+                       material=False)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ class PatchOptions(ShardOptions, RestartOptions, SeedOptions, SplitOptions):
     split_ratio: tuple[float, float, float] = flag(
         (0.7, 0.1, 0.2), "shares of slides for train,val,test where neither a table nor splits.csv decides", at_least=0)
     workers: int = flag(0, "processes over slides; 0: one a core", material=False, at_least=0)
-    strict: bool = flag(False, "fail if any slide fails, instead of listing it in slides.csv and going on")
+    strict: bool = flag(False, "fail if any slide fails, instead of listing it in slides.csv and going on",
+                        material=False)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_slides_that_failed_and_the_options_of_their_patches_are_told(tmp_path):
     data = nothing(tmp_path)
     write_table(data.slide_table, ["slide", "status", "reason"], [
         {"slide": "a", "status": "used", "reason": ""}, {"slide": "b", "status": "failed", "reason": "no pixel size"}])
-    write_json(data.patch_options, {"stride": 99})
+    write_json(data.patch_options, {"options": {"stride": 99}})
     found = read_run(RunPaths(tmp_path), data)
     assert run_warnings(found) == ["1 of 2 slides failed.", "b: no pixel size"]
     assert found.options == {"extract_patches": {"stride": 99}}

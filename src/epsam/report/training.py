@@ -44,7 +44,7 @@ class RunRecord:
 def read_run(run: RunPaths, data: DatasetPaths) -> RunRecord:
     """Everything of a run and of its patches that the report shows; what is not there is empty."""
     stages = _table(run.record)
-    made = {"extract_patches": _table(data.patch_options), **_table(run.options),
+    made = {"extract_patches": _table(data.patch_options).get("options", {}), **_table(run.options),
             **{stage: entry["options"] for stage, entry in stages.items()}}
     return RunRecord(
         run.root.name, _rows(run.evaluation, COLUMNS), _rows(run.patch_scores, PATCH_COLUMNS),

@@ -3,37 +3,34 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from epsam.data.images import list_images
 from epsam.errors import DatasetError
-from epsam.files import read_json, remove_leftovers, write_json, write_text
+from epsam.files import read_table, remove_leftovers, write_json, write_text
 from epsam.options import SPLITS, PatchOptions
 from epsam.paths import DatasetPaths
+from epsam.slides.changes import changed_since, slides_gone
 
 log = logging.getLogger(__name__)
 
 _MOVING = "moving"
-OF_NO_EFFECT = {"restart", "debug", "workers", "strict", "shard", "merge", "dataset_root", "train_dataset_dir",
-                "val_dataset_dir", "test_dataset_dir"}
 
 
-def patches_are_there(paths: DatasetPaths, options: PatchOptions) -> bool:
-    """Whether the stage has nothing to do: the train folder holds patches, made by it or brought by the user.
+def patches_are_there(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
+    """Whether the stage has nothing to do: the train folder holds patches, brought by the user or cut from the slides,
+    outlines and options that there are now.
 
-    Raises DatasetError if only another split holds patches, which this stage must not replace unasked.
+    Raises DatasetError if patches would have to be replaced that this stage has not made, which it must not unasked.
     """
     if options.restart:
         return False
     held = {split: len(list_images(paths.split(split) / "image")) for split in SPLITS}
     if held["train"]:
-        log.info("%s holds %d patches: step skipped (--restart makes them again)", paths.split("train") / "image",
-                 held["train"])
-        _tell_differences(paths.patch_options, options)
-        return True
+        return _are_up_to_date(paths, tables, options, held["train"])
     others = [split for split in SPLITS if held[split]]
     if others and not (_staging(paths) / _MOVING).exists():
         raise DatasetError(f"{paths.split(others[0]) / 'image'}: holds patches but {paths.split('train') / 'image'} "
@@ -41,18 +38,45 @@ def patches_are_there(paths: DatasetPaths, options: PatchOptions) -> bool:
     return False
 
 
+def _are_up_to_date(paths: DatasetPaths, tables: Path, options: PatchOptions, held: int) -> bool:
+    folder = paths.split("train") / "image"
+    if gone := slides_gone(paths):
+        log.warning("%s holds %d patches: step skipped; %d of their slides are no longer there (%s%s), so whatever has "
+                    "changed, they stay", folder, held, len(gone), ", ".join(gone[:5]), " …" if len(gone) > 5 else "")
+        return True
+    if changed := changed_since(paths, tables, options):
+        _require_own(paths)
+        log.info("%s: its patches are cut again, as this has changed: %s", folder, changed)
+        return False
+    log.info("%s holds %d patches: step skipped (--restart makes them again)", folder, held)
+    return True
+
+
+def _require_own(paths: DatasetPaths) -> None:
+    """Raise DatasetError if a file among the patches is none of this stage's."""
+    made = {f"{row['id']}_{row['label']}" for row in read_table(paths.patch_table, ("id", "label"))}
+    for split in SPLITS:
+        for kind in ("image", "mask"):
+            for path in list_images(paths.split(split) / kind):
+                if path.stem not in made:
+                    raise DatasetError(f"{path}: lies among patches that have to be cut again, as slides, outlines or "
+                                       "options have changed, but was not cut by this step; take it out, or pass "
+                                       "--restart to make all splits from slides without it")
+
+
 @contextmanager
-def staging_folder(paths: DatasetPaths, made_for: str, restart: bool) -> Iterator[Path]:
+def staging_folder(paths: DatasetPaths, made: Mapping[str, Any], restart: bool) -> Iterator[Path]:
     """A folder beside the patches to make them in; gone afterwards, unless the block is interrupted or the disk fails.
 
-    Then, and after a kill, the next block finds in it what was done, if `made_for` is the same and not to `restart`.
+    Then, and after a kill, the next block finds in it what was done, if `made` (`changes.made_from`) is the same
+    and not to `restart`.
     Raises DatasetError if a folder that will be replaced is a link: what it leads to is not ours to remove.
     """
     folder = _staging(paths)
     links = [path for split in SPLITS for kind in ("image", "mask") if (path := paths.split(split) / kind).is_symlink()]
     if links:
         raise DatasetError(f"{links[0]}: is a link, and patches would replace it; remove the link")
-    mark = folder / "made_for.txt"
+    mark, made_for = folder / "made_for.txt", json.dumps(made, sort_keys=True)
     known = mark.is_file() and mark.read_text("utf-8") == made_for and not (folder / _MOVING).exists()
     if restart or not known:
         _begin(folder)
@@ -78,13 +102,12 @@ def _begin(folder: Path) -> None:
     (folder / "thumbnails").mkdir()
 
 
-def hand_over(folder: Path, paths: DatasetPaths, options: PatchOptions) -> None:
+def hand_over(folder: Path, paths: DatasetPaths, made: Mapping[str, Any]) -> None:
     """Move finished patches, their table and thumbnails into place of older ones; the train images come last.
 
     They are what marks the stage as done: after a power cut in between, the next run makes everything again.
     """
-    settings = {name: value for name, value in asdict(options).items() if name not in OF_NO_EFFECT}
-    write_json(folder / paths.patch_options.name, settings)
+    write_json(folder / paths.patch_options.name, made)
     (folder / _MOVING).touch()
     shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
     _replace(folder / paths.patch_options.name, paths.patch_options)
@@ -104,17 +127,3 @@ def _replace(source: Path, target: Path) -> None:
 
 def _staging(paths: DatasetPaths) -> Path:
     return paths.root / ".patches.part"
-
-
-def _tell_differences(record: Path, options: PatchOptions) -> None:
-    if not record.is_file():
-        return
-    try:
-        made = read_json(record)
-    except DatasetError as error:
-        log.info("note: how those patches were made is not known (%s)", error)
-        return
-    now = json.loads(json.dumps(asdict(options)))
-    changed = [f"{name} {made[name]} → {now[name]}" for name in made if name in now and made[name] != now[name]]
-    if changed:
-        log.info("note: those patches were made with other settings (%s)", ", ".join(changed))

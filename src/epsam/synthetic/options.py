@@ -11,6 +11,7 @@ class DemoOptions:
 
     seed: int = flag(22, "seed of the slides", at_least=0)
     output_dir: str = flag("dataset/demo", "folder that gets images/ and annotations/")
+    workers: int = flag(0, "processes over slides; 0: one a core", at_least=0)
     restart: bool = flag(False, "make the slides again")
     debug: bool = flag(False, "on an error, print the traceback too")
 
