@@ -44,7 +44,7 @@ def main(options: DemoOptions) -> None:
 
 
 def make_slide(name: str, root: Path, seed: int, shape: tuple[int, int]) -> None:
-    """Draw one slide of `shape` (height, width); write its pyramid and its outlines. A normal slide gets a file without outlines.
+    """Draw one slide of `shape` (height, width); write its pyramid and its outlines, of which a normal slide has none.
 
     The outlines come first, so a slide whose pyramid is there is complete.
     """
