@@ -44,7 +44,8 @@ def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, st
     """Write mask/<name>.png and overlay/<name>.png for each image.
 
     Returns a row for each image, and by file name the overlaps with truth of those that truly have tumour. An image
-    that cannot be read is a row that says why; the rest go on. `step` is the overlap of neighbouring windows, 0 to 0.9.
+    that cannot be read, or whose truth does not fit, is a row that says why; the rest go on. `step` is the overlap of
+    neighbouring windows, 0 to 0.9.
     """
     rows, overlaps = [], {}
     with tqdm(images, desc="images", disable=None, leave=False) as bar:
@@ -78,6 +79,8 @@ def _segment_file(item: Patch, pipeline: Pipeline, output: Path, step: float,
                   gate: Gate) -> tuple[dict[str, Any], Overlap | None]:
     started = time.perf_counter()
     image = item.read()
+    # Before the network: a mask that does not fit should not cost minutes of a large image.
+    truth = item.truth() if item.mask else None
     finding = _segment(item, image, pipeline, step, gate)
     write_mask(output / "mask" / f"{item.name}.png", finding.mask)
     write_rgb(output / "overlay" / f"{item.name}.png", overlay(image, finding.mask))
@@ -85,9 +88,8 @@ def _segment_file(item: Patch, pipeline: Pipeline, output: Path, step: float,
         "image": item.image.name, "status": "done", "label": "" if item.label is None else item.label,
         "probability": round(finding.classifier, 6), "windows": finding.windows, "gated": finding.gated,
         "tumour_share": round(float(finding.mask.mean()), 6), "seconds": round(time.perf_counter() - started, 3)}
-    if item.mask is None:
+    if truth is None:
         return row, None
-    truth = item.truth()
     found = overlap(finding.mask, truth)
     row.update(dice=round(found.dice, 6), iou=round(found.iou, 6))
     return row, found if truth.any() else None

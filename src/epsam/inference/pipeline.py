@@ -80,7 +80,7 @@ class Pipeline:
     def segment(self, name: str, image: Rgb, overlap: float, gate: Gate) -> Finding:
         """Tumour probability of every pixel of an RGB image of any size. `name` keys the draw of the points."""
         height, width = image.shape[:2]
-        tiling = Tiling.over(height, width, self._segmenter.frame.patch_size, overlap)
+        tiling = Tiling.over(height, width, self.window_size, overlap)
         windows = tiling.windows(image)
         scores, maps = self.look(windows)
         open_windows = [i for i, score in enumerate(scores) if gate.lets(score)]
