@@ -3,10 +3,13 @@
     python benchmarks/twelve_gib.py                                       ViT-B with random weights, 512 px patches
     python benchmarks/twelve_gib.py --device cpu --small                  the same path, small, to see that it runs
 
-The patches are noise and the weights random: what is measured is memory and time, not quality.
+The patches are noise and the weights random: what is measured is memory and time, not quality. Of the classifier, the
+share of its time that it waits for data is printed, too; it has more patches than the other steps, since a few would be
+over before its loaders have started.
 """
 
 import argparse
+import gc
 import resource
 import sys
 import tempfile
@@ -27,6 +30,7 @@ import retrain_decoder
 import train_classifier
 from command_line import parse
 from epsam.data.images import write_mask, write_rgb
+from epsam.files import read_table
 from epsam.options import (
     ClassifierOptions,
     DecoderOptions,
@@ -35,9 +39,13 @@ from epsam.options import (
     MaskOptions,
     RetrainOptions,
 )
+from epsam.paths import RunPaths
 from epsam.sam.models import build_sam
+from epsam.training.stage import METRIC_COLUMNS
 
 GIB = 2**30
+MOST_WAITING = 0.05
+"""The target for a GPU: the share of the classifier's training that it waits for data, at most."""
 
 
 def main() -> None:
@@ -45,6 +53,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--gib", type=float, default=12.0, help="cap on the GPU's memory")
     parser.add_argument("--patches", type=int, default=32, help="positive patches, and as many negative ones")
+    parser.add_argument("--classifier_patches", type=int, default=1000,
+                        help="train patches of the classifier; 512 px ones take 0.7 MB each for the time being")
     parser.add_argument("--small", action="store_true", help="64 px patches, ResNet18, vit_demo")
     given = parser.parse_args()
     if given.device == "cuda":
@@ -53,12 +63,16 @@ def main() -> None:
         print(f"{torch.cuda.get_device_name(0)}, {total / GIB:.0f} GiB, capped at {given.gib:g} GiB")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_dataset(root / "data" / "noise", 64 if given.small else 512, given.patches)
+        side = 64 if given.small else 512
+        write_dataset(root / "data" / "noise", side, given.patches)
+        write_patches(root / "many", side, given.classifier_patches)
         model = "vit_demo" if given.small else "vit_b"
         torch.manual_seed(0)
         torch.save(build_sam(model).state_dict(), root / "sam.pth")
         for name, step in steps(root, model, given.device, given.small):
             print_cost(name, step)
+        told = " ".join(f"{share:.3f}" for share in waiting_shares(root))
+        print(f"data_wait_share of train_classifier, by epoch: {told} (target on a GPU: at most {MOST_WAITING:g})")
 
 
 def steps(root: Path, model: str, device: str, small: bool) -> list[tuple[str, Callable[[], None]]]:
@@ -69,13 +83,14 @@ def steps(root: Path, model: str, device: str, small: bool) -> list[tuple[str, C
     sam = ["--sam_model_type", model, "--sam_checkpoint", str(root / "sam.pth")]
     # Noise teaches nothing, which must not stop the stages after it.
     short = ["--epoch", "2", "--allow_degenerate"]
+    learn = ["--pretrained", "none", "--train_image_dir", str(root / "many" / "image"), *short, *backbone]
     fit = [*sam, *short, "--ids_threshold", "-1"]
 
     def step(stage: str, kind: type, run: Callable, flags: list[str]) -> tuple[str, Callable[[], None]]:
         return stage, lambda: run(parse(stage, kind, [*place, *flags]))
 
     return [
-        step("train_classifier", ClassifierOptions, train_classifier.main, ["--pretrained", "none", *short, *backbone]),
+        step("train_classifier", ClassifierOptions, train_classifier.main, learn),
         step("generate_initial_masks", MaskOptions, generate_initial_masks.main,
              ["--open_kernel", "0", "--allow_degenerate"]),
         step("finetune_decoder", DecoderOptions, finetune_decoder.main, fit),
@@ -87,7 +102,11 @@ def steps(root: Path, model: str, device: str, small: bool) -> list[tuple[str, C
 
 
 def print_cost(name: str, step: Callable[[], None]) -> None:
+    """Do a step and print what it took; peaks of the GPU are the step's own, those of RAM of all steps so far."""
     if torch.cuda.is_available():
+        # What earlier steps hold or PyTorch keeps for later use would count as this one's.
+        gc.collect()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     step()
@@ -97,18 +116,30 @@ def print_cost(name: str, step: Callable[[], None]) -> None:
     print(f"{name:24s} {seconds:8.1f} s   peak GPU {gpu:5.2f} GiB   peak RAM so far {ram:5.2f} GiB", flush=True)
 
 
+def waiting_shares(root: Path) -> list[float]:
+    """The share of its time that the classifier waited for data, for each epoch."""
+    rows = read_table(RunPaths(root / "runs" / "noise").metrics, METRIC_COLUMNS)
+    return [float(row["value"]) for row in rows if (row["stage"], row["name"]) == ("classifier", "data_wait_share")]
+
+
 def write_dataset(folder: Path, side: int, count: int) -> None:
+    """`count` positive patches for training and as many negative ones, and a quarter of them for validation."""
+    write_patches(folder / "train", side, 2 * count)
+    write_patches(folder / "val", side, 2 * max(2, count // 4))
+
+
+def write_patches(folder: Path, side: int, count: int) -> None:
+    """`count` patches in all, every other one positive."""
     rng = np.random.default_rng(0)
-    for split, number in (("train", count), ("val", max(2, count // 4))):
-        for index in range(2 * number):
-            label = index % 2
-            image = rng.integers(100, 255, (side, side, 3), np.uint8)
-            if label:
-                image[side // 4 : side // 2, side // 4 : side // 2] //= 2
-                mask = np.zeros((side, side), bool)
-                mask[side // 4 : side // 2, side // 4 : side // 2] = True
-                write_mask(folder / split / "mask" / f"n{index}_1.png", mask)
-            write_rgb(folder / split / "image" / f"n{index}_{label}.png", image)
+    for index in range(count):
+        label = index % 2
+        image = rng.integers(100, 255, (side, side, 3), np.uint8)
+        if label:
+            image[side // 4 : side // 2, side // 4 : side // 2] //= 2
+            mask = np.zeros((side, side), bool)
+            mask[side // 4 : side // 2, side // 4 : side // 2] = True
+            write_mask(folder / "mask" / f"n{index}_1.png", mask)
+        write_rgb(folder / "image" / f"n{index}_{label}.png", image)
 
 
 if __name__ == "__main__":

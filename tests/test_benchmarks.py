@@ -173,15 +173,23 @@ def test_the_pass_under_a_cap_goes_through_all_stages(measure, tmp_path, capsys)
     import torch
     import twelve_gib
 
+    from epsam.files import read_json
     from epsam.sam.models import build_sam
 
     twelve_gib.write_dataset(tmp_path / "data" / "noise", 64, 2)
+    twelve_gib.write_patches(tmp_path / "many", 64, 6)
     torch.manual_seed(0)
     torch.save(build_sam("vit_demo").state_dict(), tmp_path / "sam.pth")
     for name, step in twelve_gib.steps(tmp_path, "vit_demo", "cpu", small=True):
         twelve_gib.print_cost(name, step)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "peak GPU" in line] == [
         "train_classifier", "generate_initial_masks", "finetune_decoder", "retrain_decoder", "evaluate", "infer"]
+    shares = twelve_gib.waiting_shares(tmp_path)
+    assert len(shares) == 2
+    assert all(0 < share < 1 for share in shares)
+    assert read_json(tmp_path / "runs" / "noise" / "options.json")["train_classifier"]["train_image_dir"] == str(
+        tmp_path / "many" / "image")
+    assert len(list((tmp_path / "many" / "image").iterdir())) == 6
     assert list((tmp_path / "out" / "mask").iterdir())
 
 
