@@ -81,6 +81,35 @@ def test_our_reader_reads_the_asap_file_back_as_the_mask(tmp_path, mask, scale):
     assert (found & mask).sum() / (found | mask).sum() > 0.98
 
 
+def pieces():
+    """Two regions, one of them with two holes, single pixels inside and outside of them, and a diagonal touch."""
+    mask = np.zeros((40, 50), bool)
+    mask[3:20, 4:24] = True
+    mask[6:12, 7:12] = mask[14, 15] = False
+    mask[8, 9] = mask[1, 1] = mask[0, 49] = mask[39, 0] = True
+    mask[24:30, 10:18] = mask[30:36, 18:26] = True
+    return mask
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.7])
+@pytest.mark.parametrize("mask", [pieces(), nested(), blobs(0), np.eye(9, dtype=bool), ~np.eye(9, dtype=bool)],
+                         ids=["pieces", "nested", "blobs", "diagonal", "all but the diagonal"])
+def test_another_librarys_polygons_hold_the_masks_pixels(mask, scale):
+    shapely = pytest.importorskip("shapely")
+    rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
+    times = np.zeros(mask.shape, int)
+    for feature in collection(rings_of(mask), scale)["features"]:
+        shape = shapely.geometry.shape(feature["geometry"])
+        assert shape.is_valid
+        times += shapely.contains_xy(shape, columns * scale, rows * scale)
+    assert times.max() == 1, "no two regions overlap"
+    assert np.array_equal(times > 0, mask), "an IoU of 1, where 0.98 is promised"
+
+
+def test_pixels_that_touch_at_a_corner_are_features_of_their_own():
+    assert len(collection(rings_of(pieces()))["features"]) == 7
+
+
 def test_other_libraries_take_the_polygons():
     shapely = pytest.importorskip("shapely")
     for mask in (blobs(3), nested()):
