@@ -54,6 +54,13 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def check_close(what: str, plain: torch.Tensor, ours: torch.Tensor, most: float) -> None:
+    """Raise ValueError if two ways are further than `most` apart: their times are not to be compared then."""
+    apart = (plain - ours).abs().max().item()
+    if not apart <= most:
+        raise ValueError(f"{what}: the two ways are {apart:g} apart, {most:g} at most was expected; nothing was timed")
+
+
 def peak_mib() -> float:
     """Most memory that this process held, MiB; of the operating system's two figures the one that a parent leaves."""
     status = Path("/proc/self/status")

@@ -29,6 +29,7 @@ CASES: dict[str, Callable[[str], Comparison]] = {
     "encoder": sam_cases.encoder,
     "compiled_encoder": sam_cases.compiled_encoder,
     "batched_decoder": sam_cases.batched_decoder,
+    "prompt_sampling": sam_cases.prompt_sampling,
     "cached_step": sam_cases.cached_step,
     "training_image": sam_cases.training_image,
     "whole_schedule": sam_cases.whole_schedule,

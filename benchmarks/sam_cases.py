@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from measure import Comparison, in_turns
+from measure import Comparison, check_close, in_turns
 from segment_anything.modeling import MaskDecoder, Sam
 from segment_anything.modeling.image_encoder import Attention
+from torch import nn
 
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import labelled_patches
 from epsam.device import Compute, pick_compute
 from epsam.options import DecoderOptions
+from epsam.randomness import generator
 from epsam.sam.compiling import CompiledEncoder
 from epsam.sam.decoder import decode
 from epsam.sam.losses import dice_iou_loss
 from epsam.sam.models import build_sam, freeze
 from epsam.sam.prompt_rules import Hints
+from epsam.sam.prompts import sample_points
 from epsam.sam.segmenter import Segmenter
 from epsam.training.decoder import Example, decoder_task
 
@@ -32,21 +36,31 @@ GRID, CHANNELS = 64, 256
 
 @cache
 def encoder(device: str) -> Comparison:
-    """Images/s of the package's encoder in fp32 against ours as it is run: fused, bf16 on a GPU that has it."""
-    sam, compute = _sam(device), pick_compute(device, "auto")
-    count = 8 if device == "cuda" else 1
-    images = torch.randn(count, 3, 1024, 1024, device=device)
-    stock = _stock_attention(sam)
-    fused = [block.attn for block in sam.image_encoder.blocks]
+    """Images/s of the package's encoder in fp32 against ours as it is run: fused, bf16 on a GPU that has it.
 
-    def run(attentions: Sequence[torch.nn.Module], context: Callable[[], Any]) -> None:
+    Raises ValueError if the two are not within 1e-4 in fp32.
+    """
+    sam, compute = _sam(device), pick_compute(device, "auto")
+    count, side = 8 if device == "cuda" else 1, sam.image_encoder.img_size
+    images = torch.randn(count, 3, side, side, device=device)
+    fused = [block.attn for block in sam.image_encoder.blocks]
+    for attention in fused:
+        # They start at zero, where a wrong bias would not be seen.
+        nn.init.normal_(attention.rel_pos_h, std=0.1)
+        nn.init.normal_(attention.rel_pos_w, std=0.1)
+    stock = _stock_attention(sam)
+
+    def run(attentions: Sequence[nn.Module], context: Callable[[], Any], some: torch.Tensor = images) -> torch.Tensor:
         for block, attention in zip(sam.image_encoder.blocks, attentions, strict=True):
             block.attn = attention
         with torch.no_grad(), context():
-            sam.image_encoder(images)
+            found: torch.Tensor = sam.image_encoder(some)
+            return found
 
-    plain, ours = in_turns(partial(run, stock, partial(torch.autocast, device, enabled=False)),
-                           partial(run, fused, compute.autocast), device, 3)
+    fp32 = partial(torch.autocast, device, enabled=False)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        check_close("encoder", run(stock, fp32, images[:1]), run(fused, fp32, images[:1]), 1e-4)
+    plain, ours = in_turns(partial(run, stock, fp32), partial(run, fused, compute.autocast), device, 3)
     return Comparison("package, fp32", plain / count, "fused attention", ours / count, 6.0 if device == "cuda" else 1.4,
                       "s an image", f"{count} images at a time")
 
@@ -86,6 +100,27 @@ def batched_decoder(device: str) -> Comparison:
 
     plain, ours = in_turns(one_by_one, batch, device)
     return Comparison("one by one", plain / 8, "in a batch", ours / 8, 1.0, "s an image")
+
+
+def prompt_sampling(_: str) -> Comparison:
+    """50 points of each of 8 maps by their activation: numpy's own draw image by image, against one draw for all.
+
+    Both take the same random numbers. Raises ValueError if they do not draw the same points.
+    """
+    rng = np.random.default_rng(0)
+    maps = rng.random((8, PATCH_PX, PATCH_PX), dtype=np.float32)
+    maps[:, : PATCH_PX // 4] = 0
+
+    def one_by_one() -> list[Any]:
+        return [_drawn_by_numpy(weight, generator(0, number)) for number, weight in enumerate(maps)]
+
+    def together() -> list[Any]:
+        return sample_points(maps, POINTS, [generator(0, number) for number in range(len(maps))])
+
+    check_close("prompt_sampling", *(torch.from_numpy(np.stack(found)) for found in (one_by_one(), together())), most=0)
+    plain, ours = in_turns(one_by_one, together, "cpu")
+    return Comparison("one by one", plain / len(maps), "in a batch", ours / len(maps), 1.0, "s an image",
+                      f"{POINTS} points of {PATCH_PX} px")
 
 
 def cached_step(device: str) -> Comparison:
@@ -140,7 +175,10 @@ def _step_seconds(device: str) -> tuple[float, float]:
 
 
 def _training_step(folder: Path, segmenter: Segmenter) -> Callable[[], None]:
-    """The steps of `finetune_decoder.py`, over and over, on four patches of noise whose embeddings are kept."""
+    """The steps of `finetune_decoder.py`, over and over, on four patches of noise whose embeddings are kept.
+
+    Raises ValueError if an embedding is not mapped into memory but read.
+    """
     rng = np.random.default_rng(0)
     for number in range(BATCH):
         write_rgb(folder / "image" / f"p{number}_1.png", rng.integers(0, 256, (PATCH_PX, PATCH_PX, 3), np.uint8))
@@ -151,6 +189,8 @@ def _training_step(folder: Path, segmenter: Segmenter) -> Callable[[], None]:
     kept = PatchEmbeddings(EmbeddingStore(folder / "embeddings", _noise), PATCH_PX)
     options = DecoderOptions(batch_size=BATCH, n_point=POINTS)
     kept.prepare(patches, options.embedding_views, 1)
+    if not all(isinstance(kept(patch), np.memmap) for patch in patches):
+        raise ValueError("cached_step: embeddings are not mapped into memory; nothing was timed")
     examples = [Example(patch, patch.mask) for patch in patches if patch.mask]
     # Prompts come from the targets, as --train_prompt mask has it, so that nothing is asked of the maps.
     task = decoder_task("benchmark", segmenter, kept, examples, [], lambda patch: Hints(np.zeros(0), np.zeros(0)),
@@ -163,6 +203,15 @@ def _training_step(folder: Path, segmenter: Segmenter) -> Callable[[], None]:
         task.optimiser.step()
 
     return step
+
+
+def _drawn_by_numpy(weight: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Up to 50 different pixels (N, 2) as (x, y), drawn with probability ∝ weight (height, width)."""
+    flat = weight.ravel().astype(np.float64)
+    support = np.flatnonzero(flat)
+    chosen = rng.choice(support, min(POINTS, support.size), replace=False, p=flat[support] / flat[support].sum())
+    rows, columns = np.divmod(chosen, weight.shape[1])
+    return np.stack([columns, rows], axis=1).astype(np.float32)
 
 
 def _noise(images: Sequence[Rgb]) -> list[Any]:
@@ -181,7 +230,7 @@ def _sam(device: str) -> Sam:
     return build_sam("vit_b").to(Compute(torch.device(device), None).device)
 
 
-def _stock_attention(sam: Sam) -> list[torch.nn.Module]:
+def _stock_attention(sam: Sam) -> list[nn.Module]:
     """The package's attention modules, sharing the parameters of ours."""
     found = []
     for block in sam.image_encoder.blocks:

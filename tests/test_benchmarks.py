@@ -193,19 +193,76 @@ def test_the_pass_under_a_cap_goes_through_all_stages(measure, tmp_path, capsys)
     assert list((tmp_path / "out" / "mask").iterdir())
 
 
+def small(monkeypatch, sam_cases):
+    """The cases of SAM at small sizes, with the demo's SAM."""
+    import torch
+
+    from epsam.sam.models import build_sam
+
+    for name, value in {"PATCH_PX": 128, "GRID": 32, "POINTS": 5, "BATCH": 2}.items():
+        monkeypatch.setattr(sam_cases, name, value)
+    torch.manual_seed(0)
+    monkeypatch.setattr(sam_cases, "_sam", lambda device: build_sam("vit_demo"))
+    return sam_cases
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_encoders_are_timed_only_if_they_agree(measure, monkeypatch, wrong):
+    import sam_cases
+    import torch
+
+    small(monkeypatch, sam_cases)
+    monkeypatch.setattr(sam_cases, "in_turns", lambda *_: (3.0, 1.5))
+    stock_attention = sam_cases._stock_attention
+
+    def broken(sam):
+        found = stock_attention(sam)
+        with torch.no_grad():
+            found[0].rel_pos_h.zero_()
+        return found
+
+    if wrong:
+        monkeypatch.setattr(sam_cases, "_stock_attention", broken)
+        with pytest.raises(ValueError, match=r"encoder: the two ways are .* apart, 0\.0001 at most was expected"):
+            sam_cases.encoder.__wrapped__("cpu")
+    else:
+        assert sam_cases.encoder.__wrapped__("cpu").ratio == 2
+
+
+def test_draws_are_timed_only_if_they_agree(measure, monkeypatch):
+    import sam_cases
+
+    small(monkeypatch, sam_cases)
+    monkeypatch.setattr(sam_cases, "in_turns", lambda *_: (8.0, 4.0))
+    found = sam_cases.prompt_sampling("cpu")
+    assert (found.plain_value, found.ours_value) == (1, 0.5)
+    monkeypatch.setattr(sam_cases, "sample_points", lambda weights, count, rngs: [[[0, 0]] * count] * len(rngs))
+    with pytest.raises(ValueError, match="prompt_sampling: the two ways"):
+        sam_cases.prompt_sampling("cpu")
+
+
+def test_a_step_is_timed_only_with_embeddings_mapped_into_memory(measure, monkeypatch, tmp_path):
+    import sam_cases
+
+    from epsam.data.embeddings import EmbeddingStore
+    from epsam.device import pick_compute
+    from epsam.sam.segmenter import Segmenter
+
+    segmenter = Segmenter(small(monkeypatch, sam_cases)._sam("cpu"), 128, 5, pick_compute("cpu", "fp32"))
+    monkeypatch.setattr(sam_cases, "EmbeddingStore", lambda folder, encode: EmbeddingStore(None, encode))
+    with pytest.raises(ValueError, match="not mapped into memory"):
+        sam_cases._training_step(tmp_path, segmenter)
+
+
 def test_the_training_step_that_is_timed_moves_the_decoder(measure, monkeypatch, tmp_path):
     import sam_cases
     import torch
 
     from epsam.device import pick_compute
-    from epsam.sam.models import build_sam, freeze
+    from epsam.sam.models import freeze
     from epsam.sam.segmenter import Segmenter
 
-    spec = {"PATCH_PX": 128, "GRID": 32, "POINTS": 5, "BATCH": 2}
-    for name, value in spec.items():
-        monkeypatch.setattr(sam_cases, name, value)
-    torch.manual_seed(0)
-    segmenter = Segmenter(freeze(build_sam("vit_demo")), 128, 5, pick_compute("cpu", "fp32"))
+    segmenter = Segmenter(freeze(small(monkeypatch, sam_cases)._sam("cpu")), 128, 5, pick_compute("cpu", "fp32"))
     step = sam_cases._training_step(tmp_path, segmenter)
     before = segmenter.sam.mask_decoder.mask_tokens.weight.clone()
     step()
