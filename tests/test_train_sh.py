@@ -121,3 +121,14 @@ def test_inference_takes_odd_names_too(told):
              .stdout.splitlines() if "<src/" in line)
     assert all(word in line for word in ("<--run=a b>", "<--test_dataset_dir=-x y>", "<--output_dir=infer_output/a b>"))
     assert line.endswith("<--mpp><0.5>")
+
+
+@pytest.mark.parametrize(("chosen", "stages"), [("1", STAGES[2:7]), ("", [])])
+def test_tensorboard_is_for_every_stage_that_tells_figures_or_panels(told, chosen, stages):
+    result = told("train.sh", DATASET_TYPE="x", TENSORBOARD=chosen, DECODER_FLAGS="--lr 0.5")
+    lines = {line[len("<src/"):].partition(".py>")[0]: line for line in result.stdout.splitlines() if "<src/" in line}
+    assert list(lines) == STAGES
+    assert [stage for stage, line in lines.items() if line.count("<--tensorboard>") == 1] == stages
+    assert all("<--lr><0.5>" in lines[stage] for stage in ("finetune_decoder", "retrain_decoder"))
+    # The check beforehand is told each stage's flags as one word.
+    assert len(re.findall(r"<--\w+_flags=[^>]* --tensorboard>", lines["check"])) == len(stages)
