@@ -18,21 +18,25 @@ from epsam.options import InferOptions
 from epsam.sam.models import build_sam
 from epsam.sam.weights import save_decoder
 from fake_network import lossless, picture
-from mini import write_random_sam
+from mini import clone, run, write_random_sam
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def options(tmp_path):
+def write_run(folder, sam_file):
     """A random classifier and decoder that tell their making, as a training run of 64 px patches of 0.5 µm would."""
-    write_random_sam(tmp_path / "sam.pth")
-    facts = {"sam_model_type": "vit_demo", "sam_sha256": sha256_of(tmp_path / "sam.pth"), "patch_size": 64, "mpp": 0.5,
+    facts = {"sam_model_type": "vit_demo", "sam_sha256": sha256_of(sam_file), "patch_size": 64, "mpp": 0.5,
              "n_point": 5, "rotations": 1, "quantile": 0.3, "open_kernel": 0, "open_at": "cam", "round": 1}
     sam = build_sam("vit_demo")
-    sam.load_state_dict(torch.load(tmp_path / "sam.pth", weights_only=True))
-    save_decoder(tmp_path / "run" / "decoder_iter1.pth", sam, facts)
-    save_classifier(tmp_path / "run" / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {})
+    sam.load_state_dict(torch.load(sam_file, weights_only=True))
+    save_decoder(folder / "decoder_iter1.pth", sam, facts)
+    save_classifier(folder / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {})
+
+
+@pytest.fixture
+def options(tmp_path):
+    write_random_sam(tmp_path / "sam.pth")
+    write_run(tmp_path / "run", tmp_path / "sam.pth")
     for name in ("tumor_001", "tumor_002", "normal_001"):
         lossless(tmp_path / "data" / "images" / f"{name}.tif", picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]))
     (tmp_path / "data" / "images" / "broken.tif").write_bytes(b"no slide")
@@ -81,6 +85,13 @@ def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_l
     assert json.loads((tmp_path / "whole" / "summary.json").read_text())["scored"] == 2
 
 
+def test_a_merge_before_the_shards_names_the_slides_that_lack_and_leaves_no_table(options, tmp_path):
+    with pytest.raises(DatasetError, match=r"4 of 4 slides are not there with these options, such as broken, "
+                                           r"normal_001, tumor_001, tumor_002; run every --shard first"):
+        infer.main(options(merge=True))
+    assert not (tmp_path / "whole").exists()
+
+
 def test_a_decoder_that_does_not_tell_its_resolution_needs_the_flag(options, tmp_path):
     path = tmp_path / "run" / "decoder_iter1.pth"
     content = load_plain(path)
@@ -109,3 +120,22 @@ def test_images_are_not_sharded(options, tmp_path):
     (tmp_path / "patches" / "image").mkdir(parents=True)
     with pytest.raises(DatasetError, match="are for slides"):
         infer.main(options(test_dataset_dir=str(tmp_path / "patches"), shard="1/2"))
+
+
+def test_the_shell_script_takes_one_slide(tmp_path):
+    def write_slides(folder):
+        for name in ("mine 1", "other"):
+            lossless(folder / f"{name}.tif", picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]))
+
+    folder = clone(tmp_path, write_slides)
+    write_run(folder / "checkpoints" / "mine", folder / "random_sam.pth")
+    asked = {"RUN": "mine", "TEST_DATASET_DIR": "dataset/mini/mine 1.tif", "DEVICE": "cpu",
+             "INFER_FLAGS": "--no-classifier_gate"}
+    result = run(folder, "./infer.sh", **asked)
+    assert result.returncode == 0, result.stdout + result.stderr
+    output = folder / "infer_output" / "mine"
+    assert sorted(path.name for path in output.iterdir() if not path.name.startswith(".")) == [
+        "mine 1", "record.json", "report.html", "slides.csv", "timings.csv"]
+    assert tifffile.imread(output / "mine 1" / "mask.tif").shape == (130, 150)
+    assert "1 slides done, 0 failed" in result.stdout
+    assert (folder / "logging_inference.txt").read_text() == result.stdout

@@ -39,6 +39,7 @@ def test_windows_without_tissue_are_not_looked_at_and_gated_ones_not_encoded(tmp
         scan = scan_of(slide, network, Gate(True, 0.5), overlap=0.0, tissue=tissue)
         found = np.concatenate(list(scan.rows()))
     assert (scan.grid.windows, network.looked, network.encoded) == (15, 9, 3)
+    assert network.numbers == [0, 5, 10], "the first column is decoded, too, and nothing else"
     assert (scan.seen.rows, scan.seen.columns) == ([0, 0, 0, 1, 1, 1, 2, 2, 2], [0, 1, 2] * 3)
     assert scan.seen.gated == [False, True, True] * 3
     assert np.array_equal(found, np.where(blue(image), 255, 0))
