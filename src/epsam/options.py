@@ -281,6 +281,7 @@ class SlideInferOptions:
     mpp: float = flag(0.0, "resolution at which slides are read, µm/px; 0: that of the training patches", at_least=0)
     slide_mpp: float = flag(0.0, "resolution of slides whose file does not tell it, µm/px; 0: not known", at_least=0)
     min_tissue: float = share(0.01, "least tissue share of a slide's window that is looked at; the rest is background")
+    clip_to_tissue: bool = flag(True, "nothing is found on the glass of a slide, beyond tissue with the gaps in it")
     asap: bool = flag(False, "write a slide's outlines as ASAP XML, too")
 
 

@@ -86,6 +86,23 @@ def test_the_row_of_a_slide(folder, tmp_path):
     assert float(row["largest_diameter_mm"]) == pytest.approx(np.hypot(104, 80) * 0.5 / 1e3, rel=0.03)
 
 
+@pytest.mark.parametrize("clip", [True, False])
+def test_what_lies_on_glass_is_no_tumour(tmp_path, clip):
+    """A grey mark looks like tumour to the network; it crosses the border of the tissue, which has a gap, too."""
+    image = picture(400, 448, [(64, 64, 256, 320)], [(96, 96, 200, 176)])
+    image[120:140, 120:140] = 100
+    image[200:240, 200:400] = 100
+    path = lossless(tmp_path / "a.tif", image)
+    rule = replace(RULE, gate=Gate(False, 0.5), clip_to_tissue=clip)
+    _, rows = run([SlideRecord("a", path, None)], tmp_path / "out", FakeNetwork(window_size=128), rule)
+    mask = tifffile.imread(tmp_path / "out" / "a" / "mask.tif") > 0
+    assert mask[96:176, 96:200].all()
+    assert mask[200:240, 310:400].any() != clip
+    kept = tifffile.imread(tmp_path / "out" / "a" / "probability.tif") > 127
+    assert np.array_equal(kept, mask)
+    assert float(rows[0]["tumour_mm2"]) == pytest.approx(mask.sum() * 0.25 / 1e6, abs=1e-6)
+
+
 def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
     slides, output = find_slides(folder), tmp_path / "out"
     run(slides, output)

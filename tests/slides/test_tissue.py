@@ -106,6 +106,23 @@ def test_share_of_windows_smaller_than_a_mask_pixel():
     assert tissue_share(Tissue(mask, 16.0), np.array([0, 16, 30]), np.array([0]), 2).tolist() == [[1.0, 0.0, 0.0]]
 
 
+def test_the_body_of_tissue_has_no_gaps_and_a_margin_of_two_pixels():
+    mask = np.zeros((20, 30), bool)
+    mask[5:15, 5:15] = True
+    mask[8:12, 8:12] = False
+    mask[10, 25] = True
+    body = Tissue(mask, 16.0).body()
+    expected = np.zeros_like(mask)
+    # An ellipse of five pixels, as OpenCV draws it, is a square without the outer columns' corners.
+    for row, column in np.argwhere(mask):
+        expected[row - 1:row + 2, column - 2:column + 3] = True
+        expected[row - 2:row + 3, column] = True
+    expected[8:12, 8:12] = True
+    assert np.array_equal(body.mask, expected)
+    assert body.downsample == 16.0
+    assert Tissue(np.zeros((0, 0), bool), 8).body().mask.shape == (0, 0)
+
+
 def test_tissue_under_the_pixels_of_another_resolution():
     tissue = Tissue(np.array([[1, 0, 0], [0, 0, 1]], bool), downsample=8)
     # A pixel of 4 level-0 pixels: two by two of them lie on each of the tissue's.

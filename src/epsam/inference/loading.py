@@ -62,7 +62,7 @@ def weight_files(options: InferOptions) -> tuple[Path, Path, Path]:
 def fingerprint_of(options: InferOptions) -> str:
     """Stands for everything that decides what comes out of a slide: weights and options, not where it is computed."""
     named = ("seed", "n_point", "n_draw", "n_view", "classifier_gate", "gate_threshold", "overlap", "mpp", "slide_mpp",
-             "min_tissue", "asap", "dataset_type")
+             "min_tissue", "clip_to_tissue", "asap", "dataset_type")
     material = [f"{name}={getattr(options, name)}" for name in named]
     files = [sha256_of(path) for path in weight_files(options)]
     return hashlib.sha256("\n".join([*material, *files]).encode("utf-8")).hexdigest()
@@ -114,4 +114,5 @@ def slide_rule(options: InferOptions, pipeline: Pipeline) -> SlideRule:
         raise WeightsError("the decoder does not tell at which resolution it was trained; "
                            "give --mpp, µm/px of the training patches")
     gate = Gate(options.classifier_gate, options.gate_threshold)
-    return SlideRule(mpp, options.slide_mpp, options.overlap, options.min_tissue, gate, options.asap)
+    return SlideRule(mpp, options.slide_mpp, options.overlap, options.min_tissue, gate, options.clip_to_tissue,
+                     options.asap)

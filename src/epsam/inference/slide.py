@@ -37,7 +37,7 @@ TUMOUR_FROM = 128
 class SlideRule:
     """How slides are read and gated: `mpp` µm/px of the windows, `slide_mpp` for slides that do not tell theirs.
 
-    `asap` tells whether outlines are written for ASAP, too.
+    `clip_to_tissue` tells whether what lies on glass is set to 0, `asap` whether outlines are written for ASAP, too.
     """
 
     mpp: float
@@ -45,6 +45,7 @@ class SlideRule:
     overlap: float
     min_tissue: float
     gate: Gate
+    clip_to_tissue: bool = True
     asap: bool = False
 
 
@@ -67,7 +68,7 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
         grid = plan_windows(slide, tissue, network.window_size, rule.overlap, rule.mpp)
         tick = progress(grid.with_tissue(rule.min_tissue))
         scan = Scan(slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick)
-        write_probability(folder / "probability.tif", scan)
+        write_probability(folder / "probability.tif", scan, tissue.body() if rule.clip_to_tissue else None)
         with clock.part("read"):
             image = overview(slide)
         clock.move("read", "decode", slide.decoding_s - decoded)
@@ -81,12 +82,21 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
         return row, Frame(grid.scale, grid.mpp, grid.side_px0)
 
 
-def write_probability(path: Path, scan: Scan) -> None:
-    """Scan the slide and write its probability as it comes, 0..255."""
+def write_probability(path: Path, scan: Scan, kept: Tissue | None) -> None:
+    """Scan the slide and write its probability as it comes, 0..255; 0 where there is none of the `kept` tissue."""
     grid = scan.grid
+    bands = clipped(scan.rows(), kept, grid.scale) if kept else scan.rows()
     with scan.clock.part("write"):
-        write_pyramid(path, _paused(regrouped(scan.rows(), PROBABILITY.tile), scan.clock), (grid.height, grid.width),
+        write_pyramid(path, _paused(regrouped(bands, PROBABILITY.tile), scan.clock), (grid.height, grid.width),
                       grid.mpp, PROBABILITY)
+
+
+def clipped(bands: Iterator[Pixels], kept: Tissue, scale: float) -> Iterator[Pixels]:
+    """Bands of rows (rows, width) from top to bottom, with 0 wherever there is no tissue to be kept."""
+    top = 0
+    for band in bands:
+        yield np.where(kept.seen_at(top, (len(band), band.shape[1]), scale), band, 0).astype(band.dtype)
+        top += len(band)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ LEAST_SATURATION, MOST_SATURATION = 13, 51
 without background the tissue."""
 
 
+MARGIN_PX = 2
+"""What is filled up and left around tissue where glass is cut away, px of the tissue mask (ours: about 10 µm)."""
+
+
 @dataclass(frozen=True)
 class Tissue:
     """Tissue as bool (height, width), one pixel of which spans `downsample` level-0 pixels."""
@@ -37,6 +41,13 @@ class Tissue:
             np.minimum(((first + np.arange(count) + 0.5) * scale / self.downsample).astype(np.int64), last - 1)
             for first, count, last in zip((top, 0), shape, self.mask.shape, strict=True))
         return self.mask[np.ix_(rows, columns)]
+
+    def body(self) -> "Tissue":
+        """The pieces of tissue as a whole: with their gaps, such as glands and vessels, and a small margin."""
+        around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN_PX + 1, 2 * MARGIN_PX + 1))
+        wide = cv2.dilate(self.mask.astype(np.uint8), around) if self.mask.size else self.mask.astype(np.uint8)
+        pieces, _ = cv2.findContours(wide, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        return Tissue(cv2.drawContours(wide, pieces, -1, 1, cv2.FILLED).astype(bool), self.downsample)
 
 
 def find_tissue(slide: Slide) -> Tissue:
