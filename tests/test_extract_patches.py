@@ -435,6 +435,22 @@ def test_a_slide_without_chosen_windows_says_which_flag_to_relax(dataset):
     assert "--min_tissue" in reason
 
 
+def test_fewer_patches_than_asked_for_are_all_taken_and_told(dataset, caplog):
+    caplog.set_level("INFO")
+    main(options_for(dataset, max_per_bin=(0, 0, 0), max_positive=(1000, 1, 0), max_negative=(900, 1, 0)))
+    rows = [(row["split"], row["label"]) for row in table(dataset / "patches.csv")]
+    # The slides have the same outlines and tissue; of the test split, all windows are taken.
+    positives, negatives = rows.count(("test", "1")), rows.count(("test", "0"))
+    assert (rows.count(("train", "1")), rows.count(("train", "0"))) == (positives, negatives)
+    told = [line for line in caplog.messages if " slides, " in line]
+    assert told == [
+        f"train: 1 slides, {positives} positives (fewer than the 1000 asked for), "
+        f"{negatives} negatives (fewer than the 900 asked for)",
+        "val: 1 slides, 1 positives, 1 negatives",
+        f"test: 1 slides, {positives} positives, {negatives} negatives",
+    ]
+
+
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_split_without_positives_or_negatives_is_named_with_the_flag(dataset, split):
     slide = {"train": "a", "val": "b", "test": "c"}[split]
@@ -516,6 +532,22 @@ def test_camelyon_slides_follow_the_projects_tables(tmp_path):
     found = {row["slide"]: (row["status"], row["split"]) for row in table(root / "slides.csv")}
     assert found.pop("patient_099_node_1") == ("unused", "")
     assert found == {slide: ("used", split) for slide, split in slides.items()}
+
+
+@pytest.mark.parametrize(("flags", "splits"), [
+    ({}, {"015": {"val"}, "017": {"test"}, "046": {"test"}}),
+    ({"split": "authors"}, {"015": {"train", "val"}, "017": {"train", "test"}, "046": {"train", "test"}}),
+], ids=["default", "authors"])
+def test_patients_whose_slides_the_authors_split_are_in_one_split_by_default(tmp_path, flags, splits):
+    root = tmp_path / "camelyon17"
+    for slide in ("015_node_1", "015_node_2", "017_node_1", "017_node_2", "046_node_3", "046_node_4", "024_node_1"):
+        write_slide(root / "images" / f"patient_{slide}.tif")
+        write_outlines(root / "annotations" / f"patient_{slide}.xml", group="metastases")
+    main(options_for(root, **flags))
+    found = {}
+    for row in table(root / "patches.csv"):
+        found.setdefault(row["slide"].split("_")[1], set()).add(row["split"])
+    assert found == {**splits, "024": {"train"}}
 
 
 def test_excluded_camelyon_slides_are_told_with_the_reason(tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import write_mask, write_rgb, write_share
 from epsam.data.patches import Patch
 from epsam.data.views import apply_view
@@ -125,6 +126,27 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
     shown = batch.targets[0].numpy() > 0
     assert shown.sum() == TARGET.sum()
     assert within(batch.queries[0].prompt, shown)
+
+
+@pytest.mark.parametrize("view", range(8))
+def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatch, view):
+    marked, pixel = block([2], [5]), np.zeros((SIDE, SIDE, 3), np.uint8)
+    pixel[marked] = 255
+    patch, target = Patch("a_1", 1, tmp_path / "image" / "a_1.png", None), tmp_path / "target" / "a_1.png"
+    write_rgb(patch.image, pixel)
+    write_mask(target, marked)
+    # An encoder that shows the patch as it is given.
+    encoder = lambda images: [image.transpose(2, 0, 1).astype(np.float16) for image in images]  # noqa: E731
+    embeddings = PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encoder), SIDE)
+    embeddings.prepare([patch], 8, 1)
+    monkeypatch.setattr("epsam.training.decoder.draw_view", lambda views, rng: view)
+    batch = _batch("decoder_0", [Example(patch, target)], embeddings, lambda patch: Hints(marked * 1.0, marked),
+                   DecoderOptions(embedding_views=8, train_prompt="same", n_point=1), 0)
+    # Row 2, column 5 of 16, mirrored left to right, upside down, and turned by quarters counter-clockwise.
+    row, column = [(2, 5), (2, 10), (13, 10), (13, 5), (10, 2), (10, 13), (5, 13), (5, 2)][view]
+    assert np.argwhere(batch.embeddings[0][0]).tolist() == [[row, column]]
+    assert np.argwhere(batch.targets[0].numpy()).tolist() == [[row, column]]
+    assert batch.queries[0].prompt.tolist() == [[column, row, 1]]
 
 
 def one_batch(tmp_path, example, hints, **options):
