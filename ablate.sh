@@ -61,11 +61,13 @@ soft           DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets" RETRAIN_FLAG
 strong         DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets --normal_patches 0.2"
 '}
 
+# What ablate.py splits into words itself has quotes of its own.
+quoted() { printf "'%s'" "$(sed "s/'/'\"'\"'/g" <<< "$1")"; }
+
 run_all() {
     source src/environment.sh
     trap : INT TERM
-    # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those. What ablate.py
-    # splits into words itself has quotes of its own.
+    # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those.
     local data=("--dataset_type=$DATASET_TYPE")
     if [[ $DATASET_TYPE == demo ]]; then
         "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS
@@ -73,7 +75,7 @@ run_all() {
     "$PYTHON" src/extract_patches.py "${data[@]}" $PATCH_FLAGS
     "$PYTHON" src/ablate.py "${data[@]}" "--name=$NAME" "--seeds=$SEEDS" "--only=$ONLY" "--rows=$ROWS" \
         --common_flags="--device $DEVICE" \
-        --sam_flags="${SAM_MODEL_TYPE:+--sam_model_type '$SAM_MODEL_TYPE'} ${SAM_CHECKPOINT:+--sam_checkpoint='$SAM_CHECKPOINT'}" \
+        --sam_flags="${SAM_MODEL_TYPE:+--sam_model_type=$(quoted "$SAM_MODEL_TYPE")} ${SAM_CHECKPOINT:+--sam_checkpoint=$(quoted "$SAM_CHECKPOINT")}" \
         --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
         --retrain_flags="$RETRAIN_FLAGS" --evaluate_flags="$EVALUATE_FLAGS"
 }

@@ -197,6 +197,34 @@ def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypat
             in caplog.messages)
 
 
+def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_left(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ablate, "_write_tables", lambda *_: None)
+    called, interrupted_at = [], "generate_initial_masks b"
+
+    def stub(script):
+        def main(given):
+            called.append(f"{script.__name__} {given.run.split('/')[1]}")
+            if called[-1] == interrupted_at:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(script, "main", main)
+
+    for script in (ablate.train_classifier, ablate.generate_initial_masks, ablate.evaluate):
+        stub(script)
+    rows = "a UNTIL=masks\nb UNTIL=masks\nc UNTIL=masks"
+    given = dataclasses.replace(options(seeds=(22,)), rows=rows)
+    with pytest.raises(KeyboardInterrupt):
+        ablate.main(given)
+    stages = ["train_classifier", "generate_initial_masks", "evaluate"]
+    assert called == [f"{stage} a" for stage in stages] + ["train_classifier b", "generate_initial_masks b"]
+    called.clear()
+    interrupted_at = ""
+    ablate.main(given)
+    # The unfinished row asks its stages again, each of which knows what it has done.
+    assert called == [f"{stage} {row}" for row in "bc" for stage in stages]
+
+
 def test_options_are_read_as_the_script_gives_them():
     given = parse("ablate", AblateOptions, ["--seeds", "1,2", "--only", "a,b", "--decoder_flags=--epoch 3"])
     assert (given.seeds, given.only, given.decoder_flags) == ((1, 2), ("a", "b"), "--epoch 3")

@@ -106,13 +106,15 @@ def test_without_sams_variables_the_preset_decides(told):
     assert "make_demo_slides" in told("train.sh").stdout
 
 
-def test_the_ablation_takes_odd_names_too(told, tmp_path):
-    result = told("ablate.sh", DATASET_TYPE="my data", NAME="-n a/b", ROWS="paper", SAM_CHECKPOINT="/a b/sam.pth")
+@pytest.mark.parametrize("weights", ["/a b/sam.pth", "/Ann's \"b\"/it's $HOME\\'.pth", "''"])
+def test_the_ablation_takes_odd_names_too(told, tmp_path, weights):
+    result = told("ablate.sh", DATASET_TYPE="my data", NAME="-n a/b", ROWS="paper", SAM_MODEL_TYPE="vit_b",
+                  SAM_CHECKPOINT=weights)
     cut, ablate = (line for line in result.stdout.splitlines() if "<src/" in line)
     assert cut == "<src/extract_patches.py><--dataset_type=my data>"
     assert ablate.startswith("<src/ablate.py><--dataset_type=my data><--name=-n a/b>")
     sam = ablate.split("<--sam_flags=")[1].split(">")[0]
-    assert shlex.split(sam) == ["--sam_checkpoint=/a b/sam.pth"]
+    assert shlex.split(sam) == ["--sam_model_type=vit_b", f"--sam_checkpoint={weights}"]
     assert "my data" in (tmp_path / "logging_-n a_b.txt").read_text("utf-8")
 
 

@@ -1,0 +1,61 @@
+"""Inference with both checkpoints as the published code writes them: bare state dicts that tell no settings."""
+
+import numpy as np
+import pytest
+import torch
+
+import infer
+from command_line import parse
+from epsam.classifier.resnet import NetworkSpec, build_classifier
+from epsam.data.images import read_mask, write_mask, write_rgb
+from epsam.device import Compute
+from epsam.files import read_json, read_table
+from epsam.inference.loading import load_pipeline
+from epsam.options import InferOptions
+from epsam.sam.models import build_sam
+from mini import write_random_sam
+
+PUBLISHED = NetworkSpec("resnet50", evp_block="center2x2", adl_positions=("3.0", "4.0"), normalise=False)
+
+
+@pytest.fixture
+def flags(tmp_path):
+    """What names the published files and one patch of 512 px with its truth, as a user does."""
+    torch.manual_seed(0)
+    classifier, sam = build_classifier(PUBLISHED), build_sam("vit_demo")
+    classifier.fc.weight.data.abs_()
+    torch.save(classifier.state_dict(), tmp_path / "classifier.pth")
+    torch.save({name: value for name, value in sam.state_dict().items() if name.startswith("mask_decoder.")},
+               tmp_path / "decoder.pth")
+    write_random_sam(tmp_path / "sam.pth")
+    image = np.random.default_rng(0).integers(120, 250, (512, 512, 3)).astype(np.uint8)
+    image[100:300, 100:300] //= 2
+    write_rgb(tmp_path / "in" / "image" / "x_1.png", image)
+    write_mask(tmp_path / "in" / "mask" / "x_1.png", image[..., 0] < 125)
+    return ["--dataset_type", "camelyon16", "--checkpoint_root", str(tmp_path / "runs"), "--device", "cpu",
+            "--resnet_checkpoint", str(tmp_path / "classifier.pth"), "--n_point", "5",
+            "--sam_decoder_checkpoint", str(tmp_path / "decoder.pth"),
+            "--sam_model_type", "vit_demo", "--sam_checkpoint", str(tmp_path / "sam.pth"),
+            "--test_dataset_dir", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out")]
+
+
+@pytest.mark.slow
+def test_it_runs_to_the_end(flags, tmp_path):
+    infer.main(parse("infer", InferOptions, flags))
+    assert read_mask(tmp_path / "out" / "mask" / "x_1.png").shape == (512, 512)
+    (row,) = read_table(tmp_path / "out" / "metrics.csv", ("image", "status", "dice"))
+    assert (row["image"], row["status"]) == ("x_1.png", "done")
+    assert 0 <= float(row["dice"]) <= 1
+    assert read_json(tmp_path / "out" / "summary.json")["scored"] == 1
+
+
+def test_what_the_files_do_not_tell_is_the_published_setting(flags, tmp_path):
+    pipeline = load_pipeline(parse("infer", InferOptions, flags), Compute(torch.device("cpu"), None))
+    assert pipeline._classifier.spec == PUBLISHED
+    assert pipeline._segmenter.frame.patch_size == 512
+    masks = pipeline._rule.masks
+    # Methods D21: a tenth of the 512 px map, opened by 21 px in the image's frame.
+    assert (masks.quantile, masks.open_kernel, masks.open_at) == (0.1, 21, "image")
+    given = torch.load(tmp_path / "decoder.pth", weights_only=True)
+    found = pipeline._segmenter.sam.mask_decoder.state_dict()
+    assert all(torch.equal(found[name.removeprefix("mask_decoder.")], value) for name, value in given.items())
