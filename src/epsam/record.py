@@ -22,11 +22,13 @@ _GIB = 2.0**30
 
 
 def add_to_record(record: Path, stage: str, options: Mapping[str, Any], seconds: float,
-                  inputs: Mapping[str, str] | None = None) -> None:
+                  inputs: Mapping[str, str] | None = None, fit_seconds: float = 0.0) -> None:
     """Put a stage into the record, in the place of an earlier entry: its options, digests of its `inputs`, versions,
-    machine, wall time of its last session in s, and this process's peaks so far in GiB."""
+    machine, wall time of its last session in s, that of all epochs it fitted (also before an interruption, so it may
+    be longer), and this process's peaks so far in GiB."""
     kept = read_json(record) if record.is_file() else {}
-    entry = {"ended": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(seconds, 1), **peaks(),
+    times = {"seconds": round(seconds, 1), **({"fit_seconds": round(fit_seconds, 1)} if fit_seconds else {})}
+    entry = {"ended": datetime.now(timezone.utc).isoformat(timespec="seconds"), **times, **peaks(),
              "options": dict(options), "inputs": dict(inputs or {}), "code": code(), "versions": versions(),
              "machine": machine()}
     write_json(record, {**kept, stage: json.loads(json.dumps(entry))})

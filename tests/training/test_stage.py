@@ -3,7 +3,7 @@ import json
 import pytest
 
 from epsam.errors import TrainingError
-from epsam.files import contents, names_and_sizes, read_table
+from epsam.files import contents, names_and_sizes, read_json, read_table
 from epsam.options import DecoderOptions
 from epsam.paths import RunPaths
 from epsam.training.stage import METRIC_COLUMNS, Stage, check_predecessor, troubles_of
@@ -82,6 +82,15 @@ def test_the_record_says_how_the_stage_was_made(options, tmp_path):
     finish(options(seed=7))
     entry = json.loads((tmp_path / "r" / "record.json").read_text())["decoder_0"]
     assert (entry["options"]["seed"], entry["inputs"]) == (7, INPUTS)
+
+
+def test_the_record_tells_the_seconds_of_all_epochs_also_of_those_before_an_interruption(options, tmp_path):
+    stage = Stage("a", options(), {})
+    stage.record("a", [(1, "loss", 0.5), (1, "seconds", 40.0), (2, "seconds", 2.25)])
+    stage.finish([])
+    entry = read_json(stage.run.record)["a"]
+    assert entry["fit_seconds"] == 42.2
+    assert entry["seconds"] < 40
 
 
 def test_where_it_runs_does_not_matter(options):

@@ -33,6 +33,7 @@ class Stage:
         self._fingerprint = digest_of([json.dumps(material_part(options), sort_keys=True), *inputs.values()])
         self._marker = self.run.root / "stages" / f"{name}.json"
         self._started = time.monotonic()
+        self._fit_seconds = 0.0
         if options.restart:
             self._marker.unlink(missing_ok=True)
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -66,7 +67,7 @@ class Stage:
         kept = read_json(self.run.options) if self.run.options.is_file() else {}
         write_json(self.run.options, {**kept, self.name: self._options})
         seconds = time.monotonic() - self._started
-        add_to_record(self.run.record, self.name, self._options, seconds, self._inputs)
+        add_to_record(self.run.record, self.name, self._options, seconds, self._inputs, self._fit_seconds)
         held = [f"{name.removesuffix('_gib').replace('_', ' ')} {gib:.2f} GiB" for name, gib in peaks().items()]
         log.info("%s: done in %.0f s; %s", self.name, seconds, ", ".join(held))
         if trouble:
@@ -77,6 +78,8 @@ class Stage:
 
     def record(self, task: str, history: Iterable[tuple[int, str, float]]) -> None:
         """Put a task's figures (epoch, name, value) into metrics.csv, in the place of earlier ones of that task."""
+        history = list(history)
+        self._fit_seconds += sum(value for _, name, value in history if name == "seconds")
         rows: list[dict[str, Any]] = []
         if self.run.metrics.is_file():
             rows += [row for row in read_table(self.run.metrics, METRIC_COLUMNS) if row["stage"] != task]
