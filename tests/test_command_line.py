@@ -67,6 +67,12 @@ def test_bad_flags_end_with_2(arguments, capsys):
     ("train_classifier", ["--batch_size", "0"], "--batch_size: 0 is out of range, expected 1 or more"),
     ("train_classifier", ["--lr", "-1"], "--lr: -1.0 is out of range, expected 0 or more"),
     ("train_classifier", ["--lr", "nan"], "--lr: nan is out of range"),
+    ("finetune_decoder", ["--lr", "inf"], "--lr: inf is out of range, expected 0 or more"),
+    ("finetune_decoder", ["--ids_threshold=-inf"], "--ids_threshold: -inf is out of range, expected 1 or less"),
+    ("generate_initial_masks", ["--grid_kernels", ""], "--grid_kernels: no number given, expected one at least, 0 or "
+                                                       "more"),
+    ("generate_initial_masks", ["--grid_quantiles", ","], "--grid_quantiles: no number given, expected one at least, "
+                                                          "0 to 1"),
     ("extract_patches", ["--max_negative", "5,5,-5"], "--max_negative: -5 is out of range, expected 0 or more"),
     ("finetune_decoder", ["--ids_threshold", "90"], "--ids_threshold: 90.0 is out of range, expected 1 or less"),
     ("infer", ["--overlap", "1"], "--overlap: 1.0 is out of range, expected 0 to 0.9"),
@@ -83,6 +89,7 @@ def test_both_ends_of_a_range_and_what_switches_off_are_taken():
     decoder = parse("finetune_decoder", DecoderOptions, ["--ids_threshold", "-1", "--patience", "0", "--n_region", "0"])
     assert (decoder.ids_threshold, decoder.patience, decoder.n_region) == (-1, 0, 0)
     assert parse("infer", InferOptions, ["--overlap", "0.9", "--n_point", "0"]).overlap == 0.9
+    assert parse("train_classifier", ClassifierOptions, ["--adl_positions", ""]).adl_positions == ()
 
 
 def test_a_presets_values_are_looked_at_too(monkeypatch, capsys):

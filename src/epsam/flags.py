@@ -1,5 +1,6 @@
 """What a flag is: a field of an options dataclass that knows its help, its source, its range and whether it matters."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import field, fields
 from typing import Any
@@ -10,7 +11,8 @@ def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, .
     """A dataclass field that is also a command-line flag; `source` says where the default comes from.
 
     `material`: False if it says where, how far or how conveniently a stage runs, not what it computes.
-    `at_least`, `at_most`: the range of a number, or of each number of a tuple, ends included.
+    `at_least`, `at_most`: the range of a number, or of each number of a tuple, ends included; a tuple with a range
+    holds one number at least. Infinity and NaN are never taken.
     """
     return field(default=default, metadata={"help": text, "source": source, "choices": choices, "material": material,
                                             "at_least": at_least, "at_most": at_most})
@@ -36,9 +38,12 @@ def told_range(at_least: float | None, at_most: float | None) -> str:
 def out_of_range(options: Any) -> Iterator[str]:
     """A line for each option that is not in its range."""
     for each in fields(options):
-        least, most = each.metadata["at_least"], each.metadata["at_most"]
         value = getattr(options, each.name)
+        least, most = each.metadata["at_least"], each.metadata["at_most"]
+        wanted = told_range(least, most)
+        if value == () and wanted:
+            yield f"argument --{each.name}: no number given, expected one at least, {wanted}"
         for number in value if isinstance(value, tuple) else (value,):
-            # Asked this way round, NaN is out of every range.
-            if not ((least is None or number >= least) and (most is None or number <= most)):
-                yield f"argument --{each.name}: {number} is out of range, expected {told_range(least, most)}"
+            finite = not isinstance(number, float) or math.isfinite(number)
+            if not (finite and (least is None or number >= least) and (most is None or number <= most)):
+                yield f"argument --{each.name}: {number} is out of range, expected {wanted or 'a finite number'}"
