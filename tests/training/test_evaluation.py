@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from epsam.checkpoints import save_plain
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
+from epsam.facts import told
 from epsam.options import PromptOptions, SelectionOptions
 from epsam.paths import RunPaths
 from epsam.training import evaluation as evaluation_module
@@ -21,6 +23,7 @@ from epsam.training.evaluation import (
     asking_of,
     decoders_of,
     extreme_cases,
+    facts_by_maker,
     score_all,
 )
 from epsam.training.metrics import Overlap
@@ -57,7 +60,7 @@ def evaluation(tmp_path):
             write_mask(run.initial_masks(split) / f"{name}.png", INITIAL_MASK)
             asked.append(Prompted(Patch(name, 1, image, truth), ()))
         case = SplitCase(split, {INITIAL: asked, ZERO_SHOT: asked}, None)
-        return Evaluation(run, [case], decoders, SelectionOptions())
+        return Evaluation(run, [case], decoders, {INITIAL: SelectionOptions(), ZERO_SHOT: SelectionOptions()})
     return of
 
 
@@ -76,6 +79,22 @@ def test_train_rows_tell_what_the_filter_would_keep(evaluation):
     assert [float(s["dice"]) for s in scores] == pytest.approx([0.5, 0.5, 2 / 3, 2 / 3], abs=1e-4)
 
 
+def test_each_decoder_has_its_own_filter(evaluation):
+    case = evaluation("train", FixedDecoders())
+    case.decoders.files["round 1"] = None
+    case.cases[0].asked["round 1"] = case.cases[0].asked[ZERO_SHOT]
+    # The second mask has no pixel in common with the initial one: IDS 0.
+    selection = {**case.selection, "round 1": SelectionOptions(ids_threshold=-1)}
+    rows = {one.what: one.row() for one in score_all(replace(case, selection=selection))}
+    assert (rows[ZERO_SHOT]["kept"], rows["round 1"]["kept"]) == (0.5, 1)
+
+
+def test_what_a_decoder_does_not_tell_is_as_for_the_preliminary_one(decoders):
+    made = {what: told(SelectionOptions, facts) for what, facts in facts_by_maker(*decoders).items()}
+    assert made == {**dict.fromkeys((INITIAL, ZERO_SHOT, PRELIMINARY), SelectionOptions(0.8, 0.1)),
+                    "round 1": SelectionOptions(0.95, 0.1)}
+
+
 def test_other_splits_have_no_filter_and_a_run_of_masks_alone_is_scored(evaluation):
     assert all("kept" not in found.row() for found in score_all(evaluation("val", FixedDecoders())))
     assert [found.what for found in score_all(evaluation("val", None))] == [INITIAL]
@@ -83,21 +102,23 @@ def test_other_splits_have_no_filter_and_a_run_of_masks_alone_is_scored(evaluati
 
 @pytest.fixture
 def decoders(tmp_path):
-    """A preliminary decoder made with 5 points in one view, and a round 1 kept with 3 and 2 negative ones in two."""
-    run, facts = RunPaths(tmp_path), {"prompt": "uniform", "n_point": 5}
+    """A preliminary decoder made with 5 points in one view, and a round 1 kept with 3 and 2 negative ones in two; round
+    1 is filtered more strictly."""
+    run, facts = RunPaths(tmp_path), {"prompt": "uniform", "n_point": 5, "ids_threshold": 0.8, "min_area_ratio": 0.1}
     save_plain(run.preliminary_decoder, {"made_with": facts})
-    save_plain(run.round_decoder(1), {"made_with": {"n_point": 3, "n_negative": 2, "n_view": 2}})
+    save_plain(run.round_decoder(1), {"made_with": {"n_point": 3, "n_negative": 2, "n_view": 2, "ids_threshold": 0.95}})
     return run, facts
 
 
 def test_each_decoder_is_asked_as_in_its_own_training(decoders):
-    asking = asking_of(decoders[0], {}, decoders[1])
+    made = facts_by_maker(*decoders)
+    asking = asking_of(made, {})
     assert list(asking) == [INITIAL, ZERO_SHOT, PRELIMINARY, "round 1"]
     first, own = PromptOptions(prompt="uniform", n_point=5), asking["round 1"]
     assert [asking[what] for what in (INITIAL, ZERO_SHOT, PRELIMINARY)] == [first] * 3
     assert (own.prompt, own.n_point, own.n_negative, own.n_view) == ("uniform", 3, 2, 2)
-    assert {one.n_point for one in asking_of(decoders[0], {"n_point": 7}, decoders[1]).values()} == {7}
-    assert list(asking_of(decoders[0], {}, {})) == [INITIAL]
+    assert {one.n_point for one in asking_of(made, {"n_point": 7}).values()} == {7}
+    assert list(facts_by_maker(decoders[0], {})) == [INITIAL]
 
 
 def test_prompts_are_filled_up_to_the_points_of_the_decoder_that_is_asked(decoders, monkeypatch):
@@ -106,7 +127,7 @@ def test_prompts_are_filled_up_to_the_points_of_the_decoder_that_is_asked(decode
     monkeypatch.setattr(evaluation_module, "load_decoder", lambda path, sam: None)
     monkeypatch.setattr(evaluation_module, "predict", lambda segmenter, *_: [(None, segmenter)])
     found = Decoders(SimpleNamespace(segmenter=segmenter, embeddings=None), decoders_of(decoders[0]),
-                     asking_of(decoders[0], {}, decoders[1]), {}, 4)
+                     asking_of(facts_by_maker(*decoders), {}), {}, 4)
     assert found.masks(PRELIMINARY, []) == found.masks("round 1", []) == ["segmenter"]
     assert filled == [5, 3 + 2]
 

@@ -23,7 +23,7 @@ from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
 from epsam.training.workbench import SamSetup, asked_of, initial_mask_of, prepare_embeddings, set_up_sam
 
 COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou", "kept", "kept_dice")
-"""`kept`: the share of train masks that the IDS filter would keep, `kept_dice` their mean Dice."""
+"""`kept`: the share of train masks that the decoder's own IDS filter would keep, `kept_dice` their mean Dice."""
 PATCH_COLUMNS = ("split", "what", "id", "dice", "iou")
 INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
 
@@ -71,12 +71,15 @@ class Decoders:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A run ready to be scored; a run that ends with its initial masks has no decoders."""
+    """A run ready to be scored; a run that ends with its initial masks has no decoders.
+
+    selection: by what makes masks, how its pseudo-labels are filtered.
+    """
 
     run: RunPaths
     cases: list[SplitCase]
     decoders: Decoders | None
-    selection: SelectionOptions
+    selection: dict[str, SelectionOptions]
 
     @property
     def last(self) -> str:
@@ -91,7 +94,8 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     size = common_size(patches["train"])
     known = {split: kept for split, found in patches.items() if (kept := [patch for patch in found if patch.mask])}
     facts = load_plain(run.preliminary_decoder)["made_with"] if run.preliminary_decoder.is_file() else {}
-    asking = asking_of(run, given(UsedPoints, options), facts)
+    made = facts_by_maker(run, facts)
+    asking = asking_of(made, given(UsedPoints, options))
     decoders = _open_decoders(options, run, known, size, asking) if facts else None
     _, classifier = classifier_behind(run)
     cases = []
@@ -100,17 +104,21 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
         # Decoders that are asked alike share what they are asked.
         asked = {one: asked_of(run, split, found, maps, one, (options.seed,)) for one in set(asking.values())}
         cases.append(SplitCase(split, {what: asked[one] for what, one in asking.items()}, maps))
-    return Evaluation(run, cases, decoders, told(SelectionOptions, facts))
+    return Evaluation(run, cases, decoders, {what: told(SelectionOptions, own) for what, own in made.items()})
 
 
-def asking_of(run: RunPaths, used: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, PromptOptions]:
-    """How everything that makes masks is asked: as `used` says, else as in its own training, else as `facts` say, those
-    of the preliminary decoder."""
-    found = {INITIAL: told(PromptOptions, used, facts)}
+def facts_by_maker(run: RunPaths, facts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """How everything that makes masks was made: as its own file tells, else as `facts` say, those of the preliminary
+    decoder."""
+    found = {INITIAL: facts}
     for what, path in decoders_of(run).items() if facts else ():
-        own = load_plain(path).get("made_with", {}) if path else {}
-        found[what] = told(PromptOptions, used, own, facts)
+        found[what] = {**facts, **(load_plain(path).get("made_with", {}) if path else {})}
     return found
+
+
+def asking_of(made: Mapping[str, Mapping[str, Any]], used: Mapping[str, Any]) -> dict[str, PromptOptions]:
+    """How everything that makes masks is asked: as `used` says, else as in its own training."""
+    return {what: told(PromptOptions, used, facts) for what, facts in made.items()}
 
 
 def _open_decoders(options: EvaluateOptions, run: RunPaths, known: dict[str, list[Patch]], size: int,
@@ -139,7 +147,7 @@ def decoders_of(run: RunPaths) -> dict[str, Path | None]:
 class Scored:
     """The overlaps of all patches of a split with their truth, for one thing that makes masks, by patch name.
 
-    `kept`: which of them the run's IDS filter would keep; None where nothing is filtered.
+    `kept`: which of them its IDS filter would keep; None where nothing is filtered.
     """
 
     split: str
@@ -179,7 +187,7 @@ def score_all(evaluation: Evaluation) -> list[Scored]:
             overlaps = [overlap(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
             keep = None
             if case.split == "train" and what != INITIAL:
-                keep = dict(zip(names, _keep(masks, initial, evaluation.selection), strict=True))
+                keep = dict(zip(names, _keep(masks, initial, evaluation.selection[what]), strict=True))
             found.append(Scored(case.split, what, dict(zip(names, overlaps, strict=True)), keep))
     return found
 
@@ -192,7 +200,7 @@ def _makers(evaluation: Evaluation, case: SplitCase, initial: list[Mask]) -> Ite
 
 
 def _keep(masks: Sequence[Mask], initial: Sequence[Mask], options: SelectionOptions) -> list[bool]:
-    """Which of the train masks the run's filter would keep (paper Table 5 is before the filter)."""
+    """Which of the train masks a filter would keep (paper Table 5 is before the filter)."""
     return [accepted(agreement(first, mask), options.ids_threshold, options.min_area_ratio)
             for first, mask in zip(initial, masks, strict=True)]
 
