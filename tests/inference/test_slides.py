@@ -16,7 +16,7 @@ from epsam.inference.clock import Clock, Pace, as_text
 from epsam.inference.inputs import find_slides, has_truth, holds_slides
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide import SlideRule
-from epsam.inference.slides import check_complete, segment_slides
+from epsam.inference.slides import check_complete, is_finished, segment_slides
 from epsam.inference.tables import check_some_done, kept_rows, score_slides, scored_rows, tell, write_tables
 from epsam.pictures.panel import FOUND
 from epsam.shards import Shard
@@ -112,6 +112,16 @@ def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
     lossless(folder / "a.tif", picture(400, 448, TISSUE, []))
     assert int(run(slides, output)[0].looked) == int(table(output / "slides.csv")[0]["seen"])
     assert run(slides, output, fingerprint="y")[0].looked > 0
+
+
+def test_a_slide_of_the_same_size_and_other_content_is_not_the_finished_one(folder, tmp_path):
+    slides, output = find_slides(folder / "a.tif"), tmp_path / "out"
+    run(slides, output)
+    assert is_finished(slides[0], output, "x")
+    content = bytearray((folder / "a.tif").read_bytes())
+    content[-1] ^= 1
+    (folder / "a.tif").write_bytes(content)
+    assert not is_finished(slides[0], output, "x")
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])],

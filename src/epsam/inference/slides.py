@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from epsam.errors import BusyError, DatasetError, EpsamError
-from epsam.files import read_json, write_json
+from epsam.files import read_json, sketch_of, write_json
 from epsam.inference.clock import Clock, Pace
 from epsam.inference.inputs import RECORD
 from epsam.inference.slide import SlideRule, segment_slide
@@ -101,9 +101,9 @@ def sizes_in(folder: Path) -> dict[str, int]:
 
 
 def slide_fingerprint(record: SlideRecord, fingerprint: str) -> str:
-    """The run's fingerprint with the size of the slide's file."""
-    size = record.path.stat().st_size if record.path and record.path.is_file() else 0
-    return f"{fingerprint}-{size}"
+    """The run's fingerprint with a sketch of the slide's file."""
+    sketch = sketch_of(record.path) if record.path and record.path.is_file() else ""
+    return f"{fingerprint}-{sketch}"
 
 
 def read_kept(output: Path, name: str) -> Kept | None:
