@@ -14,7 +14,15 @@ from epsam.inference.inputs import find_slides, holds_slides
 from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule, weight_files
 from epsam.inference.pipeline import Gate
 from epsam.inference.slides import check_complete, segment_slides
-from epsam.inference.tables import check_some_done, kept_rows, score_slides, scored_rows, tell, write_tables
+from epsam.inference.tables import (
+    check_some_done,
+    figures_told,
+    kept_rows,
+    score_slides,
+    scored_rows,
+    tell,
+    write_tables,
+)
 from epsam.inference.truth import truth_figures
 from epsam.options import InferOptions
 from epsam.paths import folder_of_test
@@ -85,7 +93,7 @@ def infer_images(place: Path, options: InferOptions) -> None:
     if figures["failed"] == len(rows):
         raise DatasetError(f"{images[0].image.parent}: none of {len(rows)} images could be segmented; "
                            f"{output / 'metrics.csv'} says why for each")
-    log.info("%s", "  ".join(f"{name} {value}" for name, value in figures.items()))
+    log.info("%s", figures_told(figures))
     log.info("masks, overlays, metrics.csv and summary.json are in %s", output)
 
 

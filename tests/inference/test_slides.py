@@ -17,7 +17,15 @@ from epsam.inference.inputs import find_slides, has_truth, holds_slides
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide import SlideRule
 from epsam.inference.slides import check_complete, is_finished, segment_slides
-from epsam.inference.tables import check_some_done, kept_rows, score_slides, scored_rows, tell, write_tables
+from epsam.inference.tables import (
+    check_some_done,
+    figures_told,
+    kept_rows,
+    score_slides,
+    scored_rows,
+    tell,
+    write_tables,
+)
 from epsam.pictures.panel import FOUND
 from epsam.shards import Shard
 from epsam.slides import reader, thumbnail, tiff, writer
@@ -242,9 +250,9 @@ def test_each_slide_that_was_done_now_tells_how_much_is_left(folder, tmp_path, c
     (folder / "c.tif").write_bytes(b"no slide")
     with caplog.at_level(logging.INFO):
         run(find_slides(folder), tmp_path / "out")
-    assert [line for line in caplog.messages if "left" in line] == [
+    assert [line for line in caplog.messages if "done in" in line] == [
         "a: done in 90 s, 1/5 slides, about 4 min left", "d: done in 90 s, 4/5 slides, about 2 min left",
-        "e: done in 90 s, 5/5 slides, about 0 s left"]
+        "e: done in 90 s, 5/5 slides"]
 
 
 def test_time_left_goes_by_the_slides_that_were_done():
@@ -252,13 +260,26 @@ def test_time_left_goes_by_the_slides_that_were_done():
     for seconds in (20.0, None, 30.0):
         pace.note(seconds)
     assert pace.left() == "25 s"
+    # A quarter of the last slide took 3 s.
+    assert pace.left(3.0, 0.25) == "9 s"
     assert [as_text(seconds) for seconds in (59, 60, 3_599, 12_030)] == ["59 s", "1 min", "1 h 0 min", "3 h 20 min"]
+
+
+def test_before_a_slide_is_done_the_first_ones_pace_counts_for_all():
+    """A quarter in 3 s: 9 s more, and twice 12 s for the others."""
+    assert Pace(3).left(3.0, 0.25) == "33 s"
+
+
+def test_figures_that_nothing_counts_for_are_not_told():
+    assert figures_told({"scored": 0, "mean_dice": None, "iou": 0.5}) == "scored 0  iou 0.5"
 
 
 def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch):
     bars = []
 
     class Bar:
+        disable = True
+
         def __init__(self, total, **_):
             self.total, self.steps = total, []
             self.update = self.steps.append
@@ -270,7 +291,7 @@ def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch)
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr("epsam.inference.slides.tqdm", Bar)
+    monkeypatch.setattr("epsam.inference.bar.tqdm", Bar)
     rows = run(find_slides(folder), tmp_path / "out")[1]
     assert [(bar.total, sum(bar.steps)) for bar in bars] == [(row["seen"], row["seen"]) for row in rows]
     assert all(len(bar.steps) > 1 for bar in bars)

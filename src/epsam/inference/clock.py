@@ -49,18 +49,26 @@ class Pace:
     """How long the slides take that are still ahead, by the mean of those that were done."""
 
     def __init__(self, ahead: int) -> None:
-        self._ahead = ahead
+        self.ahead = ahead
         self._seconds: list[float] = []
 
     def note(self, seconds: float | None) -> None:
         """One less is ahead; `seconds` is None if it was not done, which tells nothing of the others."""
-        self._ahead = max(0, self._ahead - 1)
+        self.ahead = max(0, self.ahead - 1)
         self._seconds += [] if seconds is None else [seconds]
 
-    def left(self) -> str:
-        """Such as "50 s", "12 min" or "3 h 20 min"."""
-        mean = sum(self._seconds) / max(1, len(self._seconds))
-        return as_text(self._ahead * mean)
+    def left(self, elapsed: float = 0.0, share: float = 0.0) -> str:
+        """Such as "50 s", "12 min" or "3 h 20 min". `elapsed` s went into the next slide, of which `share` is done.
+
+        That slide counts by its own pace, and so do all as long as none is done.
+        """
+        if not share:
+            return as_text(self.ahead * self._mean(0.0))
+        whole = elapsed / share
+        return as_text((self.ahead - 1) * self._mean(whole) + whole - elapsed)
+
+    def _mean(self, unknown: float) -> float:
+        return sum(self._seconds) / len(self._seconds) if self._seconds else unknown
 
 
 def as_text(seconds: float) -> str:

@@ -3,19 +3,18 @@
 import errno
 import logging
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from epsam.errors import BusyError, DatasetError, EpsamError
 from epsam.files import read_json, sketch_of, write_json
+from epsam.inference.bar import slide_bar
 from epsam.inference.clock import Clock, Pace
 from epsam.inference.inputs import RECORD
-from epsam.inference.slide import SlideRule, segment_slide
+from epsam.inference.slide import SlideRule, Tick, segment_slide
 from epsam.inference.stream import Network
 from epsam.inference.truth import Frame
 from epsam.lock import claimed
@@ -60,14 +59,15 @@ def segment_slides(records: Sequence[SlideRecord], network: Network, rule: Slide
                     log.info("%s: finished before", record.name)
                     continue
                 seconds = _segment(record, network, rule, output / record.name, slide_fingerprint(record, fingerprint),
-                                   f"{place} {record.name}")
+                                   place, pace)
         except BusyError as error:
             log.info("%s: left to the other run: %s", record.name, error)
             left.append(record)
             seconds = None
         pace.note(seconds)
         if seconds is not None:
-            log.info("%s: done in %.0f s, %s slides, about %s left", record.name, seconds, place, pace.left())
+            more = f", about {pace.left()} left" if pace.ahead else ""
+            log.info("%s: done in %.0f s, %s slides%s", record.name, seconds, place, more)
     return _without(records, [record for record in left if not is_finished(record, output, fingerprint)])
 
 
@@ -130,7 +130,7 @@ def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: st
 
 
 def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Path, fingerprint: str,
-             title: str) -> float | None:
+             place: str, pace: Pace) -> float | None:
     """Make a slide's results in a folder beside, and move it into place; of a slide that fails the reason is kept.
 
     Returns the seconds that it took, None if it failed.
@@ -140,11 +140,7 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
     staging.mkdir(parents=True)
     clock = Clock()
     try:
-        with ExitStack() as bars:
-            def progress(windows: int) -> Any:
-                return bars.enter_context(tqdm(total=windows, desc=title, unit="window", disable=None)).update
-
-            row, frame = _attempt(record, staging, network, rule, clock, progress)
+        row, frame = _attempt(record, staging, network, rule, clock, slide_bar(place, record.name, pace))
         if frame:
             write_json(staging / TIMINGS, timing_row(record.name, row["seen"], clock))
         write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row, "frame": frame and asdict(frame),
@@ -157,12 +153,13 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
 
 
 def _attempt(record: SlideRecord, folder: Path, network: Network, rule: SlideRule, clock: Clock,
-             progress: Any) -> tuple[Row, Frame | None]:
+             bar: AbstractContextManager[Callable[[int], Tick]]) -> tuple[Row, Frame | None]:
     if record.status == FAILED:
         reason = record.reason
     else:
         try:
-            return segment_slide(record, folder, network, rule, clock, progress)
+            with bar as progress:
+                return segment_slide(record, folder, network, rule, clock, progress)
         except (EpsamError, MemoryError, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise

@@ -36,7 +36,8 @@ def kept_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], 
 def score_slides(records: Sequence[SlideRecord], output: Path) -> tuple[list[SlideScore], dict[str, str]]:
     """Scores of the finished slides whose truth is known beside them, and why others with outlines have none."""
     scores, unscored = [], {}
-    for record in tqdm([record for record in records if has_truth(record)], desc="scoring", disable=None, leave=False):
+    for record in tqdm([record for record in records if has_truth(record)], desc="scoring", unit="slide",
+                       disable=None, leave=False):
         kept = read_kept(output, record.name)
         if kept and kept.frame:
             folder = output / record.name
@@ -72,7 +73,12 @@ def write_tables(rows: Sequence[Row], timings: Sequence[Row], scores: Sequence[S
         write_json(output / "summary.json", figures)
         write_table(output / "froc.csv", FROC_COLUMNS,
                     [dict(zip(FROC_COLUMNS, (f"{value:.6f}" for value in point), strict=True)) for point in points])
-        log.info("%s", "  ".join(f"{name} {value}" for name, value in figures.items()))
+        log.info("%s", figures_told(figures))
+
+
+def figures_told(figures: Mapping[str, object]) -> str:
+    """Names and values on one line, without those that nothing counted for."""
+    return "  ".join(f"{name} {value}" for name, value in figures.items() if value is not None)
 
 
 def tell(rows: Sequence[Row], timings: Sequence[Row], output: Path) -> None:
