@@ -1,0 +1,11 @@
+"""The order of the tests: fast files first; where several run at a time, slow ones, so that none is left for the end."""
+
+import os
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    first = "PYTEST_XDIST_WORKER" in os.environ
+    items.sort(key=lambda item: (item.path in slow) != first)
