@@ -1,4 +1,4 @@
-"""The order of the tests: fast files first; where several run at a time, slow ones, so that none is left for the end."""
+"""The order of the tests: fast files first; where several run at a time, slow ones, so that none is left to the end."""
 
 import os
 
