@@ -66,6 +66,52 @@ def test_an_environment_that_lacks_packages_is_told_which(tmp_path, script, lack
     assert re.search(rf"error: the active environment lacks {lacking}.*; run: pip install -r {requirements}\n", told)
 
 
+@pytest.fixture
+def bare(tmp_path):
+    """infer.sh on a machine with python3 and no environment: output, and the calls of the Python that it makes."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "bin").mkdir()
+    for name in ("infer.sh", "src/environment.sh", "requirements.txt", "requirements-test.txt"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    made = "#!/bin/bash\necho \"$*\" >> calls.txt\n[[ $* != *pip* || -z $NO_INDEX ]] || exit 1\n"
+    python3 = tmp_path / "bin" / "python3"
+    python3.write_text(f"#!/bin/bash\n[[ $1 == -m ]] || exit ${{OLD:-0}}\n[[ $* == '-m venv .venv' ]] || exit 9\n"
+                       f"mkdir -p .venv/bin\ncat > .venv/bin/python <<'END'\n{made}END\nchmod +x .venv/bin/python\n")
+    python3.chmod(0o755)
+
+    def run(**variables):
+        (tmp_path / "calls.txt").write_text("")
+        result = subprocess.run(["bash", "infer.sh"], cwd=tmp_path, capture_output=True, text=True, check=False,
+                                env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", **variables})
+        return result, [" ".join(call.split()[:3]) for call in (tmp_path / "calls.txt").read_text().splitlines()]
+
+    return run
+
+
+INSTALL, INFER = "-m pip install", "src/infer.py --dataset_type=demo --run=demo"
+
+
+def test_a_bare_machine_gets_an_environment_once_and_again_when_the_requirements_change(bare, tmp_path):
+    assert bare()[1] == [INSTALL, INFER]
+    assert bare()[1] == [INFER]
+    with (tmp_path / "requirements.txt").open("a") as stream:
+        stream.write("another>=1\n")
+    assert bare()[1] == [INSTALL, INFER]
+
+
+def test_an_installation_that_fails_is_told_and_tried_again(bare):
+    result, calls = bare(NO_INDEX="1")
+    assert (result.returncode, calls) == (1, [INSTALL])
+    assert "error: pip could not install requirements.txt; see its message above" in result.stdout + result.stderr
+    assert bare()[1] == [INSTALL, INFER]
+
+
+def test_a_python_that_is_too_old_is_told(bare):
+    result, calls = bare(OLD="1")
+    assert (result.returncode, calls) == (1, [])
+    assert "error: Python 3.10 or newer is needed, found" in result.stdout + result.stderr
+
+
 def test_a_stage_that_fails_ends_the_run_with_its_code(told):
     result = told("train.sh", DATASET_TYPE="x", FAILING="src/train_classifier.py")
     assert result.returncode == 1

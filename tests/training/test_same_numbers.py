@@ -15,6 +15,7 @@ from command_line import parse
 from epsam.classifier.resnet import NetworkSpec, build_classifier
 from epsam.classifier.weights import save_classifier
 from epsam.data.embeddings import EmbeddingStore
+from epsam.data.images import read_mask, write_mask
 from epsam.device import Compute
 from epsam.errors import WeightsError
 from epsam.files import read_table, sha256_of
@@ -69,6 +70,17 @@ def test_the_decoders_with_and_without_the_cache_are_equal_bit_by_bit(folder, mo
     anew = learn(folder, "anew", "--no-embedding_cache", rounds=True)
     assert not stores
     assert all(torch.equal(kept[name], anew[name]) for name in kept)
+
+
+def test_only_labels_of_patches_are_learnt_from(folder):
+    """False truth for the training and validation patches changes no weight."""
+    before = learn(folder, "before", rounds=True)
+    masks = [path for split in ("train", "val") for path in (folder / "dataset/mini" / split / "mask").iterdir()]
+    assert len(masks) > 5
+    for path in masks:
+        write_mask(path, ~read_mask(path))
+    after = learn(folder, "after", rounds=True)
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does(folder):
