@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import errno
 import logging
 import signal
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from epsam.errors import EpsamError
-from epsam.files import remove_leftovers
+from epsam.files import DISK_FULL, remove_leftovers
 from epsam.flags import out_of_range, told_range
 from epsam.interruption import interrupt
 from epsam.lock import claimed
@@ -125,7 +124,7 @@ def one_line(error: BaseException, options: Any) -> str:
     if type(error).__name__ == "OutOfMemoryError":
         flags = [f"--{name}" for name in ("batch_size", "encoder_chunk") if hasattr(options, name)]
         return f"the GPU's memory is too small ({str(error).split('.')[0]}); lower {' or '.join(flags)}"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return f"{error.filename or 'disk'}: no space left; free some and run the same command again"
     return " ".join(str(error).split())
 

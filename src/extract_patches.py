@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from command_line import run_stage
-from epsam.errors import DatasetError, SlideError
+from epsam.errors import DatasetError, EpsamError, SlideError
 from epsam.files import contents, names_and_sizes, write_table
 from epsam.lock import claimed
 from epsam.options import SPLITS, PatchOptions
@@ -69,8 +69,11 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
                 errors |= failures({task.record.name: error})
             check_failures(errors, measured, options)
             check_patches(patches, errors)
-        finally:
+        except EpsamError:
+            # The message sends the user there; after a full disk or Ctrl-C it still has to tell of the old patches.
             write_table(paths.slide_table, SLIDE_COLUMNS, slide_rows(records, measured, patches, errors))
+            raise
+        write_table(folder / paths.slide_table.name, SLIDE_COLUMNS, slide_rows(records, measured, patches, errors))
         write_table(folder / paths.patch_table.name, PATCH_COLUMNS, patches)
         hand_over(folder, paths, made)
     shutil.rmtree(measured_folder(paths), ignore_errors=True)

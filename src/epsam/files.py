@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, tables as CSV, and checksums."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from epsam.errors import DatasetError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or of a user's share of it, that is full."""
 
 _SKETCHED = 1 << 16
 

@@ -35,8 +35,12 @@ def claimed(folder: Path, otherwise: str) -> Iterator[None]:
                                 f"or {otherwise}") from error
             log.warning("%s: this file system cannot lock; take care that only one run works there", folder)
         stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        stream.flush()
+        try:
+            # Not the stream's own write, which would try once more, and fail, when the file is closed.
+            os.write(stream.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
+            error.filename = stream.name
+            raise
         try:
             yield
         finally:

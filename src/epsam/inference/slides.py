@@ -1,6 +1,5 @@
 """Many slides: finished ones are skipped, one that fails does not stop the others, results appear whole."""
 
-import errno
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.errors import BusyError, DatasetError, EpsamError
-from epsam.files import read_json, sketch_of, write_json
+from epsam.files import DISK_FULL, read_json, sketch_of, write_json
 from epsam.inference.bar import slide_bar
 from epsam.inference.clock import Clock, Pace
 from epsam.inference.inputs import RECORD
@@ -24,8 +23,6 @@ log = logging.getLogger(__name__)
 
 TIMINGS = "timings.json"
 LOCKS = ".locks"
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What every further slide would fail of, too."""
 
 Row = dict[str, Any]
 
@@ -162,6 +159,7 @@ def _attempt(record: SlideRecord, folder: Path, network: Network, rule: SlideRul
                 return segment_slide(record, folder, network, rule, clock, progress)
         except (EpsamError, MemoryError, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
+                # Every further slide would fail of it, too.
                 raise
             reason = reason_of(record, error)
     log.warning("failed: %s", reason)

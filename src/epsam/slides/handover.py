@@ -103,15 +103,15 @@ def _begin(folder: Path) -> None:
 
 
 def hand_over(folder: Path, paths: DatasetPaths, made: Mapping[str, Any]) -> None:
-    """Move finished patches, their table and thumbnails into place of older ones; the train images come last.
+    """Move finished patches, their tables and thumbnails into place of older ones; the train images come last.
 
     They are what marks the stage as done: after a power cut in between, the next run makes everything again.
     """
     write_json(folder / paths.patch_options.name, made)
     (folder / _MOVING).touch()
     shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
-    _replace(folder / paths.patch_options.name, paths.patch_options)
-    _replace(folder / paths.patch_table.name, paths.patch_table)
+    for table in (paths.patch_options, paths.patch_table, paths.slide_table):
+        _replace(folder / table.name, table)
     _replace(folder / "thumbnails", paths.root / "thumbnails")
     for split in reversed(SPLITS):
         for kind in ("mask", "image"):

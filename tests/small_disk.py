@@ -1,0 +1,73 @@
+"""A stage on disks that are too small for it, and on each again with room: for a process that may mount.
+
+    unshare -rm python tests/small_disk.py STAGE STEP FLAG…
+The stage works in the folder `disk`, which begins as a copy of `before` with as much room as that takes; each disk has
+STEP KiB more, until the stage comes to its end. Prints for each that it did not fit on, as JSON: what the user is told,
+digests of what was there then, and of what is there after the same command with room.
+"""
+
+import importlib
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("src", "tests")]
+
+from command_line import one_line, parse  # noqa: E402
+from epsam.files import digest_of, read_table, sha256_of  # noqa: E402
+from epsam.options import InferOptions, PatchOptions  # noqa: E402
+
+KINDS = {"extract_patches": PatchOptions, "infer": InferOptions}
+TIMED = ("record.json", "report.html", "timings.json", "timings.csv", ".lock")
+DISK = "mount -t tmpfs -o size=64m none disk; cp -r before/. disk; used=$(df -k --output=used disk | tail -1)"
+
+
+def main() -> None:
+    stage, step, *flags = sys.argv[1:]
+    found, room = [], 0
+    while True:
+        shell(f"{DISK}; mount -o remount,size=$((used + {room}))k disk")
+        told = run(stage, flags)
+        full = digests(Path("disk"))
+        shell("mount -o remount,size=64m disk")
+        again = run(stage, flags)
+        found.append({"told": told, "full": full, "again": again, "after": digests(Path("disk"))})
+        shell("umount disk")
+        if not told:
+            print(json.dumps(found))
+            return
+        room += int(step)
+
+
+def shell(command: str) -> None:
+    subprocess.run(["bash", "-ec", command], check=True)
+
+
+def run(stage: str, flags: list[str]) -> str:
+    """What a user is told of a full disk; empty if the stage came to its end."""
+    options = parse(stage, KINDS[stage], flags)
+    try:
+        importlib.import_module(stage).main(options)
+    except OSError as error:
+        return one_line(error, options)
+    return ""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of each file without durations; none of what is hidden, which is half done."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED)
+    return {str(path.relative_to(folder)): digest(path) for path in paths
+            if not any(part.startswith(".") for part in path.parts)}
+
+
+def digest(path: Path) -> str:
+    if path.name != "metrics.csv":
+        return sha256_of(path)
+    return digest_of(str(sorted((row | {"seconds": ""}).items())) for row in read_table(path, ("seconds",)))
+
+
+if __name__ == "__main__":
+    logging.disable()
+    main()

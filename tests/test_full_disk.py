@@ -1,0 +1,98 @@
+"""A disk that runs full while patches are cut or results are written: one line, nothing lost, and then it goes on."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from epsam.classifier.resnet import NetworkSpec, build_classifier
+from epsam.classifier.weights import save_classifier
+from epsam.data.images import write_rgb
+from epsam.files import sha256_of
+from epsam.sam.models import build_sam
+from epsam.sam.weights import save_decoder
+from fake_network import lossless, picture
+from mini import REPOSITORY, write_random_sam, write_slides
+from small_disk import digests
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(tmp_path):
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    (tmp_path / "disk").mkdir()
+    return tmp_path
+
+
+def run_stage(folder, stage, flags):
+    command = [sys.executable, f"{REPOSITORY}/src/{stage}.py", *flags]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def on_small_disks(folder, stage, step, flags):
+    """What happened on each disk but the last, which was large enough; and what an undisturbed run leaves."""
+    command = ["unshare", "-rm", sys.executable, f"{REPOSITORY}/tests/small_disk.py", stage, str(step), *flags]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    *tried, last = json.loads(result.stdout)
+    for one in tried:
+        assert re.fullmatch(r"disk/\S+: no space left; free some and run the same command again", one["told"])
+        assert (one["again"], one["after"]) == ("", last["full"])
+    return tried, last["full"]
+
+
+def test_cutting_on_a_full_disk_leaves_the_patches_that_were_there(folder):
+    write_slides(folder / "before" / "mini")
+    flags = ["--dataset_type", "mini", "--patch_size", "64", "--workers", "1"]
+    run_stage(folder, "extract_patches", [*flags, "--stride", "64", "--dataset_root", "before"])
+    before = digests(folder / "before")
+    tried, after = on_small_disks(folder, "extract_patches", 70, [*flags, "--stride", "32", "--dataset_root", "disk"])
+    assert len(tried) > 5
+    assert {".lock", "thumbnails", "image"} <= {part for one in tried for part in re.split("[/:]", one["told"])}
+    assert all(one["full"] == before for one in tried)
+    assert before.keys() != after.keys()
+
+
+def write_run(folder):
+    """A random classifier and decoder that tell their making; the flags of infer.py that go with them."""
+    write_random_sam(folder / "sam.pth")
+    sam = build_sam("vit_demo")
+    sam.load_state_dict(torch.load(folder / "sam.pth", weights_only=True))
+    facts = {"sam_model_type": "vit_demo", "sam_sha256": sha256_of(folder / "sam.pth"), "patch_size": 64, "mpp": 0.5,
+             "n_point": 5, "rotations": 1, "quantile": 0.3, "open_kernel": 0, "open_at": "cam", "round": 1}
+    save_decoder(folder / "run" / "decoder_iter1.pth", sam, facts)
+    save_classifier(folder / "run" / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {})
+    return ["--dataset_type", "mini", "--run", "run", "--checkpoint_root", ".", "--sam_model_type", "vit_demo",
+            "--sam_checkpoint", "sam.pth", "--device", "cpu", "--no-classifier_gate", "--test_dataset_dir", "data"]
+
+
+def write_data(folder, kind, tumour):
+    for number in range(2):
+        pixels = picture(64, 64 + 16 * number, [(0, 0, 64, 64)], [(20, 20, tumour, tumour)])
+        if kind == "slide":
+            lossless(folder / "images" / f"s{number}.tif", pixels)
+        else:
+            write_rgb(folder / f"s{number}.png", pixels)
+
+
+@pytest.mark.parametrize(("kind", "step"), [("image", 20), ("slide", 220)])
+def test_results_on_a_full_disk_are_whole_old_ones_or_whole_new_ones(folder, kind, step):
+    flags = write_run(folder)
+    write_data(folder / "data", kind, 40)
+    run_stage(folder, "infer", [*flags, "--overlap", "0.5", "--output_dir", "before/out"])
+    before = digests(folder / "before")
+    write_data(folder / "data", kind, 60)
+    tried, after = on_small_disks(folder, "infer", step, [*flags, "--output_dir", "disk/out"])
+    assert tried
+    assert before.keys() == after.keys()
+    assert before != after
+    for one in tried:
+        assert one["full"].keys() == after.keys()
+        for name, found in one["full"].items():
+            assert found in (before[name], after[name])
