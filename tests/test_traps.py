@@ -127,6 +127,19 @@ def test_fewer_rounds_with_other_flags_leave_what_a_fresh_run_leaves(snapshots, 
     assert left[0] == left[1]
 
 
+@pytest.mark.parametrize("masks", ["initial/train", "initial/val", "iter_0", "iter_1"])
+def test_one_bit_flipped_in_a_mask_is_noticed_and_the_mask_made_again(snapshots, folder, masks):
+    run = folder("end")
+    mask = sorted((run / "checkpoints" / "mini" / "masks" / masks).rglob("*.png"))[0]
+    content = bytearray(mask.read_bytes())
+    content[len(content) // 2] ^= 1
+    mask.write_bytes(content)
+    assert fingerprints(run) != fingerprints(snapshots["end"])
+    for stage in STAGES:
+        assert run_stage(run, stage) == 0
+    assert fingerprints(run) == fingerprints(snapshots["end"])
+
+
 @pytest.mark.parametrize(("stage", "earlier"), [("generate_initial_masks", "train_classifier"),
                                                 ("finetune_decoder", "generate_initial_masks"),
                                                 ("retrain_decoder", "decoder_0")])
