@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ from epsam.errors import PreflightError
 from epsam.options import DecoderOptions
 from epsam.preflight.finding import collected, problem, warning
 from epsam.preflight.options import CheckOptions
+from mini import REPOSITORY, write_slides
 
 
 def test_a_stage_gets_what_all_share_and_its_own_flags_over_its_preset():
@@ -61,3 +63,22 @@ def test_a_number_out_of_its_range_ends_with_2_before_the_first_stage(capsys):
         check.checks(CheckOptions(mask_flags="--quantile 30"))
     assert end.value.code == 2
     assert "--quantile: 30.0 is out of range" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_everything_that_is_wrong_is_told_at_once(tmp_path):
+    data = tmp_path / "mini"
+    write_slides(data)
+    (data / "annotations" / "a.xml").unlink()
+    (data / "splits.csv").write_text("slide,split\na,train\nb,train\nd,test\n")
+    command = [sys.executable, f"{REPOSITORY}/src/check.py", "--dataset_type", "mini", "--dataset_root", ".", "--device", "cpu",
+               "--sam_model_type", "vit_demo", "--sam_checkpoint", "sam.pth",
+               "--patch_flags=--patch_size 64 --max_per_bin 1000000000,0,0",
+               "--classifier_flags=--pretrained none.pth"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    for told in ("PROBLEM: sam.pth: no such file", "PROBLEM: none.pth: no such file", "PROBLEM: val: no slide",
+                 "129025.1 GB will be written", "left out (a): no outlines", "left out (c): not listed"):
+        assert told in found.stdout
+    assert found.returncode == 1
+    assert found.stderr.startswith("error: 4 problems would stop this run, see the list above; first sam.pth: no")
+    assert found.stderr.count("\n") == 1
