@@ -71,8 +71,8 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path):
     write_slides(data)
     (data / "annotations" / "a.xml").unlink()
     (data / "splits.csv").write_text("slide,split\na,train\nb,train\nd,test\n")
-    command = [sys.executable, f"{REPOSITORY}/src/check.py", "--dataset_type", "mini", "--dataset_root", ".", "--device", "cpu",
-               "--sam_model_type", "vit_demo", "--sam_checkpoint", "sam.pth",
+    command = [sys.executable, f"{REPOSITORY}/src/check.py", "--dataset_type", "mini", "--dataset_root", ".",
+               "--device", "cpu", "--sam_model_type", "vit_demo", "--sam_checkpoint", "sam.pth",
                "--patch_flags=--patch_size 64 --max_per_bin 1000000000,0,0",
                "--classifier_flags=--pretrained none.pth"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
