@@ -147,6 +147,17 @@ def test_a_finished_slide_that_lost_a_result_is_done_again(folder, tmp_path, cap
     assert f"{name} cut, changed or missing; the slide is done again" in caplog.text
 
 
+@pytest.mark.parametrize("content", [b"", b'{"slide": "a", "sec', b"[]", b"{}", b'{"seconds": "x"}', b"\xff"])
+def test_a_damaged_file_of_seconds_is_as_none(folder, tmp_path, caplog, content):
+    slides, output = find_slides(folder), tmp_path / "out"
+    run(slides, output)
+    before = table(output / "timings.csv")
+    (output / "a" / "timings.json").write_bytes(content)
+    assert run(slides, output)[0].looked == 0
+    assert table(output / "timings.csv") == before[1:]
+    assert "a/timings.json: damaged" in caplog.text
+
+
 def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp_path):
     (folder / "a.tif").write_bytes(b"no slide")
     lossless(folder / "c.tif", picture(400, 448, TISSUE, TUMOUR), mpp=5.0)

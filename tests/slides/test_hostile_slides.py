@@ -126,9 +126,24 @@ def test_a_jpeg_tile_that_states_a_huge_size_takes_no_memory(tmp_path):
         read_whole(path)
 
 
+@pytest.mark.parametrize("kind", ["jpeg2000", "aperio_jp2000_rgb"])
+@pytest.mark.parametrize("form", ["j2k", "jp2"])
+def test_a_jpeg_2000_tile_that_states_a_huge_size_takes_no_memory(tmp_path, kind, form):
+    path = write(tmp_path / "a.tif", compression=kind, compressionargs={"codecformat": form})
+    assert np.array_equal(read_whole(path), IMAGE)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        size = content.index(b"\xff\x4f\xff\x51", file.pages[0].dataoffsets[0]) + 8
+    # As one tile of that size: OpenJPEG itself refuses too many of them.
+    content[size : size + 8] = content[size + 16 : size + 24] = (60_000).to_bytes(4, "big") * 2
+    path.write_bytes(content)
+    with little_room(), pytest.raises(SlideError, match=r"tile 0 of level 0 .*states 60000×60000 px, the file 16×16"):
+        read_whole(path)
+
+
 @pytest.mark.parametrize("how", [
-    {"compression": "deflate"}, {"compression": "jpeg"}, {"tile": None, "rowsperstrip": 8}],
-    ids=["deflate", "jpeg", "strips"])
+    {"compression": "deflate"}, {"compression": "jpeg"}, {"compression": "jpeg2000"},
+    {"tile": None, "rowsperstrip": 8}], ids=["deflate", "jpeg", "jpeg2000", "strips"])
 def test_a_fuzzed_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, how):
     good = write(tmp_path / "good.tif", **how).read_bytes()
 

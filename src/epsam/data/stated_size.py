@@ -4,17 +4,23 @@ import struct
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_JP2 = b"\0\0\0\x0cjP  "
+_JPEG_2000 = b"\xff\x4f\xff\x51"
 _WIDTH, _LENGTH = 256, 257  # TIFF tags
 
 
 def stated_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height that a PNG, JPEG or TIFF states, px; (0, 0) if its header is damaged; None for other formats."""
+    """Width and height that a PNG, JPEG, TIFF or JPEG 2000 states, px; (0, 0) if its header is damaged; None for other
+    formats."""
     try:
         if content[:8] == _PNG:
             width, height = struct.unpack(">II", content[16:24])
             return width, height
         if content[:3] == _JPEG:
             return _of_jpeg(content)
+        if content[:4] == _JPEG_2000 or content[:8] == _JP2:
+            right, bottom, left, top = struct.unpack_from(">IIII", content, max(content.find(_JPEG_2000), 0) + 8)
+            return max(right - left, 0), max(bottom - top, 0)
         if content[:2] in (b"II", b"MM") and content[2:4].strip(b"\0") in (b"*", b"+"):
             return _of_tiff(content)
     except (struct.error, IndexError):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from epsam.errors import EpsamError, SlideError
+from epsam.errors import DatasetError, EpsamError, SlideError
 from epsam.files import read_json, write_json, write_table
 from epsam.inference.clock import PARTS
 from epsam.inference.froc import froc
@@ -29,8 +29,20 @@ TIMING_COLUMNS = ("slide", "seconds", "windows_per_second", *PARTS)
 def kept_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], list[Row]]:
     """The rows of slides.csv and those of timings.csv that are kept of slides."""
     rows = [kept.row for kept in (read_kept(output, record.name) for record in records) if kept]
-    paths = [output / row["slide"] / TIMINGS for row in rows]
-    return rows, [read_json(path) for path in paths if path.is_file()]
+    timings = [_timing(output / row["slide"] / TIMINGS) for row in rows]
+    return rows, [timing for timing in timings if timing]
+
+
+def _timing(path: Path) -> Row | None:
+    """What a slide's file of seconds says; None if there is none or it is damaged: seconds are not worth a rerun."""
+    if not path.is_file():
+        return None
+    try:
+        row = read_json(path)
+        return {"slide": path.parent.name, **{name: float(row[name]) for name in TIMING_COLUMNS[1:]}}
+    except (DatasetError, LookupError, TypeError, ValueError) as error:
+        log.warning("%s: damaged (%r); the slide is done, and left out of timings.csv", path, error)
+        return None
 
 
 def score_slides(records: Sequence[SlideRecord], output: Path) -> tuple[list[SlideScore], dict[str, str]]:

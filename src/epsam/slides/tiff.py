@@ -21,7 +21,7 @@ from epsam.slides.slide import WHITE, Level, Slide
 KEPT_BYTES = 64 << 20  # ours: neighbouring windows share tiles; a few hundred of them at 256 px
 LARGEST_PIECE = 1 << 30  # ours: bytes of a decoded tile or strip; a whole slide in one strip would not fit memory
 HEADER_BYTES = 1 << 18  # ours: more than a JPEG holds before its size, a colour profile included
-JPEG_KINDS = (6, 7)  # TIFF's numbers of old and new JPEG
+JPEG_KINDS = (6, 7, 33003, 33004, 33005, 33007, 34712)  # TIFF's numbers of JPEG and JPEG 2000
 LARGEST_SIDE_PX = 1 << 20  # ours: five times the longest side of a slide at 40×
 
 # What tifffile and the codecs behind it raise on damaged files; JPEG and JPEG 2000 errors are RuntimeErrors.
@@ -175,7 +175,8 @@ def _check_sizes(path: Path, page: Any) -> None:
 
 
 def _check_stated(page: Any, content: bytes) -> None:
-    """Raises ValueError if a JPEG tile's own header states far more than a tile: its decoder would make room for it."""
+    """Raises ValueError if the own header of a JPEG or JPEG 2000 tile states far more than a tile: its decoder would
+    make room for it."""
     stated = stated_size(content[:HEADER_BYTES]) if page.keyframe.compression in JPEG_KINDS else None
     across, down = _tile_size(page)
     if stated and math.prod(stated) > 4 * across * down:
