@@ -140,6 +140,18 @@ def test_one_bit_flipped_in_a_mask_is_noticed_and_the_mask_made_again(snapshots,
     assert fingerprints(run) == fingerprints(snapshots["end"])
 
 
+def test_another_test_patch_fits_no_decoder_again(snapshots, folder):
+    run = folder("end")
+    shutil.copytree(run / "dataset" / "mini" / "val", run / "dataset" / "mini" / "test", dirs_exist_ok=True)
+    decoders = sorted((run / "checkpoints" / "mini").glob("*decoder*.pth"))
+    before = [path.stat().st_mtime_ns for path in decoders]
+    for stage in STAGES:
+        assert run_stage(run, stage) == 0
+    assert list((run / "checkpoints" / "mini" / "masks" / "initial" / "test").iterdir())
+    assert len(before) == 3
+    assert [path.stat().st_mtime_ns for path in decoders] == before
+
+
 @pytest.mark.parametrize(("stage", "earlier"), [("generate_initial_masks", "train_classifier"),
                                                 ("finetune_decoder", "generate_initial_masks"),
                                                 ("retrain_decoder", "decoder_0")])
