@@ -327,6 +327,30 @@ def test_a_link_in_the_place_of_patches_is_not_emptied(dataset, tmp_path):
     assert (tmp_path / "elsewhere" / "mine.txt").read_text() == "mine"
 
 
+def test_slides_of_odd_names_are_cut_under_their_names(dataset):
+    names = {"a": "-rf *", "b": "ümläut 日本", "c": "it's \"c\", 100 %s"}
+    before = patches_by_slide(dataset)
+    for old, new in names.items():
+        (dataset / "images" / f"{old}.tif").rename(dataset / "images" / f"{new}.tif")
+        (dataset / "annotations" / f"{old}.xml").rename(dataset / "annotations" / f"{new}.xml")
+    with (dataset / "splits.csv").open("w", newline="", encoding="utf-8") as stream:
+        splits = zip(names.values(), ("train", "val", "test"), strict=True)
+        csv.writer(stream).writerows([("slide", "split"), *splits])
+    assert patches_by_slide(dataset) == {names[slide]: found for slide, found in before.items()}
+    assert statuses(dataset) == dict.fromkeys(names.values(), ("used", ""))
+
+
+def patches_by_slide(dataset):
+    """Slide → places of its patches, whose files are there, after cutting."""
+    main(options_for(dataset, restart=True))
+    found = {}
+    for row in table(dataset / "patches.csv"):
+        place = f"_x{row['x']}_y{row['y']}_{row['label']}.png"
+        assert (dataset / row["split"] / "image" / (row["slide"] + place)).is_file()
+        found.setdefault(row["slide"], set()).add(place)
+    return found
+
+
 def test_a_failing_run_keeps_the_old_patches(dataset):
     main(options_for(dataset))
     before = files(dataset / "train")

@@ -1,6 +1,7 @@
 """infer.py on slides with small random networks, as the command line calls it."""
 
 import csv
+import html
 import json
 import multiprocessing
 
@@ -114,6 +115,21 @@ def test_a_classifier_that_the_decoders_masks_do_not_come_from_has_to_be_asked_f
     with pytest.raises(WeightsError, match=r"decoder_iter1.pth: trained with masks of another classifier than .*adl"):
         infer.main(options(test_dataset_dir=slide, output_dir=str(tmp_path / "refused")))
     infer.main(options(test_dataset_dir=slide, output_dir=str(tmp_path / "asked"), resnet_checkpoint=str(classifier)))
+
+
+@pytest.mark.parametrize("name", ["-rf *", "it's \"b\" %s", "ümläut 日本"])
+def test_a_slide_of_an_odd_name_has_its_results_under_that_name(options, tmp_path, name):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (tmp_path / "data" / "images" / "tumor_001.tif").rename(folder / f"{name}.tif")
+    infer.main(options(test_dataset_dir=str(folder), asap=True))
+    with (tmp_path / "whole" / "slides.csv").open(newline="", encoding="utf-8") as stream:
+        assert [(row["slide"], row["status"]) for row in csv.DictReader(stream)] == [(name, "done")]
+    assert tifffile.imread(tmp_path / "whole" / name / "mask.tif").shape == (130, 150)
+    assert html.escape(name) in (tmp_path / "whole" / "report.html").read_text("utf-8")
+    before = contents(tmp_path / "whole")
+    infer.main(options(test_dataset_dir=str(folder), asap=True))
+    assert contents(tmp_path / "whole") == before
 
 
 def test_images_are_not_sharded(options, tmp_path):
