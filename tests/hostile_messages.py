@@ -28,6 +28,7 @@ from epsam.paths import RunPaths  # noqa: E402
 from epsam.sam.models import build_sam  # noqa: E402
 from epsam.sam.weights import load_decoder, save_decoder  # noqa: E402
 from epsam.slides.annotations import read_outlines, tumour_mask  # noqa: E402
+from epsam.slides.inventory import take_stock  # noqa: E402
 from epsam.slides.reader import open_slide  # noqa: E402
 from epsam.slides.splits import read_splits  # noqa: E402
 
@@ -142,6 +143,17 @@ def odd_names() -> str:
     return f"{len(found)} of {len(names)}; left out as hidden: {hidden}"
 
 
+def links() -> str:
+    for folder in ("disk", "images"):
+        Path(folder).mkdir()
+    tifffile.imwrite("disk/far.tif", IMAGE, photometric="rgb")
+    for link, target in (("images/more", "disk"), ("images/again", "disk"), ("disk/circle", "images"),
+                         ("images/gone.tif", "nowhere.tif")):
+        Path(link).symlink_to(Path(target).absolute())
+    records, _ = take_stock(Path("images"), Path("annotations"), {"far": "normal"})
+    return "slides " + ", ".join(f"{record.name} ({record.status})" for record in records)
+
+
 LAUGHS = ('<!DOCTYPE l [<!ENTITY a "ha">' + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh",
           "bcdefghi", strict=True)) + "]>")
 SQUARE = "1,1 9,1 9,9 1,9"
@@ -185,6 +197,7 @@ INPUTS: list[tuple[str, Callable[[], object]]] = [
     ("CSV: not UTF-8", splits("slide,split\nä,train\n".encode("latin-1"))),
     ("CSV: words for numbers", patch_sizes),
     ("names with a space, a newline, unicode, a leading dash, leading dots", odd_names),
+    ("links out of the dataset: to a folder, twice, in a circle, to nothing", links),
     ("RUN=../elsewhere", lambda: RunPaths.of(StageOptions(run="../elsewhere"))),
     ("disk full", full_disk),
 ]
