@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from epsam.device import keep_freed_memory
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -34,18 +36,22 @@ class Comparison:
                 "note": self.note}
 
 
-def in_turns(plain: Callable[[], Any], ours: Callable[[], Any], device: str, repeats: int = 5) -> tuple[float, float]:
-    """Median seconds of each side: one unmeasured call each, then `repeats` calls in turns."""
-    for work in (plain, ours):
-        work()
+def in_turns(plain: Callable[[], Any], ours: Callable[[], Any], device: str, repeats: int = 5,
+             stock: bool = False) -> tuple[float, float]:
+    """Median seconds of each side: one unmeasured call each, then `repeats` calls in turns.
+
+    `stock`: the plain side is not ours, and thus has memory as the C library handles it by itself.
+    """
     taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for seconds, work in zip(taken, (plain, ours), strict=True):
+    for repeat in range(repeats + 1):
+        for seconds, work, kept in zip(taken, (plain, ours), (not stock, True), strict=True):
+            keep_freed_memory(kept)
             _wait(device)
             start = time.perf_counter()
             work()
             _wait(device)
-            seconds.append(time.perf_counter() - start)
+            if repeat:
+                seconds.append(time.perf_counter() - start)
     return statistics.median(taken[0]), statistics.median(taken[1])
 
 

@@ -60,7 +60,7 @@ def encoder(device: str) -> Comparison:
     fp32 = partial(torch.autocast, device, enabled=False)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         check_close("encoder", run(stock, fp32, images[:1]), run(fused, fp32, images[:1]), 1e-4)
-    plain, ours = in_turns(partial(run, stock, fp32), partial(run, fused, compute.autocast), device, 3)
+    plain, ours = in_turns(partial(run, stock, fp32), partial(run, fused, compute.autocast), device, 3, stock=True)
     return Comparison("package, fp32", plain / count, "fused attention", ours / count, 6.0 if device == "cuda" else 1.4,
                       "s an image", f"{count} images at a time")
 
@@ -98,7 +98,7 @@ def batched_decoder(device: str) -> Comparison:
     def batch() -> None:
         torch.autograd.backward(decode(sam, embeddings, points, labels).sigmoid().mean())
 
-    plain, ours = in_turns(one_by_one, batch, device)
+    plain, ours = in_turns(one_by_one, batch, device, stock=True)
     return Comparison("one by one", plain / 8, "in a batch", ours / 8, 1.0, "s an image")
 
 

@@ -125,12 +125,12 @@ def waiting_shares(root: Path) -> list[float]:
 def write_dataset(folder: Path, side: int, count: int) -> None:
     """`count` positive patches for training and as many negative ones, and a quarter of them for validation."""
     write_patches(folder / "train", side, 2 * count)
-    write_patches(folder / "val", side, 2 * max(2, count // 4))
+    write_patches(folder / "val", side, 2 * max(2, count // 4), seed=1)
 
 
-def write_patches(folder: Path, side: int, count: int) -> None:
+def write_patches(folder: Path, side: int, count: int, seed: int = 0) -> None:
     """`count` patches in all, every other one positive."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for index in range(count):
         label = index % 2
         image = rng.integers(100, 255, (side, side, 3), np.uint8)

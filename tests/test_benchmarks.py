@@ -212,7 +212,7 @@ def test_encoders_are_timed_only_if_they_agree(measure, monkeypatch, wrong):
     import torch
 
     small(monkeypatch, sam_cases)
-    monkeypatch.setattr(sam_cases, "in_turns", lambda *_: (3.0, 1.5))
+    monkeypatch.setattr(sam_cases, "in_turns", lambda *_, **_stock: (3.0, 1.5))
     stock_attention = sam_cases._stock_attention
 
     def broken(sam):
@@ -233,7 +233,7 @@ def test_draws_are_timed_only_if_they_agree(measure, monkeypatch):
     import sam_cases
 
     small(monkeypatch, sam_cases)
-    monkeypatch.setattr(sam_cases, "in_turns", lambda *_: (8.0, 4.0))
+    monkeypatch.setattr(sam_cases, "in_turns", lambda *_, **_stock: (8.0, 4.0))
     found = sam_cases.prompt_sampling("cpu")
     assert (found.plain_value, found.ours_value) == (1, 0.5)
     monkeypatch.setattr(sam_cases, "sample_points", lambda weights, count, rngs: [[[0, 0]] * count] * len(rngs))

@@ -1,7 +1,11 @@
+import platform
+import resource
+from pathlib import Path
+
 import pytest
 import torch
 
-from epsam.device import pick_compute
+from epsam.device import keep_freed_memory, pick_compute
 from epsam.errors import DeviceError
 
 
@@ -29,3 +33,18 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(monkeypatch, old, capabi
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", (lambda: True) if old else supported)
     assert pick_compute("auto", "auto").autocast_dtype is found
     assert pick_compute("auto", "bf16").autocast_dtype is torch.bfloat16
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_stays_with_a_stage_on_the_cpu_and_goes_back_otherwise():
+    def resident_mib():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+    left = {}
+    for kept in (False, True):
+        keep_freed_memory(kept)
+        before = resident_mib()
+        torch.ones(2**26)
+        left[kept] = resident_mib() - before
+    keep_freed_memory(False)
+    assert left[False] < 64 < 192 < left[True]
