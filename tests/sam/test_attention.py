@@ -6,7 +6,14 @@ from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 
+from epsam.sam import attention as fused_attention
 from epsam.sam.attention import FusedAttention, fuse_attention
+
+
+@pytest.fixture(params=["in one", "row by row"])
+def way(request, monkeypatch):
+    """Both ways that the attention is computed on a CPU."""
+    monkeypatch.setattr(fused_attention, "MANY_TOKENS", 1 if request.param == "row by row" else 10_000)
 
 
 def stock_attention(rows, columns):
@@ -18,6 +25,7 @@ def stock_attention(rows, columns):
     return attention
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("rows", "columns"), [(4, 4), (5, 7), (1, 3)])
 def test_equals_the_package(rows, columns):
     stock = stock_attention(rows, columns)
@@ -29,6 +37,7 @@ def test_equals_the_package(rows, columns):
     assert rows == 1 or not torch.allclose(stock(tokens), expected, atol=1e-2)  # the bias does matter here
 
 
+@pytest.mark.usefixtures("way")
 def test_gradients_equal_the_package():
     stock = stock_attention(4, 6)
     tokens = torch.randn(1, 4, 6, 24)
@@ -40,6 +49,7 @@ def test_gradients_equal_the_package():
         assert torch.allclose(found[name], gradient, atol=1e-3), name
 
 
+@pytest.mark.usefixtures("way")
 def test_a_whole_encoder_keeps_its_keys_and_its_output():
     torch.manual_seed(0)
     encoder = ImageEncoderViT(img_size=64, patch_size=8, embed_dim=32, depth=3, num_heads=2, out_chans=16,
