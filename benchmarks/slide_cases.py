@@ -22,9 +22,13 @@ NOTE = f"{CHOSEN} positives and {CHOSEN} negatives chosen of all windows on tiss
 
 
 def pixels(device: str) -> Comparison:
-    """Pixels decoded: image and mask of every window on tissue, against outlines first and then the chosen windows."""
+    """Pixels decoded: image and mask of every window on tissue, against outlines first and then the chosen windows.
+
+    The plain way's mask is a slide of its own, as ASAP makes it from outlines: as many pixels again. Both ways keep
+    decoded tiles for the next window.
+    """
     plain, ours = _both()
-    return Comparison("every window", plain[0] / 1e6, "chosen windows", ours[0] / 1e6, 20.0, "Mpx", NOTE)
+    return Comparison("every window", 2 * plain[0] / 1e6, "chosen windows", ours[0] / 1e6, 20.0, "Mpx", NOTE)
 
 
 def seconds(device: str) -> Comparison:

@@ -71,9 +71,10 @@ def _row_by_row(query: Tensor, key: Tensor, value: Tensor, biases: Tensor, rows:
     A CPU spends its time on the products themselves, and the longer vectors triple them.
     """
     found = []
-    for row_query, row_biases in zip(query.split(columns, dim=2), biases.split(columns, dim=2), strict=True):
-        mask = row_biases[..., :rows, None] + row_biases[..., None, rows:]
-        found.append(F.scaled_dot_product_attention(row_query, key, value, mask.flatten(-2), scale=1.0))
+    for start in range(0, rows * columns, columns):
+        row = slice(start, start + columns)
+        mask = biases[:, :, row, :rows, None] + biases[:, :, row, None, rows:]
+        found.append(F.scaled_dot_product_attention(query[:, :, row], key, value, mask.flatten(-2), scale=1.0))
     return torch.cat(found, dim=2)
 
 
