@@ -58,13 +58,14 @@ def main() -> int:
 
 
 def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> list[str]:
-    """What differs between a quiet run and one that was killed `kills` times; moments are drawn by `seed`.
+    """What differs between a quiet run and runs that were killed `kills` times in all; moments are drawn by `seed`.
 
-    stages: variables of train.sh.
+    A run that comes to its end between two kills is compared and begun anew. stages: variables of train.sh.
     """
     quiet, killed = (made(folder / name) for name in ("quiet", "killed"))
     work = finish(quiet, stages)
     print(f"a quiet run takes {work:.0f} s of computing", flush=True)
+    expected, differences, ended = fingerprints(quiet), [], 0
     moments, where = random.Random(seed), Counter[str]()
     while where.total() < kills:
         moment = moments.uniform(0, work)
@@ -72,12 +73,15 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
             where[stage] += 1
             print(f"kill {where.total()} after {moment:.1f} s in {stage}; log: {last_line(killed)}", flush=True)
         else:
-            # It came to its end before the kill: the next kills need something to interrupt.
+            # The next kills need something to interrupt.
+            differences += differing(expected, fingerprints(killed))
+            ended += 1
             shutil.rmtree(killed)
             made(killed)
     finish(killed, stages)
     print("kills by stage:", ", ".join(f"{stage} {count}" for stage, count in where.most_common()), flush=True)
-    return differing(fingerprints(quiet), fingerprints(killed))
+    print(f"runs that came to their end and were compared: {ended + 1}", flush=True)
+    return differences + differing(expected, fingerprints(killed))
 
 
 def made(folder: Path) -> Path:
