@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+import kill_train
 from kill_train import differing, essence, fingerprints, flags, kill_test
 from mini import FLAGS, clone, start
 
@@ -44,3 +45,13 @@ def test_the_comparison_sees_changed_and_missing_files_but_not_durations(tmp_pat
 
 def test_two_empty_runs_are_not_the_same():
     assert differing({}, {}) != []
+
+
+def test_a_run_that_ends_between_two_kills_is_compared_too(tmp_path, monkeypatch):
+    """The second start comes to its end before the kill, with a file that differs; later runs are as they should be."""
+    stages, seen = iter(["check", "", "evaluate"]), iter([{"a": "1"}, {"a": "2"}, {"a": "1"}])
+    monkeypatch.setattr(kill_train, "made", lambda folder: folder.mkdir() or folder)
+    monkeypatch.setattr(kill_train, "finish", lambda *_: 1.0)
+    monkeypatch.setattr(kill_train, "kill_after", lambda *_: next(stages))
+    monkeypatch.setattr(kill_train, "fingerprints", lambda _: next(seen))
+    assert kill_test(tmp_path, kills=2, seed=0, stages={}) == differing({"a": "1"}, {"a": "2"}) != []
