@@ -11,5 +11,5 @@ if "$PYTHON" -c 'import numpy, sys; sys.exit(not (2, 3) <= tuple(map(int, numpy.
 else
     echo "types: not checked, numpy 2.3 or 2.4 is needed for that"
 fi
-# Four files of tests at a time, each on one core: many of them wait for scripts and disks.
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} "$PYTHON" -m pytest -n "${TEST_WORKERS:-4}" --dist loadfile --no-loadscope-reorder "$@"
+# Three files of tests at a time, each on one core: many of them wait for scripts and disks.
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} "$PYTHON" -m pytest -n "${TEST_WORKERS:-3}" --dist loadfile --no-loadscope-reorder "$@"

@@ -80,21 +80,6 @@ def test_one_changed_flag_redoes_its_stage_and_those_to_its_right(trained):
     assert "0 encoded now" in changed.stdout, "embeddings are shared by all runs"
 
 
-def test_without_the_cache_the_decoder_is_the_same_bit_for_bit(trained):
-    import torch
-    folder, _ = trained
-    shared = {name: f"{run_flags} --no-embedding_cache" for name, run_flags in {
-        "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1",
-        "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --n_iter 1 "
-                         "--allow_degenerate",
-    }.items()}
-    result = run(folder, "./train.sh", RUN="uncached", **shared)
-    assert result.returncode == 0, result.stderr
-    kept, plain = (torch.load(folder / f"checkpoints/{name}/decoder_iter1.pth", weights_only=True)["model"]
-                   for name in ("mini", "uncached"))
-    assert all(torch.equal(kept[key], plain[key]) for key in kept)
-
-
 def test_inference_writes_masks_overlays_and_figures(trained):
     folder, _ = trained
     result = run(folder, "./infer.sh")
