@@ -6,6 +6,7 @@ STEP KiB more, until the stage comes to its end. Prints for each that it did not
 digests of what was there then, and of what is there after the same command with room.
 """
 
+import hashlib
 import importlib
 import json
 import logging
@@ -16,11 +17,10 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("src", "tests")]
 
 from command_line import one_line, parse  # noqa: E402
-from epsam.files import digest_of, read_table, sha256_of  # noqa: E402
 from epsam.options import InferOptions, PatchOptions  # noqa: E402
+from untimed import contents  # noqa: E402
 
 KINDS = {"extract_patches": PatchOptions, "infer": InferOptions}
-TIMED = ("record.json", "report.html", "timings.json", "timings.csv", ".lock")
 DISK = "mount -t tmpfs -o size=64m none disk; cp -r before/. disk; used=$(df -k --output=used disk | tail -1)"
 
 
@@ -57,15 +57,7 @@ def run(stage: str, flags: list[str]) -> str:
 
 def digests(folder: Path) -> dict[str, str]:
     """Digest of each file without durations; none of what is hidden, which is half done."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED)
-    return {str(path.relative_to(folder)): digest(path) for path in paths
-            if not any(part.startswith(".") for part in path.parts)}
-
-
-def digest(path: Path) -> str:
-    if path.name != "metrics.csv":
-        return sha256_of(path)
-    return digest_of(str(sorted((row | {"seconds": ""}).items())) for row in read_table(path, ("seconds",)))
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents(folder).items()}
 
 
 if __name__ == "__main__":

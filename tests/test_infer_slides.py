@@ -20,6 +20,7 @@ from epsam.sam.models import build_sam
 from epsam.sam.weights import save_decoder
 from fake_network import lossless, picture
 from mini import clone, run, write_random_sam
+from untimed import contents
 
 pytestmark = pytest.mark.slow
 
@@ -51,11 +52,6 @@ def options(tmp_path):
             "output_dir": str(tmp_path / "whole"), "classifier_gate": False, **changes})
 
     return make
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith(("timings.", "record.", "report."))}
 
 
 def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_leaves(options, tmp_path, caplog):

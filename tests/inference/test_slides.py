@@ -34,6 +34,7 @@ from epsam.slides.inventory import SlideRecord
 from epsam.slides.reader import open_slide
 from fake_network import PINK, FakeNetwork, blue, lossless, picture
 from holder import holding
+from untimed import contents
 
 RULE = SlideRule(mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02))
 TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
@@ -90,6 +91,7 @@ def test_the_row_of_a_slide(folder, tmp_path):
     assert network.encoded == network.looked - 2 * int(row["gated"])
     assert [r["slide"] for r in rows] == ["a", "b"]
     assert row["regions"] == "2"
+    assert 0 < float(row["seconds"]) == float(table(tmp_path / "out" / "timings.csv")[0]["seconds"])
     # The larger box is 104 × 80 px of 0.5 µm; blending rounds its corners off.
     assert float(row["largest_diameter_mm"]) == pytest.approx(np.hypot(104, 80) * 0.5 / 1e3, rel=0.03)
 
@@ -155,6 +157,7 @@ def test_a_damaged_file_of_seconds_is_as_none(folder, tmp_path, caplog, content)
     (output / "a" / "timings.json").write_bytes(content)
     assert run(slides, output)[0].looked == 0
     assert table(output / "timings.csv") == before[1:]
+    assert [row["seconds"] for row in table(output / "slides.csv")] == ["", before[1]["seconds"]]
     assert "a/timings.json: damaged" in caplog.text
 
 
@@ -399,11 +402,6 @@ def test_other_libraries_open_the_pyramids(folder, tmp_path):
             assert float(file.properties["tiff.XResolution"]) == pytest.approx(20000)
             red = np.asarray(file.read_region((0, 0), 0, (448, 400)))[:, :, 0]
         assert np.array_equal(red, tifffile.imread(tmp_path / "out" / "a" / name))
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith("timings.")}
 
 
 def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder, tmp_path):

@@ -47,8 +47,8 @@ def images():
 
 
 def slides():
-    rows = [{"slide": f"{LONG_NAME}_{n}", "status": "done", "seen": 4, "gated": 1, "tumour_mm2": "1.5"}
-            for n in range(20)]
+    rows = [{"slide": f"{LONG_NAME}_{n}", "status": "done", "seen": 4, "gated": 1, "tumour_mm2": "1.5",
+             "seconds": 4.0} for n in range(20)]
     timings = [{"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(PARTS, 0.5)} for row in rows]
     pictures = {"a; tumour 1.5 mm²": tissue(960)}
     return inference_report(Inference("slides", "slide", rows, {}, {}, pictures, MADE, timings))

@@ -46,7 +46,7 @@ def test_shares_of_time_are_over_all_slides():
 
 def test_the_page_has_every_part():
     timings = [{"slide": "a", "seconds": 4.0, **dict.fromkeys(PARTS, 0.5)}]
-    page = inference_report(of("slide", [slide("a", dice="0.75")], {"a": 0.75}, timings))
+    page = inference_report(of("slide", [slide("a", dice="0.75", seconds=4.0)], {"a": 0.75}, timings))
     for heading in ("Dice of single slides", "Slides", "Seconds and memory", "Options"):
         assert f"<h2>{heading}</h2>" in page
     assert "1 slides with tumour; lowest 0.750" in page

@@ -121,6 +121,7 @@ def slides(folder):
     """Two slides, one of them timed: three quarters of it in the encoder."""
     rows = [{"slide": name, "status": "done", "seen": 4, "gated": 1, "tumour_mm2": 1.5, "tissue_mm2": 6.0,
              "tumour_share": 0.25, "regions": 3} for name in ("s", "t")]
+    rows[0]["seconds"] = 4.0
     for row in rows:
         write_jpeg(folder / row["slide"] / "overlay.jpg", np.full((50, 90, 3), (200, 40, 40), np.uint8))
     timings = [{"slide": "s", "seconds": 4.0, **dict.fromkeys(PARTS, 0.0), "encoder": 3.0, "write": 1.0}]

@@ -21,16 +21,17 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("slide", "status", "reason", "mpp", "width", "height", "windows", "seen", "gated", "probability",
            "tissue_mm2", "tumour_mm2", "tumour_share", "regions", "largest_diameter_mm",
-           "dice", "iou")
+           "dice", "iou", "seconds")
 FROC_COLUMNS = ("threshold", "false_finds_per_slide", "sensitivity")
 TIMING_COLUMNS = ("slide", "seconds", "windows_per_second", *PARTS)
 
 
 def kept_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], list[Row]]:
     """The rows of slides.csv and those of timings.csv that are kept of slides."""
-    rows = [kept.row for kept in (read_kept(output, record.name) for record in records) if kept]
-    timings = [_timing(output / row["slide"] / TIMINGS) for row in rows]
-    return rows, [timing for timing in timings if timing]
+    kept = [kept.row for kept in (read_kept(output, record.name) for record in records) if kept]
+    timings = {row["slide"]: timing for row in kept if (timing := _timing(output / row["slide"] / TIMINGS))}
+    rows = [{**row, "seconds": timings[row["slide"]]["seconds"]} if row["slide"] in timings else row for row in kept]
+    return rows, list(timings.values())
 
 
 def _timing(path: Path) -> Row | None:
@@ -70,10 +71,7 @@ def scored_rows(rows: Sequence[Row], scores: Sequence[SlideScore], unscored: Map
 
 
 def write_tables(rows: Sequence[Row], timings: Sequence[Row], scores: Sequence[SlideScore], output: Path) -> None:
-    """slides.csv, timings.csv and, with truth, froc.csv and summary.json.
-
-    Times have a table of their own, since they differ from run to run.
-    """
+    """slides.csv, timings.csv and, with truth, froc.csv and summary.json."""
     write_table(output / "slides.csv", COLUMNS, rows)
     write_table(output / "timings.csv", TIMING_COLUMNS, timings)
     for name in ("summary.json", "froc.csv"):

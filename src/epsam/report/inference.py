@@ -42,9 +42,9 @@ class Inference:
 def inference_report(found: Inference) -> str:
     """The report as HTML."""
     kind = f"{found.key}s"
-    seconds = {row["slide"]: row["seconds"] for row in found.timings}
-    rows = [{**row, "seconds": row.get("seconds", seconds.get(row[found.key], ""))} for row in found.rows]
-    listed = table(SLIDE_COLUMNS if found.key == "slide" else IMAGE_COLUMNS, rows)
+    listed = table(SLIDE_COLUMNS if found.key == "slide" else IMAGE_COLUMNS, found.rows)
+    if len(found.rows) > LONG_LIST:
+        listed = folded(f"all {len(found.rows)} {kind}", listed)
     return document(f"EP-SAM, masks of {found.place}", [
         ("Warnings", warnings_list(inference_warnings(found))),
         ("Figures", table(("figure", "value"), [{"figure": name, "value": "none" if value is None else value}
@@ -53,7 +53,7 @@ def inference_report(found: Inference) -> str:
             if found.dice else "")),
         (f"Dice of single {kind}", histogram(list(found.dice.values()), f"{len(found.dice)} {kind} with tumour")),
         ("Cases", _cases(found)),
-        (kind.capitalize(), listed if len(rows) <= LONG_LIST else folded(f"all {len(rows)} {kind}", listed)),
+        (kind.capitalize(), listed),
         ("Seconds and memory", stages_part(found.made) + table(("part", "seconds", "share"), part_rows(found.timings))),
         ("Options", options_part({stage: entry["options"] for stage, entry in found.made.items()})),
     ])
