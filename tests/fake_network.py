@@ -21,6 +21,10 @@ class FakeNetwork:
         self.looked += len(windows)
         return [float(blue(window).mean()) for window in windows], [np.ones((4, 4), np.float32) for _ in windows]
 
+    def fuse(self, windows, maps):
+        assert 0 < len(windows) == len(maps) <= self.batch_size
+        return list(maps)
+
     def encode(self, windows):
         assert 0 < len(windows) <= self.batch_size
         self.encoded += len(windows)

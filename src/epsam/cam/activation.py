@@ -1,6 +1,6 @@
 """Class activation maps, rotated and fused (paper 3.2.2, Eq. 3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,17 +22,32 @@ def fused_activation(model: AdlResNet, images: Tensor, rotations: int = 4, cam: 
 
     Raises ImageError if the images are not square: their rotations could not share a pass, nor their maps a frame.
     """
+    probabilities, maps = turned_activation(model, images, range(rotations), cam, block)
+    return probabilities[0], fused(maps)
+
+
+def turned_activation(model: AdlResNet, images: Tensor, turns: Sequence[int], cam: str = "enhanced_adl",
+                      block: str = "") -> tuple[Tensor, Tensor]:
+    """Tumour probabilities (T, B) and maps (T, B, h, w) of images (B, 3, H, H) seen after each number of right angles.
+
+    The maps are rotated back and not scaled yet. One forward pass; the rest is as for `fused_activation`.
+    """
     height, width = images.shape[-2:]
     if height != width:
         raise ImageError(f"images of {width} × {height} px: activation maps need square ones; tile or resize them")
     method: CamFunction = function_of({name: row.function for name, row in CAM_METHODS.items()}, "--cam", cam)
     model.eval()
     with torch.no_grad():
-        views = torch.cat([torch.rot90(images, turn, dims=(-2, -1)) for turn in range(rotations)])
+        views = torch.cat([torch.rot90(images, turn, dims=(-2, -1)) for turn in turns])
         logits, maps = method(model, views, block)
-    upright = [torch.rot90(view, -turn, dims=(-2, -1)) for turn, view in enumerate(maps.chunk(rotations))]
-    probabilities = logits[: len(images)].float().sigmoid()
-    return probabilities, scaled(torch.stack(upright).mean(dim=0))
+    parts = zip(turns, maps.chunk(len(turns)), strict=True)
+    upright = torch.stack([torch.rot90(view, -turn, dims=(-2, -1)) for turn, view in parts])
+    return logits.float().sigmoid().view(len(turns), len(images)), upright
+
+
+def fused(maps: Tensor) -> Tensor:
+    """The mean of maps (T, B, h, w) over the rotations, scaled to [0, 1]: (B, h, w) (paper Eq. 3)."""
+    return scaled(maps.mean(dim=0))
 
 
 def scaled(maps: Tensor) -> Tensor:

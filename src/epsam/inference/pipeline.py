@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from epsam.cam.activation import fused_activation
+from epsam.cam.activation import fused, turned_activation
 from epsam.cam.postprocess import make_mask, upsample
 from epsam.classifier.resnet import AdlResNet
 from epsam.data.images import Mask, Rgb
@@ -88,23 +88,37 @@ class Pipeline:
         for start in range(0, len(open_windows), self.batch_size):
             chosen = open_windows[start : start + self.batch_size]
             images = [windows[i] for i in chosen]
-            found[chosen] = self.decode(self.encode(images), images, [maps[i] for i in chosen], name, chosen)
+            fused_maps = self.fuse(images, [maps[i] for i in chosen])
+            found[chosen] = self.decode(self.encode(images), images, fused_maps, name, chosen)
         return Finding(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
 
     def look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
-        """The classifier's tumour probability and activation map (h, w) of each window."""
-        rule = self._rule.masks
+        """The classifier's tumour probability of each window, and its activation (h, w) before `fuse`."""
         scores: list[float] = []
         maps: list[Map] = []
         for start in range(0, len(windows), self.batch_size):
-            batch = torch.from_numpy(np.stack(windows[start : start + self.batch_size])).to(self._compute.device)
-            with self._compute.autocast():
-                found, activation = fused_activation(self._classifier, batch.permute(0, 3, 1, 2).float() / 255,
-                                                     rule.rotations, rule.cam or self._classifier.spec.cam,
-                                                     rule.cam_layer)
-            scores += found.tolist()
-            maps += list(activation.float().cpu().numpy())
+            found, activation = self._turned(windows[start : start + self.batch_size], range(1))
+            scores += found[0].tolist()
+            maps += list(activation[0].cpu().numpy())
         return scores, maps
+
+    def fuse(self, windows: Sequence[Rgb], maps: Sequence[Map]) -> list[Map]:
+        """The activation of up to `batch_size` windows, fused with that of their rotations (paper Eq. 3).
+
+        Apart from `look`, as only windows that the gate lets through need it: most of a slide's do not.
+        """
+        upright = torch.from_numpy(np.stack(maps)[None]).to(self._compute.device)
+        turns = range(1, self._rule.masks.rotations)
+        every = torch.cat([upright, self._turned(windows, turns)[1]]) if turns else upright
+        return list(fused(every).cpu().numpy())
+
+    def _turned(self, windows: Sequence[Rgb], turns: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        rule = self._rule.masks
+        batch = torch.from_numpy(np.stack(windows)).to(self._compute.device)
+        with self._compute.autocast():
+            scores, maps = turned_activation(self._classifier, batch.permute(0, 3, 1, 2).float() / 255, turns,
+                                             rule.cam or self._classifier.spec.cam, rule.cam_layer)
+        return scores, maps.float()
 
     def encode(self, windows: Sequence[Rgb]) -> Encoded:
         """SAM's embeddings of up to `batch_size` windows, for each of the rule's views."""

@@ -27,6 +27,8 @@ class Network(Protocol):
 
     def look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]: ...
 
+    def fuse(self, windows: Sequence[Rgb], maps: Sequence[Map]) -> list[Map]: ...
+
     def encode(self, windows: Sequence[Rgb]) -> Encoded: ...
 
     def decode(self, encoded: Encoded, windows: Sequence[Rgb], maps: Sequence[Map], name: str,
@@ -99,10 +101,12 @@ class Scan:
     def _segment(self, row: int, windows: Sequence[tuple[int, Rgb, Map]]) -> Iterator[tuple[int, Map]]:
         columns, images, maps = zip(*windows, strict=True)
         numbers = [row * len(self.grid.lefts) + column for column in columns]
+        with self.clock.part("gate"):
+            fused = self.network.fuse(images, maps)
         with self.clock.part("encoder"):
             encoded = self.network.encode(images)
         with self.clock.part("decoder"):
-            found = self.network.decode(encoded, images, maps, self.name, numbers)
+            found = self.network.decode(encoded, images, fused, self.name, numbers)
         yield from zip(self.grid.lefts[list(columns)].tolist(), found, strict=True)
 
     def _note(self, row: int, column: int, score: float, gated: bool) -> None:

@@ -1,0 +1,75 @@
+"""What a window costs the classifier: the gate sees it once, only those let through are rotated."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from epsam.cam.activation import fused_activation
+from epsam.device import Compute
+from epsam.inference.pipeline import Gate, Pipeline, PromptRule
+from epsam.options import MaskRule, PromptOptions
+
+SIDE = 16
+
+
+class Bright(torch.nn.Module):
+    """Red is tumour: its map is what exceeds a half, weighted by place, its logit the mean. Counts what it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec = SimpleNamespace(cam="enhanced_adl")
+        self.weight = torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+        self.passes = []
+
+    def forward_features(self, images, block=""):
+        self.passes.append(len(images))
+        return images[:, 0].mean(dim=(1, 2)) - 0.5, images[:, 0] - 0.5
+
+    def class_activation(self, features):
+        return (features * self.weight).relu()
+
+
+class Everywhere:
+    """A segmenter that calls all of a window tumour."""
+
+    frame = SimpleNamespace(patch_size=SIDE)
+
+    def encode(self, images):
+        return [np.zeros((1, 1, 1), np.float16) for _ in images]
+
+    def probabilities(self, embeddings, queries):
+        return np.ones((len(embeddings), SIDE, SIDE), np.float32)
+
+
+def pipeline(rotations=4, batch_size=3):
+    rule = PromptRule(MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2))
+    return Pipeline(Bright(), Everywhere(), rule, Compute(torch.device("cpu"), None), batch_size, seed=0)
+
+
+def windows(count, low=0, high=256):
+    return list(np.random.default_rng(0).integers(low, high, (count, SIDE, SIDE, 3)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("rotations", [1, 2, 4])
+def test_looking_then_fusing_is_the_fused_activation(rotations):
+    images, network = windows(3), pipeline(rotations)
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    probabilities, maps = fused_activation(Bright(), batch, rotations)
+    scores, upright = network.look(images)
+    np.testing.assert_allclose(scores, probabilities)
+    np.testing.assert_allclose(np.stack(network.fuse(images, upright)), maps, atol=1e-6)
+    assert network._classifier.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
+
+
+def test_gated_windows_are_seen_once_and_the_others_at_every_angle():
+    """Two columns of windows side by side: the left ones are bright, the right ones dark."""
+    image = np.concatenate(windows(2, 200) + windows(2, 0, 50)).reshape(2, 2 * SIDE, SIDE, 3)
+    image = np.concatenate(list(image), axis=1)
+    network = pipeline()
+    found = network.segment("x", image, 0.0, Gate(True, 0.5))
+    assert (found.windows, found.gated) == (4, 2)
+    assert sum(network._classifier.passes) == 4 + 2 * 3
+    assert found.mask[:, :SIDE].all()
+    assert not found.mask[:, SIDE:].any()
