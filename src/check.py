@@ -21,7 +21,7 @@ from epsam.options import (
     RetrainOptions,
 )
 from epsam.paths import DatasetPaths, run_folder
-from epsam.preflight.data import check_grid_search, check_patches, check_slides, count_patches, patches_brought
+from epsam.preflight.data import check_grid_search, check_patches, check_slides, count_patches, patches_stay
 from epsam.preflight.disk import check_disk, estimate, wanted_counts
 from epsam.preflight.finding import Finding, collected
 from epsam.preflight.options import CheckOptions
@@ -92,13 +92,14 @@ def stage_options(stage: str, kind: type[Stage], options: CheckOptions, flags: s
 def data_checks(paths: DatasetPaths, patch: PatchOptions, classifier: ClassifierOptions, masks: MaskOptions,
                 decoder: DecoderOptions) -> list[Callable[[], Iterator[Finding]]]:
     """Checks of slides or, where training starts from them, patches, and of the room for what follows."""
-    brought = patches_brought(paths, patch)
-    counts = {split: count_patches(paths, split) for split in SPLITS} if brought else wanted_counts(patch)
-    needs = estimate(counts, not brought, patch, decoder)
+    tables = ROOT / "dataset"
+    stay = patches_stay(paths, tables, patch)
+    counts = {split: count_patches(paths, split) for split in SPLITS} if stay else wanted_counts(patch)
+    needs = estimate(counts, not stay, patch, decoder)
     room = partial(check_disk, needs, paths.root, Path(classifier.checkpoint_root))
-    grid = partial(check_grid_search, paths, brought, masks)
-    if not brought:
-        return [room, grid, partial(check_slides, paths, ROOT / "dataset", patch)]
+    grid = partial(check_grid_search, paths, stay, masks)
+    if not stay:
+        return [room, grid, partial(check_slides, paths, tables, patch)]
     given = (classifier.train_image_dir, classifier.val_image_dir, classifier.test_image_dir)
     return [room, grid, *(partial(check_patches, paths, split, image_dir)
                     for split, image_dir in zip(SPLITS, given, strict=True))]

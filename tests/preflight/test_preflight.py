@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -10,10 +11,11 @@ import torch
 
 from epsam.data.images import write_mask, write_rgb
 from epsam.errors import DatasetError
+from epsam.files import write_json
 from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, PatchOptions, SamOptions
 from epsam.paths import DatasetPaths
 from epsam.preflight import software, weights
-from epsam.preflight.data import check_grid_search, check_patches, check_slides, patches_brought
+from epsam.preflight.data import check_grid_search, check_patches, check_slides, patches_stay
 from epsam.preflight.disk import Needs, check_disk, estimate, wanted_counts
 from epsam.preflight.finding import collected, problem, warning
 from epsam.preflight.software import (
@@ -27,6 +29,8 @@ from epsam.preflight.software import (
 )
 from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
 from epsam.sam.models import SPECS, build_sam
+from epsam.slides.changes import made_from
+from epsam.slides.planning import place_slides
 
 GB = 10**9
 
@@ -228,8 +232,8 @@ def test_patches_without_one_class_or_with_strangers_in_mask_are_told(tmp_path):
         write_patch(paths.split("val"), name)
     write_mask(paths.split("train") / "mask" / "c_1.png", np.eye(8) > 0)
     write_patch(paths.split("test"), "a_1")
-    assert patches_brought(paths, PatchOptions())
-    assert not patches_brought(paths, PatchOptions(restart=True))
+    assert patches_stay(paths, tmp_path, PatchOptions())
+    assert not patches_stay(paths, tmp_path, PatchOptions(restart=True))
     only(check_patches(paths, "train", ""), False, "1 masks have no image of the same name, such as c_1.png")
     only(check_patches(paths, "val", ""), False, "1 tumour patches have no mask, such as a_1", "Dice")
     only(check_patches(paths, "test", ""), False, "they are not scored")
@@ -285,6 +289,19 @@ def slide_findings(paths, **options):
     (tables / "splits_patient.csv").write_text("dataset,slide,split\n")
     (tables / "camelyon_exclusions.csv").write_text("dataset,slide,action,reason\n")
     return list(check_slides(paths, tables, options))
+
+
+def test_patches_that_step_1_will_cut_again_are_not_those_to_train_on(slides):
+    tables, options = slides.root.parent, PatchOptions()
+    slide_findings(slides)
+    write_patch(slides.split("train"), "a_1")
+    write_json(slides.patch_options, made_from(place_slides(slides, tables, options).records, options))
+    assert patches_stay(slides, tables, options)
+    assert not patches_stay(slides, tables, replace(options, stride=128))
+    write_outlines(slides, "s0", "<ASAP_Annotations> </ASAP_Annotations>")
+    assert not patches_stay(slides, tables, options)
+    slides.split_table.write_text("no table")
+    assert not patches_stay(slides, tables, options), "check_slides tells what is wrong with it"
 
 
 def test_slides_that_fit_say_nothing(slides):

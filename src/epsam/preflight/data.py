@@ -11,6 +11,7 @@ from epsam.options import SPLITS, MaskOptions, PatchOptions
 from epsam.paths import DatasetPaths
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.slides.annotations import read_outlines
+from epsam.slides.changes import changed_since, slides_gone
 from epsam.slides.inventory import FAILED, UNUSED, USED, SlideRecord
 from epsam.slides.planning import place_slides
 from epsam.slides.reader import open_slide
@@ -22,9 +23,15 @@ SECONDS = 20.0
 SHOWN = 5
 
 
-def patches_brought(paths: DatasetPaths, options: PatchOptions) -> bool:
-    """Whether training starts from patches that are there, rather than from slides."""
-    return not options.restart and bool(list_images(paths.split("train") / "image"))
+def patches_stay(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
+    """Whether training starts from patches that are there, rather than from slides that are to be cut (again)."""
+    if options.restart or not list_images(paths.split("train") / "image"):
+        return False
+    try:
+        return bool(slides_gone(paths)) or not changed_since(paths, tables, options)
+    except EpsamError:
+        # Step 1 will meet it, too, so `check_slides` is to tell it.
+        return False
 
 
 def count_patches(paths: DatasetPaths, split: str) -> tuple[int, int]:
@@ -66,11 +73,11 @@ def _px(size: tuple[int, int]) -> str:
     return f"{size[0]}×{size[1]} px"
 
 
-def check_grid_search(paths: DatasetPaths, brought: bool, options: MaskOptions) -> Iterator[Finding]:
+def check_grid_search(paths: DatasetPaths, staying: bool, options: MaskOptions) -> Iterator[Finding]:
     """--grid_search has something to search and, of patches that are there, true masks; else it raises its error."""
     if options.grid_search:
         require_grid(options)
-        if brought:
+        if staying:
             with_truth(positives(labelled_patches(paths.split("val"))))
     yield from ()
 
