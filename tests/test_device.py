@@ -22,9 +22,10 @@ def test_a_gpu_that_is_not_there_is_one_line():
         pick_compute("cuda", "auto")
 
 
-@pytest.mark.parametrize(("capability", "found"), [((7, 5), None), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)])
+@pytest.mark.parametrize(("capability", "found"), [
+    ((6, 1), None), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)])
 @pytest.mark.parametrize("old", [True, False])
-def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(monkeypatch, old, capability, found):
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp16_if_it_has_units_for_that(monkeypatch, old, capability, found):
     def supported(including_emulation=True):
         return including_emulation or capability >= (8, 0)
 
@@ -33,6 +34,13 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(monkeypatch, old, capabi
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", (lambda: True) if old else supported)
     assert pick_compute("auto", "auto").autocast_dtype is found
     assert pick_compute("auto", "bf16").autocast_dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(("precision", "scales"), [("fp32", False), ("bf16", False), ("fp16", True)])
+def test_gradients_are_scaled_in_fp16_only(precision, scales):
+    scaler = pick_compute("cpu", precision).scaler()
+    assert scaler.is_enabled() == scales
+    assert (scaler.scale(torch.ones(())) > 1) == scales
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")

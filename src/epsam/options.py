@@ -79,9 +79,9 @@ class RunOptions(RunFolderOptions, DataOptions):
 
     device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"),
                        material=False)
-    precision: str = flag("auto", "arithmetic of the networks; auto takes bf16 on a GPU that has it and fp32 on a CPU, "
-                          "where bf16 is faster only if the processor has it too",
-                          choices=("auto", "fp32", "bf16"), material=False)
+    precision: str = flag("auto", "arithmetic of the networks; auto takes bf16 on a GPU that has it, fp16 on an "
+                          "older one with tensor cores, else fp32; on a CPU bf16 is faster if the processor has it",
+                          choices=("auto", "fp32", "bf16", "fp16"), material=False)
 
 
 @dataclass(frozen=True)

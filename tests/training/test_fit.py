@@ -54,6 +54,31 @@ def test_a_fit_broken_off_after_any_epoch_ends_with_the_same_bits(tmp_path):
         assert torch.equal(weights(resumed), weights(whole))
 
 
+def scaled_task(loss=None, **settings):
+    """As in fp16, though the network computes in fp32."""
+    scaled = task(loss=loss)
+    scaled.scaler = torch.amp.GradScaler("cpu", **settings)
+    return scaled
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_left_out(tmp_path):
+    scaled, steps = scaled_task(lambda batch, _: (scaled.model(batch.values) * 1e38).mean(), init_scale=2.0**16), []
+    scaled.optimiser.step = lambda: steps.append(1)
+    fit(scaled, schedule(1), tmp_path / "fit.pth")
+    assert (steps, scaled.scaler.get_scale()) == ([], 2.0**13)
+
+
+def test_the_scale_of_gradients_survives_an_interruption(tmp_path):
+    """It doubles with every second of nine steps."""
+    fit(scaled_task(init_scale=4.0, growth_interval=2), schedule(1), tmp_path / "fit.pth")
+    resumed, whole = (scaled_task(init_scale=4.0, growth_interval=2) for _ in range(2))
+    fit(resumed, schedule(3), tmp_path / "fit.pth")
+    fit(whole, schedule(3), tmp_path / "whole.pth")
+    assert resumed.scaler.get_scale() == 4.0 * 2**4
+    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
+    assert torch.equal(weights(resumed), weights(whole))
+
+
 class Killed(BaseException):
     """Stands for a power cut: nothing catches it, nothing more is saved."""
 

@@ -30,7 +30,7 @@ class Segmenter:
         self._encoder = CompiledEncoder(sam.image_encoder) if compiled else sam.image_encoder
         self.frame = SamFrame(patch_size, sam.image_encoder.img_size)
         self._n_point = n_point
-        self._compute = compute
+        self.compute = compute
 
     def filled_to(self, n_point: int) -> "Segmenter":
         """The same SAM for prompts that are filled up to another number of points: it takes notice of filling."""
@@ -41,17 +41,17 @@ class Segmenter:
     @torch.no_grad()
     def encode(self, images: Sequence[Rgb]) -> list[npt.NDArray[np.float16]]:
         """Embeddings (256, h, w) of RGB patches. Rounded to fp16, kept or not, so that both ways give one result."""
-        pixels = torch.stack([self.frame.image(image) for image in images]).to(self._compute.device)
-        with self._compute.autocast():
+        pixels = torch.stack([self.frame.image(image) for image in images]).to(self.compute.device)
+        with self.compute.autocast():
             embeddings = self._encoder(pixels)
         return list(embeddings.half().cpu().numpy())
 
     def logits(self, embeddings: Sequence[npt.NDArray[np.float16]], queries: Sequence[Query]) -> Tensor:
         """Mask logits (B, patch_size, patch_size) of a query each, float32, with gradients for the decoder."""
-        device = self._compute.device
+        device = self.compute.device
         stacked = torch.from_numpy(np.stack(embeddings)).to(device).float()
         coordinates, labels = prompt_batch([query.prompt for query in queries], self.frame, self._n_point)
-        with self._compute.autocast():
+        with self.compute.autocast():
             low_res = decode(self.sam, stacked, coordinates.to(device), labels.to(device), self._mask_prompts(queries))
         return self.frame.masks(low_res.float())
 
@@ -74,7 +74,7 @@ class Segmenter:
         activations = [query.activation for query in queries if query.activation is not None]
         if not activations:
             return None
-        stacked = torch.from_numpy(np.stack(activations)).to(self._compute.device).float()
+        stacked = torch.from_numpy(np.stack(activations)).to(self.compute.device).float()
         return self.frame.mask_prompts(stacked, self.sam.prompt_encoder.mask_input_size)
 
 

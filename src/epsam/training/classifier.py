@@ -38,7 +38,7 @@ def classifier_task(model: nn.Module, train: Sequence[Patch], val: Sequence[Patc
 
     optimiser = torch.optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
     steps = -(-len(train) // options.batch_size)
-    return Task(NAME, options.seed, model, optimiser, batches, loss, validate, steps)
+    return Task(NAME, options.seed, model, optimiser, batches, loss, validate, steps, compute.scaler())
 
 
 def classifier_schedule(options: ClassifierOptions) -> Schedule:

@@ -86,7 +86,7 @@ def decoder_task(name: str, segmenter: Segmenter, embeddings: PatchEmbeddings, e
     decoder = segmenter.sam.mask_decoder
     optimiser = torch.optim.AdamW(decoder.parameters(), lr=options.lr, weight_decay=options.weight_decay)
     steps = -(-len(examples) // options.batch_size)
-    return Task(name, options.seed, decoder, optimiser, batches, loss, validate, steps)
+    return Task(name, options.seed, decoder, optimiser, batches, loss, validate, steps, segmenter.compute.scaler())
 
 
 def decoder_schedule(options: DecoderOptions) -> Schedule:

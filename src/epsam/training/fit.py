@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +64,7 @@ class Task:
     """(batch, epoch) → scalar"""
     validate: Callable[[], dict[str, float]]
     steps: int
+    scaler: torch.amp.GradScaler = field(default_factory=partial(torch.amp.GradScaler, enabled=False))
 
 
 @dataclass
@@ -171,8 +173,9 @@ def _step(task: Task, batch: Batch, epoch: int) -> float:
     if not math.isfinite(value):
         raise TrainingError(f"{task.name}: loss is {value} on patches {', '.join(batch.names)}; "
                             "look at them, or lower --lr")
-    loss.backward()  # type: ignore[no-untyped-call]
-    task.optimiser.step()
+    task.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    task.scaler.step(task.optimiser)
+    task.scaler.update()
     return value
 
 
@@ -207,6 +210,7 @@ def _save(task: Task, progress: Progress, checkpoint: Path) -> None:
         "running": asdict(progress.running),
         "model": task.model.state_dict(),
         "optimiser": task.optimiser.state_dict(),
+        "scaler": task.scaler.state_dict(),
     })
 
 
@@ -232,6 +236,7 @@ def _restore(task: Task, checkpoint: Path) -> Progress:
         check_fit(checkpoint, task.name, weights, task.model.state_dict())
     task.model.load_state_dict(kept["model"])
     task.optimiser.load_state_dict(kept["optimiser"])
+    task.scaler.load_state_dict(kept["scaler"])
     history = [(int(epoch), str(name), float(value)) for epoch, name, value in kept["history"]]
     return Progress(int(kept["epoch"]), int(kept["best_epoch"]), float(kept["best_value"]), kept["best_weights"],
                     history, Running(**kept["running"]))
