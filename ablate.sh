@@ -58,7 +58,7 @@ regions        UNTIL=preliminary DECODER_FLAGS="--n_region 8 --prompt box_pepm -
 mask_prompt    UNTIL=preliminary DECODER_FLAGS="--mask_prompt --train_prompt same"
 normal         UNTIL=preliminary DECODER_FLAGS="--normal_patches 0.2"
 soft           DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets" RETRAIN_FLAGS="--n_draw 4 --n_view 2 --soft_targets --n_iter 1"
-strong         DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets --normal_patches 0.2"
+strong         DECODER_FLAGS="--method strong"
 '}
 
 # What ablate.py splits into words itself has quotes of its own.

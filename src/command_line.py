@@ -16,7 +16,7 @@ from epsam.files import DISK_FULL, remove_leftovers
 from epsam.flags import out_of_range, told_range
 from epsam.interruption import interrupt
 from epsam.lock import claimed
-from epsam.options import preset
+from epsam.options import METHODS, preset
 
 Options = TypeVar("Options")
 
@@ -51,13 +51,13 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
-    """Options of a stage: defaults, then the dataset's preset, then the given flags. Bad flags exit with 2."""
+    """Options of a stage: defaults, then presets of dataset and method, then the given flags. Bad flags exit with 2."""
     parser = _parser(stage, kind)
     given = vars(parser.parse_args(arguments))
     dataset_type = given.get("dataset_type", _defaults(kind).get("dataset_type", ""))
     names = set(_defaults(kind))
-    row = {name: value for name, value in preset(dataset_type, stage).items() if name in names}
-    options = kind(**{**row, **given})
+    row = preset(dataset_type, stage) | METHODS[given.get("method", "paper")]
+    options = kind(**{**{name: value for name, value in row.items() if name in names}, **given})
     for line in out_of_range(options):
         parser.error(line)
     return options

@@ -16,7 +16,7 @@ from epsam.options import (
     PatchOptions,
     RetrainOptions,
 )
-from epsam.presets import PRESETS
+from epsam.presets import METHODS, PRESETS
 
 STAGES = {"extract_patches": PatchOptions, "train_classifier": ClassifierOptions,
           "generate_initial_masks": MaskOptions, "finetune_decoder": DecoderOptions,
@@ -45,6 +45,22 @@ def test_every_preset_names_real_stages_and_flags():
         for stage, row in stages.items():
             names = {field.name for field in dataclasses.fields(STAGES[stage])}
             assert set(row) <= names, (dataset, stage)
+
+
+def test_a_method_beats_the_dataset_and_a_flag_beats_the_method(monkeypatch):
+    monkeypatch.setitem(METHODS, "strong", {"epoch": 7, "n_draw": 3, "n_view": 8})
+    demo = parse("finetune_decoder", DecoderOptions, ["--dataset_type", "demo"])
+    odd = parse("finetune_decoder", DecoderOptions, ["--dataset_type", "demo", "--method", "strong", "--n_draw", "5"])
+    assert demo.epoch != 7
+    assert (odd.epoch, odd.n_draw, odd.n_view) == (7, 5, 8)
+    assert (odd.sam_model_type, odd.patience) == ("vit_demo", demo.patience)
+
+
+def test_a_method_changes_real_flags_and_the_papers_none():
+    names = {field.name for field in dataclasses.fields(DecoderOptions)}
+    assert not METHODS["paper"]
+    assert set(METHODS["strong"]) <= names
+    assert parse("retrain_decoder", RetrainOptions, ["--method", "strong"]).soft_targets
 
 
 def test_booleans_can_be_switched_both_ways():

@@ -2,13 +2,15 @@
 
 A stage's options are one frozen dataclass put together from groups; `src/command_line.py` turns it into flags. Those of
 scripts beside the pipeline are in ablation/options.py, preflight/options.py and synthetic/options.py.
-What a dataset changes is a row of `PRESETS`, never a branch. Precedence: default < preset < command line.
+What a dataset changes is a row of `PRESETS`, what a way to train changes one of `METHODS`, never a branch. Precedence:
+default < dataset < method < command line.
 """
 
 from dataclasses import dataclass
 
 from epsam.flags import flag, share
 from epsam.methods import CAM_METHODS, POSTPROCESSINGS, PROMPTS
+from epsam.presets import METHODS as METHODS
 from epsam.presets import preset as preset
 
 SPLITS = ("train", "val", "test")
@@ -241,6 +243,8 @@ class SelectionOptions:
 class DecoderOptions(CacheOptions, SamOptions, PromptOptions, SelectionOptions, SeedOptions, StageOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
+    method: str = flag("paper", "what flags that are not given are set to: the paper's values, or those together that "
+                       "did better here (docs/beyond_the_paper.md)", choices=tuple(METHODS), material=False)
     train_prompt: str = flag("mask", "training asks with points of the mask fitted to, exactly as --prompt and "
                              "--n_region do (same), or by another rule", source="code",
                              choices=("mask", "same", *PROMPTS))

@@ -1,4 +1,4 @@
-"""What each dataset changes in the defaults of epsam/options.py."""
+"""What each dataset, and each way to train, changes in the defaults of epsam/options.py."""
 
 from typing import Any
 
@@ -51,6 +51,14 @@ PRESETS: dict[str, dict[str, Row]] = {
     },
 }
 """Dataset → stage → what differs from the defaults. The CAMELYON rows are the published code's (methods D21, D54)."""
+
+
+METHODS: dict[str, Row] = {
+    "paper": {},
+    # Ours: the ideas of docs/beyond_the_paper.md that helped (docs/ablations.md).
+    "strong": {"n_draw": 4, "n_view": 2, "soft_targets": True, "normal_patches": 0.2},
+}
+"""Name of a way to train the decoders → what it changes in their options."""
 
 
 def preset(dataset_type: str, stage: str) -> Row:
