@@ -296,7 +296,8 @@ class InferOptions(SlideInferOptions, ShardOptions, UsedPoints, SamOptions, Seed
     resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
     sam_decoder_checkpoint: str = flag("", "decoder; empty: the run's last")
     output_dir: str = flag("infer_output", "folder for masks, overlays and metrics")
-    classifier_gate: bool = flag(True, "images without a label that the classifier calls normal get an empty mask")
+    classifier_gate: bool = flag(True, "no mask where the classifier sees no tumour: in images that have no label in "
+                                "their name, and in each window of those larger than one")
     gate_threshold: float = flag(0.5, "the gate closes below this tumour probability", source="methods D26", at_least=0)
     overlap: float = flag(0.25, "share by which windows of a larger image overlap", at_least=0, at_most=0.9)
     batch_size: int = flag(4, "windows a pass", at_least=1)
