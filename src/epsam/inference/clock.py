@@ -29,8 +29,9 @@ class Clock:
             self._charge()
             self._open.pop()
 
-    def move(self, source: str, target: str, seconds: float) -> None:
-        """Count some of a part's time for another."""
+    def move(self, source: str, target: str, share: float) -> None:
+        """Count a share of a part's time for another."""
+        seconds = self.seconds[source] * share
         self.seconds[source] -= seconds
         self.seconds[target] += seconds
 

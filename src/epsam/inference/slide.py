@@ -64,14 +64,15 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
     with open_slide(slide_path(record), rule.slide_mpp) as slide:
         with clock.part("tissue"):
             tissue = find_tissue(slide)
-        clock.move("tissue", "decode", decoded := slide.decoding_s)
+        clock.move("tissue", "decode", slide.decoding_s / max(clock.seconds["tissue"], 1e-9))
         grid = plan_windows(slide, tissue, network.window_size, rule.overlap, rule.mpp)
         tick = progress(grid.with_tissue(rule.min_tissue))
         scan = Scan(slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick)
         write_probability(folder / "probability.tif", scan, tissue.body() if rule.clip_to_tissue else None)
         with clock.part("read"):
             image = overview(slide)
-        clock.move("read", "decode", slide.decoding_s - decoded)
+        # Windows are read while the network works: what counts is how long it had to wait for them.
+        clock.move("read", "decode", slide.decoding_s / max(slide.reading_s, 1e-9))
         with clock.part("write"):
             found = write_mask(folder / "mask.tif", folder / "probability.tif", grid, tissue)
             rings = found.rings

@@ -1,6 +1,7 @@
 """A slide's tumour probability from top to bottom: memory holds one row of windows, however high the slide is."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,12 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from epsam.data.images import Rgb
+from epsam.inference.ahead import one_ahead
 from epsam.inference.clock import Clock
 from epsam.inference.grid import WindowGrid, tissue_numbers
 from epsam.inference.pipeline import Encoded, Gate
 from epsam.inference.tiling import Map, trust_of
 from epsam.slides.reader import Slide, read_window
 from epsam.slides.writer import Pixels
+
+Chunk = tuple[int, list[int]]
+"""Windows that go through the classifier together: their row in the grid, and their columns."""
 
 
 class Network(Protocol):
@@ -67,36 +72,45 @@ class Scan:
         """
         blend = Blend(self.grid.width, self.grid.side)
         ends = [*self.grid.tops[1:].tolist(), self.grid.height]
-        for row, (top, end) in enumerate(zip(self.grid.tops.tolist(), ends, strict=True)):
-            for left, probability in self._windows(row):
-                blend.add(left, probability)
-            yield blend.release(end - top)
+        with closing(one_ahead(self._chunks(), self._read)) as chunks:
+            for row, (top, end) in enumerate(zip(self.grid.tops.tolist(), ends, strict=True)):
+                for left, probability in self._windows(row, chunks):
+                    blend.add(left, probability)
+                yield blend.release(end - top)
 
-    def _windows(self, row: int) -> Iterator[tuple[int, Map | None]]:
-        """Left edge and probability (None: gated) of a row's windows with tissue."""
-        columns = tissue_numbers(self.grid, row, self.min_tissue).tolist()
+    def _chunks(self) -> Iterator[Chunk]:
         size = self.network.batch_size
+        for row in range(len(self.grid.tops)):
+            columns = tissue_numbers(self.grid, row, self.min_tissue).tolist()
+            for start in range(0, len(columns), size):
+                yield row, columns[start : start + size]
+
+    def _windows(self, row: int, chunks: Iterator[tuple[Chunk, list[Rgb]]]) -> Iterator[tuple[int, Map | None]]:
+        """Left edge and probability (None: gated) of a row's windows with tissue; takes its chunks."""
+        ahead, size = len(tissue_numbers(self.grid, row, self.min_tissue)), self.network.batch_size
         waiting: list[tuple[int, Rgb, Map]] = []
-        for start in range(0, len(columns), size):
-            chunk = columns[start : start + size]
+        while ahead:
             with self.clock.part("read"):
-                images = [self._read(row, column) for column in chunk]
+                (_, columns), images = next(chunks)
+            ahead -= len(columns)
             with self.clock.part("gate"):
                 scores, maps = self.network.look(images)
-            for column, image, score, cam_map in zip(chunk, images, scores, maps, strict=True):
+            for column, image, score, cam_map in zip(columns, images, scores, maps, strict=True):
                 is_open = self.gate.lets(score)
                 self._note(row, column, score, not is_open)
                 if is_open:
                     waiting.append((column, image, cam_map))
                 else:
                     yield int(self.grid.lefts[column]), None
-            while len(waiting) >= size or (waiting and chunk[-1] == columns[-1]):
+            while len(waiting) >= size or (waiting and not ahead):
                 yield from self._segment(row, waiting[:size])
                 del waiting[:size]
-            self.tick(len(chunk))
+            self.tick(len(columns))
 
-    def _read(self, row: int, column: int) -> Rgb:
-        return read_window(self.slide, *self.grid.corner_px0(row, column), self.grid.side_px0, self.grid.side)
+    def _read(self, chunk: Chunk) -> list[Rgb]:
+        row, columns = chunk
+        return [read_window(self.slide, *self.grid.corner_px0(row, column), self.grid.side_px0, self.grid.side)
+                for column in columns]
 
     def _segment(self, row: int, windows: Sequence[tuple[int, Rgb, Map]]) -> Iterator[tuple[int, Map]]:
         columns, images, maps = zip(*windows, strict=True)

@@ -1,5 +1,6 @@
 """What a whole slide is to the rest of the program: levels, pixel size, and regions as RGB."""
 
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class Slide(ABC):
         """Pixel size of level 0, µm; None if neither the file nor the user tells it."""
         self.decoding_s = 0.0
         """Seconds spent on decoding so far, where the reader can tell them from those of reading."""
+        self.reading_s = 0.0
+        """Seconds spent on reading so far, decoding included."""
 
     @property
     def width0(self) -> int:
@@ -46,6 +49,7 @@ class Slide(ABC):
 
         Raises SlideError if the file's pixels cannot be decoded.
         """
+        started = time.perf_counter()
         region = np.full((height, width, 3), WHITE, dtype=np.uint8)
         left, top = max(0, left_px), max(0, top_px)
         right = min(left_px + width, self.levels[level].width)
@@ -53,6 +57,7 @@ class Slide(ABC):
         if left < right and top < bottom:
             inside = self._pixels(left, top, right - left, bottom - top, level)
             region[top - top_px:bottom - top_px, left - left_px:right - left_px] = inside
+        self.reading_s += time.perf_counter() - started
         return region
 
     @abstractmethod

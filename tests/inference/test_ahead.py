@@ -1,0 +1,43 @@
+import threading
+
+import pytest
+
+from epsam.inference.ahead import one_ahead
+
+
+def test_results_come_in_order_and_only_the_next_is_made_meanwhile():
+    made, seen = [], []
+    for job, result in one_ahead(range(5), lambda job: made.append(job) or job * 10):
+        seen.append((job, result))
+        assert len(made) <= job + 2
+    assert seen == [(0, 0), (1, 10), (2, 20), (3, 30), (4, 40)]
+    assert list(one_ahead([], lambda job: job)) == []
+
+
+def test_the_next_is_made_while_this_is_worked_on():
+    """The work on 1 ends only once 0 is being worked on, so that neither waits for the other for ever."""
+    working = threading.Event()
+
+    def work(job):
+        assert job == 0 or working.wait(60)
+        return job
+
+    for job, _ in one_ahead(range(2), work):
+        assert job == 0 or working.is_set()
+        working.set()
+
+
+def test_an_error_comes_in_its_turn():
+    chunks = one_ahead([4, 2, 0, 1], lambda job: 8 // job)
+    assert [next(chunks), next(chunks)] == [(4, 2), (2, 4)]
+    with pytest.raises(ZeroDivisionError):
+        next(chunks)
+
+
+def test_nothing_more_is_made_once_it_is_closed():
+    made = []
+    chunks = one_ahead(range(100), lambda job: made.append(job))
+    next(chunks)
+    chunks.close()
+    assert len(made) <= 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
