@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PARTS = ("decode", "read", "tissue", "gate", "encoder", "decoder", "write", "other")
-"""What is told at the end: decoding a slide's tiles, the rest of reading, finding tissue, the classifier, SAM's two
-halves, and writing results; `other` is what no part covers."""
+"""What is told at the end: waiting for tiles to be decoded and for the rest of reading, finding tissue, the classifier,
+SAM's two halves, and writing results; `other` is what no part covers."""
 
 
 class Clock:
