@@ -16,7 +16,7 @@ from epsam.files import DISK_FULL, remove_leftovers
 from epsam.flags import out_of_range, told_range
 from epsam.interruption import interrupt
 from epsam.lock import claimed
-from epsam.options import METHODS, preset
+from epsam.presets import METHODS, preset
 
 Options = TypeVar("Options")
 

@@ -1,7 +1,7 @@
 """Every flag once: name, default, unit, help and source.
 
 A stage's options are one frozen dataclass put together from groups; `src/command_line.py` turns it into flags. Those of
-scripts beside the pipeline are in ablation/options.py, preflight/options.py and synthetic/options.py.
+scripts beside the pipeline are in options.py of ablation/, preflight/, report/ and synthetic/.
 What a dataset changes is a row of `PRESETS`, what a way to train changes one of `METHODS`, never a branch. Precedence:
 default < dataset < method < command line.
 """
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from epsam.flags import flag, share
 from epsam.methods import CAM_METHODS, POSTPROCESSINGS, PROMPTS
-from epsam.presets import METHODS as METHODS
-from epsam.presets import preset as preset
+from epsam.presets import METHODS
 
 SPLITS = ("train", "val", "test")
 PerSplit = tuple[int, int, int]
@@ -61,10 +60,8 @@ class RestartOptions:
 class ShardOptions:
     """Slides spread over machines."""
 
-    shard: str = flag("", "share i/n of the slides to work on, such as 2/3, to be merged later; empty: all of them",
-                      material=False)
-    merge: bool = flag(False, "put together what all shards have left, after checking that no slide lacks",
-                       material=False)
+    shard: str = flag("", "share i/n of the slides to work on, such as 2/3, to be merged later", material=False)
+    merge: bool = flag(False, "put together what all shards left, after checking that no slide lacks", material=False)
 
 
 @dataclass(frozen=True)
@@ -301,8 +298,3 @@ class InferOptions(SlideInferOptions, ShardOptions, UsedPoints, SamOptions, Seed
     gate_threshold: float = flag(0.5, "the gate closes below this tumour probability", source="methods D26", at_least=0)
     overlap: float = flag(0.25, "share by which windows of a larger image overlap", at_least=0, at_most=0.9)
     batch_size: int = flag(4, "windows a pass", at_least=1)
-
-
-@dataclass(frozen=True)
-class ReportOptions(RunFolderOptions, SplitOptions):
-    """One page about a run and its patches."""

@@ -9,10 +9,10 @@ from epsam.data.images import write_jpeg, write_mask, write_rgb
 from epsam.files import write_json, write_table
 from epsam.inference.clock import PARTS
 from epsam.inference.folder import find_images, summary
-from epsam.options import ReportOptions
 from epsam.paths import RunPaths
 from epsam.report.cases import image_cases, slide_cases
 from epsam.report.inference import Inference
+from epsam.report.options import ReportOptions
 from epsam.training.evaluation import COLUMNS, PATCH_COLUMNS
 from epsam.training.metrics import overlap
 from epsam.training.stage import METRIC_COLUMNS

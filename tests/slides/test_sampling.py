@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from epsam.options import PatchOptions, preset
+from epsam.options import PatchOptions
+from epsam.presets import preset
 from epsam.slides.annotations import Outlines, tumour_mask
 from epsam.slides.sampling import (
     Limits,

@@ -13,8 +13,9 @@ from epsam.facts import given, told
 from epsam.files import sha256_of
 from epsam.inference.pipeline import Gate, Pipeline, PromptRule
 from epsam.inference.slide import SlideRule
-from epsam.options import InferOptions, MaskRule, PromptOptions, UsedPoints, preset
+from epsam.options import InferOptions, MaskRule, PromptOptions, UsedPoints
 from epsam.paths import RunPaths
+from epsam.presets import preset
 from epsam.sam.models import find_checkpoint, freeze, load_sam
 from epsam.sam.segmenter import Segmenter
 from epsam.sam.weights import load_decoder
