@@ -13,11 +13,11 @@ from epsam.device import pick_compute
 PATCH_PX, PATCHES, ROTATIONS = 512, 4, 4
 
 
-def activation_maps(device: str) -> Comparison:
+def activation_maps(device: str, precision: str = "auto") -> Comparison:
     """Four rotations of four 512 px patches: a pass for each in fp32 and torch's own order of memory, against one pass
     as the stage runs it."""
     torch.manual_seed(0)
-    model, compute = build_classifier(NetworkSpec()).to(device).eval(), pick_compute(device, "auto")
+    model, compute = build_classifier(NetworkSpec()).to(device).eval(), pick_compute(device, precision)
     plain_model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     images = torch.rand(PATCHES, 3, PATCH_PX, PATCH_PX, device=device)
 
@@ -33,7 +33,8 @@ def activation_maps(device: str) -> Comparison:
             fused_activation(model, images, ROTATIONS)
 
     plain, ours = in_turns(one_by_one, together, device, 3, stock=True)
-    return Comparison("one rotation at a time", plain / PATCHES, "batched", ours / PATCHES,
+    arithmetic = "" if precision == "auto" else f", {precision}"
+    return Comparison("one rotation at a time", plain / PATCHES, f"batched{arithmetic}", ours / PATCHES,
                       5.0 if device == "cuda" else 1.4, "s a patch")
 
 

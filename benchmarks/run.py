@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ CASES: dict[str, Callable[[str], Comparison]] = {
     "training_image": sam_cases.training_image,
     "whole_schedule": sam_cases.whole_schedule,
     "activation_maps": classifier_cases.activation_maps,
+    "activation_maps_bf16": partial(classifier_cases.activation_maps, precision="bf16"),
     "classifier_step": classifier_cases.training_step,
     "slide_pixels": slide_cases.pixels,
     "slide_seconds": slide_cases.seconds,
