@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from epsam.ablation.options import AblateOptions
 from epsam.ablation.results import read_scores
 from epsam.ablation.rows import Row, chosen, read_rows
 from epsam.ablation.sharing import CLASSIFIER, MASKS, adopt, adopt_maps, decoder_stage, marker
-from epsam.ablation.tables import COLUMNS, all_tables, markdown, records_of
+from epsam.ablation.tables import COLUMNS, NOTE, all_tables, markdown, records_of
 from epsam.errors import EpsamError, TrainingError
 from epsam.files import names_and_sizes, read_json, write_json, write_table, write_text
 from epsam.flags import material_part
@@ -171,13 +171,14 @@ def _digest_of_patches(options: AblateOptions) -> str:
 def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
     """Tables 1 to 6 and one for the other rows, out of every run that was evaluated, now or earlier."""
     root = folder_of(options)
-    results: Mapping[str, list[Any]] = {row.name: [
-        read_scores(RunPaths(root / row.name / f"seed_{seed}")) for seed in options.seeds
-        if (root / row.name / f"seed_{seed}" / "evaluated.json").is_file()] for row in rows}
+    results = {row.name: {
+        seed: read_scores(RunPaths(root / row.name / f"seed_{seed}")) for seed in options.seeds
+        if (root / row.name / f"seed_{seed}" / "evaluated.json").is_file()} for row in rows}
     counts = data_table.count_patches(DatasetPaths.of(EvaluateOptions(dataset_type=options.dataset_type,
                                                                       dataset_root=options.dataset_root)))
     write_table(root / "tables" / "table_1.csv", data_table.COLUMNS, counts)
-    texts = [f"## {options.dataset_type}, seeds {', '.join(map(str, options.seeds))}\n", data_table.markdown(counts)]
+    heading = f"## {options.dataset_type}, seeds {', '.join(map(str, options.seeds))}\n"
+    texts = [heading, f"{NOTE}\n", data_table.markdown(counts)]
     for table in all_tables(rows):
         records = records_of(table, results, rows)
         write_table(root / "tables" / f"table_{table.number}.csv", COLUMNS, records)

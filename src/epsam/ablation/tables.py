@@ -13,13 +13,13 @@ from epsam.training.evaluation import INITIAL, PRELIMINARY
 COLUMNS = ("table", "line", "row", "flags", "split", "masks", "patches", "seeds", "dice", "dice_sd", "iou", "iou_sd",
            "difference", "low", "high", "paper_camelyon17", "paper_camelyon16", "paper_internal")
 HEADER = ("", "split", "masks", "Dice", "IoU", "Δ Dice [95 %]", "paper: C17", "C16", "internal")
-NOTE = ("Per cent, means over the positive patches of the split, then mean ± sample standard deviation over {seeds} "
-        "seed(s). Δ is the difference in Dice from the line marked *, patch by patch, averaged over seeds, with the "
-        "percentile bootstrap interval over patches. Paper: Dice / IoU on its own data; – is not reported or not known "
-        "here.")
+NOTE = ("Per cent, means over the positive patches of the split, then mean ± sample standard deviation over seeds. "
+        "Δ is the difference in Dice from the line marked *, patch by patch, averaged over the seeds that both have, "
+        "with the percentile bootstrap interval over patches. Paper: Dice / IoU on its own data; – is not reported or "
+        "not known here.")
 
-Results = Mapping[str, Sequence[Mapping[Key, Scored]]]
-"""Row name → the scores of its runs, one for each seed."""
+Results = Mapping[str, Mapping[int, Mapping[Key, Scored]]]
+"""Row name → seed → the scores of that run."""
 
 
 def all_tables(rows: Sequence[Row]) -> list[Table]:
@@ -48,39 +48,42 @@ def records_of(table: Table, results: Results, rows: Sequence[Row]) -> list[dict
     """A record for each line; figures in per cent, nan where a run has no such scores."""
     flags = {row.name: row.shown for row in rows}
     reference = next(line for line in table.lines if line.label == table.reference)
-    base = over_seeds([found.dice for found in _scores(reference, results)])
+    base = _scores(reference, results)
     return [_record(table, line, _scores(line, results), base) | {"flags": flags.get(line.row, "")}
             for line in table.lines]
 
 
 def markdown(table: Table, records: Sequence[Mapping[str, Any]]) -> str:
-    """A table for people: title, lines, and what the figures are."""
+    """A table for people: title and lines; NOTE says what the figures are."""
     seeds = max((int(record["seeds"]) for record in records), default=0)
     lines = [f"### Table {table.number}: {table.title}" if table.number.isdigit() else f"### {table.title}", ""]
     lines += [_cells(HEADER), _cells(["---"] * len(HEADER))]
     for record in records:
         mark = " *" if record["line"] == table.reference else ""
         lines.append(_cells([
-            f"{record['line']}{mark}", record["split"], record["masks"], _spread(record["dice"], record["dice_sd"]),
+            f"{record['line']}{mark}", record["split"], record["masks"],
+            _spread(record["dice"], record["dice_sd"]) + _fewer(int(record["seeds"]), seeds),
             _spread(record["iou"], record["iou_sd"]), "" if mark else _interval(record),
             record["paper_camelyon17"], record["paper_camelyon16"], record["paper_internal"]]))
-    return "\n".join([*lines, "", NOTE.format(seeds=seeds), ""])
+    return "\n".join([*lines, ""])
 
 
-def _scores(line: Line, results: Results) -> list[Scored]:
-    return [found[line.split, line.what] for found in results.get(line.row, []) if (line.split, line.what) in found]
+def _scores(line: Line, results: Results) -> dict[int, Scored]:
+    key = (line.split, line.what)
+    return {seed: found[key] for seed, found in results.get(line.row, {}).items() if key in found}
 
 
-def _record(table: Table, line: Line, scores: Sequence[Scored], base: Mapping[str, float]) -> dict[str, Any]:
-    dice, dice_sd = mean_sd([_mean(found.dice) for found in scores])
-    iou, iou_sd = mean_sd([_mean(found.iou) for found in scores])
-    own = over_seeds([found.dice for found in scores])
-    gain = paired_difference(base, own)
+def _record(table: Table, line: Line, scores: Mapping[int, Scored], base: Mapping[int, Scored]) -> dict[str, Any]:
+    dice, dice_sd = mean_sd([_mean(found.dice) for found in scores.values()])
+    iou, iou_sd = mean_sd([_mean(found.iou) for found in scores.values()])
+    common = sorted(scores.keys() & base.keys())
+    before, own = (over_seeds([one[seed].dice for seed in common]) for one in (base, scores))
+    gain = paired_difference(before, own)
     figures = {"dice": dice, "dice_sd": dice_sd, "iou": iou, "iou_sd": iou_sd, "difference": gain.mean,
                "low": gain.low, "high": gain.high}
     return {"table": table.number, "line": line.label, "row": line.row, "split": line.split, "masks": line.what,
-            "patches": len(own), "seeds": len(scores), "paper_camelyon17": line.paper[0],
-            "paper_camelyon16": line.paper[1], "paper_internal": line.paper[2],
+            "patches": max((len(found.dice) for found in scores.values()), default=0), "seeds": len(scores),
+            "paper_camelyon17": line.paper[0], "paper_camelyon16": line.paper[1], "paper_internal": line.paper[2],
             **{name: round(100 * value, 4) for name, value in figures.items()}}
 
 
@@ -96,6 +99,10 @@ def _spread(mean: float, deviation: float) -> str:
     if math.isnan(mean):
         return "–"
     return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _fewer(seeds: int, most: int) -> str:
+    return f" ({seeds} of {most} seeds)" if 0 < seeds < most else ""
 
 
 def _interval(record: Mapping[str, Any]) -> str:
