@@ -121,20 +121,28 @@ def _run_all(plans: Sequence[Plan]) -> Iterator[str]:
 
 def _run_plan(plan: Plan, donors: dict[tuple[str, str], RunPaths]) -> None:
     done = plan.run.root / "evaluated.json"
-    if done.is_file() and read_json(done) == _state(plan):
+    complete = done.is_file() and read_json(done) == _state(plan)
+    if complete:
         log.info("done already with these flags and patches")
-    else:
-        for step in plan.steps:
-            for stage in step.stages:
-                if (step.key, stage) in donors:
-                    adopt(donors[step.key, stage], plan.run, stage)
-            if step.stages == (MASKS,) and not marker(plan.run, MASKS) and _maps_key(plan) in donors:
-                adopt_maps(donors[_maps_key(plan)], plan.run)
-            _run_step(step)
-        write_json(done, _state(plan))
     for step in plan.steps:
+        if not complete:
+            _adopt_all(step, plan, donors)
+            _run_step(step)
+        # At once: what a row has made is there for the others, too, if it fails later.
         donors.update({(step.key, stage): plan.run for stage in step.stages if (step.key, stage) not in donors})
-    donors.setdefault(_maps_key(plan), plan.run)
+        if step.stages == (MASKS,):
+            donors.setdefault(_maps_key(plan), plan.run)
+    if not complete:
+        write_json(done, _state(plan))
+
+
+def _adopt_all(step: Step, plan: Plan, donors: dict[tuple[str, str], RunPaths]) -> None:
+    """Take over what another row has made that this step would only make again."""
+    for stage in step.stages:
+        if (step.key, stage) in donors:
+            adopt(donors[step.key, stage], plan.run, stage)
+    if step.stages == (MASKS,) and not marker(plan.run, MASKS) and _maps_key(plan) in donors:
+        adopt_maps(donors[_maps_key(plan)], plan.run)
 
 
 def _run_step(step: Step) -> None:

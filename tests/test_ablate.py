@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -195,6 +196,24 @@ def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypat
     assert called == [512, 1024]
     assert ("row big, seed 22 failed: the GPU's memory is too small (CUDA out of memory); lower --batch_size"
             in caplog.messages)
+
+
+def test_what_a_row_has_made_before_it_fails_is_there_for_the_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ablate, "_write_tables", lambda *_: None)
+    taken = []
+
+    def chance(_):
+        raise EpsamError("at chance")
+
+    monkeypatch.setattr(ablate.train_classifier, "main", lambda _: None)
+    monkeypatch.setattr(ablate.generate_initial_masks, "main", chance)
+    monkeypatch.setattr(ablate, "adopt", lambda donor, own, stage: taken.append((donor.root, own.root, stage)))
+    rows = 'a UNTIL=masks\nb UNTIL=masks MASK_FLAGS="--rotations 1"'
+    with pytest.raises(EpsamError, match="2 of 2 runs failed"):
+        ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
+    a, b = (Path(RUN.format(row, 22)) for row in "ab")
+    assert taken == [(a, b, "train_classifier")]
 
 
 def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_left(tmp_path, monkeypatch):

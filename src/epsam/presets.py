@@ -56,7 +56,7 @@ PRESETS: dict[str, dict[str, Row]] = {
 METHODS: dict[str, Row] = {
     "paper": {},
     # Ours: the ideas of docs/beyond_the_paper.md that helped (docs/ablations.md).
-    "strong": {"n_draw": 4, "n_view": 2, "soft_targets": True, "normal_patches": 0.2},
+    "strong": {"n_draw": 4, "n_view": 2, "soft_targets": True},
 }
 """Name of a way to train the decoders → what it changes in their options."""
 
