@@ -1,8 +1,15 @@
 """The order of the tests: fast files first; where several run at a time, slow ones, so that none is left to the end."""
 
 import os
+import signal
 
 import pytest
+
+
+def pytest_configure() -> None:
+    # A script that starts the tests in the background has Ctrl-C ignored in them and all that they start, for good.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -142,7 +142,7 @@ def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(told, tmp_path, n
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert "begun\n" in iter(process.stdout.readline, "")
     os.killpg(process.pid, number)
-    rest, _ = process.communicate()
+    rest, _ = process.communicate(timeout=120)
     assert (process.returncode, rest.splitlines()[-1]) == (130, "all saved")
     assert "all saved" in (tmp_path / log).read_text()
 
