@@ -151,12 +151,12 @@ def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder,
     assert abs(half - full) <= 0.005
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_the_precision_leads_a_decoder_the_same_way(folder, precision):
+def test_half_the_precision_leads_a_decoder_the_same_way(folder):
     start = torch.load(folder / "random_sam.pth", weights_only=True)
     moved = {}
-    for name in ("fp32", precision):
+    for name in ("fp32", "bf16", "fp16"):
         found = learn(folder, name, "--precision", name)
         moved[name] = torch.cat([(value - start[key]).flatten() for key, value in found.items()])
-    assert not torch.equal(moved["fp32"], moved[precision])
-    assert torch.cosine_similarity(moved["fp32"], moved[precision], dim=0) > 0.95
+    for name in ("bf16", "fp16"):
+        assert not torch.equal(moved["fp32"], moved[name])
+        assert torch.cosine_similarity(moved["fp32"], moved[name], dim=0) > 0.95
