@@ -4,9 +4,10 @@ import copy
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from measure import Comparison, in_turns
+from measure import Comparison, check_close, in_turns
 
 from epsam.cam.activation import fused_activation
+from epsam.classifier.inference import for_inference
 from epsam.classifier.resnet import NetworkSpec, build_classifier
 from epsam.device import pick_compute
 
@@ -17,8 +18,9 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
     """Four rotations of four 512 px patches: a pass for each in fp32 and torch's own order of memory, against one pass
     as the stage runs it."""
     torch.manual_seed(0)
-    model, compute = build_classifier(NetworkSpec()).to(device).eval(), pick_compute(device, precision)
-    plain_model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    trained, compute = build_classifier(NetworkSpec()).to(device).eval(), pick_compute(device, precision)
+    plain_model = copy.deepcopy(trained).to(memory_format=torch.contiguous_format)
+    model = for_inference(trained, compute)
     images = torch.rand(PATCHES, 3, PATCH_PX, PATCH_PX, device=device)
 
     def one_by_one() -> None:
@@ -32,6 +34,9 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
         with compute.autocast():
             fused_activation(model, images, ROTATIONS)
 
+    with compute.autocast():
+        one, quick = (fused_activation(form, images[:1], ROTATIONS)[1] for form in (trained, model))
+    check_close("activation maps", one, quick, 1e-4 if compute.autocast_dtype is None else 0.1)
     plain, ours = in_turns(one_by_one, together, device, 3, stock=True)
     arithmetic = "" if precision == "auto" else f", {precision}"
     return Comparison("one rotation at a time", plain / PATCHES, f"batched{arithmetic}", ours / PATCHES,
