@@ -15,16 +15,9 @@ from epsam.record import add_to_record
 from epsam.sam.prompts import Prompt
 from epsam.training.board import open_board
 from epsam.training.decoder import Prompted
-from epsam.training.evaluation import (
-    COLUMNS,
-    PATCH_COLUMNS,
-    Evaluation,
-    SplitCase,
-    extreme_cases,
-    open_evaluation,
-    score_all,
-)
+from epsam.training.evaluation import Evaluation, SplitCase, extreme_cases, open_evaluation, score_all
 from epsam.training.panels import spread, write_panel
+from epsam.training.score_names import COLUMNS, PATCH_COLUMNS
 from epsam.training.stage import METRIC_COLUMNS
 
 log = logging.getLogger(__name__)

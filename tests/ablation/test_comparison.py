@@ -4,7 +4,7 @@ from epsam.ablation.comparison import compare_runs, markdown, options_that_diffe
 from epsam.errors import DatasetError
 from epsam.files import write_json, write_table
 from epsam.paths import RunPaths
-from epsam.training.evaluation import PATCH_COLUMNS
+from epsam.training.score_names import PATCH_COLUMNS
 
 
 def made(folder, quantile, **dice):

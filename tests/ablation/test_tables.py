@@ -13,7 +13,7 @@ from epsam.errors import DatasetError
 from epsam.files import write_table
 from epsam.options import EvaluateOptions
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.training.evaluation import INITIAL
+from epsam.training.score_names import INITIAL
 
 ROWS = read_rows('paper\nraw UNTIL=masks MASK_FLAGS="--rotations 1"\nmine DECODER_FLAGS="--prompt box"')
 

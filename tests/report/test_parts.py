@@ -13,8 +13,8 @@ from epsam.paths import RunPaths
 from epsam.report.cases import image_cases, slide_cases
 from epsam.report.inference import Inference
 from epsam.report.options import ReportOptions
-from epsam.training.evaluation import COLUMNS, PATCH_COLUMNS
 from epsam.training.metrics import overlap
+from epsam.training.score_names import COLUMNS, PATCH_COLUMNS
 from epsam.training.stage import METRIC_COLUMNS
 from page_reader import Page
 

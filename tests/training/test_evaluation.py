@@ -13,9 +13,6 @@ from epsam.paths import RunPaths
 from epsam.training import evaluation as evaluation_module
 from epsam.training.decoder import Prompted
 from epsam.training.evaluation import (
-    INITIAL,
-    PRELIMINARY,
-    ZERO_SHOT,
     Decoders,
     Evaluation,
     Scored,
@@ -27,6 +24,7 @@ from epsam.training.evaluation import (
     score_all,
 )
 from epsam.training.metrics import Overlap
+from epsam.training.score_names import INITIAL, PRELIMINARY, ZERO_SHOT
 
 SIDE = 8
 

@@ -7,7 +7,7 @@ from epsam.ablation.layout import FINAL
 from epsam.errors import DatasetError
 from epsam.files import read_numbers
 from epsam.paths import RunPaths
-from epsam.training.evaluation import INITIAL, PATCH_COLUMNS, ZERO_SHOT
+from epsam.training.score_names import INITIAL, PATCH_COLUMNS, ZERO_SHOT
 
 Key = tuple[str, str]
 """(split, what)"""

@@ -8,7 +8,7 @@ from epsam.ablation.layout import FINAL, TABLES, Line, Table
 from epsam.ablation.results import Key, Scored
 from epsam.ablation.rows import Row
 from epsam.ablation.statistics import mean_sd, over_seeds, paired_difference
-from epsam.training.evaluation import INITIAL, PRELIMINARY
+from epsam.training.score_names import INITIAL, PRELIMINARY
 
 COLUMNS = ("table", "line", "row", "flags", "split", "masks", "patches", "seeds", "dice", "dice_sd", "iou", "iou_sd",
            "difference", "low", "high", "paper_camelyon17", "paper_camelyon16", "paper_internal")

@@ -11,7 +11,7 @@ from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.making import Made, failures_told, options_part, stages_part, stand_in_told
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
 from epsam.slides.inventory import FAILED
-from epsam.training.evaluation import COLUMNS, INITIAL, PATCH_COLUMNS
+from epsam.training.score_names import COLUMNS, INITIAL, PATCH_COLUMNS
 from epsam.training.stage import METRIC_COLUMNS, troubles_of
 
 Rows = list[dict[str, str]]

@@ -20,12 +20,8 @@ from epsam.sam.weights import load_decoder
 from epsam.training.decoder import Prompted, predict
 from epsam.training.maps import classifier_behind
 from epsam.training.metrics import Overlap, mean_dice_iou, overlap, pooled
+from epsam.training.score_names import INITIAL, PRELIMINARY, ZERO_SHOT
 from epsam.training.workbench import SamSetup, asked_of, initial_mask_of, prepare_embeddings, set_up_sam
-
-COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou", "kept", "kept_dice")
-"""`kept`: the share of train masks that the decoder's own IDS filter would keep, `kept_dice` their mean Dice."""
-PATCH_COLUMNS = ("split", "what", "id", "dice", "iou")
-INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
 
 
 @dataclass(frozen=True)
