@@ -5,6 +5,9 @@ import signal
 
 import pytest
 
+LONGEST = ("test_traps.py", "test_scripts.py", "test_kill.py", "test_same_numbers.py", "test_ablate.py")
+"""Slow files that take minutes each: begun last, one of them would run on alone."""
+
 
 def pytest_configure() -> None:
     # A script that starts the tests in the background has Ctrl-C ignored in them and all that they start, for good.
@@ -15,4 +18,4 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     first = "PYTEST_XDIST_WORKER" in os.environ
-    items.sort(key=lambda item: (item.path in slow) != first)
+    items.sort(key=lambda item: ((item.path in slow) != first, first and item.path.name not in LONGEST))

@@ -81,7 +81,8 @@ def clone(folder: Path, write_data: Callable[[Path], None] = write_patches) -> P
     """What a user has after `git clone`, with the mini dataset and its weights in place."""
     for name in ("train.sh", "infer.sh", "requirements.txt", "requirements-test.txt"):
         shutil.copy(REPOSITORY / name, folder / name)
-    shutil.copytree(REPOSITORY / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    # With what Python has compiled of it: compiling takes each start a second.
+    shutil.copytree(REPOSITORY / "src", folder / "src")
     shutil.copytree(REPOSITORY / "dataset", folder / "dataset", ignore=lambda d, names: [
         n for n in names if not n.endswith((".csv", ".md"))])
     write_data(folder / "dataset" / "mini")

@@ -12,7 +12,7 @@ from mini import FLAGS, clone, start
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_again_and_again_leaves_the_same_files(tmp_path):
-    assert kill_test(tmp_path, kills=2, seed=1, stages=flags(classifier_epochs=5, decoder_epochs=2)) == []
+    assert kill_test(tmp_path, kills=2, seed=1, stages=flags(classifier_epochs=3, decoder_epochs=2)) == []
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, Retrai
 
 _DECODER = "--epoch 2 --batch_size 2 --n_point 5 --embedding_views 1 --ids_threshold -1 --allow_degenerate"
 STAGES: dict[str, tuple[type, str]] = {
-    "train_classifier": (ClassifierOptions, "--backbone resnet18 --pretrained none --epoch 4 --batch_size 2 "
+    "train_classifier": (ClassifierOptions, "--backbone resnet18 --pretrained none --epoch 3 --batch_size 2 "
                                             "--workers 0 --lr 1e-3 --adl_drop_rate 0"),
     "generate_initial_masks": (MaskOptions, "--open_kernel 0 --allow_degenerate"),
     "finetune_decoder": (DecoderOptions, _DECODER),
