@@ -32,7 +32,7 @@ RUN = "checkpoints/ablation/{}/seed_{}"
 def options(**values):
     return AblateOptions(
         dataset_type="mini", rows=ROWS, common_flags="--device cpu", classifier_flags=FLAGS["CLASSIFIER_FLAGS"],
-        mask_flags=FLAGS["MASK_FLAGS"], decoder_flags=FLAGS["DECODER_FLAGS"], retrain_flags=FLAGS["RETRAIN_FLAGS"],
+        mask_flags=FLAGS["MASK_FLAGS"], decoder_flags=FLAGS["DECODER_FLAGS"], retrain_flags=f"{FLAGS['RETRAIN_FLAGS']} --n_iter 1",
         sam_flags=f"--sam_model_type vit_demo --sam_checkpoint {FLAGS['SAM_CHECKPOINT']}",
         **{"seeds": (22, 23), **values})
 
@@ -77,7 +77,7 @@ def test_what_is_equal_is_made_once(done):
 def test_what_goes_beyond_the_paper_runs_together(done):
     run = done / RUN.format("ours", 22)
     options = json.loads((run / "options.json").read_text("utf-8"))
-    assert options["decoder_2"]["normal_patches"] == 0.3
+    assert options["decoder_1"]["normal_patches"] == 0.3
     assert len(list((run / "masks/initial/normal").iterdir())) == 4
     for number in range(3):
         kept = {path.name for path in (run / f"masks/iter_{number}").glob("*.png")}

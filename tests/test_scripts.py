@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import infer
 from epsam.data.images import read_mask, read_rgb, write_rgb
+from epsam.errors import EpsamError
+from epsam.options import InferOptions
 from mini import SIDE, clone, run
 
 pytestmark = pytest.mark.slow
@@ -123,11 +126,21 @@ def test_a_shut_gate_leaves_images_without_a_label_empty(trained):
     assert (row["gated"], row["tumour_share"]) == ("1", "0.0")
 
 
+@pytest.mark.parametrize(("flags", "message"), [
+    ({"test_dataset_dir": "nowhere"}, "nowhere: no such folder"),
+    ({"run": "never"}, "checkpoints/never: no trained decoder there"),
+    ({"sam_decoder_checkpoint": "random_sam.txt"}, "random_sam.txt: no such file"),
+    ({"sam_decoder_checkpoint": "checkpoints/mini/resnet_adl.pth"}, "do not fit SAM's mask decoder"),
+])
+def test_inference_without_what_it_needs_is_refused(trained, monkeypatch, flags, message):
+    monkeypatch.chdir(trained[0])
+    given = {"dataset_type": "mini", "run": "mini", "sam_model_type": "vit_demo", "sam_checkpoint": "random_sam.pth",
+             "device": "cpu", "output_dir": "refused", **flags}
+    with pytest.raises(EpsamError, match=message):
+        infer.main(InferOptions(**given))
+
+
 @pytest.mark.parametrize(("command", "environment", "message"), [
-    ("./infer.sh", {"TEST_DATASET_DIR": "nowhere"}, "nowhere: no such folder"),
-    ("./infer.sh", {"RUN": "never"}, "checkpoints/never: no trained decoder there"),
-    ("./infer.sh", {"SAM_DECODER_CHECKPOINT": "random_sam.txt"}, "random_sam.txt: no such file"),
-    ("./infer.sh", {"SAM_DECODER_CHECKPOINT": "checkpoints/mini/resnet_adl.pth"}, "do not fit SAM's mask decoder"),
     ("./infer.sh", {"DEVICE": "cuda"}, "--device cuda: PyTorch finds no usable GPU"),
     ("./train.sh", {"SAM_CHECKPOINT": "no.pth", "RUN": "new"}, "no.pth: no such file"),
     ("./train.sh", {"DATASET_TYPE": "absent"}, "error: "),
