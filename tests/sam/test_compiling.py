@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 
 import pytest
 import torch
@@ -34,7 +35,9 @@ def refuse_at_once(network):
 
 def refuse_with_images(network):
     def call(images):
-        raise BackendCompilerFailed(None, RuntimeError("no working C++ compiler"), None)
+        # Older PyTorch gives it two arguments, newer ones three.
+        others = [None] * (len(inspect.signature(BackendCompilerFailed.__init__).parameters) - 3)
+        raise BackendCompilerFailed(refuse_with_images, RuntimeError("no working C++ compiler"), *others)
 
     return call
 

@@ -24,9 +24,10 @@ HEADER_BYTES = 1 << 18  # ours: more than a JPEG holds before its size, a colour
 JPEG_KINDS = (6, 7, 33003, 33004, 33005, 33007, 34712)  # TIFF's numbers of JPEG and JPEG 2000
 LARGEST_SIDE_PX = 1 << 20  # ours: five times the longest side of a slide at 40×
 
-# What tifffile and the codecs behind it raise on damaged files; JPEG and JPEG 2000 errors are RuntimeErrors.
-DAMAGE = (OSError, ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError, AssertionError,
-          ArithmeticError, struct.error)
+# What tifffile and the codecs behind it raise on damaged files; JPEG and JPEG 2000 errors are RuntimeErrors. Older
+# tifffile's own error is no ValueError.
+DAMAGE = (tifffile.TiffFileError, OSError, ValueError, RuntimeError, TypeError, IndexError, KeyError, AttributeError,
+          AssertionError, ArithmeticError, struct.error)
 
 
 class TiffSlide(Slide):
