@@ -8,8 +8,7 @@ from pathlib import Path
 
 from command_line import run_stage
 from epsam.cam.postprocess import require_postprocessing
-from epsam.classifier.inference import for_inference
-from epsam.classifier.weights import load_classifier
+from epsam.classifier.inference import load_for_inference
 from epsam.data.activations import Activations, save_activations
 from epsam.data.patches import Patch, common_size, labelled_patches, positives
 from epsam.device import pick_compute
@@ -37,7 +36,7 @@ def main(options: MaskOptions) -> None:
     size = common_size(patches["train"])
     classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
     compute = pick_compute(options.device, options.precision)
-    model = for_inference(load_classifier(classifier, compute.device), compute)
+    model = load_for_inference(classifier, compute)
     checksum = sha256_of(classifier)
     listing = {split: contents(p.image for p in found) for split, found in patches.items()}
     truth = {"truth": contents(p.mask for p in patches["val"] if p.mask)} if options.grid_search else {}

@@ -1,17 +1,24 @@
 """A trained classifier in the form in which it answers quickest: the same answers, nothing left to train."""
 
 import copy
+from pathlib import Path
 from typing import cast
 
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from epsam.classifier.resnet import AdlResNet
+from epsam.classifier.weights import load_classifier
 from epsam.classifier.winograd import WinogradConv, fits
 from epsam.device import Compute
 
 LEAST_CHANNELS = 256
 """Ours: with fewer channels, on a CPU, Winograd's transforms take as long as the multiplications that they save."""
+
+
+def load_for_inference(path: Path, compute: Compute) -> AdlResNet:
+    """The classifier of a checkpoint on its device, in this form. Raises WeightsError as `load_classifier` does."""
+    return for_inference(load_classifier(path, compute.device), compute)
 
 
 def for_inference(model: AdlResNet, compute: Compute) -> AdlResNet:
@@ -21,10 +28,10 @@ def for_inference(model: AdlResNet, compute: Compute) -> AdlResNet:
     Its logits and features are those of `model`, rounding aside (some 1e-5 of the largest); its state dict is not.
     """
     quick = copy.deepcopy(model).eval()
+    winograd = compute.device.type == "cpu" and compute.autocast_dtype is None
     for parent in list(quick.modules()):
         _fold(parent)
-    if compute.device.type == "cpu" and compute.autocast_dtype is None:
-        for parent in list(quick.modules()):
+        if winograd:
             _take_winograd(parent)
     return quick
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.cam.postprocess import require_postprocessing
-from epsam.classifier.inference import for_inference
-from epsam.classifier.weights import load_classifier
+from epsam.classifier.inference import load_for_inference
 from epsam.device import Compute
 from epsam.errors import WeightsError
 from epsam.facts import given, told
@@ -44,7 +43,7 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     require_postprocessing(rule.masks)
     segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute,
                           options.compile)
-    classifier = for_inference(load_classifier(classifier_file, compute.device), compute)
+    classifier = load_for_inference(classifier_file, compute)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
              options.sam_model_type, compute.device)
     return Pipeline(classifier, segmenter, rule, compute, options.batch_size, options.seed, facts.get("mpp"))

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epsam.classifier.inference import for_inference
-from epsam.classifier.weights import load_classifier
+from epsam.classifier.inference import load_for_inference
 from epsam.data.activations import Activations, save_activations
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
@@ -69,7 +68,7 @@ def open_normals(run: RunPaths, patches: Sequence[Patch], size: int, batch_size:
         if not classifier.is_file() or sha256_of(classifier) != checksum:
             raise WeightsError(f"{classifier}: missing, or not the classifier with which the masks were made; put it "
                                "back or run generate_initial_masks.py again")
-        model = for_inference(load_classifier(classifier, compute.device), compute)
+        model = load_for_inference(classifier, compute)
         made = activations_of(model, checksum, patches, size, rule, batch_size, compute)
         maps = Activations(checksum, made.maps, made.probabilities, recipe)
         save_activations(run.activation(NORMAL), maps)
