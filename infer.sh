@@ -16,7 +16,7 @@ SAM_CHECKPOINT=${SAM_CHECKPOINT:-}                        # empty: the known fil
 OUTPUT_DIR=${OUTPUT_DIR:-infer_output/$RUN}
 SEED=${SEED:-22}
 DEVICE=${DEVICE:-auto}
-INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --mpp 0.5
+INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --min_region 1000
 
 run_all() {
     source src/environment.sh

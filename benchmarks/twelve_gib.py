@@ -31,11 +31,11 @@ import train_classifier
 from command_line import parse
 from epsam.data.images import write_mask, write_rgb
 from epsam.files import read_table
+from epsam.inference.options import InferOptions
 from epsam.options import (
     ClassifierOptions,
     DecoderOptions,
     EvaluateOptions,
-    InferOptions,
     MaskOptions,
     RetrainOptions,
 )

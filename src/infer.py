@@ -12,6 +12,7 @@ from epsam.files import read_json, sha256_of, write_json, write_table, write_tex
 from epsam.inference.folder import COLUMNS, find_images, segment_folder, summary
 from epsam.inference.inputs import find_slides, holds_slides
 from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule, weight_files
+from epsam.inference.options import InferOptions
 from epsam.inference.pipeline import Gate
 from epsam.inference.slides import check_complete, segment_slides
 from epsam.inference.tables import (
@@ -24,7 +25,6 @@ from epsam.inference.tables import (
     write_tables,
 )
 from epsam.inference.truth import truth_figures
-from epsam.options import InferOptions
 from epsam.paths import folder_of_test
 from epsam.record import add_to_record
 from epsam.report.cases import image_cases, slide_cases

@@ -17,7 +17,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("src", "tests")]
 
 from command_line import one_line, parse  # noqa: E402
-from epsam.options import InferOptions, PatchOptions  # noqa: E402
+from epsam.inference.options import InferOptions  # noqa: E402
+from epsam.options import PatchOptions  # noqa: E402
 from untimed import contents  # noqa: E402
 
 KINDS = {"extract_patches": PatchOptions, "infer": InferOptions}

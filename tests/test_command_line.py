@@ -7,11 +7,11 @@ import torch
 
 from command_line import parse, run_stage
 from epsam.errors import BusyError, DatasetError
+from epsam.inference.options import InferOptions
 from epsam.options import (
     ClassifierOptions,
     DecoderOptions,
     EvaluateOptions,
-    InferOptions,
     MaskOptions,
     PatchOptions,
     RetrainOptions,

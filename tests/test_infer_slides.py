@@ -15,7 +15,7 @@ from epsam.classifier.resnet import NetworkSpec, build_classifier
 from epsam.classifier.weights import save_classifier
 from epsam.errors import DatasetError, WeightsError
 from epsam.files import sha256_of
-from epsam.options import InferOptions
+from epsam.inference.options import InferOptions
 from epsam.sam.models import build_sam
 from epsam.sam.weights import save_decoder
 from fake_network import lossless, picture

@@ -7,7 +7,8 @@ import shlex
 import pytest
 
 from command_line import parse
-from epsam.options import ClassifierOptions, DecoderOptions, InferOptions, MaskOptions, PatchOptions, RetrainOptions
+from epsam.inference.options import InferOptions
+from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, PatchOptions, RetrainOptions
 from mini import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -55,5 +56,5 @@ def test_links_lead_somewhere(link):
 
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z_-]+)", TEXT))))
 def test_flags_in_the_text_exist(flag):
-    options = (REPOSITORY / "src/epsam/options.py").read_text("utf-8")
+    options = "".join(path.read_text("utf-8") for path in (REPOSITORY / "src/epsam").rglob("options.py"))
     assert re.search(rf"^    {flag.removeprefix('--').removeprefix('no-')}: ", options, re.MULTILINE)

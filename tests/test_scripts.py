@@ -11,7 +11,7 @@ import pytest
 import infer
 from epsam.data.images import read_mask, read_rgb, write_rgb
 from epsam.errors import EpsamError
-from epsam.options import InferOptions
+from epsam.inference.options import InferOptions
 from mini import SIDE, clone, run
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from command_line import parse
-from epsam.options import InferOptions, PatchOptions
+from epsam.inference.options import InferOptions
+from epsam.options import PatchOptions
 from epsam.shards import Shard
 from mini import REPOSITORY
 

@@ -11,7 +11,7 @@ from epsam.data.images import read_mask, write_mask, write_rgb
 from epsam.device import Compute
 from epsam.files import read_json, read_table
 from epsam.inference.loading import load_pipeline
-from epsam.options import InferOptions
+from epsam.inference.options import InferOptions
 from epsam.sam.models import build_sam
 from mini import write_random_sam
 

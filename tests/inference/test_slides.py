@@ -113,6 +113,22 @@ def test_what_lies_on_glass_is_no_tumour(tmp_path, clip):
     assert float(rows[0]["tumour_mm2"]) == pytest.approx(mask.sum() * 0.25 / 1e6, abs=1e-6)
 
 
+def test_regions_and_gaps_of_less_than_min_region_are_left_out_of_the_mask(tmp_path):
+    """With 0.5 µm a pixel: a speck of 64 px is 16 µm², a gap of 100 px 25 µm², the region 2080 µm²."""
+    image = picture(400, 448, TISSUE, [TUMOUR[0], (300, 200, 308, 208)])
+    image[120:130, 140:150] = PINK
+    path = lossless(tmp_path / "a.tif", image)
+    network = FakeNetwork(window_size=128)
+    _, rows = run([SlideRecord("a", path, None)], tmp_path / "out", network,
+                  replace(RULE, gate=Gate(False, 0.5), min_region=30))
+    mask, found = (tifffile.imread(tmp_path / "out" / "a" / name) for name in ("mask.tif", "probability.tif"))
+    assert np.array_equal(mask > 0, blue(picture(400, 448, TISSUE, TUMOUR[:1])))
+    assert np.array_equal(found > 127, blue(image))
+    assert (int(rows[0]["regions"]), float(rows[0]["tumour_mm2"])) == (1, pytest.approx(104 * 80 * 0.25 / 1e6))
+    regions = json.loads((tmp_path / "out" / "a" / "tumour.geojson").read_text(encoding="utf-8"))["features"]
+    assert [len(region["geometry"]["coordinates"]) for region in regions] == [1]
+
+
 def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
     slides, output = find_slides(folder), tmp_path / "out"
     run(slides, output)

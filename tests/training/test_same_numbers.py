@@ -21,7 +21,8 @@ from epsam.device import Compute
 from epsam.errors import WeightsError
 from epsam.files import read_table, sha256_of
 from epsam.inference.loading import load_pipeline
-from epsam.options import DecoderOptions, EvaluateOptions, InferOptions, MaskOptions, RetrainOptions
+from epsam.inference.options import InferOptions
+from epsam.options import DecoderOptions, EvaluateOptions, MaskOptions, RetrainOptions
 from epsam.paths import RunPaths
 from epsam.sam.segmenter import Segmenter
 from mini import FLAGS, SIDE, write_patches, write_random_sam

@@ -11,9 +11,10 @@ from epsam.device import Compute
 from epsam.errors import WeightsError
 from epsam.facts import given, told
 from epsam.files import sha256_of
+from epsam.inference.options import InferOptions
 from epsam.inference.pipeline import Gate, Pipeline, PromptRule
 from epsam.inference.slide import SlideRule
-from epsam.options import InferOptions, MaskRule, PromptOptions, UsedPoints
+from epsam.options import MaskRule, PromptOptions, UsedPoints
 from epsam.paths import RunPaths
 from epsam.presets import preset
 from epsam.sam.models import find_checkpoint, freeze, load_sam
@@ -63,7 +64,7 @@ def weight_files(options: InferOptions) -> tuple[Path, Path, Path]:
 def fingerprint_of(options: InferOptions) -> str:
     """Stands for everything that decides what comes out of a slide: weights and options, not where it is computed."""
     named = ("seed", "n_point", "n_draw", "n_view", "classifier_gate", "gate_threshold", "overlap", "mpp", "slide_mpp",
-             "min_tissue", "clip_to_tissue", "asap", "dataset_type")
+             "min_tissue", "clip_to_tissue", "min_region", "asap", "dataset_type")
     material = [f"{name}={getattr(options, name)}" for name in named]
     files = [sha256_of(path) for path in weight_files(options)]
     return hashlib.sha256("\n".join([*material, *files]).encode("utf-8")).hexdigest()
@@ -116,4 +117,4 @@ def slide_rule(options: InferOptions, pipeline: Pipeline) -> SlideRule:
                            "give --mpp, µm/px of the training patches")
     gate = Gate(options.classifier_gate, options.gate_threshold)
     return SlideRule(mpp, options.slide_mpp, options.overlap, options.min_tissue, gate, options.clip_to_tissue,
-                     options.asap)
+                     options.min_region, options.asap)

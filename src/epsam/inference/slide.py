@@ -23,6 +23,7 @@ from epsam.slides.geojson import regions_geojson
 from epsam.slides.inventory import SlideRecord
 from epsam.slides.reader import open_slide
 from epsam.slides.slide import Slide
+from epsam.slides.specks import Specks
 from epsam.slides.thumbnail import overview
 from epsam.slides.tissue import Tissue, find_tissue
 from epsam.slides.windows import slide_path
@@ -38,6 +39,7 @@ class SlideRule:
     """How slides are read and gated: `mpp` µm/px of the windows, `slide_mpp` for slides that do not tell theirs.
 
     `clip_to_tissue` tells whether what lies on glass is set to 0, `asap` whether outlines are written for ASAP, too.
+    Regions and gaps of less than `min_region` µm² are left out of the mask.
     """
 
     mpp: float
@@ -46,6 +48,7 @@ class SlideRule:
     min_tissue: float
     gate: Gate
     clip_to_tissue: bool = True
+    min_region: float = 0.0
     asap: bool = False
 
 
@@ -74,7 +77,8 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
         # Windows are read while the network works: what counts is how long it had to wait for them.
         clock.move("read", "decode", slide.decoding_s / max(slide.reading_s, 1e-9))
         with clock.part("write"):
-            found = write_mask(folder / "mask.tif", folder / "probability.tif", grid, tissue)
+            specks = find_specks(folder / "probability.tif", grid, rule.min_region)
+            found = write_mask(folder / "mask.tif", folder / "probability.tif", specks, grid, tissue)
             rings = found.rings
             write_outlines(folder, rings, grid, rule.asap)
             write_jpeg(folder / "overlay.jpg", overlay_of(slide, image, rings, grid))
@@ -109,14 +113,23 @@ class Found:
     rings: list[Ring]
 
 
-def write_mask(path: Path, probability: Path, grid: WindowGrid, tissue: Tissue) -> Found:
-    """The mask, 0 and 255, of a probability file; returns what it holds."""
+def find_specks(probability: Path, grid: WindowGrid, min_region: float) -> Specks:
+    """The regions and gaps of a probability file that are smaller than `min_region` µm²; 0: none, without a look."""
+    tracer = Tracer(grid.width)
+    if min_region:
+        for band in bands_of_file(probability):
+            tracer.add(band >= TUMOUR_FROM)
+    return Specks(tracer.rings(), min_region / grid.mpp**2)
+
+
+def write_mask(path: Path, probability: Path, specks: Specks, grid: WindowGrid, tissue: Tissue) -> Found:
+    """The mask, 0 and 255, of a probability file, without its specks; returns what it holds."""
     counts, tracer = np.zeros(2, np.int64), Tracer(grid.width)
 
     def bands() -> Iterator[Pixels]:
         top = 0
         for band in bands_of_file(probability):
-            tumour = band >= TUMOUR_FROM
+            tumour = specks.turned(band >= TUMOUR_FROM, top)
             on_tissue = tumour & tissue.seen_at(top, (len(band), band.shape[1]), grid.scale)
             counts[:] += np.count_nonzero(tumour), np.count_nonzero(on_tissue)
             top += len(band)
