@@ -82,7 +82,7 @@ def infer_images(place: Path, options: InferOptions) -> None:
     images = find_images(place)
     pipeline = load_pipeline(options, pick_compute(options.device, options.precision))
     gate = Gate(options.classifier_gate, options.gate_threshold)
-    rows, overlaps = segment_folder(images, pipeline, output, options.overlap, gate)
+    rows, overlaps = segment_folder(images, pipeline, output, options.overlap, gate, fingerprint_of(options))
 
     figures = summary(rows, list(overlaps.values()))
     write_table(output / "metrics.csv", COLUMNS, rows)

@@ -10,7 +10,17 @@ from epsam.checkpoints import save_plain
 from epsam.data.activations import Activations, save_activations
 from epsam.data.images import write_mask
 from epsam.errors import DatasetError
-from epsam.files import read_table, sha256_of, sketch_of, whole_file, write_bytes, write_json, write_table, write_text
+from epsam.files import (
+    append_text,
+    read_table,
+    sha256_of,
+    sketch_of,
+    whole_file,
+    write_bytes,
+    write_json,
+    write_table,
+    write_text,
+)
 
 
 def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
@@ -125,3 +135,17 @@ def test_a_sketch_tells_size_beginning_and_end(tmp_path):
     assert len(seen) == 6
     path.write_bytes(b"b" * 100_000 + b"?" + b"b" * 99_999)
     assert sketch_of(path) in seen
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_text_that_cannot_be_added_for_a_full_disk_names_its_file(tmp_path):
+    (tmp_path / "lines").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as found:
+        append_text(tmp_path / "lines", "one more")
+    assert (found.value.errno, str(found.value.filename)) == (errno.ENOSPC, str(tmp_path / "lines"))
+
+
+def test_text_is_added_at_the_end_of_a_file_that_may_not_be_there(tmp_path):
+    append_text(tmp_path / "lines", "a\n")
+    append_text(tmp_path / "lines", "ö")
+    assert (tmp_path / "lines").read_text("utf-8") == "a\nö"

@@ -34,12 +34,16 @@ def whole_file(target: Path, durable: bool = True) -> Iterator[Path]:
             _flush(temporary)
         temporary.replace(target)
     except OSError as error:
-        # A failing write knows no name, and a user wants to know which disk is full.
-        if error.errno and str(error.filename or temporary) == str(temporary):
-            error.filename = str(target)
+        _name(error, target, temporary)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name(error: OSError, target: Path, written: Path) -> None:
+    """A failing write knows no name, and a user wants to know which disk is full."""
+    if error.errno and str(error.filename or written) == str(written):
+        error.filename = str(target)
 
 
 def _flush(path: Path) -> None:
@@ -56,6 +60,16 @@ def write_bytes(target: Path, content: bytes | memoryview, durable: bool = True)
 def write_text(target: Path, content: str) -> None:
     """Write UTF-8 text to `target`, whole or not at all."""
     write_bytes(target, content.encode("utf-8"))
+
+
+def append_text(target: Path, content: str) -> None:
+    """Add UTF-8 text to `target`; a kill may leave a part of it."""
+    try:
+        with target.open("a", encoding="utf-8") as stream:
+            stream.write(content)
+    except OSError as error:
+        _name(error, target, target)
+        raise
 
 
 def write_json(target: Path, content: Any) -> None:

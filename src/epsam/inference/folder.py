@@ -13,6 +13,7 @@ from tqdm import tqdm
 from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import Patch, list_patches
 from epsam.errors import DatasetError, EpsamError
+from epsam.inference.finished import Finished, Result, mask_file, overlay_file
 from epsam.inference.pipeline import Finding, Gate, Pipeline
 from epsam.inference.tiling import Tiling
 from epsam.pictures.panel import overlay
@@ -39,26 +40,27 @@ def find_images(folder: Path) -> list[Patch]:
     return found
 
 
-def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, step: float,
-                   gate: Gate) -> tuple[list[dict[str, Any]], dict[str, Overlap]]:
-    """Write mask/<name>.png and overlay/<name>.png for each image.
+def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, step: float, gate: Gate,
+                   fingerprint: str) -> tuple[list[dict[str, Any]], dict[str, Overlap]]:
+    """Write mask/<name>.png and overlay/<name>.png for each image that is not finished with the same fingerprint.
 
     Returns a row for each image, and by file name the overlaps with truth of those that truly have tumour. An image
     that cannot be read, or whose truth does not fit, is a row that says why; the rest go on. `step` is the overlap of
     neighbouring windows, 0 to 0.9.
     """
-    rows, overlaps = [], {}
+    finished = Finished(output, fingerprint)
+    rows, overlaps, before = [], {}, 0
     with tqdm(images, desc="images", disable=None, leave=False) as bar:
         for item in bar:
-            try:
-                row, found = _segment_file(item, pipeline, output, step, gate)
-            except EpsamError as error:
-                log.warning("skipped: %s", error)
-                row, found = {"image": item.image.name, "status": "failed", "reason": str(error)}, None
-            rows.append(row)
-            if found:
-                overlaps[item.image.name] = found
+            kept = finished.find(item)
+            before += kept is not None
+            result = kept or _attempt(item, pipeline, output, step, gate, finished)
+            rows.append(result.row)
+            if result.overlap:
+                overlaps[item.image.name] = result.overlap
             bar.set_postfix(dice=f"{mean_dice_iou(list(overlaps.values()))[0]:.3f}")
+    if before:
+        log.info("%d of %d images were finished before", before, len(images))
     return rows, overlaps
 
 
@@ -75,24 +77,33 @@ def summary(rows: Sequence[dict[str, Any]], overlaps: Sequence[Overlap]) -> dict
     return figures
 
 
-def _segment_file(item: Patch, pipeline: Pipeline, output: Path, step: float,
-                  gate: Gate) -> tuple[dict[str, Any], Overlap | None]:
+def _attempt(item: Patch, pipeline: Pipeline, output: Path, step: float, gate: Gate, finished: Finished) -> Result:
+    try:
+        result = _segment_file(item, pipeline, output, step, gate)
+    except EpsamError as error:
+        log.warning("skipped: %s", error)
+        return Result({"image": item.image.name, "status": "failed", "reason": str(error)}, None)
+    finished.add(item, result)
+    return result
+
+
+def _segment_file(item: Patch, pipeline: Pipeline, output: Path, step: float, gate: Gate) -> Result:
     started = time.perf_counter()
     image = item.read()
     # Before the network: a mask that does not fit should not cost minutes of a large image.
     truth = item.truth() if item.mask else None
     finding = _segment(item, image, pipeline, step, gate)
-    write_mask(output / "mask" / f"{item.name}.png", finding.mask)
-    write_rgb(output / "overlay" / f"{item.name}.png", overlay(image, finding.mask))
+    write_mask(mask_file(output, item), finding.mask)
+    write_rgb(overlay_file(output, item), overlay(image, finding.mask))
     row: dict[str, Any] = {
         "image": item.image.name, "status": "done", "label": "" if item.label is None else item.label,
         "probability": round(finding.classifier, 6), "windows": finding.windows, "gated": finding.gated,
         "tumour_share": round(float(finding.mask.mean()), 6), "seconds": round(time.perf_counter() - started, 3)}
     if truth is None:
-        return row, None
+        return Result(row, None)
     found = overlap(finding.mask, truth)
     row.update(dice=round(found.dice, 6), iou=round(found.iou, 6))
-    return row, found if truth.any() else None
+    return Result(row, found if truth.any() else None)
 
 
 def _segment(item: Patch, image: Rgb, pipeline: Pipeline, step: float, gate: Gate) -> Finding:
