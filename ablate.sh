@@ -51,7 +51,7 @@ train_pepm     UNTIL=preliminary DECODER_FLAGS="--train_prompt pepm"
 last_epoch     UNTIL=preliminary DECODER_FLAGS="--select_on last"
 label_free     UNTIL=preliminary DECODER_FLAGS="--select_on pseudo"
 accumulate     RETRAIN_FLAGS="--pl_mode accumulate"
-# Beyond the paper (docs/beyond_the_paper.md): each idea alone, then those together that helped on the demo
+# Beyond the paper (docs/beyond_the_paper.md): each idea alone, then what helped on several datasets
 ensemble       UNTIL=preliminary DECODER_FLAGS="--n_draw 4 --n_view 2"
 train_same     UNTIL=preliminary DECODER_FLAGS="--n_negative 10 --train_prompt same"
 regions        UNTIL=preliminary DECODER_FLAGS="--n_region 8 --prompt box_pepm --n_point 5 --n_negative 2 --train_prompt same"

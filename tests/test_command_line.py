@@ -60,7 +60,7 @@ def test_a_method_changes_real_flags_and_the_papers_none():
     names = {field.name for field in dataclasses.fields(DecoderOptions)}
     assert not METHODS["paper"]
     assert set(METHODS["strong"]) <= names
-    assert parse("retrain_decoder", RetrainOptions, ["--method", "strong"]).soft_targets
+    assert parse("retrain_decoder", RetrainOptions, ["--method", "strong"]).n_view == 2
 
 
 def test_booleans_can_be_switched_both_ways():
