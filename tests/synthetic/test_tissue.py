@@ -5,7 +5,6 @@ import pytest
 
 from epsam.randomness import generator
 from epsam.synthetic.fields import scattered_points, soft_step
-from epsam.synthetic.layout import outlined
 from epsam.synthetic.stain import Scanner, Stain, render
 from epsam.synthetic.tissue import draw_tissue
 
@@ -39,21 +38,6 @@ def test_tumour_holds_more_haematoxylin_than_most_of_the_rest(tissue):
 
 def test_a_normal_slide_has_an_empty_mask():
     assert not draw_tissue(generator(3, "normal"), SHAPE, with_tumour=False).tumour.any()
-
-
-def test_outlined_drops_specks_fills_gaps_and_keeps_real_holes():
-    region = np.zeros((400, 400), bool)
-    region[20:320, 20:320] = True
-    region[60:70, 60:70] = False
-    region[120:240, 120:240] = False
-    region[170:190, 170:190] = True
-    region[360:380, 360:380] = True
-    kept = outlined(region)
-    assert kept[65, 65]
-    assert not kept[180, 180]
-    assert not kept[370, 370]
-    assert kept[30:310, 30:100].all()
-    assert not kept[130:230, 130:230].any()
 
 
 def test_stain_follows_beer_and_lambert():

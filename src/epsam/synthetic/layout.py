@@ -46,9 +46,10 @@ def plan(rng: np.random.Generator, shape: Shape, with_tumour: bool) -> Layout:
     surface = np.zeros(shape, np.float32) - 1
     if with_tumour:
         surface = _tumour_surface(rng, inside)
-    tumour = outlined((surface > 0) & inside)
+    cells = _ragged(rng, surface)
+    tumour = outlined((cells > 0.5) & inside)
     taken = cv2.dilate(tumour.astype(np.uint8), np.ones((3, 3)), iterations=40) > 0
-    nests = _nests(rng, surface) * tumour_edge(tumour)
+    nests = cells * _between_septa(rng, shape) * tumour_edge(tumour)
     fat = _patches(rng, inside & ~taken, int(rng.integers(1, 4)), (90, 190))
     glands = _glands(rng, inside & ~taken & (fat < 0.1), int(rng.integers(7, 14)))
     lymphoid = _patches(rng, inside & ~tumour & (fat < 0.1), int(rng.integers(5, 10)), (50, 125)) * (1 - nests)
@@ -123,12 +124,16 @@ def _tumour_surface(rng: np.random.Generator, inside: Mask) -> Field:
     return np.where(cv2.erode(inside.astype(np.uint8), np.ones((15, 15))) > 0, surface + np.float32(uneven), -1)
 
 
-def _nests(rng: np.random.Generator, surface: Field) -> Field:
-    """Weight of tumour cells: ragged towards the border, parted into nests by septa of stroma."""
+def _ragged(rng: np.random.Generator, surface: Field) -> Field:
+    """Weight of tumour cells, septa left out: uneven and soft towards the border."""
     shape = (surface.shape[0], surface.shape[1])
-    ragged = soft_step(surface + np.float32(0.06) * cloud(rng, shape, 26, 2), 0.02, 0.12)
+    return soft_step(surface + np.float32(0.06) * cloud(rng, shape, 26, 2), 0.02, 0.12)
+
+
+def _between_septa(rng: np.random.Generator, shape: Shape) -> Field:
+    """0 in the septa of stroma that part tumour into nests, which an annotator does not leave out; else 1."""
     septa = np.abs(cloud(rng, shape, rng.uniform(75, 120), 2))
-    return ragged * soft_step(septa, rng.uniform(0.07, 0.13), 0.08)
+    return soft_step(septa, rng.uniform(0.07, 0.13), 0.08)
 
 
 def _discs(rng: np.random.Generator, free: Mask, count: int, radius: tuple[float, float],
