@@ -6,6 +6,7 @@ from typing import Any
 
 from epsam.data.images import Rgb, read_mask, read_rgb, resize_rgb
 from epsam.data.patches import Patch
+from epsam.inference.finished import mask_file
 from epsam.pictures.panel import PanelRow, draw_panel
 from epsam.training.panels import spread
 
@@ -39,7 +40,7 @@ def slide_cases(rows: Sequence[Row], dice: Mapping[str, float], output: Path) ->
 
 
 def _read_row(image: Patch, output: Path) -> PanelRow:
-    mask = read_mask(output / "mask" / f"{image.name}.png")
+    mask = read_mask(mask_file(output, image))
     return PanelRow(image.read(), image.truth() if image.mask else None, mask=mask)
 
 
