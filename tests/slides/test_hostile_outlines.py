@@ -102,7 +102,9 @@ def test_odd_group_names_are_told_in_one_error(tmp_path, group):
 
 
 GOOD = asap([(1, 1), (500.5, 2), (300, 400), (20, 30)])
-NUMBER = some.one_of(some.floats().map(str), some.integers().map(str), some.sampled_from(["1,5", "", "1e7", "-0"]))
+# Some builds of the libraries make a process round subnormal numbers to 0, which hypothesis takes for a broken machine.
+NUMBER = some.one_of(some.floats(allow_subnormal=False).map(str), some.integers().map(str),
+                     some.sampled_from(["1,5", "", "1e7", "-0"]))
 DRAWN = some.builds(lambda corners, group: asap(corners, group).encode(),
                     some.lists(some.tuples(NUMBER, NUMBER), max_size=12),
                     some.sampled_from(["Tumor", "Exclusion", "None", "_0", "other"]))
