@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -84,10 +85,10 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
     return differences + differing(expected, fingerprints(killed))
 
 
-def made(folder: Path) -> Path:
-    """A clone with slides whose fits save their state after every step, where a user's do so every few minutes."""
+def made(folder: Path, write_data: Callable[[Path], None] = write_slides) -> Path:
+    """A clone with data whose fits save their state after every step, where a user's do so every few minutes."""
     folder.mkdir()
-    fit = clone(folder, write_slides) / "src" / "epsam" / "training" / "fit.py"
+    fit = clone(folder, write_data) / "src" / "epsam" / "training" / "fit.py"
     hasty, count = re.subn(r"SAVE_EVERY_S = [\d.]+", "SAVE_EVERY_S = 0.0", fit.read_text("utf-8"))
     assert count == 1
     fit.write_text(hasty, "utf-8")

@@ -81,7 +81,7 @@ def write_data(folder, kind, tumour):
             write_rgb(folder / f"s{number}.png", pixels)
 
 
-@pytest.mark.parametrize(("kind", "step"), [("image", 160), ("slide", 1200)])
+@pytest.mark.parametrize(("kind", "step"), [("image", 320), ("slide", 2400)])
 def test_results_on_a_full_disk_are_whole_old_ones_or_whole_new_ones(folder, kind, step):
     flags = write_run(folder)
     write_data(folder / "data", kind, 40)

@@ -12,7 +12,8 @@ import infer
 from epsam.data.images import read_mask, read_rgb, write_rgb
 from epsam.errors import EpsamError
 from epsam.inference.options import InferOptions
-from mini import FLAGS, SIDE, clone, run
+from kill_train import differing, fingerprints, finish, kill_after, made
+from mini import FLAGS, SIDE, clone, run, write_patches
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +24,20 @@ def trained(tmp_path_factory):
     result = run(folder, "./train.sh")
     assert result.returncode == 0, result.stdout + result.stderr
     return folder, result.stdout
+
+
+@pytest.fixture(scope="module")
+def quiet(trained):
+    """Digests of what the run left, before anything else is done in its folder."""
+    return fingerprints(trained[0])
+
+
+def test_a_run_that_was_killed_leaves_the_same_files(quiet, tmp_path):
+    # kill_train.py kills at thirty random moments; test_traps.py at the ones that are known to be dangerous.
+    killed = made(tmp_path / "killed", write_patches)
+    assert kill_after(killed, {}, 11.0)
+    finish(killed, {})
+    assert differing(quiet, fingerprints(killed)) == []
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -107,15 +107,8 @@ def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does
         load_pipeline(parse("infer", InferOptions, place), compute)
 
 
-def test_with_too_little_disk_the_decoder_is_the_same_and_a_warning_says_why_it_is_slow(folder, monkeypatch, caplog):
-    kept = learn(folder, "kept")
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000, total=10_000))
-    anew = learn(folder, "full_disk")
-    assert any("too little disk for the embeddings" in message for message in caplog.messages)
-    assert all(torch.equal(kept[name], anew[name]) for name in kept)
-
-
-def test_damaged_embeddings_are_made_again_and_the_decoder_is_the_same(folder, caplog):
+def test_with_damaged_embeddings_or_too_little_disk_the_decoder_is_the_same_and_a_warning_says_why(
+        folder, monkeypatch, caplog):
     kept = learn(folder, "kept")
     for path in (folder / "dataset/mini/embeddings").rglob("*.npy"):
         content = bytearray(path.read_bytes())
@@ -124,6 +117,10 @@ def test_damaged_embeddings_are_made_again_and_the_decoder_is_the_same(folder, c
     again = learn(folder, "again")
     assert any("is damaged" in message for message in caplog.messages)
     assert all(torch.equal(kept[name], again[name]) for name in kept)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000, total=10_000))
+    anew = learn(folder, "full_disk")
+    assert any("too little disk for the embeddings" in message for message in caplog.messages)
+    assert all(torch.equal(kept[name], anew[name]) for name in kept)
 
 
 def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder, monkeypatch):
