@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-LONGEST = ("test_traps.py", "test_scripts.py", "test_kill.py", "test_same_numbers.py", "test_ablate.py")
+LONGEST = ("test_scripts.py", "test_traps.py", "test_ablate.py", "test_same_numbers.py", "test_infer_slides.py")
 """Slow files that take minutes each: begun last, one of them would run on alone."""
 
 

@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 
 from epsam.data.images import write_mask, write_rgb
 from epsam.files import write_text
-from epsam.sam.models import build_sam
+from epsam.sam.models import SPECS, build_sam
 from epsam.slides.asap import TUMOUR, DrawnOutline, asap_xml
 from epsam.slides.writer import Pyramid, write_slide
 
@@ -70,6 +72,17 @@ def write_slides(folder: Path, seed: int = 0) -> None:
         write_text(folder / "annotations" / f"{name}.xml", asap_xml(outlines))
     rows = "".join(f"{name},{split}\n" for name, (split, *_) in splits.items())
     (folder / "splits.csv").write_text("slide,split\n" + rows)
+
+
+@contextmanager
+def smaller_sam() -> Iterator[None]:
+    """While it holds, `vit_demo` has two blocks and sees 128 px, a quarter of the tokens; in this process only."""
+    before = SPECS["vit_demo"]
+    SPECS["vit_demo"] = replace(before, depth=2, global_blocks=(1,), input_px=128)
+    try:
+        yield
+    finally:
+        SPECS["vit_demo"] = before
 
 
 def write_random_sam(path: Path) -> None:

@@ -19,6 +19,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in 
 from command_line import one_line, parse  # noqa: E402
 from epsam.inference.options import InferOptions  # noqa: E402
 from epsam.options import PatchOptions  # noqa: E402
+from mini import smaller_sam  # noqa: E402
 from untimed import contents  # noqa: E402
 
 KINDS = {"extract_patches": PatchOptions, "infer": InferOptions}
@@ -50,7 +51,8 @@ def run(stage: str, flags: list[str]) -> str:
     """What a user is told of a full disk; empty if the stage came to its end."""
     options = parse(stage, KINDS[stage], flags)
     try:
-        importlib.import_module(stage).main(options)
+        with smaller_sam():
+            importlib.import_module(stage).main(options)
     except OSError as error:
         return one_line(error, options)
     return ""

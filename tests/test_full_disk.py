@@ -1,5 +1,6 @@
 """A disk that runs full while patches are cut or results are written: one line, nothing lost, and then it goes on."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from command_line import parse
 from epsam.classifier.resnet import NetworkSpec, build_classifier
 from epsam.classifier.weights import save_classifier
 from epsam.data.images import write_rgb
@@ -15,24 +17,24 @@ from epsam.files import sha256_of
 from epsam.sam.models import build_sam
 from epsam.sam.weights import save_decoder
 from fake_network import lossless, picture
-from mini import REPOSITORY, write_random_sam, write_slides
-from small_disk import digests
+from mini import REPOSITORY, smaller_sam, write_random_sam, write_slides
+from small_disk import KINDS, digests
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no small disk can be mounted here")
     (tmp_path / "disk").mkdir()
-    return tmp_path
+    with smaller_sam():
+        yield tmp_path
 
 
-def run_stage(folder, stage, flags):
-    command = [sys.executable, f"{REPOSITORY}/src/{stage}.py", *flags]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+def run_stage(stage, flags):
+    importlib.import_module(stage).main(parse(stage, KINDS[stage], flags))
 
 
 def on_small_disks(folder, stage, step, flags):
@@ -50,7 +52,7 @@ def on_small_disks(folder, stage, step, flags):
 def test_cutting_on_a_full_disk_leaves_the_patches_that_were_there(folder):
     write_slides(folder / "before" / "mini")
     flags = ["--dataset_type", "mini", "--patch_size", "64", "--workers", "1"]
-    run_stage(folder, "extract_patches", [*flags, "--stride", "64", "--dataset_root", "before"])
+    run_stage("extract_patches", [*flags, "--stride", "64", "--dataset_root", "before"])
     before = digests(folder / "before")
     tried, after = on_small_disks(folder, "extract_patches", 70, [*flags, "--stride", "32", "--dataset_root", "disk"])
     assert len(tried) > 5
@@ -85,7 +87,7 @@ def write_data(folder, kind, tumour):
 def test_results_on_a_full_disk_are_whole_old_ones_or_whole_new_ones(folder, kind, step):
     flags = write_run(folder)
     write_data(folder / "data", kind, 40)
-    run_stage(folder, "infer", [*flags, "--overlap", "0.5", "--output_dir", "before/out"])
+    run_stage("infer", [*flags, "--overlap", "0.5", "--output_dir", "before/out"])
     before = digests(folder / "before")
     write_data(folder / "data", kind, 60)
     tried, after = on_small_disks(folder, "infer", step, [*flags, "--output_dir", "disk/out"])

@@ -19,7 +19,7 @@ from epsam.inference.options import InferOptions
 from epsam.sam.models import build_sam
 from epsam.sam.weights import save_decoder
 from fake_network import lossless, picture
-from mini import clone, run, write_random_sam
+from mini import clone, run, smaller_sam, write_random_sam
 from untimed import contents
 
 pytestmark = pytest.mark.slow
@@ -37,8 +37,14 @@ def write_run(folder, sam_file):
 
 @pytest.fixture
 def options(tmp_path):
-    write_random_sam(tmp_path / "sam.pth")
-    write_run(tmp_path / "run", tmp_path / "sam.pth")
+    with smaller_sam():
+        write_random_sam(tmp_path / "sam.pth")
+        write_run(tmp_path / "run", tmp_path / "sam.pth")
+        yield options_in(tmp_path)
+
+
+def options_in(tmp_path):
+    """A function that makes options for a few slides in that folder, one of them broken."""
     for name in ("tumor_001", "tumor_002", "normal_001"):
         lossless(tmp_path / "data" / "images" / f"{name}.tif", picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]))
     (tmp_path / "data" / "images" / "broken.tif").write_bytes(b"no slide")
@@ -54,13 +60,21 @@ def options(tmp_path):
     return make
 
 
+def infer_with_smaller_sam(options):
+    torch.set_num_threads(1)
+    with smaller_sam():
+        infer.main(options)
+
+
 def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_leaves(options, tmp_path, caplog):
     with caplog.at_level("INFO"):
         infer.main(options(asap=True))
     assert "windows a second: decode" in caplog.text
     shards = [options(asap=True, output_dir=str(tmp_path / "shards"), shard=f"{number}/3") for number in (1, 2, 3)]
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        pool.map(infer.main, shards, chunksize=1)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with context.Pool(3) as pool:
+        pool.map(infer_with_smaller_sam, shards, chunksize=1)
     assert not (tmp_path / "shards" / "slides.csv").exists()
     infer.main(options(asap=True, output_dir=str(tmp_path / "shards"), merge=True))
     assert contents(tmp_path / "shards") == contents(tmp_path / "whole")

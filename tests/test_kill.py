@@ -1,26 +1,7 @@
-"""train.sh that is asked to stop, and proof that the comparison of kill_train.py sees a difference."""
-
-import os
-import signal
-
-import pytest
+"""Proof that the comparison of kill_train.py sees a difference (the kills: test_scripts.py, test_traps.py)."""
 
 import kill_train
 from kill_train import differing, essence, fingerprints, kill_test
-from mini import FLAGS, clone, start
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_train_sh_asked_to_stop_saves_ends_with_130_and_says_how_to_go_on(tmp_path, number):
-    long = FLAGS["CLASSIFIER_FLAGS"].replace("--epoch 5 ", "--epoch 1000 ")
-    process = start(clone(tmp_path), "./train.sh", CLASSIFIER_FLAGS=long)
-    assert any("epoch 2/" in line for line in process.stdout)
-    os.killpg(process.pid, number)
-    told, _ = process.communicate()
-    assert process.returncode == 130, told
-    assert told.splitlines()[-1] == "interrupted; run the same command again to go on"
-    assert list((tmp_path / "checkpoints" / "mini" / "unfinished" / "train_classifier").glob("*.pth"))
 
 
 def test_the_comparison_sees_changed_and_missing_files_but_not_durations(tmp_path):

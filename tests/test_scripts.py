@@ -34,15 +34,21 @@ def quiet(trained):
     return fingerprints(trained[0])
 
 
-def test_a_run_that_was_killed_leaves_the_same_files(quiet, tmp_path):
+def test_a_run_that_was_stopped_and_killed_leaves_the_same_files(quiet, tmp_path):
     # kill_train.py kills at thirty random moments; test_traps.py at the ones that are known to be dangerous.
-    killed = made(tmp_path / "killed", write_patches)
-    process = start(killed, "./train.sh")
-    assert any("epoch 2/" in line for line in process.stdout)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    finish(killed, {})
-    assert differing(quiet, fingerprints(killed)) == []
+    stopped = made(tmp_path / "stopped", write_patches)
+    for number, moment in ((signal.SIGINT, "epoch 1/"), (signal.SIGTERM, "going on after epoch"),
+                           (signal.SIGKILL, "going on after epoch")):
+        process = start(stopped, "./train.sh")
+        assert any(moment in line for line in process.stdout)
+        os.killpg(process.pid, number)
+        told, _ = process.communicate()
+        assert list((stopped / "checkpoints" / "mini" / "unfinished" / "train_classifier").glob("*.pth"))
+        if number != signal.SIGKILL:
+            assert process.returncode == 130, told
+            assert told.splitlines()[-1] == "interrupted; run the same command again to go on"
+    finish(stopped, {})
+    assert differing(quiet, fingerprints(stopped)) == []
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 
 from kill_train import fingerprints
-from mini import REPOSITORY, write_patches, write_random_sam
+from mini import REPOSITORY, smaller_sam, write_patches, write_random_sam
 from trapped import STAGES, Kill, add_flags, flags_of, forget_place, jump_in_time, repeat_from_record, run_stage
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,8 @@ def snapshots(tmp_path_factory):
     """Stage → a folder as it is before that stage, in which nothing was ever interrupted; "end" → after the last."""
     root, kept = tmp_path_factory.mktemp("quiet"), tmp_path_factory.mktemp("snapshots")
     write_patches(root / "dataset" / "mini", counts=COUNTS)
-    write_random_sam(root / "random_sam.pth")
+    with smaller_sam():
+        write_random_sam(root / "random_sam.pth")
     for stage in STAGES:
         shutil.copytree(root, kept / stage)
         assert run_stage(root, stage) == 0
@@ -167,6 +168,13 @@ def test_after_trouble_a_stage_refuses_before_it_encodes_unless_told_to_go_on(sn
     assert fingerprints(run).keys() >= after(stage, snapshots).keys()
 
 
+AS_A_COMMAND = """
+import runpy, sys
+from mini import smaller_sam
+del sys.argv[0]
+with smaller_sam():
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 FULL = """
 set -e
 mount -t tmpfs -o size={size} none checkpoints
@@ -185,10 +193,11 @@ def test_a_disk_that_runs_full_leaves_the_last_state_and_one_clear_line(snapshot
     run, stage = folder("finetune_decoder"), "finetune_decoder"
     # Room for the progress after one epoch, but not for the next one beside it.
     held = sum(path.stat().st_size for path in (run / "checkpoints").rglob("*") if path.is_file())
-    command = f"{sys.executable} {REPOSITORY}/src/{stage}.py {shlex.join(flags_of(stage))}"
+    command = shlex.join([sys.executable, "-c", AS_A_COMMAND, f"{REPOSITORY}/src/{stage}.py", *flags_of(stage)])
     result = subprocess.run(["unshare", "-rm", "bash", "-c", FULL.format(
         size=held + 100_000_000, command=command, before=snapshots[stage] / "checkpoints", after=tmp_path / "after")],
-        cwd=run, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        cwd=run, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}/tests"})
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.fullmatch(r"error: checkpoints/mini/\S+: no space left; free some and run the same command again\n",
                         result.stderr)

@@ -22,6 +22,7 @@ from torchvision.models.resnet import BasicBlock
 import epsam.training.fit
 from command_line import parse
 from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, RetrainOptions
+from mini import smaller_sam
 
 _DECODER = "--epoch 2 --batch_size 2 --n_point 5 --embedding_views 1 --ids_threshold -1 --allow_degenerate"
 STAGES: dict[str, tuple[type, str]] = {
@@ -104,9 +105,10 @@ def _work(folder: Path, stage: str, first: tuple[Callable[[], None], ...]) -> No
     models.resnet18 = lambda weights, num_classes: models.ResNet(BasicBlock, [1, 1, 1, 1], num_classes)
     fit = epsam.training.fit.fit
     fit.__defaults__ = (0.0, *(fit.__defaults__ or ())[1:])
-    for prepare in first:
-        prepare()
-    importlib.import_module(stage).main(options_of(stage))
+    with smaller_sam():
+        for prepare in first:
+            prepare()
+        importlib.import_module(stage).main(options_of(stage))
 
 
 def options_of(stage: str) -> Any:

@@ -14,11 +14,12 @@ from epsam.classifier.weights import save_classifier
 from epsam.options import DecoderOptions, MaskOptions, RetrainOptions
 from epsam.paths import RunPaths
 from epsam.training.fit import fit
-from mini import FLAGS, SIDE, write_patches, write_random_sam
+from mini import FLAGS, SIDE, smaller_sam, write_patches, write_random_sam
 
 pytestmark = pytest.mark.slow
 
 
+@smaller_sam()
 def test_each_round_begins_with_sams_own_decoder_not_with_the_one_before(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_patches(tmp_path / "dataset" / "mini")

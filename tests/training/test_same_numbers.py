@@ -1,7 +1,9 @@
 """Nothing that saves time may change what is learnt: whole stages on the mini dataset, each in two ways."""
 
 import copy
+import os
 import shlex
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,26 +27,35 @@ from epsam.inference.options import InferOptions
 from epsam.options import DecoderOptions, EvaluateOptions, MaskOptions, RetrainOptions
 from epsam.paths import RunPaths
 from epsam.sam.segmenter import Segmenter
-from mini import FLAGS, SIDE, write_patches, write_random_sam
+from mini import FLAGS, SIDE, smaller_sam, write_patches, write_random_sam
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The mini dataset, SAM, and a classifier whose maps are as good as random."""
-    monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The mini dataset, SAM, and a classifier whose maps are as good as random; and with these the run `kept`."""
+    folder, before, threads = tmp_path_factory.mktemp("begun"), os.getcwd(), torch.get_num_threads()
     torch.set_num_threads(1)
-    write_patches(tmp_path / "dataset" / "mini")
-    write_random_sam(tmp_path / "random_sam.pth")
+    write_patches(folder / "dataset" / "mini")
     torch.manual_seed(0)
     network = build_classifier(NetworkSpec(backbone="resnet18"))
     # Weights of one sign, so that no map is empty.
     network.fc.weight.data.abs_()
-    save_classifier(tmp_path / "classifier.pth", network, {"patch_size": SIDE})
-    yield tmp_path
+    save_classifier(folder / "classifier.pth", network, {"patch_size": SIDE})
+    with smaller_sam():
+        write_random_sam(folder / "random_sam.pth")
+        os.chdir(folder)
+        learn(folder, "kept", rounds=True)
+        os.chdir(before)
+        yield folder
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def folder(begun, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
 
 
 def learn(folder, run, *flags, rounds=False, mask_flags=()):
@@ -61,11 +72,16 @@ def learn(folder, run, *flags, rounds=False, mask_flags=()):
     finetune_decoder.main(parse("finetune_decoder", DecoderOptions, [*place, *sam, *own]))
     if rounds:
         retrain_decoder.main(parse("retrain_decoder", RetrainOptions, [*place, *sam, *own, "--n_iter", "1"]))
-    return torch.load(paths.round_decoder(int(rounds)), weights_only=True)["model"]
+    return decoder(folder, run, int(rounds))
+
+
+def decoder(folder, run, number):
+    """The weights of a run's decoder of that round, 0 being the preliminary one."""
+    return torch.load(RunPaths(folder / "checkpoints" / run).round_decoder(number), weights_only=True)["model"]
 
 
 def test_the_decoders_with_and_without_the_cache_are_equal_bit_by_bit(folder, monkeypatch):
-    kept = learn(folder, "kept", rounds=True)
+    kept = decoder(folder, "kept", 1)
     assert list((folder / "dataset/mini/embeddings").rglob("*.npy"))
     stores = []
     monkeypatch.setattr(EmbeddingStore, "kept", lambda *_: stores.append("asked"))
@@ -76,7 +92,7 @@ def test_the_decoders_with_and_without_the_cache_are_equal_bit_by_bit(folder, mo
 
 def test_only_labels_of_patches_are_learnt_from(folder):
     """False truth for the training and validation patches changes no weight."""
-    before = learn(folder, "before", rounds=True)
+    before = decoder(folder, "kept", 1)
     masks = [path for split in ("train", "val") for path in (folder / "dataset/mini" / split / "mask").iterdir()]
     assert len(masks) > 5
     for path in masks:
@@ -109,7 +125,7 @@ def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does
 
 def test_with_damaged_embeddings_or_too_little_disk_the_decoder_is_the_same_and_a_warning_says_why(
         folder, monkeypatch, caplog):
-    kept = learn(folder, "kept")
+    kept = decoder(folder, "kept", 0)
     for path in (folder / "dataset/mini/embeddings").rglob("*.npy"):
         content = bytearray(path.read_bytes())
         content[-100] ^= 1

@@ -125,8 +125,9 @@ class Tracer:
 
 def signed_area(points_xy: Polygon) -> float:
     """Area inside a ring, px²; negative if it runs the other way round, as holes do."""
+    # Seen from the first corner, the edges that meet there enclose nothing.
     x, y = (points_xy - points_xy[0]).T
-    return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
+    return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
 
 
 def largest_diameter(points_xy: Polygon) -> float:
