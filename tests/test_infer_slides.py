@@ -3,13 +3,13 @@
 import csv
 import html
 import json
-import multiprocessing
 
 import pytest
 import tifffile
 import torch
 
 import infer
+import trapped
 from epsam.checkpoints import load_plain, save_plain
 from epsam.classifier.resnet import NetworkSpec, build_classifier
 from epsam.classifier.weights import save_classifier
@@ -60,21 +60,13 @@ def options_in(tmp_path):
     return make
 
 
-def infer_with_smaller_sam(options):
-    torch.set_num_threads(1)
-    with smaller_sam():
-        infer.main(options)
-
-
 def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_leaves(options, tmp_path, caplog):
     with caplog.at_level("INFO"):
         infer.main(options(asap=True))
     assert "windows a second: decode" in caplog.text
     shards = [options(asap=True, output_dir=str(tmp_path / "shards"), shard=f"{number}/3") for number in (1, 2, 3)]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    with context.Pool(3) as pool:
-        pool.map(infer_with_smaller_sam, shards, chunksize=1)
+    with trapped.new_processes().Pool(3) as pool:
+        pool.map(trapped.infer, shards, chunksize=1)
     assert not (tmp_path / "shards" / "slides.csv").exists()
     infer.main(options(asap=True, output_dir=str(tmp_path / "shards"), merge=True))
     assert contents(tmp_path / "shards") == contents(tmp_path / "whole")

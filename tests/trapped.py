@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +23,7 @@ from torchvision.models.resnet import BasicBlock
 
 import epsam.training.fit
 from command_line import parse
+from epsam.inference.options import InferOptions
 from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, RetrainOptions
 from mini import smaller_sam
 
@@ -84,16 +87,29 @@ def jump_in_time() -> None:
     time.time = lambda: next(moments)
 
 
+def new_processes() -> ForkServerContext:
+    """Makes processes that have imported all stages. Not by fork: where this process has trained, a copy cannot."""
+    context = multiprocessing.get_context("forkserver")
+    # One server serves all files of tests, with what the first one asked it to import.
+    context.set_forkserver_preload([__name__, "infer", *STAGES])
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        forkserver.ensure_running()
+    return context
+
+
 def run_stage(folder: Path, stage: str, *first: Callable[[], None]) -> int:
     """Run a stage in `folder` in a new process, in which `first` is called before; its exit code."""
-    context = multiprocessing.get_context("forkserver")
-    # Not by fork: where this process has trained, a copy of it cannot.
-    context.set_forkserver_preload([__name__, *STAGES])
-    process = context.Process(target=_work, args=(folder, stage, first))
-    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
-        process.start()
+    process = new_processes().Process(target=_work, args=(folder, stage, first))
+    process.start()
     process.join()
     return process.exitcode or 0
+
+
+def infer(options: InferOptions) -> None:
+    """infer.py in a process of `new_processes`."""
+    torch.set_num_threads(1)
+    with smaller_sam():
+        importlib.import_module("infer").main(options)
 
 
 def _work(folder: Path, stage: str, first: tuple[Callable[[], None], ...]) -> None:
