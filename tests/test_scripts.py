@@ -19,6 +19,9 @@ from mini import FLAGS, SIDE, clone, run, start, write_patches
 
 pytestmark = pytest.mark.slow
 
+OWN = {"dataset_type": "mini", "run": "mini", "device": "cpu", "sam_model_type": "vit_demo",
+       "sam_checkpoint": "random_sam.pth"}
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -139,11 +142,11 @@ def test_images_without_label_or_truth_of_any_size_are_taken(trained):
     assert json.loads((folder / "out" / "summary.json").read_text())["mean_dice"] is None
 
 
-def test_a_shut_gate_leaves_images_without_a_label_empty(trained):
+def test_a_shut_gate_leaves_images_without_a_label_empty(trained, monkeypatch):
     folder, _ = trained
+    monkeypatch.chdir(folder)
     write_rgb(folder / "gate" / "a.png", np.full((SIDE, SIDE, 3), 200, np.uint8))
-    run(folder, "./infer.sh", TEST_DATASET_DIR="gate", OUTPUT_DIR="gated",
-        INFER_FLAGS="--gate_threshold 1.1")
+    infer.main(InferOptions(**OWN, test_dataset_dir="gate", output_dir="gated", gate_threshold=1.1))
     row = table(folder / "gated" / "metrics.csv")[0]
     assert (row["gated"], row["tumour_share"]) == ("1", "0.0")
 
@@ -156,15 +159,12 @@ def test_a_shut_gate_leaves_images_without_a_label_empty(trained):
 ])
 def test_inference_without_what_it_needs_is_refused(trained, monkeypatch, flags, message):
     monkeypatch.chdir(trained[0])
-    given = {"dataset_type": "mini", "run": "mini", "sam_model_type": "vit_demo", "sam_checkpoint": "random_sam.pth",
-             "device": "cpu", "output_dir": "refused", **flags}
     with pytest.raises(EpsamError, match=message):
-        infer.main(InferOptions(**given))
+        infer.main(InferOptions(**{**OWN, "output_dir": "refused", **flags}))
 
 
 @pytest.mark.parametrize(("command", "environment", "message"), [
     ("./infer.sh", {"DEVICE": "cuda"}, "--device cuda: PyTorch finds no usable GPU"),
-    ("./train.sh", {"SAM_CHECKPOINT": "no.pth", "RUN": "new"}, "no.pth: no such file"),
     ("./train.sh", {"DATASET_TYPE": "absent"}, "error: "),
 ])
 def test_bad_input_is_one_line_and_exit_1(trained, command, environment, message):
@@ -180,4 +180,5 @@ def test_bad_input_is_one_line_and_exit_1(trained, command, environment, message
 
 
 def test_bad_flags_end_with_2(trained):
-    assert run(trained[0], "./infer.sh", INFER_FLAGS="--overlp 0.5").returncode == 2
+    result = run(trained[0], "python src/extract_patches.py --strid 128")
+    assert (result.returncode, "unrecognized arguments: --strid 128" in result.stderr) == (2, True)
