@@ -2,12 +2,12 @@ from functools import partial
 
 import pytest
 import torch
-from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling import ImageEncoderViT, transformer
 from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 
 from epsam.sam import attention as fused_attention
-from epsam.sam.attention import FusedAttention, fuse_attention
+from epsam.sam.attention import EarlyScaledAttention, FusedAttention, fuse_attention, scale_early
 
 
 @pytest.fixture(params=["in one", "row by row"])
@@ -69,3 +69,19 @@ def test_a_whole_encoder_keeps_its_keys_and_its_output():
 def test_without_relative_positions():
     with pytest.raises(ValueError, match="relative positions"):
         FusedAttention(Attention(8, num_heads=2, use_rel_pos=False))
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(5, 40), (40, 5), (7, 7)])
+def test_scaling_early_gives_what_the_packages_decoder_attention_gives(queries, keys):
+    torch.manual_seed(0)
+    stock = transformer.Attention(24, num_heads=3, downsample_rate=2)
+    q, k, v = torch.randn(2, queries, 24), torch.randn(2, keys, 24), torch.randn(2, keys, 24)
+    assert torch.allclose(EarlyScaledAttention(stock)(q, k, v), stock(q, k, v), atol=1e-6)
+
+
+def test_all_attention_of_the_decoder_is_scaled_early_under_the_names_it_had():
+    stock = transformer.TwoWayTransformer(depth=2, embedding_dim=16, num_heads=2, mlp_dim=8)
+    names = list(stock.state_dict())
+    scaled = scale_early(stock)
+    kinds = {type(module) for module in scaled.modules() if isinstance(module, transformer.Attention)}
+    assert (kinds, list(scaled.state_dict())) == ({EarlyScaledAttention}, names)

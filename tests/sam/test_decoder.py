@@ -1,6 +1,6 @@
 import pytest
 import torch
-from segment_anything.modeling import MaskDecoder
+from segment_anything.modeling import MaskDecoder, TwoWayTransformer
 
 from epsam.sam.decoder import BatchedMaskDecoder, decode
 from epsam.sam.models import build_sam
@@ -25,17 +25,24 @@ def test_the_shipped_networks_use_the_batched_decoder(sam):
     assert isinstance(sam.mask_decoder, BatchedMaskDecoder)
 
 
-@torch.no_grad()
-def test_a_batch_equals_the_packages_decoder_image_by_image(sam):
+def test_a_batch_equals_the_packages_decoder_image_by_image_and_so_do_its_gradients(sam):
     embeddings, points, labels = inputs(3)
-    plain = MaskDecoder(transformer_dim=256, transformer=sam.mask_decoder.transformer)
+    plain = MaskDecoder(transformer_dim=256, transformer=TwoWayTransformer(2, 256, 8, 2048)).eval()
     plain.load_state_dict(sam.mask_decoder.state_dict())
     expected = []
     for index in range(3):
         sparse, dense = sam.prompt_encoder((points[index : index + 1], labels[index : index + 1]), None, None)
-        masks, _ = plain.eval()(embeddings[index : index + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense, False)
+        masks, _ = plain(embeddings[index : index + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense, False)
         expected.append(masks[0, 0])
-    assert torch.allclose(decode(sam, embeddings, points, labels), torch.stack(expected), atol=1e-5)
+    found = decode(sam, embeddings, points, labels)
+    assert torch.allclose(found, torch.stack(expected), atol=1e-5)
+    sam.zero_grad()
+    for masks in (found, torch.stack(expected)):
+        masks.sigmoid().mean().backward()
+    for (name, ours), theirs in zip(sam.mask_decoder.named_parameters(), plain.parameters(), strict=True):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-3, msg=name)
+    sam.zero_grad()
 
 
 def test_gradients_reach_the_decoder_and_nothing_else(sam):

@@ -1,12 +1,14 @@
-"""SAM's encoder attention through torch's fused kernels, exactly: the same weights and keys, the same result.
+"""SAM's attention in fewer or quicker operations, exactly: the same weights and keys, the same result.
 
-The package adds a relative-position bias to an N × N matrix of scores, which no fused kernel takes without writing that
-matrix out. But the bias of a query q at a key in row r and column c is q·R_row(r) + q·R_column(c): a scalar product.
-So the query is made longer by its biases for all rows and columns, and the key by a one in its row and its column.
+The encoder's goes through torch's fused kernels. The package adds a relative-position bias to an N × N matrix of
+scores, which no fused kernel takes without writing that matrix out. But the bias of a query q at a key in row r and
+column c is q·R_row(r) + q·R_column(c): a scalar product. So the query is made longer by its biases for all rows and
+columns, and the key by a one in its row and its column.
 """
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling import ImageEncoderViT, TwoWayTransformer
+from segment_anything.modeling import transformer as package_decoder
 from segment_anything.modeling.image_encoder import Attention, get_rel_pos
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,3 +92,38 @@ def fuse_attention(encoder: ImageEncoderViT) -> ImageEncoderViT:
     for block in encoder.blocks:
         block.attn = FusedAttention(block.attn)
     return encoder
+
+
+class EarlyScaledAttention(package_decoder.Attention):  # type: ignore[misc]
+    """Takes the place of the attention in the package's decoder, whose parameters it takes over under their names.
+
+    The package divides the N × M scores of every head by a constant, and their gradients once more. Here the shorter
+    one of queries and keys is scaled instead: for 60 tokens and 4096 of an image, fewer numbers by a factor of 250.
+    """
+
+    def __init__(self, stock: package_decoder.Attention) -> None:
+        nn.Module.__init__(self)
+        self.embedding_dim, self.internal_dim, self.num_heads = stock.embedding_dim, stock.internal_dim, stock.num_heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = stock.q_proj, stock.k_proj, stock.v_proj, stock.out_proj
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries (B, N, C), keys and values (B, M, C) → (B, N, C)."""
+        query, key, value = (self._separate_heads(part, self.num_heads)
+                             for part in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
+        scale = query.shape[-1] ** -0.5
+        if query.shape[-2] < key.shape[-2]:
+            query = query * scale
+        else:
+            key = key * scale
+        attended = torch.softmax(query @ key.transpose(-1, -2), dim=-1) @ value
+        result: Tensor = self.out_proj(self._recombine_heads(attended))
+        return result
+
+
+def scale_early(transformer: TwoWayTransformer) -> TwoWayTransformer:
+    """Replace every attention of the decoder's transformer by its twin above; names stay. Returns `transformer`."""
+    for module in list(transformer.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is package_decoder.Attention:
+                setattr(module, name, EarlyScaledAttention(child))
+    return transformer

@@ -14,7 +14,7 @@ from torch import nn
 from epsam.checkpoints import check_fit, load_plain, named_tensors
 from epsam.downloads import download
 from epsam.errors import WeightsError
-from epsam.sam.attention import fuse_attention
+from epsam.sam.attention import fuse_attention, scale_early
 from epsam.sam.decoder import BatchedMaskDecoder
 from epsam.sam.frames import PIXEL_MEAN, PIXEL_STD
 
@@ -78,7 +78,7 @@ def _prompt_encoder(spec: SamSpec) -> PromptEncoder:
 
 
 def _decoder() -> BatchedMaskDecoder:
-    transformer = TwoWayTransformer(depth=2, embedding_dim=PROMPT_DIM, mlp_dim=2048, num_heads=8)
+    transformer = scale_early(TwoWayTransformer(depth=2, embedding_dim=PROMPT_DIM, mlp_dim=2048, num_heads=8))
     return BatchedMaskDecoder(num_multimask_outputs=3, transformer=transformer, transformer_dim=PROMPT_DIM,
                               iou_head_depth=3, iou_head_hidden_dim=256)
 
