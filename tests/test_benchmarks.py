@@ -211,6 +211,18 @@ def small(monkeypatch, sam_cases):
     return sam_cases
 
 
+def test_decoders_are_timed_only_if_they_agree(measure, monkeypatch):
+    import sam_cases
+
+    small(monkeypatch, sam_cases)
+    monkeypatch.setattr(sam_cases, "in_turns", lambda *_, **_stock: (3.0, 1.5))
+    assert sam_cases.batched_decoder("cpu").ratio == 2
+    decode = sam_cases.decode
+    monkeypatch.setattr(sam_cases, "decode", lambda *given: decode(*given) + 1)
+    with pytest.raises(ValueError, match="batched_decoder: the two ways are .* apart"):
+        sam_cases.batched_decoder("cpu")
+
+
 @pytest.mark.parametrize("wrong", [False, True])
 def test_encoders_are_timed_only_if_they_agree(measure, monkeypatch, wrong):
     import sam_cases
