@@ -34,7 +34,7 @@ PRESETS: dict[str, dict[str, Row]] = {
                             "max_negative": (100, 40, 40)},
         "train_classifier": {"backbone": "resnet18", "pretrained": "none", "epoch": 6, "lr": 5e-4, "batch_size": 8,
                              "workers": 0},
-        # At the paper's 0.3 the initial masks are 0.007 lower in the mean of three seeds, the last decoder 0.001 (README).
+        # At the paper's 0.3 initial masks are 0.007 lower, the last decoder 0.001, in the mean of three seeds (README).
         "generate_initial_masks": {"quantile": 0.2, "open_kernel": 3},
         # In none of nine rounds on the slides as they are now was an epoch after the eighth the best one.
         "retrain_decoder": {**_SHORT_ROUND, "epoch": 10},
