@@ -75,10 +75,10 @@ def write_slides(folder: Path, seed: int = 0) -> None:
 
 
 @contextmanager
-def smaller_sam() -> Iterator[None]:
-    """While it holds, `vit_demo` has two blocks and sees 128 px, a quarter of the tokens; in this process only."""
+def smaller_sam(input_px: int = 128) -> Iterator[None]:
+    """While it holds, `vit_demo` has a block with windows and a global one and sees few px; in this process only."""
     before = SPECS["vit_demo"]
-    SPECS["vit_demo"] = replace(before, depth=2, global_blocks=(1,), input_px=128)
+    SPECS["vit_demo"] = replace(before, depth=2, global_blocks=(1,), input_px=input_px)
     try:
         yield
     finally:

@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Row]] = {
                              "workers": 0},
         # At the paper's 0.3 initial masks are 0.007 lower, the last decoder 0.001, in the mean of three seeds (README).
         "generate_initial_masks": {"quantile": 0.2, "open_kernel": 3},
-        # In none of nine rounds on the slides as they are now was an epoch after the eighth the best one.
+        # In none of nine rounds of twelve epochs on the slides as they are now was one after the eighth the best.
         "retrain_decoder": {**_SHORT_ROUND, "epoch": 10},
     },
     # Ours: a few real slides on a CPU. Windows as the paper's in area (512 px of 0.25 µm), read at half the resolution.

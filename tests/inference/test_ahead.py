@@ -39,7 +39,7 @@ def test_nothing_more_is_made_once_it_is_closed():
     made, before = [], set(threading.enumerate())
     chunks = one_ahead(range(100), lambda job: made.append(job))
     next(chunks)
-    assert set(threading.enumerate()) > before
+    assert set(threading.enumerate()) - before
     chunks.close()
     assert len(made) <= 2
-    assert set(threading.enumerate()) <= before
+    assert not set(threading.enumerate()) - before

@@ -1,4 +1,3 @@
-import dataclasses
 import inspect
 
 import pytest
@@ -6,17 +5,15 @@ import torch
 from torch._dynamo.exc import BackendCompilerFailed
 
 from epsam.sam.compiling import CompiledEncoder
-from epsam.sam.models import SPECS, build_sam
+from epsam.sam.models import build_sam
+from mini import smaller_sam
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    """A block with windows and a global one."""
     torch.manual_seed(0)
-    before = SPECS["vit_demo"]
-    SPECS["vit_demo"] = dataclasses.replace(before, depth=2, global_blocks=(1,), input_px=64)
-    yield build_sam("vit_demo").image_encoder.requires_grad_(False)
-    SPECS["vit_demo"] = before
+    with smaller_sam(input_px=64):
+        yield build_sam("vit_demo").image_encoder.requires_grad_(False)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ class WinogradConv(nn.Module):
         super().__init__()
         weight = conv.weight.detach()
         outputs, inputs = weight.shape[:2]
-        # Put in order before it grows fourfold: the other way round takes ten times as long.
+        # Put in order before it grows fourfold: the other way round takes up to ten times as long.
         squares = weight.double().cpu().permute(2, 3, 1, 0).reshape(9, inputs * outputs)
         self.register_buffer("kernel", (_on_squares(_KERNEL) @ squares).view(-1, inputs, outputs).to(weight))
         self.register_buffer("bias", torch.zeros_like(weight[:, 0, 0, 0]) if conv.bias is None else conv.bias.detach())
