@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from measure import Comparison, check_close, in_turns
 
-from epsam.cam.activation import fused_activation
-from epsam.classifier.inference import for_inference
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.device import pick_compute
+from epsam.cam.rotation import rotation_averaged_cam
+from epsam.core.device import select_device
+from epsam.weak.fast_inference import optimise_for_inference
+from epsam.weak.resnet import NetworkSpec, build_classifier
 
 PATCH_PX, PATCHES, ROTATIONS = 512, 4, 4
 
@@ -18,9 +18,9 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
     """Four rotations of four 512 px patches: a pass for each in fp32 and torch's own order of memory, against one pass
     as the stage runs it."""
     torch.manual_seed(0)
-    trained, compute = build_classifier(NetworkSpec()).to(device).eval(), pick_compute(device, precision)
+    trained, compute = build_classifier(NetworkSpec()).to(device).eval(), select_device(device, precision)
     plain_model = copy.deepcopy(trained).to(memory_format=torch.contiguous_format)
-    model = for_inference(trained, compute)
+    model = optimise_for_inference(trained, compute)
     images = torch.rand(PATCHES, 3, PATCH_PX, PATCH_PX, device=device)
 
     def one_by_one() -> None:
@@ -32,10 +32,10 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
 
     def together() -> None:
         with compute.autocast():
-            fused_activation(model, images, ROTATIONS)
+            rotation_averaged_cam(model, images, ROTATIONS)
 
     with compute.autocast():
-        one, quick = (fused_activation(form, images[:1], ROTATIONS)[1] for form in (trained, model))
+        one, quick = (rotation_averaged_cam(form, images[:1], ROTATIONS)[1] for form in (trained, model))
     check_close("activation maps", one, quick, 1e-4 if compute.autocast_dtype is None else 0.1)
     plain, ours = in_turns(one_by_one, together, device, 3, stock=True)
     arithmetic = "" if precision == "auto" else f", {precision}"
@@ -46,7 +46,7 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
 def training_step(device: str) -> Comparison:
     """Forward and backward pass of the classifier on 512 px patches: torch's own order of memory in fp32, and ours."""
     torch.manual_seed(0)
-    compute = pick_compute(device, "auto")
+    compute = select_device(device, "auto")
     count = 16 if device == "cuda" else 2
     ours = build_classifier(NetworkSpec()).to(device).train()
     plain = copy.deepcopy(ours).to(memory_format=torch.contiguous_format)

@@ -29,16 +29,20 @@ import extract_patches
 import finetune_decoder
 import generate_initial_masks
 import train_classifier
-from command_line import parse
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.classifier.weights import save_classifier
-from epsam.data.patches import labelled_patches, positives
-from epsam.device import pick_compute
-from epsam.files import write_table, write_text
-from epsam.options import SPLITS, ClassifierOptions, DecoderOptions, MaskOptions, PatchOptions
-from epsam.sam.models import build_sam
-from epsam.slides.asap import TUMOUR, DrawnOutline, asap_xml
-from epsam.training.workbench import prepare_embeddings, set_up_sam
+from epsam.annotations.asap_writer import TUMOUR, AsapAnnotation, format_asap_xml
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.command_line import parse
+from epsam.config.common import SPLITS
+from epsam.config.decoder import DecoderOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.patches import PatchOptions
+from epsam.core.device import select_device
+from epsam.core.files import write_table, write_text
+from epsam.data.patches import labelled_patches, select_positives
+from epsam.segment.sam.models import build_sam
+from epsam.training.sam_setup import prepare_embeddings, prepare_sam
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.weak.weights import save_classifier
 
 FACTORS = (1, 4, 16)
 SIDE_PX, SLIDE_PX = 64, 4096
@@ -120,7 +124,7 @@ def write_slides(folder: Path, each: int) -> None:
     """`each` slides a split; one file under many names, as only its reading counts."""
     angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
     corners = SLIDE_PX / 2 + 0.15 * SLIDE_PX * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    outline = asap_xml([DrawnOutline(TUMOUR, corners.round().astype(np.int32))])
+    outline = format_asap_xml([AsapAnnotation(TUMOUR, corners.round().astype(np.int32))])
     images, rows = folder / "images", []
     images.mkdir(parents=True)
     write_slide(folder / "slide.tif", SLIDE_PX, (1, 2, 4, 8))
@@ -159,8 +163,8 @@ def encoding(folder: Path) -> None:
     """The first part of step 4: every positive patch, in one view."""
     options = parse("finetune_decoder", DecoderOptions, [*_place(folder), *_sam(folder)])
     patches = [patch for split in ("train", "val")
-               for patch in positives(labelled_patches(folder / "data" / "noise" / split))]
-    setup = set_up_sam(options, SIDE_PX, len(patches), options.n_point, pick_compute("cpu", "fp32"))
+               for patch in select_positives(labelled_patches(folder / "data" / "noise" / split))]
+    setup = prepare_sam(options, SIDE_PX, len(patches), options.n_point, select_device("cpu", "fp32"))
     prepare_embeddings(setup, patches, 1)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from epsam.errors import AnnotationError
-from epsam.slides.annotations import read_outlines, tumour_mask
+from epsam.annotations.asap_reader import rasterize_tumour, read_annotations
+from epsam.core.errors import AnnotationError
 
 SIDE_PX0 = 100_000
 OPEN, CLOSE = '<Annotation PartOfGroup="Tumor"><Coordinates>', "</Coordinates></Annotation>"
@@ -61,12 +61,12 @@ def measure(path: Path) -> str:
     """A row of the table, from a process that has done nothing else."""
     began, told = time.process_time(), ""
     try:
-        outlines = read_outlines(path)
+        outlines = read_annotations(path)
     except AnnotationError as error:
         told = str(error).partition(": ")[2].partition(";")[0]
     read = time.process_time()
     if not told:
-        share = tumour_mask(outlines, 1000, 1000, 512, 512).mean()
+        share = rasterize_tumour(outlines, 1000, 1000, 512, 512).mean()
         told = f"{len(outlines.tumour)} outlines; window's mask, {share:.2f} full, {time.process_time() - read:.1f} s"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return f"| {path.stem} | {path.stat().st_size / 1e6:.0f} | {read - began:.1f} | {peak:.2f} | {told} |"

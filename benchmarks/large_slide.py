@@ -19,12 +19,12 @@ import tifffile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from epsam.slides.annotations import Outlines, Polygon
-from epsam.slides.reader import open_slide, read_window
-from epsam.slides.sampling import Range, tumour_share, window_grid
-from epsam.slides.thumbnail import overview
-from epsam.slides.tiff import TiffSlide
-from epsam.slides.tissue import find_tissue, tissue_share
+from epsam.annotations.asap_reader import Annotations, Polygon
+from epsam.extraction.sampling import FractionRange, make_candidate_grid, tumour_fractions
+from epsam.extraction.thumbnail import read_overview
+from epsam.wsi.reader import open_slide, read_window
+from epsam.wsi.tiff import TiffSlide
+from epsam.wsi.tissue import find_tissue, tissue_fractions
 
 TILE, SIDE, STRIDE = 256, 512, 256
 GIBIBYTE = 1 << 30
@@ -89,8 +89,8 @@ def measure(path: Path, patches: int) -> list[tuple[str, int, int, float, float]
     rows: list[tuple[str, int, int, float, float]] = []
     with open_slide(path) as slide:
         assert isinstance(slide, TiffSlide)
-        grid = window_grid(slide.width0, slide.height0, SIDE, STRIDE)
-        outlines = Outlines([outline(slide.width0)])
+        grid = make_candidate_grid(slide.width0, slide.height0, SIDE, STRIDE)
+        outlines = Annotations([outline(slide.width0)])
 
         def run(step: str, windows: int, work: Any) -> Any:
             before, start = slide.decoded_px, time.perf_counter()
@@ -100,10 +100,10 @@ def measure(path: Path, patches: int) -> list[tuple[str, int, int, float, float]
             return result
 
         tissue = run("tissue", grid.size, lambda: find_tissue(slide))
-        run("tissue share", grid.size, lambda: tissue_share(tissue, grid.lefts_px0, grid.tops_px0, SIDE))
-        tumour = run("tumour share", grid.size, lambda: tumour_share(outlines, grid))
-        run("thumbnail", grid.size, lambda: overview(slide))
-        positive = np.argwhere(Range(0.2, 0.9).holds(tumour))[:patches]
+        run("tissue share", grid.size, lambda: tissue_fractions(tissue, grid.lefts_px0, grid.tops_px0, SIDE))
+        tumour = run("tumour share", grid.size, lambda: tumour_fractions(outlines, grid))
+        run("thumbnail", grid.size, lambda: read_overview(slide))
+        positive = np.argwhere(FractionRange(0.2, 0.9).holds(tumour))[:patches]
         corners = [(int(grid.lefts_px0[column]), int(grid.tops_px0[row])) for row, column in positive]
         run("cut", len(corners), lambda: [read_window(slide, left, top, SIDE, SIDE) for left, top in corners])
     return rows

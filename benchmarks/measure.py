@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from epsam.device import keep_freed_memory
+from epsam.core.device import keep_freed_memory
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, PatchOptions, RetrainOptions
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.patches import PatchOptions
 from epsam.preflight.disk import FP16_BYTES, PNG_SHARE
-from epsam.sam.models import PROMPT_DIM, SPECS
+from epsam.segment.sam.models import PROMPT_DIM, SPECS
+from epsam.weak.resnet import NetworkSpec, build_classifier
 
 RESULTS = Path(__file__).with_name("results.json")
 

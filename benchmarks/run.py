@@ -22,7 +22,7 @@ import sam_cases
 import slide_cases
 from measure import Comparison, machine
 
-from epsam.files import write_json
+from epsam.core.files import write_json
 
 RESULTS = Path(__file__).with_name("results.json")
 

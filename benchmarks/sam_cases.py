@@ -14,19 +14,19 @@ from segment_anything.modeling import MaskDecoder, Sam, TwoWayTransformer
 from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 
+from epsam.config.decoder import DecoderOptions
+from epsam.core.device import DeviceConfig, select_device
+from epsam.core.seeding import generator
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import labelled_patches
-from epsam.device import Compute, pick_compute
-from epsam.options import DecoderOptions
-from epsam.randomness import generator
-from epsam.sam.compiling import CompiledEncoder
-from epsam.sam.decoder import decode
-from epsam.sam.losses import dice_iou_loss
-from epsam.sam.models import build_sam, freeze
-from epsam.sam.prompt_rules import Hints
-from epsam.sam.prompts import sample_points
-from epsam.sam.segmenter import Segmenter
+from epsam.segment.sam.compiled_encoder import CompiledEncoder
+from epsam.segment.sam.losses import dice_iou_loss
+from epsam.segment.sam.mask_decoder import decode
+from epsam.segment.sam.models import build_sam, freeze
+from epsam.segment.sam.prompting.rules import PromptInputs
+from epsam.segment.sam.prompting.sampling import sample_points
+from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.training.decoder import Example, decoder_task
 
 PATCH_PX, POINTS, BATCH = 512, 50, 4
@@ -40,7 +40,7 @@ def encoder(device: str) -> Comparison:
 
     Raises ValueError if the two are not within 1e-4 in fp32.
     """
-    sam, compute = _sam(device), pick_compute(device, "auto")
+    sam, compute = _sam(device), select_device(device, "auto")
     count, side = 8 if device == "cuda" else 1, sam.image_encoder.img_size
     images = torch.randn(count, 3, side, side, device=device)
     fused = [block.attn for block in sam.image_encoder.blocks]
@@ -67,7 +67,7 @@ def encoder(device: str) -> Comparison:
 
 def compiled_encoder(device: str) -> Comparison:
     """Images/s of our encoder as it is run, without and with --compile, whose first minutes are not counted."""
-    sam, compute = _sam(device), pick_compute(device, "auto")
+    sam, compute = _sam(device), select_device(device, "auto")
     compiled, count = CompiledEncoder(sam.image_encoder), 8 if device == "cuda" else 1
     images = torch.randn(count, 3, 1024, 1024, device=device)
 
@@ -166,8 +166,8 @@ def _costs(device: str) -> tuple[float, float, float]:
 
 @cache
 def _step_seconds(device: str) -> tuple[float, float]:
-    compute = pick_compute(device, "auto")
-    segmenter = Segmenter(freeze(_sam(device)), PATCH_PX, POINTS, compute)
+    compute = select_device(device, "auto")
+    segmenter = SamSegmenter(freeze(_sam(device)), PATCH_PX, POINTS, compute)
     with tempfile.TemporaryDirectory() as folder:
         step = _training_step(Path(folder), segmenter)
         embeddings, points, labels = _prompts(BATCH, device)
@@ -182,7 +182,7 @@ def _step_seconds(device: str) -> tuple[float, float]:
         return in_turns(bare, step, device)
 
 
-def _training_step(folder: Path, segmenter: Segmenter) -> Callable[[], None]:
+def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
     """The steps of `finetune_decoder.py`, over and over, on four patches of noise whose embeddings are kept.
 
     Raises ValueError if an embedding is not mapped into memory but read.
@@ -201,7 +201,7 @@ def _training_step(folder: Path, segmenter: Segmenter) -> Callable[[], None]:
         raise ValueError("cached_step: embeddings are not mapped into memory; nothing was timed")
     examples = [Example(patch, patch.mask) for patch in patches if patch.mask]
     # Prompts come from the targets, as --train_prompt mask has it, so that nothing is asked of the maps.
-    task = decoder_task("benchmark", segmenter, kept, examples, [], lambda patch: Hints(np.zeros(0), np.zeros(0)),
+    task = decoder_task("benchmark", segmenter, kept, examples, [], lambda patch: PromptInputs(np.zeros(0), np.zeros(0)),
                         options)
 
     def step() -> None:
@@ -235,7 +235,7 @@ def _prompts(count: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch
 
 def _sam(device: str) -> Sam:
     torch.manual_seed(0)
-    return build_sam("vit_b").to(Compute(torch.device(device), None).device)
+    return build_sam("vit_b").to(DeviceConfig(torch.device(device), None).device)
 
 
 def _stock_attention(sam: Sam) -> list[nn.Module]:

@@ -9,12 +9,12 @@ import numpy as np
 from large_slide import outline, write_slide
 from measure import Comparison, in_turns
 
-from epsam.options import PatchOptions
-from epsam.slides.annotations import Outlines, tumour_mask
-from epsam.slides.reader import open_slide, read_window
-from epsam.slides.sampling import Range, tumour_share, window_grid
-from epsam.slides.tiff import TiffSlide
-from epsam.slides.tissue import find_tissue, tissue_share
+from epsam.annotations.asap_reader import Annotations, rasterize_tumour
+from epsam.config.patches import PatchOptions
+from epsam.extraction.sampling import FractionRange, make_candidate_grid, tumour_fractions
+from epsam.wsi.reader import open_slide, read_window
+from epsam.wsi.tiff import TiffSlide
+from epsam.wsi.tissue import find_tissue, tissue_fractions
 
 SIDE_PX0, WINDOW_PX, STRIDE_PX = 60_000, 512, 256
 CHOSEN = 170  # about what the CAMELYON17 setting takes of a slide: 12,000 training patches of 35 slides
@@ -76,22 +76,22 @@ def _measured(path: Path, everything: bool) -> tuple[int, float]:
     start = time.perf_counter()
     with open_slide(path) as slide:
         assert isinstance(slide, TiffSlide)
-        grid = window_grid(slide.width0, slide.height0, WINDOW_PX, STRIDE_PX)
-        outlines = Outlines([outline(slide.width0)])
-        tissue = tissue_share(find_tissue(slide), grid.lefts_px0, grid.tops_px0, WINDOW_PX)
+        grid = make_candidate_grid(slide.width0, slide.height0, WINDOW_PX, STRIDE_PX)
+        outlines = Annotations([outline(slide.width0)])
+        tissue = tissue_fractions(find_tissue(slide), grid.lefts_px0, grid.tops_px0, WINDOW_PX)
         on_tissue = tissue >= PatchOptions.min_tissue
-        chosen = on_tissue if everything else _chosen(tumour_share(outlines, grid), on_tissue)
+        chosen = on_tissue if everything else _chosen(tumour_fractions(outlines, grid), on_tissue)
         for row, column in np.argwhere(chosen).tolist():
             left, top = int(grid.lefts_px0[column]), int(grid.tops_px0[row])
             read_window(slide, left, top, WINDOW_PX, WINDOW_PX)
-            tumour_mask(outlines, left, top, WINDOW_PX, WINDOW_PX)
+            rasterize_tumour(outlines, left, top, WINDOW_PX, WINDOW_PX)
         return slide.decoded_px, time.perf_counter() - start
 
 
 def _chosen(tumour: np.ndarray, on_tissue: np.ndarray) -> np.ndarray:
     """As many positives and negatives as wanted, spread evenly over the grid."""
     chosen = np.zeros_like(on_tissue)
-    positive = Range(PatchOptions.min_tumour, PatchOptions.max_tumour).holds(tumour)
+    positive = FractionRange(PatchOptions.min_tumour, PatchOptions.max_tumour).holds(tumour)
     for kind in (positive, (tumour == 0) & on_tissue):
         places = np.flatnonzero(kind)
         chosen.flat[places[np.linspace(0, len(places) - 1, min(CHOSEN, len(places))).astype(int)]] = True

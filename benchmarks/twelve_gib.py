@@ -28,20 +28,17 @@ import generate_initial_masks
 import infer
 import retrain_decoder
 import train_classifier
-from command_line import parse
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.command_line import parse
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.evaluation import EvaluateOptions
+from epsam.config.inference import InferOptions
+from epsam.config.masks import MaskOptions
+from epsam.core.files import read_table
 from epsam.data.images import write_mask, write_rgb
-from epsam.files import read_table
-from epsam.inference.options import InferOptions
-from epsam.options import (
-    ClassifierOptions,
-    DecoderOptions,
-    EvaluateOptions,
-    MaskOptions,
-    RetrainOptions,
-)
 from epsam.paths import RunPaths
-from epsam.sam.models import build_sam
-from epsam.training.stage import METRIC_COLUMNS
+from epsam.segment.sam.models import build_sam
+from epsam.tables import METRIC_COLUMNS
 
 GIB = 2**30
 MOST_WAITING = 0.05

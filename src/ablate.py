@@ -16,25 +16,23 @@ import finetune_decoder
 import generate_initial_masks
 import retrain_decoder
 import train_classifier
-from command_line import one_line, parse, run_stage
 from epsam.ablation import data_table
-from epsam.ablation.options import AblateOptions
 from epsam.ablation.results import read_scores
-from epsam.ablation.rows import Row, chosen, read_rows
-from epsam.ablation.sharing import CLASSIFIER, MASKS, adopt, adopt_maps, decoder_stage, marker
-from epsam.ablation.tables import COLUMNS, NOTE, all_tables, markdown, records_of
-from epsam.errors import EpsamError, TrainingError
-from epsam.files import names_and_sizes, read_json, write_json, write_table, write_text
-from epsam.flags import material_part
-from epsam.options import (
-    SPLITS,
-    ClassifierOptions,
-    DecoderOptions,
-    EvaluateOptions,
-    MaskOptions,
-    RetrainOptions,
-)
+from epsam.ablation.rows import Row, read_rows, select_rows
+from epsam.ablation.sharing import CLASSIFIER, MASKS, decoder_stage, marker, reuse_cams, reuse_stage
+from epsam.ablation.tables import NOTE, all_tables, markdown, records_of
+from epsam.config.ablation import AblateOptions
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.command_line import one_line, parse, run_stage
+from epsam.config.common import SPLITS
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.evaluation import EvaluateOptions
+from epsam.config.flags import result_options
+from epsam.config.masks import MaskOptions
+from epsam.core.errors import EpsamError, TrainingError
+from epsam.core.files import digest_of_names_and_sizes, read_json, write_json, write_table, write_text
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.tables import ABLATION_COLUMNS, DATA_TABLE_COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +62,7 @@ def main(options: AblateOptions) -> None:
     rows = read_rows(options.rows)
     if not rows:
         raise EpsamError("--rows: no flag set given; ./ablate.sh passes its list")
-    wanted = chosen(rows, options.only)
+    wanted = select_rows(rows, options.only)
     data = _digest_of_patches(options)
     plans = [plan_of(row, seed, options, data) for seed in options.seeds for row in wanted]
     failures = list(_run_all(plans))
@@ -140,9 +138,9 @@ def _adopt_all(step: Step, plan: Plan, donors: dict[tuple[str, str], RunPaths]) 
     """Take over what another row has made that this step would only make again."""
     for stage in step.stages:
         if (step.key, stage) in donors:
-            adopt(donors[step.key, stage], plan.run, stage)
+            reuse_stage(donors[step.key, stage], plan.run, stage)
     if step.stages == (MASKS,) and not marker(plan.run, MASKS) and _maps_key(plan) in donors:
-        adopt_maps(donors[_maps_key(plan)], plan.run)
+        reuse_cams(donors[_maps_key(plan)], plan.run)
 
 
 def _run_step(step: Step) -> None:
@@ -166,14 +164,14 @@ def _state(plan: Plan) -> dict[str, Any]:
 
 
 def _key(before: str, script: str, options: Any) -> str:
-    text = json.dumps([before, script, material_part(options)], sort_keys=True)
+    text = json.dumps([before, script, result_options(options)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _digest_of_patches(options: AblateOptions) -> str:
     root = Path(options.dataset_root) / options.dataset_type
     files = sorted(path for split in SPLITS for path in (root / split).rglob("*") if path.is_file())
-    return names_and_sizes(files)
+    return digest_of_names_and_sizes(files)
 
 
 def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
@@ -184,12 +182,12 @@ def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
         if (root / row.name / f"seed_{seed}" / "evaluated.json").is_file()} for row in rows}
     counts = data_table.count_patches(DatasetPaths.of(EvaluateOptions(dataset_type=options.dataset_type,
                                                                       dataset_root=options.dataset_root)))
-    write_table(root / "tables" / "table_1.csv", data_table.COLUMNS, counts)
+    write_table(root / "tables" / "table_1.csv", DATA_TABLE_COLUMNS, counts)
     heading = f"## {options.dataset_type}, seeds {', '.join(map(str, options.seeds))}\n"
     texts = [heading, f"{NOTE}\n", data_table.markdown(counts)]
     for table in all_tables(rows):
         records = records_of(table, results, rows)
-        write_table(root / "tables" / f"table_{table.number}.csv", COLUMNS, records)
+        write_table(root / "tables" / f"table_{table.number}.csv", ABLATION_COLUMNS, records)
         texts.append(markdown(table, records))
     write_text(root / "tables" / "tables.md", "\n".join(texts))
     log.info("%s\n%s: these tables, and each as CSV", "\n".join(texts), root / "tables" / "tables.md")

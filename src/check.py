@@ -8,33 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from command_line import parse, run_stage
-from epsam.errors import PreflightError
-from epsam.lock import claimed
-from epsam.options import (
-    SPLITS,
-    ClassifierOptions,
-    DecoderOptions,
-    EvaluateOptions,
-    MaskOptions,
-    PatchOptions,
-    RetrainOptions,
-)
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.command_line import parse, run_stage
+from epsam.config.common import SPLITS
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.evaluation import EvaluateOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.patches import PatchOptions
+from epsam.config.preflight import CheckOptions
+from epsam.core.errors import PreflightError
+from epsam.core.locking import exclusive_lock
 from epsam.paths import DatasetPaths, run_folder
-from epsam.preflight.data import check_grid_search, check_patches, check_slides, count_patches, patches_stay
-from epsam.preflight.disk import check_disk, estimate, wanted_counts
-from epsam.preflight.finding import Finding, collected
-from epsam.preflight.options import CheckOptions
+from epsam.preflight.data import check_grid_search, check_patches, check_slides, count_patches, keeps_patches
+from epsam.preflight.disk import check_disk, estimate, patch_limits
+from epsam.preflight.finding import Finding, collect_findings
 from epsam.preflight.software import (
-    check_board,
     check_codecs,
     check_device,
     check_packages,
     check_postprocessing,
     check_python,
+    check_tensorboard,
 )
 from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
-from epsam.sam.models import SPECS
+from epsam.segment.sam.models import SPECS
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +43,7 @@ Stage = TypeVar("Stage")
 
 def main(options: CheckOptions) -> None:
     """Look at everything, tell everything, and fail if something would stop the run."""
-    found = sorted(collected(checks(options)), key=lambda finding: not finding.stops)
+    found = sorted(collect_findings(checks(options)), key=lambda finding: not finding.stops)
     stopping = [finding.text for finding in found if finding.stops]
     for finding in found:
         log.info("  %s: %s", "PROBLEM" if finding.stops else "warning", finding.text)
@@ -70,7 +67,7 @@ def checks(options: CheckOptions) -> list[Callable[[], Iterator[Finding]]]:
     return [
         check_python,
         partial(check_packages, ROOT / "requirements.txt"),
-        partial(check_board, boards),
+        partial(check_tensorboard, boards),
         partial(check_postprocessing, masks),
         check_codecs,
         partial(check_device, options.device, options.precision, bool(SPECS[decoder.sam_model_type].url)),
@@ -93,8 +90,8 @@ def data_checks(paths: DatasetPaths, patch: PatchOptions, classifier: Classifier
                 decoder: DecoderOptions) -> list[Callable[[], Iterator[Finding]]]:
     """Checks of slides or, where training starts from them, patches, and of the room for what follows."""
     tables = ROOT / "dataset"
-    stay = patches_stay(paths, tables, patch)
-    counts = {split: count_patches(paths, split) for split in SPLITS} if stay else wanted_counts(patch)
+    stay = keeps_patches(paths, tables, patch)
+    counts = {split: count_patches(paths, split) for split in SPLITS} if stay else patch_limits(patch)
     needs = estimate(counts, not stay, patch, decoder)
     room = partial(check_disk, needs, paths.root, Path(classifier.checkpoint_root))
     grid = partial(check_grid_search, paths, stay, masks)
@@ -109,7 +106,7 @@ def check_lock(options: CheckOptions) -> Iterator[Finding]:
     """No other process works in the run's folder; one that does is an error of the claim."""
     folder = run_folder(options)
     if folder.is_dir():
-        with claimed(folder, "give this one another name with RUN or --run"):
+        with exclusive_lock(folder, "give this one another name with RUN or --run"):
             pass
     yield from ()
 

@@ -4,12 +4,13 @@ import logging
 import sys
 from pathlib import Path
 
-from command_line import run_stage
-from epsam.ablation.comparison import COLUMNS, compare_runs, markdown, options_that_differ
-from epsam.ablation.options import CompareOptions
-from epsam.errors import EpsamError
-from epsam.files import write_table, write_text
+from epsam.ablation.comparison import compare_runs, markdown, options_that_differ
+from epsam.config.ablation import CompareOptions
+from epsam.config.command_line import run_stage
+from epsam.core.errors import EpsamError
+from epsam.core.files import write_table, write_text
 from epsam.paths import RunPaths
+from epsam.tables import COMPARISON_COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def main(options: CompareOptions) -> None:
     log.info("%s", text)
     if options.output_dir:
         write_text(Path(options.output_dir) / "compare.md", text)
-        write_table(Path(options.output_dir) / "compare.csv", COLUMNS, records)
+        write_table(Path(options.output_dir) / "compare.csv", COMPARISON_COLUMNS, records)
 
 
 def with_runs_as_flag(arguments: list[str]) -> list[str]:

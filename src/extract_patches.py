@@ -9,25 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from command_line import run_stage
-from epsam.errors import DatasetError, EpsamError, SlideError
-from epsam.files import contents, names_and_sizes, write_table
-from epsam.lock import claimed
-from epsam.options import SPLITS, PatchOptions
+from epsam.config.command_line import run_stage
+from epsam.config.common import SPLITS
+from epsam.config.patches import PatchOptions
+from epsam.core.errors import DatasetError, EpsamError, SlideError
+from epsam.core.files import digest_of_files, digest_of_names_and_sizes, write_table
+from epsam.core.locking import exclusive_lock
+from epsam.core.parallel import parallel_map
+from epsam.core.records import add_to_record
+from epsam.core.shards import Shard
+from epsam.extraction.assign_splits import load_and_log_slides
+from epsam.extraction.candidate_cache import candidate_folder, load_all_candidates, load_candidates
+from epsam.extraction.candidates import ScoredSlide
+from epsam.extraction.discovery import FAILED, USED, SlideRecord
+from epsam.extraction.progress import extract_once, score_once
+from epsam.extraction.publish import are_patches_current, publish_patches, staging_folder
+from epsam.extraction.selection import select_tiles
+from epsam.extraction.slide_table import slide_table_rows
+from epsam.extraction.staleness import provenance
+from epsam.extraction.write_patches import TileSelection
 from epsam.paths import DatasetPaths
-from epsam.record import add_to_record
-from epsam.shards import Shard
-from epsam.slides.changes import made_from
-from epsam.slides.cutting import PATCH_COLUMNS, Cut
-from epsam.slides.handover import hand_over, patches_are_there, staging_folder
-from epsam.slides.inventory import FAILED, USED, SlideRecord
-from epsam.slides.measured import load_all, load_measured, measured_folder
-from epsam.slides.planning import plan_slides
-from epsam.slides.progress import cut_once, measure_once
-from epsam.slides.report import SLIDE_COLUMNS, slide_rows
-from epsam.slides.selection import select
-from epsam.slides.windows import Measured
-from epsam.slides.workers import for_each
+from epsam.tables import PATCH_COLUMNS, SLIDE_COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +42,15 @@ def main(options: PatchOptions) -> None:
     started = time.monotonic()
     check_options(options)
     paths = DatasetPaths.of(options)
-    if patches_are_there(paths, TABLES, options):
+    if are_patches_current(paths, TABLES, options):
         return
-    records = plan_slides(paths, TABLES, options)
+    records = load_and_log_slides(paths, TABLES, options)
     if options.shard:
-        measure_shard(records, options, measured_folder(paths))
+        measure_shard(records, options, candidate_folder(paths))
         return
-    with claimed(paths.root, "work on another dataset meanwhile"):
+    with exclusive_lock(paths.root, "work on another dataset meanwhile"):
         # Another run may have made them since the first look.
-        if not patches_are_there(paths, TABLES, options):
+        if not are_patches_current(paths, TABLES, options):
             make_patches(records, paths, options)
             add_to_record(paths.record, NAME, asdict(options), time.monotonic() - started, inputs_of(records))
 
@@ -56,27 +58,27 @@ def main(options: PatchOptions) -> None:
 def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: PatchOptions) -> None:
     """Make the patches of all splits, whole or not at all, and the tables beside them."""
     errors = {record.name: record.reason for record in records if record.status == FAILED}
-    measured: list[Measured] = []
+    measured: list[ScoredSlide] = []
     patches: list[dict[str, object]] = []
-    made = made_from(records, options)
+    made = provenance(records, options)
     with staging_folder(paths, made, options.restart) as folder:
         try:
-            measured += measure_all(records, options, folder, measured_folder(paths))
+            measured += measure_all(records, options, folder, candidate_folder(paths))
             errors |= failures({found.record.name: found.error for found in measured})
             check_failures(errors, measured, options)
-            for task, (rows, error) in cut_all(select(measured, options), options, folder):
+            for task, (rows, error) in cut_all(select_tiles(measured, options), options, folder):
                 patches += rows
                 errors |= failures({task.record.name: error})
             check_failures(errors, measured, options)
             check_patches(patches, errors)
         except EpsamError:
             # The message sends the user there; after a full disk or Ctrl-C it still has to tell of the old patches.
-            write_table(paths.slide_table, SLIDE_COLUMNS, slide_rows(records, measured, patches, errors))
+            write_table(paths.slide_table, SLIDE_COLUMNS, slide_table_rows(records, measured, patches, errors))
             raise
-        write_table(folder / paths.slide_table.name, SLIDE_COLUMNS, slide_rows(records, measured, patches, errors))
+        write_table(folder / paths.slide_table.name, SLIDE_COLUMNS, slide_table_rows(records, measured, patches, errors))
         write_table(folder / paths.patch_table.name, PATCH_COLUMNS, patches)
-        hand_over(folder, paths, made)
-    shutil.rmtree(measured_folder(paths), ignore_errors=True)
+        publish_patches(folder, paths, made)
+    shutil.rmtree(candidate_folder(paths), ignore_errors=True)
     log.info("%d patches of %d slides in %s", len(patches), len({patch["slide"] for patch in patches}), paths.root)
 
 
@@ -84,36 +86,36 @@ def inputs_of(records: Sequence[SlideRecord]) -> dict[str, str]:
     """Digests of the slides by name and size, since all their bytes would take longer than the stage, and of outlines
     by content."""
     used = [record for record in records if record.status == USED]
-    return {"slides": names_and_sizes(record.path for record in used if record.path),
-            "outlines": contents(record.outlines for record in used if record.outlines)}
+    return {"slides": digest_of_names_and_sizes(record.path for record in used if record.path),
+            "outlines": digest_of_files(record.outlines for record in used if record.outlines)}
 
 
 def measure_shard(records: Sequence[SlideRecord], options: PatchOptions, kept: Path) -> None:
     """Measure the used slides of one shard that are not kept yet; --merge then chooses patches among all slides."""
     shard = Shard.parse(options.shard)
     used = [record for record in records if record.status == USED and shard.holds(record.name)]
-    waiting = [record for record in used if (had := load_measured(kept, record, options)) is None or had.error]
-    work = partial(measure_once, options=options, kept=kept, thumbnails=kept)
-    for measured in for_each(work, waiting, options.workers, "measuring slides"):
+    waiting = [record for record in used if (had := load_candidates(kept, record, options)) is None or had.error]
+    work = partial(score_once, options=options, kept=kept, thumbnails=kept)
+    for measured in parallel_map(work, waiting, options.workers, "measuring slides"):
         failures({measured.record.name: measured.error})
     log.info("shard %s: %d slides measured, %d before; --merge makes the patches once all shards are done",
              options.shard, len(waiting), len(used) - len(waiting))
 
 
-def measure_all(records: Sequence[SlideRecord], options: PatchOptions, folder: Path, kept: Path) -> list[Measured]:
+def measure_all(records: Sequence[SlideRecord], options: PatchOptions, folder: Path, kept: Path) -> list[ScoredSlide]:
     """Every window of every used slide, measured now or by the shards that left it in `kept`."""
     used = [record for record in records if record.status == USED]
     if options.merge:
-        return load_all(kept, used, options, folder / "thumbnails")
-    work = partial(measure_once, options=options, kept=folder / "measured", thumbnails=folder / "thumbnails")
-    return list(for_each(work, used, options.workers, "measuring slides"))
+        return load_all_candidates(kept, used, options, folder / "thumbnails")
+    work = partial(score_once, options=options, kept=folder / "measured", thumbnails=folder / "thumbnails")
+    return list(parallel_map(work, used, options.workers, "measuring slides"))
 
 
-def cut_all(tasks: list[Cut], options: PatchOptions,
-            folder: Path) -> list[tuple[Cut, tuple[list[dict[str, object]], str]]]:
+def cut_all(tasks: list[TileSelection], options: PatchOptions,
+            folder: Path) -> list[tuple[TileSelection, tuple[list[dict[str, object]], str]]]:
     """The chosen windows cut out, with the rows of patches.csv or the error of each slide."""
-    work = partial(cut_once, options=options, folder=folder)
-    return list(zip(tasks, for_each(work, tasks, options.workers, "cutting patches"), strict=True))
+    work = partial(extract_once, options=options, folder=folder)
+    return list(zip(tasks, parallel_map(work, tasks, options.workers, "cutting patches"), strict=True))
 
 
 def failures(errors: Mapping[str, str]) -> dict[str, str]:
@@ -131,7 +133,7 @@ def check_options(options: PatchOptions) -> None:
                            "so that no patch could be positive; raise it")
 
 
-def check_failures(errors: Mapping[str, str], measured: Sequence[Measured], options: PatchOptions) -> None:
+def check_failures(errors: Mapping[str, str], measured: Sequence[ScoredSlide], options: PatchOptions) -> None:
     """Raise SlideError if nothing usable is left, or if anything failed and the run is strict."""
     if errors and options.strict:
         raise SlideError(f"{len(errors)} slides failed ({', '.join(sorted(errors)[:5])}); see slides.csv "

@@ -1,11 +1,11 @@
 """Step 4: initial masks → preliminary SAM decoder and first pseudo-labels (paper 3.3.2)."""
 
-from command_line import run_stage
-from epsam.options import DecoderOptions
+from epsam.config.command_line import run_stage
+from epsam.config.decoder import DecoderOptions
+from epsam.engine.stage import check_predecessor
 from epsam.paths import run_folder
 from epsam.training.pseudo_labels import initial_examples
-from epsam.training.rounds import open_bench, run_round
-from epsam.training.stage import check_predecessor
+from epsam.training.rounds import prepare_rounds, run_round
 
 
 def main(options: DecoderOptions) -> None:
@@ -15,7 +15,7 @@ def main(options: DecoderOptions) -> None:
     """
     # Encoding comes next, and takes hours.
     check_predecessor("decoder_0", "generate_initial_masks", options)
-    bench = open_bench(options)
+    bench = prepare_rounds(options)
     run_round(0, bench, initial_examples(bench.run, bench.train))
 
 

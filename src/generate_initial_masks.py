@@ -6,23 +6,24 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from command_line import run_stage
 from epsam.cam.postprocess import require_postprocessing
-from epsam.classifier.inference import load_for_inference
-from epsam.data.activations import Activations, save_activations
-from epsam.data.patches import Patch, common_size, labelled_patches, positives
-from epsam.device import pick_compute
-from epsam.facts import facts_of
-from epsam.files import contents, sha256_of, write_json
-from epsam.options import SPLITS, MaskOptions, MaskRule
+from epsam.config.command_line import run_stage
+from epsam.config.common import SPLITS
+from epsam.config.masks import MaskOptions, MaskRule
+from epsam.config.metadata import select_fields
+from epsam.core.device import select_device
+from epsam.core.files import digest_of_files, sha256_of, write_json
+from epsam.data.cam_store import CamStore, save_cams
+from epsam.data.patches import Patch, common_patch_size, labelled_patches, select_positives
+from epsam.engine.metric_logger import open_metric_logger
+from epsam.engine.sanity import MaskCounts
+from epsam.engine.stage import Stage, check_predecessor
+from epsam.evaluation.threshold_search import best_row, patches_with_truth, require_grid, search_grid, write_grid
 from epsam.paths import DatasetPaths, RunPaths, run_folder
-from epsam.training.board import open_board
-from epsam.training.grid_search import best_of, require_grid, search_grid, with_truth, write_grid
-from epsam.training.health import MaskCounts
-from epsam.training.maps import activations_of, given_classifier, kept_activations, recipe_of, write_initial_masks
-from epsam.training.panels import spread, write_panel
-from epsam.training.stage import Stage, check_predecessor
-from epsam.training.workbench import initial_mask_of
+from epsam.training.cams import cam_recipe, compute_cams, load_named_classifier, load_stored_cams, write_initial_masks
+from epsam.training.panels import evenly_spaced, write_panel
+from epsam.training.sam_setup import initial_mask_path
+from epsam.weak.fast_inference import load_for_inference
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +33,14 @@ def main(options: MaskOptions) -> None:
     if not options.resnet_checkpoint:
         check_predecessor("generate_initial_masks", "train_classifier", options)
     data, run = DatasetPaths.of(options), RunPaths.of(options)
-    patches = {split: positives(labelled_patches(data.split(split))) for split in SPLITS}
-    size = common_size(patches["train"])
+    patches = {split: select_positives(labelled_patches(data.split(split))) for split in SPLITS}
+    size = common_patch_size(patches["train"])
     classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
-    compute = pick_compute(options.device, options.precision)
+    compute = select_device(options.device, options.precision)
     model = load_for_inference(classifier, compute)
     checksum = sha256_of(classifier)
-    listing = {split: contents(p.image for p in found) for split, found in patches.items()}
-    truth = {"truth": contents(p.mask for p in patches["val"] if p.mask)} if options.grid_search else {}
+    listing = {split: digest_of_files(p.image for p in found) for split, found in patches.items()}
+    truth = {"truth": digest_of_files(p.mask for p in patches["val"] if p.mask)} if options.grid_search else {}
     stage = Stage("generate_initial_masks", options, {"classifier": checksum, **listing, **truth})
     if stage.finished():
         return
@@ -47,43 +48,43 @@ def main(options: MaskOptions) -> None:
     require_postprocessing(options)
     if options.grid_search:
         require_grid(options)
-        with_truth(patches["val"])
+        patches_with_truth(patches["val"])
     shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
-    maps: dict[str, Activations] = {}
+    maps: dict[str, CamStore] = {}
     for split, found in patches.items():
-        recipe = recipe_of(options.cam or model.spec.cam, options, checksum, listing[split])
-        kept = kept_activations(run.activation(split), checksum, recipe)
-        made = kept or activations_of(model, checksum, found, size, options, options.batch_size, compute)
+        recipe = cam_recipe(options.cam or model.spec.cam, options, checksum, listing[split])
+        kept = load_stored_cams(run.activation(split), checksum, recipe)
+        made = kept or compute_cams(model, checksum, found, size, options, options.batch_size, compute)
         maps[split] = dataclasses.replace(made, recipe=recipe)
-        save_activations(run.activation(split), maps[split])
+        save_cams(run.activation(split), maps[split])
     rule = searched(run, maps["val"], patches["val"], options) if options.grid_search else options
     counts = write_masks(run, patches, maps, size, rule)
-    board = open_board(run, stage.name, options.tensorboard)
+    board = open_metric_logger(run, stage.name, options.tensorboard)
     for path in sorted(run.panels.glob("initial_masks_*.png")):
         board.picture(path, 0)
-    given = given_classifier(classifier, checksum) if options.resnet_checkpoint else {}
-    write_json(run.mask_rule, facts_of(MaskRule, rule) | {"cam": options.cam or model.spec.cam} | given)
-    files = [initial_mask_of(run, split, patch) for split, found in patches.items() for patch in found]
+    given = load_named_classifier(classifier, checksum) if options.resnet_checkpoint else {}
+    write_json(run.mask_rule, select_fields(MaskRule, rule) | {"cam": options.cam or model.spec.cam} | given)
+    files = [initial_mask_path(run, split, patch) for split, found in patches.items() for patch in found]
     stage.finish([*map(run.activation, SPLITS), *files, run.mask_rule], counts["train"].trouble("initial masks"))
 
 
-def searched(run: RunPaths, maps: Activations, patches: Sequence[Patch], options: MaskOptions) -> MaskOptions:
+def searched(run: RunPaths, maps: CamStore, patches: Sequence[Patch], options: MaskOptions) -> MaskOptions:
     """The options with the quantile and kernel that are best on validation; the whole grid is written."""
     rows = search_grid(maps, patches, options)
     write_grid(run.grid_search, rows)
-    quantile, kernel = best_of(rows)
+    quantile, kernel = best_row(rows)
     log.info("grid search: quantile %g and kernel %d are the best of %d pairs on validation; all are in %s",
              quantile, kernel, len(rows), run.grid_search)
     return dataclasses.replace(options, quantile=quantile, open_kernel=kernel)
 
 
-def write_masks(run: RunPaths, patches: Mapping[str, Sequence[Patch]], maps: Mapping[str, Activations], size: int,
+def write_masks(run: RunPaths, patches: Mapping[str, Sequence[Patch]], maps: Mapping[str, CamStore], size: int,
                 rule: MaskRule) -> dict[str, MaskCounts]:
     """Write the masks and a panel of each split, and count them."""
     counts: dict[str, MaskCounts] = {}
     for split, found in patches.items():
         counts[split] = write_initial_masks(run, split, maps[split], found, size, rule)
-        chosen = [found[index] for index in spread(len(found))]
+        chosen = [found[index] for index in evenly_spaced(len(found))]
         write_panel(run.panels / f"initial_masks_{split}.png", run, split, chosen, maps[split])
         log.info("initial masks: %s, %d written, %d of them empty", split, len(found), counts[split].empty)
     return counts

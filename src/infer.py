@@ -5,39 +5,40 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from command_line import run_stage
-from epsam.device import pick_compute
-from epsam.errors import DatasetError
-from epsam.files import read_json, sha256_of, write_json, write_table, write_text
-from epsam.inference.folder import COLUMNS, find_images, segment_folder, summary
+from epsam.config.command_line import run_stage
+from epsam.config.inference import InferOptions
+from epsam.core.device import select_device
+from epsam.core.errors import DatasetError
+from epsam.core.files import read_json, sha256_of, write_json, write_table, write_text
+from epsam.core.records import add_to_record
+from epsam.core.shards import Shard
+from epsam.evaluation.slide_scores import slide_metrics
+from epsam.inference.image_folder import find_images, segment_folder, summary
 from epsam.inference.inputs import find_slides, holds_slides
 from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule, weight_files
-from epsam.inference.options import InferOptions
 from epsam.inference.pipeline import Gate
-from epsam.inference.slides import check_complete, segment_slides
-from epsam.inference.tables import (
+from epsam.inference.slide_tables import (
     check_some_done,
-    figures_told,
-    kept_rows,
+    format_metrics,
+    log_summary,
+    result_rows,
     score_slides,
     scored_rows,
-    tell,
     write_tables,
 )
-from epsam.inference.truth import truth_figures
-from epsam.paths import folder_of_test
-from epsam.record import add_to_record
+from epsam.inference.slides import check_complete, segment_slides
+from epsam.paths import test_folder
 from epsam.report.cases import image_cases, slide_cases
 from epsam.report.inference import Inference, inference_report
-from epsam.report.making import Made
-from epsam.shards import Shard
+from epsam.report.making import RunProvenance
+from epsam.tables import IMAGE_RESULT_COLUMNS
 
 log = logging.getLogger(__name__)
 
 
 def main(options: InferOptions) -> None:
     """Segment every slide or every image of a folder with a trained run."""
-    place = folder_of_test(options)
+    place = test_folder(options)
     if holds_slides(place):
         infer_slides(place, options)
     else:
@@ -61,18 +62,18 @@ def infer_slides(place: Path, options: InferOptions) -> None:
     if options.merge:
         check_complete(slides, output, fingerprint)
     elif slides:
-        pipeline = load_pipeline(options, pick_compute(options.device, options.precision))
+        pipeline = load_pipeline(options, select_device(options.device, options.precision))
         slides = segment_slides(slides, pipeline, slide_rule(options, pipeline), output, fingerprint)
-    rows, timings = kept_rows(slides, output)
+    rows, timings = result_rows(slides, output)
     if not options.shard:
         scores, unscored = score_slides(slides, output)
         rows = scored_rows(rows, scores, unscored)
         write_tables(rows, timings, scores, output)
         dice = {score.slide: score.overlap.dice for score in scores if score.overlap.true}
-        figures = truth_figures(scores) if scores else {}
+        figures = slide_metrics(scores) if scores else {}
         write_report(Inference(str(place), "slide", rows, figures, dice, slide_cases(rows, dice, output),
                                recorded(options, started), timings), output)
-    tell(rows, timings, output)
+    log_summary(rows, timings, output)
     check_some_done(rows, output)
 
 
@@ -80,12 +81,12 @@ def infer_images(place: Path, options: InferOptions) -> None:
     """A mask and an overlay for each image, a table of figures, and a report."""
     output, started = Path(options.output_dir), time.monotonic()
     images = find_images(place)
-    pipeline = load_pipeline(options, pick_compute(options.device, options.precision))
+    pipeline = load_pipeline(options, select_device(options.device, options.precision))
     gate = Gate(options.classifier_gate, options.gate_threshold)
     rows, overlaps = segment_folder(images, pipeline, output, options.overlap, gate, fingerprint_of(options))
 
     figures = summary(rows, list(overlaps.values()))
-    write_table(output / "metrics.csv", COLUMNS, rows)
+    write_table(output / "metrics.csv", IMAGE_RESULT_COLUMNS, rows)
     write_json(output / "summary.json", figures)
     dice = {name: found.dice for name, found in overlaps.items()}
     write_report(Inference(str(place), "image", rows, figures, dice, image_cases(images, rows, dice, output),
@@ -93,11 +94,11 @@ def infer_images(place: Path, options: InferOptions) -> None:
     if figures["failed"] == len(rows):
         raise DatasetError(f"{images[0].image.parent}: none of {len(rows)} images could be segmented; "
                            f"{output / 'metrics.csv'} says why for each")
-    log.info("%s", figures_told(figures))
+    log.info("%s", format_metrics(figures))
     log.info("masks, overlays, metrics.csv and summary.json are in %s", output)
 
 
-def recorded(options: InferOptions, started: float) -> Made:
+def recorded(options: InferOptions, started: float) -> RunProvenance:
     """Write record.json: how these results were made, `started` on the monotonic clock; returns what is in it."""
     record = Path(options.output_dir) / "record.json"
     inputs = {path.name: sha256_of(path) for path in weight_files(options)}

@@ -4,22 +4,22 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from command_line import run_stage
-from epsam.errors import DatasetError
-from epsam.files import write_table, write_text
-from epsam.randomness import generator
-from epsam.slides.asap import asap_xml
-from epsam.slides.workers import for_each
-from epsam.slides.writer import Pyramid, write_slide
-from epsam.synthetic.options import DemoOptions
-from epsam.synthetic.outlines import outlines_of
-from epsam.synthetic.tissue import draw_tissue
+from demo.annotations import coarse_annotations
+from demo.options import DemoOptions
+from demo.tissue import draw_tissue
+from epsam.annotations.asap_writer import format_asap_xml
+from epsam.config.command_line import run_stage
+from epsam.core.errors import DatasetError
+from epsam.core.files import write_table, write_text
+from epsam.core.parallel import parallel_map
+from epsam.core.seeding import generator
+from epsam.wsi.writer import PyramidFormat, write_slide
 
 log = logging.getLogger(__name__)
 
 SHAPE = (1536, 2048)
 MPP = 0.5
-FORM = Pyramid(tile=256, compression="jpeg", quality=88, levels=4)
+FORM = PyramidFormat(tile=256, compression="jpeg", quality=88, levels=4)
 SPLITS = {
     "train": ("tumor_001", "tumor_002", "tumor_003", "tumor_004", "tumor_005", "normal_001", "normal_002"),
     "val": ("tumor_006", "tumor_007", "normal_003"),
@@ -37,7 +37,7 @@ def main(options: DemoOptions) -> None:
     _claim(root, options.seed)
     missing = [row["slide"] for row in rows if not _done(root, row["slide"])]
     work = partial(make_slide, root=root, seed=options.seed, shape=SHAPE)
-    for _ in for_each(work, missing, options.workers, "demo slides"):
+    for _ in parallel_map(work, missing, options.workers, "demo slides"):
         pass
     write_table(root / "splits.csv", ("slide", "split"), rows)
     log.info("%d slides made, %d already there: %s", len(missing), len(rows) - len(missing), root)
@@ -50,7 +50,7 @@ def make_slide(name: str, root: Path, seed: int, shape: tuple[int, int]) -> None
     """
     tissue = draw_tissue(generator(seed, "demo slide", name), shape, name.startswith("tumor"))
     image, outlines = _files(root, name)
-    write_text(outlines, asap_xml(outlines_of(tissue.tumour)))
+    write_text(outlines, format_asap_xml(coarse_annotations(tissue.tumour)))
     write_slide(image, tissue.image, MPP, FORM)
 
 

@@ -1,6 +1,6 @@
 """How the weights of `vit_demo` were made: a small SAM learns to outline whatever texture the points lie on.
 
-The scenes (`epsam.synthetic.shapes`) are class-agnostic and hold neither tissue nor tumour outlines. Only mask token 0,
+The scenes (`demo.shapes`) are class-agnostic and hold neither tissue nor tumour outlines. Only mask token 0,
 the one that EP-SAM uses, is trained; the three "multimask" tokens and the head that predicts IoU keep their random
 start. No user needs to run this: the weights come with the repository.
 """
@@ -15,13 +15,8 @@ import torch
 from segment_anything.modeling import Sam
 from torch import nn
 
-from command_line import run_stage
-from epsam.checkpoints import save_plain
-from epsam.errors import EpsamError
-from epsam.randomness import seed_for
-from epsam.sam.models import SPECS, build_sam, load_sam
-from epsam.synthetic.options import PretrainOptions
-from epsam.training.pretraining import (
+from demo.options import PretrainOptions
+from demo.sam_pretraining import (
     Prototypes,
     SceneBatch,
     draw_batch,
@@ -31,6 +26,11 @@ from epsam.training.pretraining import (
     prompted_logits,
     region_loss,
 )
+from epsam.config.command_line import run_stage
+from epsam.core.checkpoints import save_plain
+from epsam.core.errors import EpsamError
+from epsam.core.seeding import seed_for
+from epsam.segment.sam.models import SPECS, build_sam, load_sam
 
 SAM_NAME = "vit_demo"
 HELD_OUT_BATCHES, HELD_OUT_POINTS, HELD_OUT_INKED = 8, 50, 0.65

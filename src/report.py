@@ -2,10 +2,10 @@
 
 import logging
 
-from command_line import run_stage
-from epsam.files import write_text
+from epsam.config.command_line import run_stage
+from epsam.config.report import ReportOptions
+from epsam.core.files import write_text
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.report.options import ReportOptions
 from epsam.report.training import read_run, training_report
 
 log = logging.getLogger(__name__)

@@ -1,12 +1,12 @@
 """Step 5: pseudo-labels → fresh decoder → pseudo-labels, for n_iter rounds (paper 3.3.3, Algorithm 1)."""
 
-from command_line import run_stage
-from epsam.options import RetrainOptions
+from epsam.config.command_line import run_stage
+from epsam.config.decoder import RetrainOptions
+from epsam.engine.stage import check_predecessor
 from epsam.paths import run_folder
-from epsam.training.forgetting import forget_rounds_after
-from epsam.training.pseudo_labels import kept_examples
-from epsam.training.rounds import open_bench, run_round
-from epsam.training.stage import check_predecessor
+from epsam.training.delete_rounds import delete_rounds_after
+from epsam.training.pseudo_labels import accepted_examples
+from epsam.training.rounds import prepare_rounds, run_round
 
 
 def main(options: RetrainOptions) -> None:
@@ -16,13 +16,13 @@ def main(options: RetrainOptions) -> None:
     """
     # Encoding comes next, and takes hours.
     check_predecessor("decoder_1", "decoder_0", options)
-    bench = open_bench(options)
+    bench = prepare_rounds(options)
     for number in range(1, options.n_iter + 1):
         check_predecessor(f"decoder_{number}", f"decoder_{number - 1}", options)
-        examples = kept_examples(number, bench.run, bench.train, options.pl_mode, options.soft_targets)
+        examples = accepted_examples(number, bench.run, bench.train, options.pl_mode, options.soft_targets)
         run_round(number, bench, examples)
     # Of a run that once had more rounds: inference takes the last decoder that there is.
-    forget_rounds_after(bench.run, options.n_iter)
+    delete_rounds_after(bench.run, options.n_iter)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,20 @@
 import logging
 from pathlib import Path
 
-from command_line import run_stage
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.classifier.weights import initial_weights, save_classifier
-from epsam.data.patches import common_size, labelled_patches, require_both_classes
-from epsam.device import pick_compute
-from epsam.files import contents
-from epsam.options import ClassifierOptions
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.command_line import run_stage
+from epsam.core.device import select_device
+from epsam.core.files import digest_of_files
+from epsam.core.records import copy_stage_record
+from epsam.data.patches import common_patch_size, labelled_patches, require_both_classes
+from epsam.engine.fit import fit
+from epsam.engine.metric_logger import open_metric_logger
+from epsam.engine.sanity import check_classifier
+from epsam.engine.stage import Stage
 from epsam.paths import DatasetPaths, run_folder
-from epsam.record import take_over
-from epsam.training.board import open_board
 from epsam.training.classifier import classifier_schedule, classifier_task, score_classifier
-from epsam.training.fit import fit
-from epsam.training.health import classifier_trouble
-from epsam.training.stage import Stage
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.weak.weights import initial_weights, save_classifier
 
 NAME = "train_classifier"
 
@@ -32,21 +32,21 @@ def main(options: ClassifierOptions) -> None:
     require_both_classes(train, data.split("train"))
     require_both_classes(val, data.split("val"))
     patches = {"train": train, "val": val, "test": test}
-    inputs = {split: contents(patch.image for patch in found) for split, found in patches.items()}
+    inputs = {split: digest_of_files(patch.image for patch in found) for split, found in patches.items()}
     if Path(options.pretrained).is_file():
-        inputs["start"] = contents([Path(options.pretrained)])
+        inputs["start"] = digest_of_files([Path(options.pretrained)])
     stage = Stage(NAME, options, inputs)
     if stage.finished():
         return
 
-    compute, size = pick_compute(options.device, options.precision), common_size(train)
+    compute, size = select_device(options.device, options.precision), common_patch_size(train)
     model = build_classifier(NetworkSpec.of(options))
     initial_weights(model, options.pretrained, options.seed, Path(options.checkpoint_root))
     model.to(compute.device)
     log.info("classifier: %s on %s, %d train, %d val, %d test patches of %d px",
              options.backbone, compute.device, len(train), len(val), len(test), size)
     task = classifier_task(model, train, val, size, options, compute)
-    board = open_board(stage.run, task.name, options.tensorboard)
+    board = open_metric_logger(stage.run, task.name, options.tensorboard)
     progress = fit(task, classifier_schedule(options), stage.unfinished(task.name), board=board)
     if test:
         scores = score_classifier(model, test, size, options, compute)
@@ -56,8 +56,8 @@ def main(options: ClassifierOptions) -> None:
     save_classifier(stage.run.classifier, model, {"patch_size": size})
     stage.record(task.name, progress.history)
     board.figures(progress.history)
-    stage.finish([stage.run.classifier], classifier_trouble(progress.history, progress.best_epoch))
-    take_over(data.record, stage.run.record, "extract_patches")
+    stage.finish([stage.run.classifier], check_classifier(progress.history, progress.best_epoch))
+    copy_stage_record(data.record, stage.run.record, "extract_patches")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import ablate
-from command_line import parse
 from compare import main as compare
 from compare import with_runs_as_flag
-from epsam.ablation.options import AblateOptions, CompareOptions
-from epsam.errors import EpsamError
-from mini import FLAGS, REPOSITORY, smaller_sam, write_patches, write_random_sam
+from epsam.config.ablation import AblateOptions, CompareOptions
+from epsam.config.command_line import parse
+from epsam.core.errors import EpsamError
+from support.mini import FLAGS, REPOSITORY, smaller_sam, write_patches, write_random_sam
 
 ROWS = """
 paper                                              # the reference
@@ -212,7 +212,7 @@ def test_what_a_row_has_made_before_it_fails_is_there_for_the_others(tmp_path, m
 
     monkeypatch.setattr(ablate.train_classifier, "main", lambda _: None)
     monkeypatch.setattr(ablate.generate_initial_masks, "main", chance)
-    monkeypatch.setattr(ablate, "adopt", lambda donor, own, stage: taken.append((donor.root, own.root, stage)))
+    monkeypatch.setattr(ablate, "reuse_stage", lambda donor, own, stage: taken.append((donor.root, own.root, stage)))
     rows = 'a UNTIL=masks\nb UNTIL=masks MASK_FLAGS="--rotations 1"'
     with pytest.raises(EpsamError, match="2 of 2 runs failed"):
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mini import smaller_sam
+from support.mini import smaller_sam
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -121,7 +121,7 @@ def test_the_page_on_performance_shows_the_plan_as_it_is(measure):
 def test_the_classifiers_multiplications_are_those_of_resnet50(measure):
     from planning import multiply_adds
 
-    from epsam.classifier.resnet import NetworkSpec
+    from epsam.weak.resnet import NetworkSpec
 
     # torchvision tells 4.09 G for ResNet50 at 224 px, 0.002 of it in the fc.
     plain = NetworkSpec(evp_fuse="none", adl_positions=())
@@ -178,8 +178,8 @@ def test_the_pass_under_a_cap_goes_through_all_stages(measure, tmp_path, capsys)
     import torch
     import twelve_gib
 
-    from epsam.files import read_json
-    from epsam.sam.models import build_sam
+    from epsam.core.files import read_json
+    from epsam.segment.sam.models import build_sam
 
     twelve_gib.write_dataset(tmp_path / "data" / "noise", 64, 2)
     twelve_gib.write_patches(tmp_path / "many", 64, 6)
@@ -202,7 +202,7 @@ def small(monkeypatch, sam_cases):
     """The cases of SAM at small sizes, with the demo's SAM."""
     import torch
 
-    from epsam.sam.models import build_sam
+    from epsam.segment.sam.models import build_sam
 
     for name, value in {"PATCH_PX": 128, "GRID": 32, "POINTS": 5, "BATCH": 2}.items():
         monkeypatch.setattr(sam_cases, name, value)
@@ -261,11 +261,11 @@ def test_draws_are_timed_only_if_they_agree(measure, monkeypatch):
 def test_a_step_is_timed_only_with_embeddings_mapped_into_memory(measure, monkeypatch, tmp_path):
     import sam_cases
 
+    from epsam.core.device import select_device
     from epsam.data.embeddings import EmbeddingStore
-    from epsam.device import pick_compute
-    from epsam.sam.segmenter import Segmenter
+    from epsam.segment.sam.segmenter import SamSegmenter
 
-    segmenter = Segmenter(small(monkeypatch, sam_cases)._sam("cpu"), 128, 5, pick_compute("cpu", "fp32"))
+    segmenter = SamSegmenter(small(monkeypatch, sam_cases)._sam("cpu"), 128, 5, select_device("cpu", "fp32"))
     monkeypatch.setattr(sam_cases, "EmbeddingStore", lambda folder, encode: EmbeddingStore(None, encode))
     with pytest.raises(ValueError, match="not mapped into memory"):
         sam_cases._training_step(tmp_path, segmenter)
@@ -275,11 +275,11 @@ def test_the_training_step_that_is_timed_moves_the_decoder(measure, monkeypatch,
     import sam_cases
     import torch
 
-    from epsam.device import pick_compute
-    from epsam.sam.models import freeze
-    from epsam.sam.segmenter import Segmenter
+    from epsam.core.device import select_device
+    from epsam.segment.sam.models import freeze
+    from epsam.segment.sam.segmenter import SamSegmenter
 
-    segmenter = Segmenter(freeze(small(monkeypatch, sam_cases)._sam("cpu")), 128, 5, pick_compute("cpu", "fp32"))
+    segmenter = SamSegmenter(freeze(small(monkeypatch, sam_cases)._sam("cpu")), 128, 5, select_device("cpu", "fp32"))
     step = sam_cases._training_step(tmp_path, segmenter)
     before = segmenter.sam.mask_decoder.mask_tokens.weight.clone()
     step()

@@ -4,12 +4,12 @@ import sys
 import pytest
 
 import check
-from command_line import parse
-from epsam.errors import PreflightError
-from epsam.options import DecoderOptions
-from epsam.preflight.finding import collected, problem, warning
-from epsam.preflight.options import CheckOptions
-from mini import REPOSITORY, write_slides
+from epsam.config.command_line import parse
+from epsam.config.decoder import DecoderOptions
+from epsam.config.preflight import CheckOptions
+from epsam.core.errors import PreflightError
+from epsam.preflight.finding import collect_findings, problem, warning
+from support.mini import REPOSITORY, write_slides
 
 
 def test_a_stage_gets_what_all_share_and_its_own_flags_over_its_preset():
@@ -53,7 +53,7 @@ def test_flags_of_the_masks_reach_their_checks(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     options = CheckOptions(dataset_root=str(tmp_path), device="cpu",
                            mask_flags="--grid_search --postprocess crf")
-    texts = [finding.text for finding in collected(check.checks(options))]
+    texts = [finding.text for finding in collect_findings(check.checks(options))]
     assert any("pip install pydensecrf2" in text for text in texts)
     assert any("--grid_search: --postprocess crf has neither" in text for text in texts)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mini import REPOSITORY
+from support.mini import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text("utf-8")
 FILES = dict(re.findall(r"^`(src/epsam/\S+\.py)`\n\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
@@ -16,13 +16,15 @@ ROWS = re.findall(r"and in `([A-Z_]+)`[^\n]*:\n\n```python\n(.*?)```", PAGE, re.
 
 USE = """
 import numpy as np, torch
-from command_line import parse
-from epsam.cam.activation import fused_activation
-from epsam.cam.postprocess import make_mask
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions
-from epsam.randomness import generator
-from epsam.sam.prompt_rules import Hints, make_prompts, stacked
+from epsam.config.command_line import parse
+from epsam.cam.rotation import rotation_averaged_cam
+from epsam.cam.postprocess import cam_to_mask
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.decoder import DecoderOptions
+from epsam.config.masks import MaskOptions
+from epsam.core.seeding import generator
+from epsam.segment.sam.prompting.rules import PromptInputs, make_prompts, collate_inputs
 
 activation = np.zeros((20, 20), np.float32)
 activation[2:5, 3:9], activation[12:18, 10:16] = 0.4, 0.6
@@ -30,17 +32,17 @@ activation[4, 7], activation[15, 11], activation[9, 9] = 0.5, 0.9, 1.0
 mask = activation > 0
 mask[9, 9] = False
 asked = parse("finetune_decoder", DecoderOptions, ["--prompt", "peaks"])
-print(make_prompts(stacked([Hints(activation, mask)]), asked, [generator(1)])[0].tolist())
+print(make_prompts(collate_inputs([PromptInputs(activation, mask)]), asked, [generator(1)])[0].tolist())
 
 rule = parse("generate_initial_masks", MaskOptions, ["--postprocess", "otsu"])
 halves = np.repeat(np.array([[0.1, 0.2, 0.8, 1.0]], np.float32), 4, axis=0)
-print(make_mask(halves, np.zeros((4, 4, 3), np.uint8), rule)[0].tolist())
+print(cam_to_mask(halves, np.zeros((4, 4, 3), np.uint8), rule)[0].tolist())
 
 flags = ["--cam", "mean_features", "--backbone", "resnet18"]
 spec = NetworkSpec.of(parse("train_classifier", ClassifierOptions, flags))
 model = build_classifier(spec)
 images = torch.rand(1, 3, 32, 32)
-maps = fused_activation(model, images, 1, spec.cam)[1]
+maps = rotation_averaged_cam(model, images, 1, spec.cam)[1]
 features = model.forward_features(images)[1].mean(dim=1)
 print(spec.evp_fuse, torch.allclose(maps, features / features.max()))
 """

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from epsam.annotations.asap_reader import rasterize_tumour, read_annotations
+from epsam.config.patches import PatchOptions
+from epsam.core.errors import DatasetError, SlideError
 from epsam.data.images import read_mask, read_rgb
-from epsam.errors import DatasetError, SlideError
-from epsam.options import PatchOptions
-from epsam.slides import progress
-from epsam.slides.annotations import read_outlines, tumour_mask
-from epsam.slides.splits import read_splits
+from epsam.extraction import progress
+from epsam.extraction.splits import read_splits
 from extract_patches import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -283,7 +283,7 @@ def interrupt_at(monkeypatch, name, slide):
     return seen
 
 
-@pytest.mark.parametrize(("step", "slide", "left"), [("measure", "b", ["b", "c"]), ("cut", "c", ["c"])])
+@pytest.mark.parametrize(("step", "slide", "left"), [("score_tiles", "b", ["b", "c"]), ("extract_tiles", "c", ["c"])])
 def test_an_interrupted_run_goes_on_with_the_next_slide(dataset, monkeypatch, step, slide, left):
     main(options_for(dataset))
     whole = files(dataset)
@@ -304,7 +304,7 @@ def test_an_interrupted_run_goes_on_with_the_next_slide(dataset, monkeypatch, st
 @pytest.mark.parametrize("change", ["options", "slide", "outlines", "restart"])
 def test_half_done_work_for_something_else_is_not_taken_up(dataset, monkeypatch, change):
     with monkeypatch.context() as patched:
-        interrupt_at(patched, "cut", "c")
+        interrupt_at(patched, "extract_tiles", "c")
         with pytest.raises(KeyboardInterrupt):
             main(options_for(dataset))
     options = {"options": {"stride": 64}, "restart": {"restart": True}}.get(change, {})
@@ -312,7 +312,7 @@ def test_half_done_work_for_something_else_is_not_taken_up(dataset, monkeypatch,
         write_slide(dataset / "images" / "a.tif", size=(HEIGHT, WIDTH + 64))
     if change == "outlines":
         write_outlines(dataset / "annotations" / "a.xml", corners=[(0, 0), (100, 0), (100, 100)])
-    seen = interrupt_at(monkeypatch, "cut", "nobody")
+    seen = interrupt_at(monkeypatch, "extract_tiles", "nobody")
     main(options_for(dataset, **options))
     assert seen == ["a", "b", "c"]
 
@@ -526,7 +526,7 @@ def test_a_wanted_resolution_needs_that_of_the_slide(dataset):
     window = tifffile.imread(dataset / "images" / "a.tif")[y:y + 64, x:x + 64]
     blocks = window.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
     assert np.abs(read_rgb(dataset / "train" / "image" / name) - blocks).max() <= 0.5
-    expected = tumour_mask(read_outlines(dataset / "annotations" / "a.xml"), x, y, 32, 32, 2.0)
+    expected = rasterize_tumour(read_annotations(dataset / "annotations" / "a.xml"), x, y, 32, 32, 2.0)
     assert np.array_equal(read_mask(dataset / "train" / "mask" / name), expected)
 
 

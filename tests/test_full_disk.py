@@ -9,16 +9,16 @@ import sys
 import pytest
 import torch
 
-from command_line import parse
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.classifier.weights import save_classifier
+from epsam.config.command_line import parse
+from epsam.core.files import sha256_of
 from epsam.data.images import write_rgb
-from epsam.files import sha256_of
-from epsam.sam.models import build_sam
-from epsam.sam.weights import save_decoder
-from fake_network import lossless, picture
-from mini import REPOSITORY, smaller_sam, write_random_sam, write_slides
-from small_disk import KINDS, digests
+from epsam.segment.sam.decoder_weights import save_decoder
+from epsam.segment.sam.models import build_sam
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.weak.weights import save_classifier
+from support.fake_network import lossless, picture
+from support.mini import REPOSITORY, smaller_sam, write_random_sam, write_slides
+from support.small_disk import KINDS, digests
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def run_stage(stage, flags):
 
 def on_small_disks(folder, stage, step, flags):
     """What happened on each disk but the last, which was large enough; and what an undisturbed run leaves."""
-    command = ["unshare", "-rm", sys.executable, f"{REPOSITORY}/tests/small_disk.py", stage, str(step), *flags]
+    command = ["unshare", "-rm", sys.executable, f"{REPOSITORY}/tests/support/small_disk.py", stage, str(step), *flags]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     *tried, last = json.loads(result.stdout)

@@ -9,25 +9,25 @@ import torch
 from hypothesis import strategies as some
 
 from epsam.ablation.results import read_scores
-from epsam.checkpoints import load_plain, save_plain
-from epsam.data.activations import Activations, load_activations, save_activations
-from epsam.data.patches import Patch, resolution_of
-from epsam.errors import DatasetError, EpsamError, WeightsError
-from epsam.files import read_json, read_table, write_table
+from epsam.core.checkpoints import load_plain, save_plain
+from epsam.core.errors import DatasetError, EpsamError, WeightsError
+from epsam.core.files import read_json, read_table, write_table
+from epsam.data.cam_store import CamStore, load_cams, save_cams
+from epsam.data.patches import Patch, median_mpp
+from epsam.extraction.splits import read_exclusions, read_labels, read_splits
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.report.training import read_run, training_report
-from epsam.sam.models import build_sam
-from epsam.sam.weights import load_decoder, save_decoder
-from epsam.slides.splits import read_exclusions, read_labels, read_splits
-from epsam.training.pseudo_labels import COLUMNS, _replace_round
-from epsam.training.stage import METRIC_COLUMNS
-from fuzzing import damaged, fuzz, tables
+from epsam.segment.sam.decoder_weights import load_decoder, save_decoder
+from epsam.segment.sam.models import build_sam
+from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
+from epsam.training.pseudo_labels import _replace_round
+from support.fuzzing import damaged, fuzz, tables
 
 # Tables --------------------------------------------------------------------------------------------------------------
 
 def patch_sizes(table):
-    return [resolution_of([Patch("a_1", 1, table, None), Patch("b_0", 0, table, None)], table)]
+    return [median_mpp([Patch("a_1", 1, table, None), Patch("b_0", 0, table, None)], table)]
 
 
 def curves(table):
@@ -57,7 +57,7 @@ def rounds(table):
     (lambda path: read_table(path, ("id", "x")), "id,x\nµ,1\n\"line\nbreak\",2\n".encode()),
     (read_json, b'{"a": {"b": [1, 2.5, null, "\xc3\xa9"]}, "c": true}'),
     (patch_sizes, b"id,label,mpp\na,1,0.5\nb,0,\n"),
-    (rounds, ",".join(COLUMNS).encode() + b"\n0,a_1,5,1.0,0.5,1,0.9\n1,a_1,5,1.0,0.5,1,\n"),
+    (rounds, ",".join(PSEUDO_LABEL_COLUMNS).encode() + b"\n0,a_1,5,1.0,0.5,1,0.9\n1,a_1,5,1.0,0.5,1,\n"),
     (curves, b"stage,epoch,name,value\nclassifier,1,val_auroc,0.5\nclassifier,2,val_auroc,0.75\n"
              b"decoder_0,1,val_dice,0.5\ndecoder_1,1,acceptance,nan\n"),
     (report, b"stage,epoch,name,value\nclassifier,1,val_auroc,0.5\ndecoder_0,1,val_dice,0.5\n"
@@ -94,7 +94,7 @@ def test_tables_of_another_program_are_told(tmp_path, content):
 @pytest.mark.parametrize("number", ["", "one", "-1", "1.5", "²", "1e3"])
 def test_a_round_edited_by_hand_is_told(tmp_path, number):
     table = tmp_path / "pseudo_labels.csv"
-    write_table(table, COLUMNS, [{"round": number, "id": "p_1"}])
+    write_table(table, PSEUDO_LABEL_COLUMNS, [{"round": number, "id": "p_1"}])
     with pytest.raises(DatasetError, match=r"pseudo_labels\.csv: round .* of p_1 is no number"):
         _replace_round(table, 1, [])
 
@@ -112,13 +112,13 @@ def test_metrics_edited_by_hand_leave_gaps_in_the_curves(tmp_path):
 
 def test_fuzzed_maps_are_an_error_that_says_how_to_make_them_again(tmp_path):
     path = tmp_path / "train.npz"
-    maps = Activations("abc", {"p_1": np.eye(8, dtype=np.float32)}, {"p_1": 0.5})
-    save_activations(path, maps)
+    maps = CamStore("abc", {"p_1": np.eye(8, dtype=np.float32)}, {"p_1": 0.5})
+    save_cams(path, maps)
 
     def attempt(content):
         path.write_bytes(content)
         try:
-            found = load_activations(path, "abc")
+            found = load_cams(path, "abc")
         except DatasetError as error:
             return str(error)
         assert np.array_equal(found.maps.get("p_1", maps.maps["p_1"]), maps.maps["p_1"])

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from hostile_messages import INPUTS, answer
-from mini import REPOSITORY
+from support.hostile_messages import INPUTS, answer
+from support.mini import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "robustness.md").read_text("utf-8").splitlines()
 

@@ -9,18 +9,18 @@ import tifffile
 import torch
 
 import infer
-import trapped
-from epsam.checkpoints import load_plain, save_plain
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.classifier.weights import save_classifier
-from epsam.errors import DatasetError, WeightsError
-from epsam.files import sha256_of
-from epsam.inference.options import InferOptions
-from epsam.sam.models import build_sam
-from epsam.sam.weights import save_decoder
-from fake_network import lossless, picture
-from mini import clone, run, smaller_sam, write_random_sam
-from untimed import contents
+from epsam.config.inference import InferOptions
+from epsam.core.checkpoints import load_plain, save_plain
+from epsam.core.errors import DatasetError, WeightsError
+from epsam.core.files import sha256_of
+from epsam.segment.sam.decoder_weights import save_decoder
+from epsam.segment.sam.models import build_sam
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.weak.weights import save_classifier
+from support import trapped
+from support.fake_network import lossless, picture
+from support.mini import clone, run, smaller_sam, write_random_sam
+from support.untimed import contents
 
 pytestmark = pytest.mark.slow
 

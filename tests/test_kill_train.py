@@ -1,7 +1,7 @@
 """Proof that the comparison of kill_train.py sees a difference (the kills: test_scripts.py, test_traps.py)."""
 
-import kill_train
-from kill_train import differing, essence, fingerprints, kill_test
+from support import kill_train
+from support.kill_train import differing, essence, fingerprints, kill_test
 
 
 def test_the_comparison_sees_changed_and_missing_files_but_not_durations(tmp_path):

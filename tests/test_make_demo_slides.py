@@ -7,8 +7,8 @@ import pytest
 import tifffile
 
 import make_demo_slides
-from epsam.errors import DatasetError
-from epsam.synthetic.options import DemoOptions
+from demo.options import DemoOptions
+from epsam.core.errors import DatasetError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from epsam.errors import DatasetError
-from epsam.options import StageOptions
+from epsam.config.common import StageOptions
+from epsam.core.errors import DatasetError
 from epsam.paths import DatasetPaths, RunPaths
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from epsam.errors import EpsamError
+from epsam.core.errors import EpsamError
 from pretrain_demo_sam import PHASES, phases_from
 
 

@@ -6,10 +6,13 @@ import shlex
 
 import pytest
 
-from command_line import parse
-from epsam.inference.options import InferOptions
-from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, PatchOptions, RetrainOptions
-from mini import REPOSITORY
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.command_line import parse
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.inference import InferOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.patches import PatchOptions
+from support.mini import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 TEXT = README + (REPOSITORY / "docs" / "beyond_the_paper.md").read_text("utf-8")
@@ -56,5 +59,5 @@ def test_links_lead_somewhere(link):
 
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z_-]+)", TEXT))))
 def test_flags_in_the_text_exist(flag):
-    options = "".join(path.read_text("utf-8") for path in (REPOSITORY / "src/epsam").rglob("options.py"))
+    options = "".join(path.read_text("utf-8") for path in (REPOSITORY / "src/epsam").rglob("config/*.py"))
     assert re.search(rf"^    {flag.removeprefix('--').removeprefix('no-')}: ", options, re.MULTILINE)

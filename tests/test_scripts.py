@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import infer
+from epsam.config.inference import InferOptions
+from epsam.core.errors import EpsamError
 from epsam.data.images import read_mask, read_rgb, write_rgb
-from epsam.errors import EpsamError
-from epsam.inference.options import InferOptions
-from kill_train import differing, fingerprints, finish, made
-from mini import FLAGS, SIDE, clone, run, start, write_patches
+from support.kill_train import differing, fingerprints, finish, made
+from support.mini import FLAGS, SIDE, clone, run, start, write_patches
 
 pytestmark = pytest.mark.slow
 

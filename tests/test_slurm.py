@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
-from command_line import parse
-from epsam.inference.options import InferOptions
-from epsam.options import PatchOptions
-from epsam.shards import Shard
-from mini import REPOSITORY
+from epsam.config.command_line import parse
+from epsam.config.inference import InferOptions
+from epsam.config.patches import PatchOptions
+from epsam.core.shards import Shard
+from support.mini import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "slurm.md").read_text("utf-8")
 SCRIPTS = dict(re.findall(r"^`(\w+\.sbatch)`\n\n```bash\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))

@@ -10,7 +10,7 @@ import venv
 
 import pytest
 
-from mini import REPOSITORY
+from support.mini import REPOSITORY
 
 STAGES = ["check", "extract_patches", "train_classifier", "generate_initial_masks", "finetune_decoder",
           "retrain_decoder", "evaluate", "report"]

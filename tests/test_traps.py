@@ -13,14 +13,14 @@ from functools import partial
 
 import pytest
 
-from kill_train import fingerprints
-from mini import REPOSITORY, smaller_sam, write_patches, write_random_sam
-from trapped import STAGES, Kill, add_flags, flags_of, forget_place, jump_in_time, repeat_from_record, run_stage
+from support.kill_train import fingerprints
+from support.mini import REPOSITORY, smaller_sam, write_patches, write_random_sam
+from support.trapped import STAGES, Kill, add_flags, flags_of, forget_place, jump_in_time, repeat_from_record, run_stage
 
 pytestmark = pytest.mark.slow
 
 COUNTS = {"train": (4, 3), "val": (2, 2), "test": (0, 0)}
-FIT, VALIDATE = "epsam.training.fit:_step", "epsam.training.decoder:validation_figures"
+FIT, VALIDATE = "epsam.engine.fit:_step", "epsam.training.decoder:validation_metrics"
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_after_trouble_a_stage_refuses_before_it_encodes_unless_told_to_go_on(sn
 
 AS_A_COMMAND = """
 import runpy, sys
-from mini import smaller_sam
+from support.mini import smaller_sam
 del sys.argv[0]
 with smaller_sam():
     runpy.run_path(sys.argv[0], run_name="__main__")

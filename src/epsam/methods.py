@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from epsam.errors import EpsamError
+from epsam.core.errors import EpsamError
 
 
 class CamMethod(NamedTuple):
@@ -38,17 +38,17 @@ POSTPROCESSINGS = {
 """`--postprocess`: (map (h, w) in 0..1, RGB patch, MaskRule) → mask in the patch's frame."""
 
 PROMPTS = {
-    "pepm": "epsam.sam.prompt_rules:pepm",
-    "mask_random": "epsam.sam.prompt_rules:mask_random",
-    "image_random": "epsam.sam.prompt_rules:image_random",
-    "truth_random": "epsam.sam.prompt_rules:truth_random",
-    "box": "epsam.sam.prompt_rules:box",
-    "box_pepm": "epsam.sam.prompt_rules:box_pepm",
+    "pepm": "epsam.segment.sam.prompting.rules:pepm",
+    "mask_random": "epsam.segment.sam.prompting.rules:mask_random",
+    "image_random": "epsam.segment.sam.prompting.rules:image_random",
+    "truth_random": "epsam.segment.sam.prompting.rules:truth_random",
+    "box": "epsam.segment.sam.prompting.rules:box",
+    "box_pepm": "epsam.segment.sam.prompting.rules:box_pepm",
 }
 """`--prompt`: (Hints of a batch, PromptOptions, a Generator for each patch) → a Prompt for each."""
 
 
-def function_of(table: Mapping[str, str], flag: str, name: str) -> Any:
+def load_function(table: Mapping[str, str], flag: str, name: str) -> Any:
     """The function behind a name of a table.
 
     Raises EpsamError if there is no such name, as in a checkpoint made with a method that this copy has not.

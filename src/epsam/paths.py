@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from epsam.errors import DatasetError
-from epsam.options import SPLITS, DataOptions, RunFolderOptions, SplitOptions
+from epsam.config.common import SPLITS, DataOptions, RunFolderOptions, SplitOptions
+from epsam.core.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DatasetPaths:
         root = dataset_root(options)
         train, val = (Path(given) if given else root / name for given, name in
                       ((options.train_dataset_dir, "train"), (options.val_dataset_dir, "val")))
-        return cls(root, (train, val, folder_of_test(options)))
+        return cls(root, (train, val, test_folder(options)))
 
     @property
     def slides(self) -> Path:
@@ -154,7 +154,7 @@ def dataset_root(options: DataOptions) -> Path:
     return _below(options.dataset_root, "dataset_type", options.dataset_type)
 
 
-def folder_of_test(options: DataOptions) -> Path:
+def test_folder(options: DataOptions) -> Path:
     """The folder of the test split."""
     return Path(options.test_dataset_dir) if options.test_dataset_dir else dataset_root(options) / "test"
 

@@ -1,16 +1,16 @@
 import pytest
 
 from epsam.ablation.comparison import compare_runs, markdown, options_that_differ
-from epsam.errors import DatasetError
-from epsam.files import write_json, write_table
+from epsam.core.errors import DatasetError
+from epsam.core.files import write_json, write_table
 from epsam.paths import RunPaths
-from epsam.training.score_names import PATCH_COLUMNS
+from epsam.tables import PATCH_SCORE_COLUMNS
 
 
 def made(folder, quantile, **dice):
     run = RunPaths(folder)
     write_json(run.options, {"generate_initial_masks": {"run": folder.name, "quantile": quantile, "rotations": 4}})
-    write_table(run.patch_scores, PATCH_COLUMNS, [
+    write_table(run.patch_scores, PATCH_SCORE_COLUMNS, [
         {"split": "test", "what": what, "id": f"p{number}", "dice": value, "iou": value / 2}
         for what, values in dice.items() for number, value in enumerate(values)])
     return run

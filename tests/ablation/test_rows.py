@@ -1,7 +1,7 @@
 import pytest
 
-from epsam.ablation.rows import chosen, read_rows
-from epsam.errors import EpsamError
+from epsam.ablation.rows import read_rows, select_rows
+from epsam.core.errors import EpsamError
 
 LIST = """
 # a comment
@@ -40,7 +40,7 @@ def test_a_line_that_cannot_be_meant_is_named(line, message):
 
 def test_some_rows_are_chosen_by_name_in_the_lists_order():
     rows = read_rows(LIST)
-    assert [row.name for row in chosen(rows, ("box", "paper"))] == ["paper", "box"]
-    assert chosen(rows, ()) == rows
+    assert [row.name for row in select_rows(rows, ("box", "paper"))] == ["paper", "box"]
+    assert select_rows(rows, ()) == rows
     with pytest.raises(EpsamError, match="row bax: not in the list; there are paper, raw, box, more"):
-        chosen(rows, ("bax",))
+        select_rows(rows, ("bax",))

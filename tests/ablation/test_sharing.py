@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from epsam.ablation.sharing import adopt, adopt_maps, marker
-from epsam.files import read_table, write_json, write_table, write_text
+from epsam.ablation.sharing import marker, reuse_cams, reuse_stage
+from epsam.core.files import read_table, write_json, write_table, write_text
 from epsam.paths import RunPaths
-from epsam.training.stage import METRIC_COLUMNS
+from epsam.tables import METRIC_COLUMNS
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def donor(tmp_path):
 def test_a_stage_is_taken_over_with_its_rows_and_marker_and_nothing_of_later_ones(donor, tmp_path):
     own = RunPaths(tmp_path / "own")
     for stage in ("train_classifier", "generate_initial_masks", "decoder_0"):
-        adopt(donor, own, stage)
+        reuse_stage(donor, own, stage)
         assert marker(own, stage) == f"of {stage}"
     assert own.initial_masks("train").joinpath("a_1.png").samefile(donor.initial_masks("train") / "a_1.png")
     assert own.preliminary_decoder.samefile(donor.preliminary_decoder)
@@ -43,7 +43,7 @@ def test_what_the_run_had_of_that_stage_before_is_replaced_and_the_donor_is_neve
     own = RunPaths(tmp_path / "own")
     write_text(own.pseudo_masks(0) / "stale_1.png", "stale")
     write_text(own.preliminary_decoder, "old")
-    adopt(donor, own, "decoder_0")
+    reuse_stage(donor, own, "decoder_0")
     assert [path.name for path in own.pseudo_masks(0).iterdir()] == ["a_1.png"]
     write_text(own.preliminary_decoder, "new")
     assert donor.preliminary_decoder.read_text() == "sam_pre_decoder.pth"
@@ -51,17 +51,17 @@ def test_what_the_run_had_of_that_stage_before_is_replaced_and_the_donor_is_neve
 
 def test_nothing_is_taken_that_is_not_finished_or_is_there_already(donor, tmp_path):
     own = RunPaths(tmp_path / "own")
-    adopt(donor, own, "decoder_2")
+    reuse_stage(donor, own, "decoder_2")
     assert not own.root.exists()
     write_json(own.root / "stages" / "train_classifier.json", {"fingerprint": "of train_classifier"})
     write_text(own.classifier, "mine")
-    adopt(donor, own, "train_classifier")
+    reuse_stage(donor, own, "train_classifier")
     assert own.classifier.read_text() == "mine"
 
 
 def test_maps_can_be_taken_over_alone(donor, tmp_path):
     own = RunPaths(tmp_path / "own")
     write_text(own.activation("test"), "stale")
-    adopt_maps(donor, own)
+    reuse_cams(donor, own)
     assert [path.name for path in own.activation("train").parent.iterdir()] == ["train.npz"]
     assert not marker(own, "generate_initial_masks")

@@ -5,22 +5,22 @@ import pytest
 from epsam.ablation.data_table import count_patches
 from epsam.ablation.data_table import markdown as data_markdown
 from epsam.ablation.layout import FINAL, TABLES
-from epsam.ablation.results import Scored, read_scores
+from epsam.ablation.results import MeanScore, read_scores
 from epsam.ablation.rows import read_rows
 from epsam.ablation.tables import all_tables, markdown, records_of
+from epsam.config.evaluation import EvaluateOptions
+from epsam.core.errors import DatasetError
+from epsam.core.files import write_table
 from epsam.data.images import write_rgb
-from epsam.errors import DatasetError
-from epsam.files import write_table
-from epsam.options import EvaluateOptions
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.training.score_names import INITIAL
+from epsam.tables import INITIAL
 
 ROWS = read_rows('paper\nraw UNTIL=masks MASK_FLAGS="--rotations 1"\nmine DECODER_FLAGS="--prompt box"')
 
 
 def scored(*dice):
     values = {f"p{n}": value for n, value in enumerate(dice)}
-    return Scored(values, {name: value / 2 for name, value in values.items()})
+    return MeanScore(values, {name: value / 2 for name, value in values.items()})
 
 
 RESULTS = {

@@ -3,9 +3,9 @@ import sys
 import numpy as np
 import pytest
 
-from epsam.cam.postprocess import make_mask, require_postprocessing
-from epsam.errors import EpsamError
-from epsam.options import MaskRule
+from epsam.cam.postprocess import cam_to_mask, require_postprocessing
+from epsam.config.masks import MaskRule
+from epsam.core.errors import EpsamError
 
 CRF = MaskRule(postprocess="crf")
 
@@ -29,7 +29,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 def test_borders_move_to_those_of_the_image():
     pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
-    mask = make_mask(cam_map, image, CRF)
+    mask = cam_to_mask(cam_map, image, CRF)
     assert mask.shape == (64, 64)
     assert mask[:, :32].mean() > 0.99
     assert mask[:, 32:].mean() < 0.01
@@ -38,13 +38,13 @@ def test_borders_move_to_those_of_the_image():
 def test_a_map_of_zeros_gives_an_empty_mask():
     pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
-    assert not make_mask(cam_map * 0, image, CRF).any()
+    assert not cam_to_mask(cam_map * 0, image, CRF).any()
 
 
 def test_the_appearance_kernels_weight_is_that_of_the_option():
     pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
-    leak = {weight: make_mask(cam_map, image, MaskRule(postprocess="crf", crf=(80, 13, weight)))[:, 33:36].mean()
+    leak = {weight: cam_to_mask(cam_map, image, MaskRule(postprocess="crf", crf=(80, 13, weight)))[:, 33:36].mean()
             for weight in (0, 10)}
     assert leak[0] > 0.9
     assert leak[10] < 0.1

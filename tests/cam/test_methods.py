@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from epsam.cam.activation import fused_activation, scaled
 from epsam.cam.class_weights import class_weights
 from epsam.cam.eigen import eigencam
 from epsam.cam.gradients import gradcam, gradcam_plus_plus
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.errors import EpsamError, TrainingError
+from epsam.cam.rotation import rotation_averaged_cam, scale_to_maximum
+from epsam.config.classifier import NetworkOptions
+from epsam.core.errors import EpsamError, TrainingError
 from epsam.methods import CAM_METHODS
-from epsam.options import NetworkOptions
+from epsam.weak.resnet import NetworkSpec, build_classifier
 
 PLAIN = NetworkSpec("resnet18", adl_positions=(), evp_fuse="none", cam="gradcam")
 
@@ -105,12 +105,12 @@ def test_every_method_runs_on_the_network_that_is_built_for_it(cam):
     torch.manual_seed(1)
     model = build_classifier(NetworkSpec.of(NetworkOptions(cam=cam, backbone="resnet18")))
     images = noise(2, 64)
-    probabilities, maps = fused_activation(model, images, 4, cam)
+    probabilities, maps = rotation_averaged_cam(model, images, 4, cam)
     assert maps.shape == (2, 4, 4)
     assert probabilities.shape == (2,)
-    torch.testing.assert_close(maps, scaled(maps))
+    torch.testing.assert_close(maps, scale_to_maximum(maps))
     assert maps.min() >= 0
-    _, turned = fused_activation(model, images.rot90(1, (-2, -1)), 4, cam)
+    _, turned = rotation_averaged_cam(model, images.rot90(1, (-2, -1)), 4, cam)
     torch.testing.assert_close(turned, maps.rot90(1, (-2, -1)), atol=1e-3, rtol=1e-2)
 
 
@@ -121,16 +121,16 @@ def test_another_block_gives_its_own_map_and_the_same_decision(plain):
     torch.testing.assert_close(last[0], other[0])
     assert other[1].shape == (1, 256, 4, 4)
     assert gradcam(plain, images, "2.0")[1].shape == (1, 8, 8)
-    assert not torch.equal(*(fused_activation(plain, images, 1, "gradcam", block)[1] for block in ("4.0", "")))
+    assert not torch.equal(*(rotation_averaged_cam(plain, images, 1, "gradcam", block)[1] for block in ("4.0", "")))
 
 
 @pytest.mark.parametrize(("block", "message"), [("9.0", "block 9.0: no such block in resnet18; use some of 1.0,1.1"),
                                                 ("3.1", "features of 256 channels")])
 def test_an_impossible_block_is_one_clear_line(plain, block, message):
     with pytest.raises(TrainingError, match=message):
-        fused_activation(plain, noise(1, 32), 1, "adl", block)
+        rotation_averaged_cam(plain, noise(1, 32), 1, "adl", block)
 
 
 def test_an_unknown_method_is_named():
     with pytest.raises(EpsamError, match="--cam layercam: not known here"):
-        fused_activation(None, noise(1, 32), 1, "layercam")
+        rotation_averaged_cam(None, noise(1, 32), 1, "layercam")

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from epsam.cam.postprocess import initial_mask, make_mask, opened, upsample
-from epsam.errors import EpsamError
-from epsam.options import MaskRule
+from epsam.cam.postprocess import cam_to_mask, initial_mask, opened, upsample
+from epsam.config.masks import MaskRule
+from epsam.core.errors import EpsamError
 
 
 def noise(*shape, seed=0):
@@ -143,14 +143,14 @@ def test_upsampling_is_not_lanczos():
 def test_the_rule_chooses_the_post_processing():
     cam_map, patch = noise(8, 8), np.zeros((40, 40, 3), np.uint8)
     rule = MaskRule(quantile=0.6, open_kernel=3, open_at="image")
-    np.testing.assert_array_equal(make_mask(cam_map, patch, rule), initial_mask(cam_map, 40, 40, 0.6, 3, "image"))
+    np.testing.assert_array_equal(cam_to_mask(cam_map, patch, rule), initial_mask(cam_map, 40, 40, 0.6, 3, "image"))
     with pytest.raises(EpsamError, match="--postprocess snakes: not known here; use ours, crf, none"):
-        make_mask(cam_map, patch, MaskRule(postprocess="snakes"))
+        cam_to_mask(cam_map, patch, MaskRule(postprocess="snakes"))
 
 
 def test_without_post_processing_the_upper_half_of_the_map_is_foreground():
     cam_map = np.array([[0.0, 0.39], [0.41, 0.8]], np.float32)
     patch = np.zeros((2, 2, 3), np.uint8)
-    np.testing.assert_array_equal(make_mask(cam_map, patch, MaskRule(postprocess="none")),
+    np.testing.assert_array_equal(cam_to_mask(cam_map, patch, MaskRule(postprocess="none")),
                                   [[False, False], [True, True]])
-    assert not make_mask(cam_map * 0, patch, MaskRule(postprocess="none")).any()
+    assert not cam_to_mask(cam_map * 0, patch, MaskRule(postprocess="none")).any()

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from epsam.core.seeding import generator
 from epsam.data.augmentation import Augmentation, augment, draw_augmentation
-from epsam.randomness import generator
 
 PLAIN = Augmentation(False, 0.0, 1.0, 1.0, 1.0, 0.0, False)
 

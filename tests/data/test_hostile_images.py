@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from epsam.core.errors import ImageError
+from epsam.data.image_header import image_size_from_header
 from epsam.data.images import read_mask, read_rgb, write_rgb
 from epsam.data.patches import list_patches
-from epsam.data.stated_size import stated_size
-from epsam.errors import ImageError
-from fuzzing import damaged, fuzz
+from support.fuzzing import damaged, fuzz
 
 
 def png(width, height, rows=1):
@@ -52,7 +52,7 @@ def headed(kind, width, height):
 @pytest.mark.parametrize(("width", "height"), [(60_000, 40_000), (65_535, 65_535)])
 def test_the_other_formats_are_looked_into_before_they_unfold_too(tmp_path, kind, width, height):
     content = headed(kind, width, height)
-    assert stated_size(content) == (width, height)
+    assert image_size_from_header(content) == (width, height)
     (tmp_path / "bomb.tif").write_bytes(content)
     with pytest.raises(ImageError, match=rf"bomb\.tif: {width}×{height} px, more than is read at once"):
         read_rgb(tmp_path / "bomb.tif")
@@ -60,7 +60,7 @@ def test_the_other_formats_are_looked_into_before_they_unfold_too(tmp_path, kind
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_the_stated_size_is_that_of_the_pixels(suffix):
-    assert stated_size(cv2.imencode(suffix, np.zeros((7, 11, 3), np.uint8))[1].tobytes()) == (11, 7)
+    assert image_size_from_header(cv2.imencode(suffix, np.zeros((7, 11, 3), np.uint8))[1].tobytes()) == (11, 7)
 
 
 def test_a_big_tiff_patch_is_read(tmp_path):

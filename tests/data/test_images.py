@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
+from epsam.core.errors import ImageError
 from epsam.data.images import list_images, read_mask, read_rgb, resize_mask, write_mask, write_rgb
-from epsam.errors import ImageError
 
 
 def test_colours_survive_the_disk_and_red_stays_red(tmp_path):

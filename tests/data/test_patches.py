@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 
+from epsam.core.errors import DatasetError
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import (
-    common_size,
-    label_of,
+    common_patch_size,
+    label_from_name,
     labelled_patches,
     list_patches,
-    positives,
+    median_mpp,
     read_square,
     require_both_classes,
-    resolution_of,
+    select_positives,
 )
-from epsam.errors import DatasetError
 
 
 def put(folder, name, side=8):
@@ -22,7 +22,7 @@ def put(folder, name, side=8):
 @pytest.mark.parametrize(("stem", "label"), [("a_1", 1), ("a_0", 0), ("a_1_0", 0), ("a", None), ("a_2", None),
                                              ("a1", None), ("slide_x0_y10", None)])
 def test_label_is_the_end_of_the_name(stem, label):
-    assert label_of(stem) == label
+    assert label_from_name(stem) == label
 
 
 def test_stray_files_shift_no_labels(tmp_path):
@@ -36,7 +36,7 @@ def test_stray_files_shift_no_labels(tmp_path):
 def test_masks_are_found_by_stem_whatever_their_suffix(tmp_path):
     put(tmp_path, "a_1.jpg")
     write_mask(tmp_path / "mask" / "a_1.png", np.ones((8, 8), bool))
-    patch = positives(labelled_patches(tmp_path))[0]
+    patch = select_positives(labelled_patches(tmp_path))[0]
     assert patch.truth().all()
 
 
@@ -71,11 +71,11 @@ def test_sizes_have_to_agree_and_be_square(tmp_path):
     put(tmp_path, "a_1.png", 8)
     put(tmp_path, "b_1.png", 9)
     found = labelled_patches(tmp_path)
-    assert common_size(found) == 8
+    assert common_patch_size(found) == 8
     with pytest.raises(DatasetError, match="9×9 px among patches of 8×8"):
         read_square(found[1], 8)
     with pytest.raises(DatasetError, match="no patches"):
-        common_size([])
+        common_patch_size([])
 
 
 def test_the_resolution_of_patches_is_the_median_of_those_that_the_table_tells(tmp_path):
@@ -83,7 +83,7 @@ def test_the_resolution_of_patches_is_the_median_of_those_that_the_table_tells(t
         put(tmp_path, name)
     patches = list_patches(tmp_path / "image", tmp_path / "mask")
     table = tmp_path / "patches.csv"
-    assert resolution_of(patches, table) is None
+    assert median_mpp(patches, table) is None
     table.write_text("id,label,mpp\na,1,0.25\nb,1,0.5\nc,1,0.25\nd,1,\na,0,9\nelsewhere,1,2.0\n")
-    assert resolution_of(patches, table) == 0.25
-    assert resolution_of(patches[3:], table) is None
+    assert median_mpp(patches, table) == 0.25
+    assert median_mpp(patches[3:], table) is None

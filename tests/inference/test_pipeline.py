@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from epsam.cam.activation import fused_activation
-from epsam.device import Compute
-from epsam.inference.pipeline import Gate, Pipeline, PromptRule
-from epsam.options import MaskRule, PromptOptions
+from epsam.cam.rotation import rotation_averaged_cam
+from epsam.config.masks import MaskRule
+from epsam.config.sam import PromptOptions
+from epsam.core.device import DeviceConfig
+from epsam.inference.pipeline import Gate, MapAndPromptOptions, Pipeline
 
 SIDE = 16
 
@@ -44,8 +45,8 @@ class Everywhere:
 
 
 def pipeline(rotations=4, batch_size=3):
-    rule = PromptRule(MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2))
-    return Pipeline(Bright(), Everywhere(), rule, Compute(torch.device("cpu"), None), batch_size, seed=0)
+    rule = MapAndPromptOptions(MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2))
+    return Pipeline(Bright(), Everywhere(), rule, DeviceConfig(torch.device("cpu"), None), batch_size, seed=0)
 
 
 def windows(count, low=0, high=256):
@@ -56,7 +57,7 @@ def windows(count, low=0, high=256):
 def test_looking_then_fusing_is_the_fused_activation(rotations):
     images, network = windows(3), pipeline(rotations)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-    probabilities, maps = fused_activation(Bright(), batch, rotations)
+    probabilities, maps = rotation_averaged_cam(Bright(), batch, rotations)
     scores, upright = network.look(images)
     np.testing.assert_allclose(scores, probabilities)
     np.testing.assert_allclose(np.stack(network.fuse(images, upright)), maps, atol=1e-6)

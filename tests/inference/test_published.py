@@ -5,15 +5,15 @@ import pytest
 import torch
 
 import infer
-from command_line import parse
-from epsam.classifier.resnet import NetworkSpec, build_classifier
+from epsam.config.command_line import parse
+from epsam.config.inference import InferOptions
+from epsam.core.device import DeviceConfig
+from epsam.core.files import read_json, read_table
 from epsam.data.images import read_mask, write_mask, write_rgb
-from epsam.device import Compute
-from epsam.files import read_json, read_table
 from epsam.inference.loading import load_pipeline
-from epsam.inference.options import InferOptions
-from epsam.sam.models import build_sam
-from mini import write_random_sam
+from epsam.segment.sam.models import build_sam
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from support.mini import write_random_sam
 
 PUBLISHED = NetworkSpec("resnet50", evp_block="center2x2", adl_positions=("3.0", "4.0"), normalise=False)
 
@@ -50,7 +50,7 @@ def test_it_runs_to_the_end(flags, tmp_path):
 
 
 def test_what_the_files_do_not_tell_is_the_published_setting(flags, tmp_path):
-    pipeline = load_pipeline(parse("infer", InferOptions, flags), Compute(torch.device("cpu"), None))
+    pipeline = load_pipeline(parse("infer", InferOptions, flags), DeviceConfig(torch.device("cpu"), None))
     assert pipeline._classifier.spec == PUBLISHED
     assert pipeline._segmenter.frame.patch_size == 512
     masks = pipeline._rule.masks

@@ -10,31 +10,32 @@ import numpy as np
 import pytest
 import tifffile
 
+from epsam.annotations.asap_reader import Annotations, rasterize_tumour, read_annotations
+from epsam.core.errors import DatasetError, SlideError
+from epsam.core.shards import Shard
 from epsam.data.images import read_rgb
-from epsam.errors import DatasetError, SlideError
-from epsam.inference.clock import Clock, Pace, as_text
+from epsam.extraction import thumbnail
+from epsam.extraction.discovery import SlideRecord
 from epsam.inference.inputs import find_slides, has_truth, holds_slides
+from epsam.inference.phase_timer import EtaEstimator, PhaseTimer, as_text
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide import SlideRule
-from epsam.inference.slides import check_complete, is_finished, segment_slides
-from epsam.inference.tables import (
+from epsam.inference.slide_tables import (
     check_some_done,
-    figures_told,
-    kept_rows,
+    format_metrics,
+    log_summary,
+    result_rows,
     score_slides,
     scored_rows,
-    tell,
     write_tables,
 )
+from epsam.inference.slides import check_complete, is_finished, segment_slides
 from epsam.pictures.panel import FOUND
-from epsam.shards import Shard
-from epsam.slides import reader, thumbnail, tiff, writer
-from epsam.slides.annotations import Outlines, read_outlines, tumour_mask
-from epsam.slides.inventory import SlideRecord
-from epsam.slides.reader import open_slide
-from fake_network import PINK, FakeNetwork, blue, lossless, picture
-from holder import holding
-from untimed import contents
+from epsam.wsi import reader, tiff, writer
+from epsam.wsi.reader import open_slide
+from support.fake_network import PINK, FakeNetwork, blue, lossless, picture
+from support.holder import holding
+from support.untimed import contents
 
 RULE = SlideRule(mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02))
 TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
@@ -48,7 +49,7 @@ def table(path):
 def run(slides, output, network=None, rule=RULE, fingerprint="x"):
     network = network or FakeNetwork()
     slides = segment_slides(slides, network, rule, output, fingerprint)
-    rows, timings = kept_rows(slides, output)
+    rows, timings = result_rows(slides, output)
     scores, unscored = score_slides(slides, output)
     rows = scored_rows(rows, scores, unscored)
     write_tables(rows, timings, scores, output)
@@ -265,7 +266,7 @@ def test_time_is_told_by_part(folder, tmp_path, caplog):
     slides, output = find_slides(folder), tmp_path / "out"
     run(slides, output)
     with caplog.at_level(logging.INFO):
-        tell(*kept_rows(slides, output), output)
+        log_summary(*result_rows(slides, output), output)
     assert "windows a second: decode " in caplog.text
     timing = json.loads((output / "a" / "timings.json").read_text())
     parts = sum(value for name, value in timing.items() if name not in ("slide", "seconds", "windows_per_second"))
@@ -273,7 +274,7 @@ def test_time_is_told_by_part(folder, tmp_path, caplog):
 
 
 def test_each_slide_that_was_done_now_tells_how_much_is_left(folder, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(Clock, "total", lambda clock: 90.0)
+    monkeypatch.setattr(PhaseTimer, "total", lambda clock: 90.0)
     run(find_slides(folder / "b.tif"), tmp_path / "out")
     for name in "de":
         lossless(folder / f"{name}.tif", picture(100, 90, [(10, 10, 80, 80)], []))
@@ -286,7 +287,7 @@ def test_each_slide_that_was_done_now_tells_how_much_is_left(folder, tmp_path, c
 
 
 def test_time_left_goes_by_the_slides_that_were_done():
-    pace = Pace(4)
+    pace = EtaEstimator(4)
     for seconds in (20.0, None, 30.0):
         pace.note(seconds)
     assert pace.left() == "25 s"
@@ -297,11 +298,11 @@ def test_time_left_goes_by_the_slides_that_were_done():
 
 def test_before_a_slide_is_done_the_first_ones_pace_counts_for_all():
     """A quarter in 3 s: 9 s more, and twice 12 s for the others."""
-    assert Pace(3).left(3.0, 0.25) == "33 s"
+    assert EtaEstimator(3).left(3.0, 0.25) == "33 s"
 
 
 def test_figures_that_nothing_counts_for_are_not_told():
-    assert figures_told({"scored": 0, "mean_dice": None, "iou": 0.5}) == "scored 0  iou 0.5"
+    assert format_metrics({"scored": 0, "mean_dice": None, "iou": 0.5}) == "scored 0  iou 0.5"
 
 
 def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch):
@@ -321,7 +322,7 @@ def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch)
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr("epsam.inference.bar.tqdm", Bar)
+    monkeypatch.setattr("epsam.inference.progress_bar.tqdm", Bar)
     rows = run(find_slides(folder), tmp_path / "out")[1]
     assert [(bar.total, sum(bar.steps)) for bar in bars] == [(row["seen"], row["seen"]) for row in rows]
     assert all(len(bar.steps) > 1 for bar in bars)
@@ -329,7 +330,7 @@ def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch)
 
 def test_a_part_within_another_counts_for_itself():
     times = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
-    clock = Clock(lambda: next(times))
+    clock = PhaseTimer(lambda: next(times))
     with clock.part("write"), clock.part("read"):
         pass
     assert clock.total() == 15.0
@@ -385,8 +386,8 @@ def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
     mask = tifffile.imread(output / "a" / "mask.tif") > 0
     features = json.loads((output / "a" / "tumour.geojson").read_text("utf-8"))["features"]
     rings = [np.array(ring[:-1]) for feature in features for ring in feature["geometry"]["coordinates"]]
-    for outlines in (Outlines(rings), read_outlines(output / "a" / "tumour.xml")):
-        found = tumour_mask(outlines, 0, 0, mask.shape[1], mask.shape[0], mpp / 0.5)
+    for outlines in (Annotations(rings), read_annotations(output / "a" / "tumour.xml")):
+        found = rasterize_tumour(outlines, 0, 0, mask.shape[1], mask.shape[0], mpp / 0.5)
         assert (found & mask).sum() / (found | mask).sum() > 0.98
     assert len(features) == 2
     low, high = np.concatenate(rings).min(axis=0), np.concatenate(rings).max(axis=0)
@@ -431,7 +432,7 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder
     for part in parts:
         segment_slides(part, FakeNetwork(), RULE, tmp_path / "three", "x")
     check_complete(slides, tmp_path / "three", "x")
-    write_tables(*kept_rows(slides, tmp_path / "three"), [], tmp_path / "three")
+    write_tables(*result_rows(slides, tmp_path / "three"), [], tmp_path / "three")
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
 
 

@@ -9,28 +9,32 @@ import pytest
 import tifffile
 import torch
 
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.decoder import DecoderOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.patches import PatchOptions
+from epsam.config.sam import SamOptions
+from epsam.core.errors import DatasetError
+from epsam.core.files import write_json
 from epsam.data.images import write_mask, write_rgb
-from epsam.errors import DatasetError
-from epsam.files import write_json
-from epsam.options import ClassifierOptions, DecoderOptions, MaskOptions, PatchOptions, SamOptions
+from epsam.extraction.assign_splits import load_slides
+from epsam.extraction.staleness import provenance
 from epsam.paths import DatasetPaths
 from epsam.preflight import software, weights
-from epsam.preflight.data import check_grid_search, check_patches, check_slides, patches_stay
-from epsam.preflight.disk import Needs, check_disk, estimate, wanted_counts
-from epsam.preflight.finding import collected, problem, warning
+from epsam.preflight.data import check_grid_search, check_patches, check_slides, keeps_patches
+from epsam.preflight.disk import Needs, check_disk, estimate, patch_limits
+from epsam.preflight.finding import collect_findings, problem, warning
 from epsam.preflight.software import (
-    check_board,
     check_codecs,
     check_device,
     check_packages,
     check_postprocessing,
     check_python,
+    check_tensorboard,
     within,
 )
 from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
-from epsam.sam.models import SPECS, build_sam
-from epsam.slides.changes import made_from
-from epsam.slides.planning import place_slides
+from epsam.segment.sam.models import SPECS, build_sam
 
 GB = 10**9
 
@@ -51,7 +55,7 @@ def test_an_error_in_one_check_does_not_hide_the_others():
         yield warning("first")
         raise DatasetError("second\nline")
 
-    assert told(collected([breaks, lambda: [problem("third")]])) == [(False, "first"), (True, "second line"),
+    assert told(collect_findings([breaks, lambda: [problem("third")]])) == [(False, "first"), (True, "second line"),
                                                                      (True, "third")]
 
 
@@ -82,14 +86,14 @@ def test_packages_are_compared_with_the_requirements(tmp_path):
 
 def test_the_package_for_tensorboard_is_missed_only_if_a_stage_wants_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert list(check_board(False)) == []
-    only(check_board(True), True, "tensorboard", "pip install tensorboard")
+    assert list(check_tensorboard(False)) == []
+    only(check_tensorboard(True), True, "tensorboard", "pip install tensorboard")
 
 
 def test_the_package_for_dense_crf_is_missed_only_if_the_masks_want_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     assert told(check_postprocessing(MaskOptions())) == []
-    only(collected([lambda: check_postprocessing(MaskOptions(postprocess="crf"))]), True, "pip install pydensecrf2")
+    only(collect_findings([lambda: check_postprocessing(MaskOptions(postprocess="crf"))]), True, "pip install pydensecrf2")
 
 
 def test_missing_codecs_are_named(monkeypatch):
@@ -106,7 +110,7 @@ def test_a_device_that_is_not_there_stops_and_a_cpu_warns_for_the_real_sam_only(
 
 @pytest.mark.parametrize(("free", "warns"), [(8, True), (11.9, False)])
 def test_a_small_or_busy_gpu_warns(monkeypatch, free, warns):
-    monkeypatch.setattr(software, "pick_compute", lambda *_: SimpleNamespace(device=torch.device("cuda")))
+    monkeypatch.setattr(software, "select_device", lambda *_: SimpleNamespace(device=torch.device("cuda")))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 12 * 2**30))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
     assert [f"GPU Card has {free:.1f} of 12.0 GiB free" in finding.text for finding in
@@ -117,7 +121,7 @@ def test_a_small_or_busy_gpu_warns(monkeypatch, free, warns):
 
 def test_the_estimate_is_that_of_table_1():
     # 14 bins of 500 and 50, 2000 test positives; 6000, 700 and 2000 negatives (CAMELYON17).
-    counts = wanted_counts(PatchOptions())
+    counts = patch_limits(PatchOptions())
     assert counts == {"train": (7000, 6000), "val": (700, 700), "test": (2000, 2000)}
     needs = estimate(counts, True, PatchOptions(), DecoderOptions())
     assert needs.patches == 18_400 * 512 * 512 * 3 * 3 // 4
@@ -171,7 +175,7 @@ def test_weights_that_fit_say_nothing(tmp_path, demo_weights):
 
 
 def test_weights_of_another_network_stop_before_the_run(tmp_path, demo_weights):
-    only(collected([lambda: check_sam(sam(demo_weights, "vit_b"), tmp_path)]), True, "tensors do not fit vit_b")
+    only(collect_findings([lambda: check_sam(sam(demo_weights, "vit_b"), tmp_path)]), True, "tensors do not fit vit_b")
 
 
 def test_given_weights_that_are_not_there_stop(tmp_path):
@@ -196,7 +200,7 @@ def test_what_has_to_be_fetched_warns_online_and_stops_offline(tmp_path, monkeyp
 
 def test_a_start_from_a_file_that_does_not_fit_stops(tmp_path, demo_weights):
     options = ClassifierOptions(backbone="resnet18", pretrained=str(demo_weights))
-    only(collected([lambda: check_classifier_start(options, tmp_path)]), True, "do not fit resnet18")
+    only(collect_findings([lambda: check_classifier_start(options, tmp_path)]), True, "do not fit resnet18")
     assert told(check_classifier_start(ClassifierOptions(pretrained="none"), tmp_path)) == []
 
 
@@ -212,7 +216,7 @@ def write_patch(folder, name, side=8):
 
 def test_a_grid_search_needs_true_masks_of_validation_and_a_rule_with_a_quantile(tmp_path):
     def found(brought, **options):
-        return collected([lambda: check_grid_search(paths, brought, MaskOptions(**options))])
+        return collect_findings([lambda: check_grid_search(paths, brought, MaskOptions(**options))])
 
     paths = dataset(tmp_path)
     for name in ("a_1", "b_0"):
@@ -232,13 +236,13 @@ def test_patches_without_one_class_or_with_strangers_in_mask_are_told(tmp_path):
         write_patch(paths.split("val"), name)
     write_mask(paths.split("train") / "mask" / "c_1.png", np.eye(8) > 0)
     write_patch(paths.split("test"), "a_1")
-    assert patches_stay(paths, tmp_path, PatchOptions())
-    assert not patches_stay(paths, tmp_path, PatchOptions(restart=True))
+    assert keeps_patches(paths, tmp_path, PatchOptions())
+    assert not keeps_patches(paths, tmp_path, PatchOptions(restart=True))
     only(check_patches(paths, "train", ""), False, "1 masks have no image of the same name, such as c_1.png")
     only(check_patches(paths, "val", ""), False, "1 tumour patches have no mask, such as a_1", "Dice")
     only(check_patches(paths, "test", ""), False, "they are not scored")
     (paths.split("val") / "image" / "b_0.png").unlink()
-    only(collected([lambda: check_patches(paths, "val", "")]), True, "1 positives and 0 negatives")
+    only(collect_findings([lambda: check_patches(paths, "val", "")]), True, "1 positives and 0 negatives")
 
 
 def test_images_of_another_size_than_the_first_are_told_in_one_line_and_not_decoded(tmp_path):
@@ -295,13 +299,13 @@ def test_patches_that_step_1_will_cut_again_are_not_those_to_train_on(slides):
     tables, options = slides.root.parent, PatchOptions()
     slide_findings(slides)
     write_patch(slides.split("train"), "a_1")
-    write_json(slides.patch_options, made_from(place_slides(slides, tables, options).records, options))
-    assert patches_stay(slides, tables, options)
-    assert not patches_stay(slides, tables, replace(options, stride=128))
+    write_json(slides.patch_options, provenance(load_slides(slides, tables, options).records, options))
+    assert keeps_patches(slides, tables, options)
+    assert not keeps_patches(slides, tables, replace(options, stride=128))
     write_outlines(slides, "s0", "<ASAP_Annotations> </ASAP_Annotations>")
-    assert not patches_stay(slides, tables, options)
+    assert not keeps_patches(slides, tables, options)
     slides.split_table.write_text("no table")
-    assert not patches_stay(slides, tables, options), "check_slides tells what is wrong with it"
+    assert not keeps_patches(slides, tables, options), "check_slides tells what is wrong with it"
 
 
 def test_slides_that_fit_say_nothing(slides):

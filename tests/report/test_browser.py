@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from browser import find_browser, open_browser
-from epsam.files import write_text
-from epsam.inference.clock import PARTS
+from epsam.core.files import write_text
+from epsam.inference.phase_timer import PHASES
 from epsam.pictures.curves import draw_curves
 from epsam.report.inference import Inference, inference_report
 from epsam.report.page import document, paragraph
 from epsam.report.training import RunRecord, training_report
+from support.browser import find_browser, open_browser
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     find_browser() is None, reason="no Chromium found (on Debian: apt-get install chromium); pages are not looked at")]
@@ -49,7 +49,7 @@ def images():
 def slides():
     rows = [{"slide": f"{LONG_NAME}_{n}", "status": "done", "seen": 4, "gated": 1, "tumour_mm2": "1.5",
              "seconds": 4.0} for n in range(20)]
-    timings = [{"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(PARTS, 0.5)} for row in rows]
+    timings = [{"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)} for row in rows]
     pictures = {"a; tumour 1.5 mm²": tissue(960)}
     return inference_report(Inference("slides", "slide", rows, {}, {}, pictures, MADE, timings))
 

@@ -1,4 +1,4 @@
-from epsam.inference.clock import PARTS
+from epsam.inference.phase_timer import PHASES
 from epsam.report.inference import Inference, inference_report, inference_warnings, part_rows
 
 MADE = {"infer": {"ended": "2026-01-01", "seconds": 3.0, "options": {"sam_model_type": "vit_b", "mpp": 0.5}}}
@@ -37,7 +37,7 @@ def test_the_stand_in_is_told():
 
 
 def test_shares_of_time_are_over_all_slides():
-    timings = [{"slide": name, "seconds": seconds, **dict.fromkeys(PARTS, 0.0), "gate": gate, "encoder": encoder}
+    timings = [{"slide": name, "seconds": seconds, **dict.fromkeys(PHASES, 0.0), "gate": gate, "encoder": encoder}
                for name, seconds, gate, encoder in (("a", 1.0, 1.0, 0.0), ("b", 3.0, 0.0, 3.0))]
     found = {row["part"]: (row["seconds"], row["share"]) for row in part_rows(timings)}
     assert (found["gate"], found["encoder"], found["write"]) == (("1.0", "0.250"), ("3.0", "0.750"), ("0.0", "0.000"))
@@ -45,7 +45,7 @@ def test_shares_of_time_are_over_all_slides():
 
 
 def test_the_page_has_every_part():
-    timings = [{"slide": "a", "seconds": 4.0, **dict.fromkeys(PARTS, 0.5)}]
+    timings = [{"slide": "a", "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)}]
     page = inference_report(of("slide", [slide("a", dice="0.75", seconds=4.0)], {"a": 0.75}, timings))
     for heading in ("Dice of single slides", "Slides", "Seconds and memory", "Options"):
         assert f"<h2>{heading}</h2>" in page

@@ -5,18 +5,17 @@ import pytest
 
 import infer
 import report
+from epsam.config.report import ReportOptions
+from epsam.core.files import write_json, write_table
 from epsam.data.images import write_jpeg, write_mask, write_rgb
-from epsam.files import write_json, write_table
-from epsam.inference.clock import PARTS
-from epsam.inference.folder import find_images, summary
+from epsam.inference.image_folder import find_images, summary
+from epsam.inference.phase_timer import PHASES
+from epsam.metrics import count_pixels
 from epsam.paths import RunPaths
 from epsam.report.cases import image_cases, slide_cases
 from epsam.report.inference import Inference
-from epsam.report.options import ReportOptions
-from epsam.training.metrics import overlap
-from epsam.training.score_names import COLUMNS, PATCH_COLUMNS
-from epsam.training.stage import METRIC_COLUMNS
-from page_reader import Page
+from epsam.tables import METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
+from support.page_reader import Page
 
 COLOURS = {"cases": (200, 40, 40), "test": (40, 160, 40), "loss": (40, 40, 200), "val dice": (180, 180, 30)}
 
@@ -35,11 +34,11 @@ def write_run(run):
     write_table(run.metrics, METRIC_COLUMNS, [
         {"stage": f"decoder_{number}", "epoch": 1, "name": name, "value": value}
         for number, values in figures.items() for name, value in zip(names, values, strict=True)])
-    scores = dict.fromkeys(COLUMNS, "") | {"split": "test", "patches": 4, "iou": 0.5, "pooled_dice": 0.5,
+    scores = dict.fromkeys(SCORE_COLUMNS, "") | {"split": "test", "patches": 4, "iou": 0.5, "pooled_dice": 0.5,
                                            "pooled_iou": 0.5}
-    write_table(run.evaluation, COLUMNS, [{**scores, "what": "initial mask", "dice": 0.5},
+    write_table(run.evaluation, SCORE_COLUMNS, [{**scores, "what": "initial mask", "dice": 0.5},
                                           {**scores, "what": "round 1", "dice": 0.4375}])
-    write_table(run.patch_scores, PATCH_COLUMNS, [
+    write_table(run.patch_scores, PATCH_SCORE_COLUMNS, [
         {"split": "test", "what": "round 1", "id": f"p{number}", "dice": dice, "iou": 0.5}
         for number, dice in enumerate((0.0625, 0.3125, 0.5625, 0.8125))])
     for name in ("cases", "test"):
@@ -109,7 +108,7 @@ def images(folder):
         write_rgb(folder / "image" / name, np.full((64, 64, 3), 240, np.uint8))
         write_mask(folder / "mask" / name, truth)
         write_mask(folder / "out" / "mask" / name, mask)
-        found[name] = overlap(mask, truth)
+        found[name] = count_pixels(mask, truth)
         rows.append({"image": name, "status": "done", "windows": 1, "gated": 0, "tumour_share": 0.25, "seconds": 0.5})
     rows.append({"image": "d.png", "status": "failed", "reason": "no readable image"})
     dice = {name: one.dice for name, one in found.items()}
@@ -124,7 +123,7 @@ def slides(folder):
     rows[0]["seconds"] = 4.0
     for row in rows:
         write_jpeg(folder / row["slide"] / "overlay.jpg", np.full((50, 90, 3), (200, 40, 40), np.uint8))
-    timings = [{"slide": "s", "seconds": 4.0, **dict.fromkeys(PARTS, 0.0), "encoder": 3.0, "write": 1.0}]
+    timings = [{"slide": "s", "seconds": 4.0, **dict.fromkeys(PHASES, 0.0), "encoder": 3.0, "write": 1.0}]
     return Inference("here", "slide", rows, {"mean_dice": 0.75}, {"s": 0.75, "t": 0.25},
                      slide_cases(rows, {"s": 0.75, "t": 0.25}, folder), MADE, timings)
 

@@ -1,10 +1,10 @@
 import pytest
 
-from epsam.errors import DatasetError
-from epsam.files import write_json, write_table
+from epsam.core.errors import DatasetError
+from epsam.core.files import write_json, write_table
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.training import RunRecord, read_run, round_rows, run_warnings, training_report
-from epsam.training.stage import METRIC_COLUMNS
+from epsam.tables import METRIC_COLUMNS
 
 
 def metric(stage, epoch, name, value):

@@ -1,6 +1,6 @@
 import pytest
 
-from epsam.options import ClassifierOptions
+from epsam.config.classifier import ClassifierOptions
 from epsam.training.classifier import classifier_schedule
 
 

@@ -1,23 +1,23 @@
 import numpy as np
 import pytest
 
+from epsam.config.decoder import DecoderOptions
+from epsam.core.seeding import generator
+from epsam.data.d4 import apply_d4
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
-from epsam.data.images import write_mask, write_rgb, write_share
+from epsam.data.images import write_mask, write_probability, write_rgb
 from epsam.data.patches import Patch
-from epsam.data.views import apply_view
-from epsam.options import DecoderOptions
-from epsam.randomness import generator
-from epsam.sam.prompt_rules import Hints
-from epsam.sam.prompts import sample_points
-from epsam.sam.queries import Query, mask_prompt
+from epsam.segment.sam.prompting.prompt import SamPrompt, mask_prompt
+from epsam.segment.sam.prompting.rules import PromptInputs
+from epsam.segment.sam.prompting.sampling import sample_points
 from epsam.training.decoder import (
     Example,
-    Prompted,
+    PromptedPatch,
     _batch,
     decoder_schedule,
-    predict,
-    training_queries,
-    validation_figures,
+    predict_masks,
+    training_prompts,
+    validation_metrics,
 )
 
 SIDE = 16
@@ -31,7 +31,7 @@ def block(rows, columns):
 
 TARGET, SEEN = block(slice(0, 4), slice(0, 8)), block(slice(0, 8), slice(8, 14))
 TRUTH = block(slice(9, 15), slice(0, 5))
-HINTS = Hints(SEEN * 0.5, SEEN, lambda: TRUTH)
+HINTS = PromptInputs(SEEN * 0.5, SEEN, lambda: TRUTH)
 
 
 def asked(**options):
@@ -43,7 +43,7 @@ def asked(**options):
 
 def ask(target, seen, options, number):
     """The query of a step of one patch, and what it is fitted to."""
-    (query,), (fitted,) = training_queries(target[None], lambda index: seen, options, [generator(number, "t")])
+    (query,), (fitted,) = training_prompts(target[None], lambda index: seen, options, [generator(number, "t")])
     return query, fitted
 
 
@@ -66,11 +66,11 @@ def test_training_can_be_asked_as_inference_is():
 
 
 def test_where_nothing_is_seen_the_rule_is_applied_to_the_target():
-    blind = Hints(np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), bool))
+    blind = PromptInputs(np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), bool))
     for rule, rows in (("pepm", 6), ("box", 2)):
         options = DecoderOptions(n_point=6, train_prompt="same", prompt=rule)
         rngs = [generator(3, "t", number) for number in range(3)]
-        queries, _ = training_queries(np.stack([TARGET] * 3), [HINTS, blind, HINTS].__getitem__, options, rngs)
+        queries, _ = training_prompts(np.stack([TARGET] * 3), [HINTS, blind, HINTS].__getitem__, options, rngs)
         prompts = [query.prompt for query in queries]
         assert [len(prompt) for prompt in prompts] == [rows] * 3
         assert within(prompts[0], SEEN)
@@ -84,7 +84,7 @@ def test_negatives_lie_outside_the_target():
 
 
 LEFT, RIGHT = block(slice(0, 6), slice(0, 5)), block(slice(2, 9), slice(9, 15))
-ISLANDS = Hints(np.where(LEFT, 0.5, np.where(RIGHT, 1.0, 0.1)), LEFT | RIGHT, lambda: TRUTH)
+ISLANDS = PromptInputs(np.where(LEFT, 0.5, np.where(RIGHT, 1.0, 0.1)), LEFT | RIGHT, lambda: TRUTH)
 
 
 def test_a_step_asks_about_one_region_and_is_fitted_to_what_touches_it():
@@ -120,7 +120,7 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
         return np.zeros((1, 1, 1), np.float16)
 
     options = DecoderOptions(embedding_views=8, train_prompt="same", prompt="mask_random", n_point=20)
-    hints = Hints(TARGET * 1.0, TARGET)
+    hints = PromptInputs(TARGET * 1.0, TARGET)
     batch = _batch("decoder_0", [Example(Patch("a_1", 1, image, None), target)], embeddings, lambda patch: hints,
                    options, epoch)
     shown = batch.targets[0].numpy() > 0
@@ -139,8 +139,8 @@ def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatc
     encoder = lambda images: [image.transpose(2, 0, 1).astype(np.float16) for image in images]  # noqa: E731
     embeddings = PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encoder), SIDE)
     embeddings.prepare([patch], 8, 1)
-    monkeypatch.setattr("epsam.training.decoder.draw_view", lambda views, rng: view)
-    batch = _batch("decoder_0", [Example(patch, target)], embeddings, lambda patch: Hints(marked * 1.0, marked),
+    monkeypatch.setattr("epsam.training.decoder.draw_d4", lambda views, rng: view)
+    batch = _batch("decoder_0", [Example(patch, target)], embeddings, lambda patch: PromptInputs(marked * 1.0, marked),
                    DecoderOptions(embedding_views=8, train_prompt="same", n_point=1), 0)
     # Row 2, column 5 of 16, mirrored left to right, upside down, and turned by quarters counter-clockwise.
     row, column = [(2, 5), (2, 10), (13, 10), (13, 5), (10, 2), (10, 13), (5, 13), (5, 2)][view]
@@ -171,7 +171,7 @@ def test_a_soft_target_is_the_probability_of_the_regions_asked_about(tmp_path):
     target, soft = tmp_path / "target.png", tmp_path / "soft.png"
     write_mask(target, LEFT | RIGHT)
     share = np.where(LEFT, 0.8, np.where(RIGHT, 0.6, 0.2))
-    write_share(soft, share)
+    write_probability(soft, share)
     example = Example(Patch("a_1", 1, tmp_path / "a_1.png", None), target, soft)
     whole = one_batch(tmp_path, example, ISLANDS, soft_targets=True)
     assert np.allclose(whole.targets[0], share, atol=1 / 510)
@@ -190,17 +190,17 @@ def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all
     write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
     write_mask(truth, TARGET)
     write_mask(initial, SEEN)
-    asked = [Prompted(Patch("a_1", 1, image, truth), ((0, ()),), initial),
-             Prompted(Patch("b_1", 1, image, None), ((0, ()),), initial)]
+    asked = [PromptedPatch(Patch("a_1", 1, image, truth), ((0, ()),), initial),
+             PromptedPatch(Patch("b_1", 1, image, None), ((0, ()),), initial)]
     expected = {"truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}
     for select_on, monitor in expected.items():
         options = DecoderOptions(select_on=select_on)
-        figures = validation_figures(FixedSegmenter(), lambda patch, view: patch, asked, options)
+        figures = validation_metrics(FixedSegmenter(), lambda patch, view: patch, asked, options)
         assert decoder_schedule(options).monitor == monitor
         assert figures["val_dice"] == pytest.approx(1)
         assert figures.get("val_pseudo_dice", 0) == pytest.approx(0, abs=1e-4)
         assert set(figures) == {"val_dice", "val_iou"} | ({"val_pseudo_dice"} if select_on == "pseudo" else set())
-    nothing = validation_figures(FixedSegmenter(), lambda patch, view: patch, asked[1:], DecoderOptions())
+    nothing = validation_metrics(FixedSegmenter(), lambda patch, view: patch, asked[1:], DecoderOptions())
     assert np.isnan(nothing["val_dice"])
 
 
@@ -220,19 +220,19 @@ class Counting:
         for index, (view, (query,)) in enumerate(zip(embeddings, queries, strict=True)):
             corner = np.zeros((SIDE, SIDE), np.float32)
             corner[0, 1] = query.prompt[0, 2]
-            found[index] = apply_view(corner, view)
+            found[index] = apply_d4(corner, view)
         return found
 
 
 def test_answers_to_several_prompts_and_views_are_brought_upright_and_averaged():
     def one(value):
-        return (Query(np.array([[0, 0, value]], np.float32)),)
+        return (SamPrompt(np.array([[0, 0, value]], np.float32)),)
 
     patches = [Patch(name, 1, None, None) for name in "ab"]
     # Means: (1 + 0 + 0.6) / 3 = 0.53 for the first, (0.9 + 0 + 0.5) / 3 = 0.47 for the second.
-    asked = [Prompted(patches[0], ((0, one(1.0)), (0, one(0.0)), (5, one(0.6)))),
-             Prompted(patches[1], ((0, one(0.9)), (0, one(0.0)), (5, one(0.5))))]
-    masks = [mask for _, mask in predict(Counting(), lambda patch, view: view, asked, 4)]
+    asked = [PromptedPatch(patches[0], ((0, one(1.0)), (0, one(0.0)), (5, one(0.6)))),
+             PromptedPatch(patches[1], ((0, one(0.9)), (0, one(0.0)), (5, one(0.5))))]
+    masks = [mask for _, mask in predict_masks(Counting(), lambda patch, view: view, asked, 4)]
     expected = np.zeros((SIDE, SIDE), bool)
     expected[0, 1] = True
     assert np.array_equal(masks[0], expected)

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 
-from epsam.data.images import read_mask, read_share, write_mask, write_rgb
+from epsam.config.decoder import DecoderOptions
+from epsam.core.errors import TrainingError
+from epsam.core.files import read_table
+from epsam.data.images import read_mask, read_probability, write_mask, write_rgb
 from epsam.data.patches import Patch
-from epsam.errors import TrainingError
-from epsam.files import read_table
-from epsam.options import DecoderOptions
 from epsam.paths import RunPaths
-from epsam.sam.queries import Query
-from epsam.training.decoder import Prompted
-from epsam.training.pseudo_labels import COLUMNS, initial_examples, kept_examples, write_pseudo_labels
+from epsam.segment.sam.prompting.prompt import SamPrompt
+from epsam.tables import PSEUDO_LABEL_COLUMNS
+from epsam.training.decoder import PromptedPatch
+from epsam.training.pseudo_labels import accepted_examples, initial_examples, write_pseudo_labels
 
 SIDE = 8
 
@@ -48,9 +49,9 @@ def patches(tmp_path, run):
 
 
 def write(number, run, patches, masks, **options):
-    asked = ((0, (Query(np.zeros((5, 3), np.float32)),)),)
+    asked = ((0, (SamPrompt(np.zeros((5, 3), np.float32)),)),)
     return write_pseudo_labels(number, run, FixedSegmenter(masks), lambda patch, view: patch.name,
-                               [Prompted(patch, asked) for patch in patches], DecoderOptions(**options))
+                               [PromptedPatch(patch, asked) for patch in patches], DecoderOptions(**options))
 
 
 INSIDE, HALF_OUT, EMPTY = block(slice(0, 2), slice(0, 8)), block(slice(2, 6), slice(0, 8)), block([], [])
@@ -60,7 +61,7 @@ def test_only_labels_inside_the_initial_mask_are_kept(run, patches):
     summary = write(0, run, patches, {"a_1": INSIDE, "b_1": HALF_OUT, "c_1": EMPTY})
     assert [p.name for p in sorted(run.pseudo_masks(0).iterdir())] == ["a_1.png"]
     assert np.array_equal(read_mask(run.pseudo_masks(0) / "a_1.png"), INSIDE)
-    rows = read_table(run.pseudo_labels, COLUMNS)
+    rows = read_table(run.pseudo_labels, PSEUDO_LABEL_COLUMNS)
     assert [(r["id"], float(r["ids"]), float(r["area_ratio"]), r["accepted"]) for r in rows] == [
         ("a_1", 1.0, 0.5, "1"), ("b_1", 0.5, 1.0, "0"), ("c_1", 0.0, 0.0, "0")]
     assert summary.acceptance == pytest.approx(1 / 3)
@@ -74,22 +75,22 @@ def test_writing_a_round_again_leaves_no_stale_mask_and_drops_later_rounds(run, 
     write(1, run, patches, {"a_1": INSIDE, "b_1": INSIDE, "c_1": INSIDE})
     write(0, run, patches, {"a_1": EMPTY, "b_1": INSIDE, "c_1": EMPTY})
     assert [p.name for p in run.pseudo_masks(0).iterdir()] == ["b_1.png"]
-    assert {r["round"] for r in read_table(run.pseudo_labels, COLUMNS)} == {"0"}
+    assert {r["round"] for r in read_table(run.pseudo_labels, PSEUDO_LABEL_COLUMNS)} == {"0"}
 
 
 def test_replace_takes_the_last_round_and_accumulate_the_newest_kept_mask(run, patches):
     write(0, run, patches, {"a_1": INSIDE, "b_1": INSIDE, "c_1": EMPTY})
     write(1, run, patches, {"a_1": EMPTY, "b_1": INSIDE, "c_1": EMPTY})
-    replaced = kept_examples(2, run, patches, "replace")
+    replaced = accepted_examples(2, run, patches, "replace")
     assert [(e.patch.name, e.target.parent.name) for e in replaced] == [("b_1", "iter_1")]
-    united = kept_examples(2, run, patches, "accumulate")
+    united = accepted_examples(2, run, patches, "accumulate")
     assert [(e.patch.name, e.target.parent.name) for e in united] == [("a_1", "iter_0"), ("b_1", "iter_1")]
 
 
 def test_no_kept_label_stops_the_run_with_what_to_do(run, patches):
     write(0, run, patches, {"a_1": EMPTY, "b_1": EMPTY, "c_1": HALF_OUT})
     with pytest.raises(TrainingError, match="lower --ids_threshold"):
-        kept_examples(1, run, patches, "replace")
+        accepted_examples(1, run, patches, "replace")
 
 
 def test_empty_initial_masks_are_left_out_and_all_empty_is_an_error(run, patches):
@@ -102,12 +103,12 @@ def test_empty_initial_masks_are_left_out_and_all_empty_is_an_error(run, patches
 def test_soft_targets_are_kept_beside_the_masks_and_asked_for_in_time(run, patches):
     masks = {"a_1": INSIDE, "b_1": HALF_OUT, "c_1": INSIDE}
     write(0, run, patches, masks)
-    assert [example.soft for example in kept_examples(1, run, patches, "replace")] == [None, None]
+    assert [example.soft for example in accepted_examples(1, run, patches, "replace")] == [None, None]
     with pytest.raises(TrainingError, match=r"a_1.png: missing.*--soft_targets"):
-        kept_examples(1, run, patches, "replace", soft_targets=True)
+        accepted_examples(1, run, patches, "replace", soft_targets=True)
     write(0, run, patches, masks, soft_targets=True)
-    found = kept_examples(1, run, patches, "replace", soft_targets=True)
+    found = accepted_examples(1, run, patches, "replace", soft_targets=True)
     assert [example.patch.name for example in found] == ["a_1", "c_1"]
     # 0.9 where the mask is; kept to 1/255.
-    assert np.allclose(read_share(found[0].soft), INSIDE * 0.9, atol=1 / 510)
+    assert np.allclose(read_probability(found[0].soft), INSIDE * 0.9, atol=1 / 510)
     assert np.array_equal(read_mask(found[0].target), INSIDE)

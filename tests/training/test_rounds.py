@@ -8,13 +8,14 @@ import torch
 import finetune_decoder
 import generate_initial_masks
 import retrain_decoder
-from command_line import parse
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.classifier.weights import save_classifier
-from epsam.options import DecoderOptions, MaskOptions, RetrainOptions
+from epsam.config.command_line import parse
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.masks import MaskOptions
+from epsam.engine.fit import fit
 from epsam.paths import RunPaths
-from epsam.training.fit import fit
-from mini import FLAGS, SIDE, smaller_sam, write_patches, write_random_sam
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.weak.weights import save_classifier
+from support.mini import FLAGS, SIDE, smaller_sam, write_patches, write_random_sam
 
 pytestmark = pytest.mark.slow
 

@@ -14,20 +14,22 @@ import evaluate
 import finetune_decoder
 import generate_initial_masks
 import retrain_decoder
-from command_line import parse
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.classifier.weights import save_classifier
+from epsam.config.command_line import parse
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.evaluation import EvaluateOptions
+from epsam.config.inference import InferOptions
+from epsam.config.masks import MaskOptions
+from epsam.core.device import DeviceConfig
+from epsam.core.errors import WeightsError
+from epsam.core.files import read_table, sha256_of
 from epsam.data.embeddings import EmbeddingStore
 from epsam.data.images import read_mask, write_mask
-from epsam.device import Compute
-from epsam.errors import WeightsError
-from epsam.files import read_table, sha256_of
 from epsam.inference.loading import load_pipeline
-from epsam.inference.options import InferOptions
-from epsam.options import DecoderOptions, EvaluateOptions, MaskOptions, RetrainOptions
 from epsam.paths import RunPaths
-from epsam.sam.segmenter import Segmenter
-from mini import FLAGS, SIDE, smaller_sam, write_patches, write_random_sam
+from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.weak.weights import save_classifier
+from support.mini import FLAGS, SIDE, smaller_sam, write_patches, write_random_sam
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +116,7 @@ def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does
              "--sam_checkpoint", "random_sam.pth"]
     evaluate.main(parse("evaluate", EvaluateOptions, place))
     assert paths.evaluation.is_file()
-    compute = Compute(torch.device("cpu"), None)
+    compute = DeviceConfig(torch.device("cpu"), None)
     load_pipeline(parse("infer", InferOptions, [*place, "--resnet_checkpoint", "classifier.pth"]), compute)
     with pytest.raises(WeightsError, match="no such file; .* by --resnet_checkpoint"):
         load_pipeline(parse("infer", InferOptions, place), compute)
@@ -157,7 +159,7 @@ def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder,
         return found, weights
 
     half, half_weights = dice("half")
-    monkeypatch.setattr(Segmenter, "encode", encode_in_fp32)
+    monkeypatch.setattr(SamSegmenter, "encode", encode_in_fp32)
     full, full_weights = dice("full", "--no-embedding_cache")
     name = "mask_decoder.mask_tokens.weight"
     assert not torch.equal(half_weights[name], full_weights[name])
@@ -167,7 +169,7 @@ def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder,
 
 
 def test_half_the_precision_leads_a_decoder_the_same_way(folder, monkeypatch):
-    encode, plain = Segmenter.encode, Compute(torch.device("cpu"), None)
+    encode, plain = SamSegmenter.encode, DeviceConfig(torch.device("cpu"), None)
 
     def encode_fast(segmenter, images):
         # A CPU takes a hundred times as long for a convolution in fp16.
@@ -175,7 +177,7 @@ def test_half_the_precision_leads_a_decoder_the_same_way(folder, monkeypatch):
         quick.compute = plain if segmenter.compute.autocast_dtype is torch.float16 else segmenter.compute
         return encode(quick, images)
 
-    monkeypatch.setattr(Segmenter, "encode", encode_fast)
+    monkeypatch.setattr(SamSegmenter, "encode", encode_fast)
     start = torch.load(folder / "random_sam.pth", weights_only=True)
     moved = {}
     for name in ("fp32", "bf16", "fp16"):

@@ -8,11 +8,10 @@ from typing import Any
 from epsam.ablation.layout import FINAL
 from epsam.ablation.results import read_scores
 from epsam.ablation.statistics import paired_difference
-from epsam.errors import DatasetError
-from epsam.files import read_json
+from epsam.core.errors import DatasetError
+from epsam.core.files import read_json
 from epsam.paths import RunPaths
 
-COLUMNS = ("masks", "run", "patches", "dice", "iou", "common_patches", "difference", "low", "high")
 # What a run is called and where it computed is no setting of the experiment.
 UNINTERESTING = frozenset({"run", "restart", "debug"})
 Differing = dict[str, list[str]]

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from epsam.data.patches import labelled_patches, positives
-from epsam.files import read_table
-from epsam.options import SPLITS
+from epsam.config.common import SPLITS
+from epsam.core.files import read_table
+from epsam.data.patches import labelled_patches, select_positives
 from epsam.paths import DatasetPaths
+from epsam.tables import DATA_TABLE_COLUMNS
 
-COLUMNS = ("split", "slides", "positives", "negatives", "paper_camelyon16", "paper_internal")
 PAPER_POSITIVES = {"train": ("6020", "3111"), "val": ("700", "120"), "test": ("2002", "350")}
 """Positives of CAMELYON16 and of the paper's internal set."""
 
@@ -20,7 +20,7 @@ def count_patches(data: DatasetPaths) -> list[dict[str, Any]]:
     records = []
     for split in SPLITS:
         patches = labelled_patches(data.split(split))
-        tumour = len(positives(patches))
+        tumour = len(select_positives(patches))
         records.append({"split": split, "slides": slides.get(split, "–"), "positives": tumour,
                         "negatives": len(patches) - tumour, "paper_camelyon16": PAPER_POSITIVES[split][0],
                         "paper_internal": PAPER_POSITIVES[split][1]})
@@ -31,7 +31,7 @@ def markdown(records: list[dict[str, Any]]) -> str:
     """The counts as a table for people."""
     header = "| split | slides | positives | negatives | paper's positives: C16 | internal |"
     lines = ["### Table 1: Patches", "", header, "| --- | --- | --- | --- | --- | --- |"]
-    lines += [f"| {' | '.join(str(record[name]) for name in COLUMNS)} |" for record in records]
+    lines += [f"| {' | '.join(str(record[name]) for name in DATA_TABLE_COLUMNS)} |" for record in records]
     return "\n".join([*lines, ""])
 
 

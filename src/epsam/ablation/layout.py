@@ -5,7 +5,7 @@ Paper values are Dice / IoU in per cent; a lone number is Dice; «–» is not r
 
 from dataclasses import dataclass
 
-from epsam.training.score_names import INITIAL, PRELIMINARY, ZERO_SHOT
+from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
 
 FINAL = "last round"
 """The last decoder that a run has; other makers of masks are called as evaluation.csv calls them."""

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from epsam.errors import EpsamError
+from epsam.core.errors import EpsamError
 
 FLAGS = ("CLASSIFIER_FLAGS", "MASK_FLAGS", "DECODER_FLAGS", "RETRAIN_FLAGS")
 ENDS = ("masks", "preliminary", "rounds")
@@ -47,7 +47,7 @@ def read_rows(text: str) -> list[Row]:
     return rows
 
 
-def chosen(rows: Sequence[Row], only: Sequence[str]) -> list[Row]:
+def select_rows(rows: Sequence[Row], only: Sequence[str]) -> list[Row]:
     """The rows named in `only`, in the order of the list; all of them if it is empty.
 
     Raises EpsamError if there is no row of a name.

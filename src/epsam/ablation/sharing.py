@@ -8,10 +8,9 @@ import os
 import shutil
 from pathlib import Path
 
-from epsam.files import read_json, read_table, write_json, write_table
+from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.paths import RunPaths
-from epsam.training.pseudo_labels import COLUMNS as PSEUDO_COLUMNS
-from epsam.training.stage import METRIC_COLUMNS
+from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
 
 CLASSIFIER, MASKS = "train_classifier", "generate_initial_masks"
 
@@ -27,7 +26,7 @@ def marker(run: RunPaths, stage: str) -> str:
     return str(read_json(path).get("fingerprint", "")) if path.is_file() else ""
 
 
-def adopt(donor: RunPaths, own: RunPaths, stage: str) -> None:
+def reuse_stage(donor: RunPaths, own: RunPaths, stage: str) -> None:
     """Take over all that a finished stage of `donor` made, unless `own` has just that. The marker comes last."""
     if not marker(donor, stage) or marker(own, stage) == marker(donor, stage):
         return
@@ -41,7 +40,7 @@ def adopt(donor: RunPaths, own: RunPaths, stage: str) -> None:
     write_json(_marker(own, stage), read_json(_marker(donor, stage)))
 
 
-def adopt_maps(donor: RunPaths, own: RunPaths) -> None:
+def reuse_cams(donor: RunPaths, own: RunPaths) -> None:
     """Take over activation maps alone; the stage sees by their recipe whether they are what it needs."""
     link(donor.root / "activation", own.root / "activation")
 
@@ -80,7 +79,7 @@ def _merge_tables(donor: RunPaths, own: RunPaths, stage: str) -> None:
     task = "classifier" if stage == CLASSIFIER else stage
     _merge(donor.metrics, own.metrics, METRIC_COLUMNS, "stage", task)
     if stage not in (CLASSIFIER, MASKS):
-        _merge(donor.pseudo_labels, own.pseudo_labels, PSEUDO_COLUMNS, "round", stage.removeprefix("decoder_"))
+        _merge(donor.pseudo_labels, own.pseudo_labels, PSEUDO_LABEL_COLUMNS, "round", stage.removeprefix("decoder_"))
 
 
 def _merge(source: Path, target: Path, columns: tuple[str, ...], column: str, value: str) -> None:

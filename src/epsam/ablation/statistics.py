@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epsam.randomness import generator
+from epsam.core.seeding import generator
 
 Scores = Mapping[str, float]
 """A figure for each patch, by the patch's name."""

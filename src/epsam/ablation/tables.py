@@ -5,20 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from epsam.ablation.layout import FINAL, TABLES, Line, Table
-from epsam.ablation.results import Key, Scored
+from epsam.ablation.results import Key, MeanScore
 from epsam.ablation.rows import Row
 from epsam.ablation.statistics import mean_sd, over_seeds, paired_difference
-from epsam.training.score_names import INITIAL, PRELIMINARY
+from epsam.tables import INITIAL, PRELIMINARY
 
-COLUMNS = ("table", "line", "row", "flags", "split", "masks", "patches", "seeds", "dice", "dice_sd", "iou", "iou_sd",
-           "difference", "low", "high", "paper_camelyon17", "paper_camelyon16", "paper_internal")
 HEADER = ("", "split", "masks", "Dice", "IoU", "Δ Dice [95 %]", "paper: C17", "C16", "internal")
 NOTE = ("Per cent, means over the positive patches of the split, then mean ± sample standard deviation over seeds. "
         "Δ is the difference in Dice from the line marked *, patch by patch, averaged over the seeds that both have, "
         "with the percentile bootstrap interval over patches. Paper: Dice / IoU on its own data; – is not reported or "
         "not known here.")
 
-Results = Mapping[str, Mapping[int, Mapping[Key, Scored]]]
+Results = Mapping[str, Mapping[int, Mapping[Key, MeanScore]]]
 """Row name → seed → the scores of that run."""
 
 
@@ -68,12 +66,12 @@ def markdown(table: Table, records: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _scores(line: Line, results: Results) -> dict[int, Scored]:
+def _scores(line: Line, results: Results) -> dict[int, MeanScore]:
     key = (line.split, line.what)
     return {seed: found[key] for seed, found in results.get(line.row, {}).items() if key in found}
 
 
-def _record(table: Table, line: Line, scores: Mapping[int, Scored], base: Mapping[int, Scored]) -> dict[str, Any]:
+def _record(table: Table, line: Line, scores: Mapping[int, MeanScore], base: Mapping[int, MeanScore]) -> dict[str, Any]:
     dice, dice_sd = mean_sd([_mean(found.dice) for found in scores.values()])
     iou, iou_sd = mean_sd([_mean(found.iou) for found in scores.values()])
     common = sorted(scores.keys() & base.keys())

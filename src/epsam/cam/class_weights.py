@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from epsam.classifier.resnet import AdlResNet
+from epsam.weak.resnet import AdlResNet
 
 
 def class_weights(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:

@@ -5,14 +5,14 @@ from types import ModuleType
 import numpy as np
 
 from epsam.cam.postprocess import Map, upsample
+from epsam.config.masks import MaskRule
+from epsam.core.errors import EpsamError
 from epsam.data.images import Mask, Rgb
-from epsam.errors import EpsamError
-from epsam.options import MaskRule
 
 # The paper gives no values; these, and the default of --crf, are usual in weakly supervised segmentation (AffinityNet).
 STEPS = 10
 NEAR_PX, NEAR_WEIGHT = 3, 3
-DOUBT = 0.05
+UNARY_CLIP = 0.05
 """Ours: no pixel is surer than 1 − DOUBT, so that its neighbours can always convince it."""
 
 
@@ -27,7 +27,7 @@ def dense_crf(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
     height, width = image.shape[:2]
     if not (cam_map > 0).any():
         return np.zeros((height, width), dtype=np.bool_)
-    tumour = np.clip(upsample(cam_map, height, width), DOUBT, 1 - DOUBT)
+    tumour = np.clip(upsample(cam_map, height, width), UNARY_CLIP, 1 - UNARY_CLIP)
     field = library.DenseCRF2D(width, height, 2)
     field.setUnaryEnergy(np.ascontiguousarray(-np.log([1 - tumour, tumour]).reshape(2, -1), dtype=np.float32))
     field.addPairwiseGaussian(sxy=NEAR_PX, compat=NEAR_WEIGHT)

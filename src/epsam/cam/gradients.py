@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from epsam.classifier.resnet import AdlResNet
+from epsam.weak.resnet import AdlResNet
 
 
 def gradcam(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from epsam.config.masks import MaskRule
 from epsam.data.images import Mask, Rgb
-from epsam.methods import POSTPROCESSINGS, function_of
-from epsam.options import MaskRule
+from epsam.methods import POSTPROCESSINGS, load_function
 
 Map = npt.NDArray[np.float32]
 
@@ -22,16 +22,16 @@ def upsample(cam_map: Map, height: int, width: int) -> Map:
     return np.asarray(resized, dtype=np.float32)
 
 
-def make_mask(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
+def cam_to_mask(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
     """The initial mask (height, width) of a map (h, w) in 0..1 and its RGB patch, by `rule.postprocess`."""
     process: Callable[[Map, Rgb, MaskRule], Mask]
-    process = function_of(POSTPROCESSINGS, "--postprocess", rule.postprocess)
+    process = load_function(POSTPROCESSINGS, "--postprocess", rule.postprocess)
     return process(cam_map, image, rule)
 
 
 def require_postprocessing(rule: MaskRule) -> None:
     """Raise what the post-processing would raise here, such as for a package that is missing, before hours of work."""
-    make_mask(np.eye(4, dtype=np.float32), np.zeros((8, 8, 3), dtype=np.uint8), rule)
+    cam_to_mask(np.eye(4, dtype=np.float32), np.zeros((8, 8, 3), dtype=np.uint8), rule)
 
 
 def quantile_and_opening(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from epsam.core.files import write_bytes
+from epsam.data.d4 import apply_d4
 from epsam.data.images import Rgb
 from epsam.data.patches import Patch, read_square
-from epsam.data.views import apply_view
-from epsam.files import write_bytes
 
 Embedding = npt.NDArray[np.float16]
 Encoder = Callable[[Sequence[Rgb]], list[Embedding]]
@@ -109,7 +109,7 @@ class PatchEmbeddings:
         return made
 
     def _image(self, patch: Patch, view: int) -> Rgb:
-        image = apply_view(read_square(patch, self._size), view)
+        image = apply_d4(read_square(patch, self._size), view)
         self._keys[patch.image, view] = content_key(image)
         return image
 

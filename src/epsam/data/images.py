@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from epsam.data.stated_size import stated_size
-from epsam.errors import ImageError
-from epsam.files import write_bytes
+from epsam.core.errors import ImageError
+from epsam.core.files import write_bytes
+from epsam.data.image_header import image_size_from_header
 
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -29,7 +29,7 @@ def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
         content = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
-    width, height = stated_size(content) or (0, 0)
+    width, height = image_size_from_header(content) or (0, 0)
     if width * height > LARGEST_PX:
         raise ImageError(f"{path}: {width}×{height} px, more than is read at once; cut it up or give it as a slide")
     try:
@@ -43,7 +43,7 @@ def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def size_stated_by(path: Path) -> tuple[int, int] | None:
+def read_image_size(path: Path) -> tuple[int, int] | None:
     """Width and height that an image file states, px, mostly from its first bytes; None if it is of another format.
 
     Raises ImageError if the file cannot be read.
@@ -51,8 +51,8 @@ def size_stated_by(path: Path) -> tuple[int, int] | None:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-            stated = stated_size(head)
-            return stated_size(head + file.read()) if stated and not all(stated) else stated
+            stated = image_size_from_header(head)
+            return image_size_from_header(head + file.read()) if stated and not all(stated) else stated
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -90,12 +90,12 @@ def write_jpeg(path: Path, image: Rgb, quality: int = 90) -> None:
     write_bytes(path, content.tobytes())
 
 
-def read_share(path: Path) -> npt.NDArray[np.float32]:
+def read_probability(path: Path) -> npt.NDArray[np.float32]:
     """What `write_share` wrote, in 0..1."""
     return np.asarray(_decode(path, cv2.IMREAD_GRAYSCALE) / np.float32(255))
 
 
-def write_share(path: Path, share: npt.NDArray[np.floating]) -> None:
+def write_probability(path: Path, share: npt.NDArray[np.floating]) -> None:
     """Write numbers in 0..1 as a grey PNG, rounded to 1/255, whole or not at all."""
     _write_png(path, np.rint(share * 255).astype(np.uint8))
 

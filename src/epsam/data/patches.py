@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from epsam.core.errors import DatasetError
+from epsam.core.files import read_numbers
 from epsam.data.images import Mask, Rgb, list_images, read_mask, read_rgb
-from epsam.errors import DatasetError
-from epsam.files import read_numbers
 
 _LABEL = re.compile(r"_([01])$")
 
@@ -39,7 +39,7 @@ class Patch:
         return mask
 
 
-def label_of(stem: str) -> int | None:
+def label_from_name(stem: str) -> int | None:
     """The label that ends a file's stem (`…_0`, `…_1`), or None."""
     found = _LABEL.search(stem)
     return int(found.group(1)) if found else None
@@ -57,7 +57,7 @@ def list_patches(image_dir: Path, mask_dir: Path) -> list[Patch]:
         if path.stem in seen:
             raise DatasetError(f"{image_dir}: {seen[path.stem].name} and {path.name} share a name; rename one")
         seen[path.stem] = path
-    return [Patch(path.stem, label_of(path.stem), path, masks.get(path.stem)) for path in images]
+    return [Patch(path.stem, label_from_name(path.stem), path, masks.get(path.stem)) for path in images]
 
 
 def labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
@@ -75,14 +75,14 @@ def labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
     return patches
 
 
-def positives(patches: Sequence[Patch]) -> list[Patch]:
+def select_positives(patches: Sequence[Patch]) -> list[Patch]:
     """The patches with tumour, the only ones that are segmented and scored (methods D38)."""
     return [patch for patch in patches if patch.label == 1]
 
 
 def require_both_classes(patches: Sequence[Patch], where: Path) -> None:
     """Raise DatasetError unless there are positives and negatives."""
-    tumour = len(positives(patches))
+    tumour = len(select_positives(patches))
     normal = len(patches) - tumour
     if not tumour or not normal:
         raise DatasetError(
@@ -91,7 +91,7 @@ def require_both_classes(patches: Sequence[Patch], where: Path) -> None:
         )
 
 
-def common_size(patches: Sequence[Patch]) -> int:
+def common_patch_size(patches: Sequence[Patch]) -> int:
     """The side in px that all patches share, judged by the first of them.
 
     Raises DatasetError if there is no patch or the first is not square; the others are checked when they are read.
@@ -104,7 +104,7 @@ def common_size(patches: Sequence[Patch]) -> int:
     return height
 
 
-def resolution_of(patches: Sequence[Patch], table: Path) -> float | None:
+def median_mpp(patches: Sequence[Patch], table: Path) -> float | None:
     """Pixel size of the patches as patches.csv tells it, µm: the median, since scanners differ a little.
 
     None where the table is absent or tells none of these patches, as with patches that the user brought.

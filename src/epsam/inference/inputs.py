@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from epsam.errors import DatasetError
-from epsam.slides.inventory import FAILED, UNUSED, USED, SlideRecord, files_below, take_stock
-from epsam.slides.reader import SLIDE_SUFFIXES
-from epsam.slides.splits import full_name, read_labels
-from epsam.slides.tiff import looks_like_slide
+from epsam.core.errors import DatasetError
+from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord, discover_slides, list_files
+from epsam.extraction.splits import full_name, read_labels
+from epsam.wsi.reader import SLIDE_SUFFIXES
+from epsam.wsi.tiff import looks_like_slide
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def holds_slides(place: Path) -> bool:
         return place.suffix.lower() in SLIDE_SUFFIXES
     if (place / "image").is_dir():
         return False
-    return any(_is_slide(path) for path in files_below(_image_folder(place)))
+    return any(_is_slide(path) for path in list_files(_image_folder(place)))
 
 
 def find_slides(place: Path) -> list[SlideRecord]:
@@ -55,7 +55,7 @@ def _stock(folder: Path) -> list[SlideRecord]:
     annotations = nearest if nearest.is_dir() else images.parent / "annotations"
     table = annotations.parent / "splits.csv"
     labels = read_labels(table) if table.is_file() else {}
-    records, ignored = take_stock(images, annotations, labels)
+    records, ignored = discover_slides(images, annotations, labels)
     if ignored:
         log.info("no slides: %s", ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items())))
     known = [record for record in records if record.path]

@@ -6,27 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from epsam.cam.postprocess import require_postprocessing
-from epsam.classifier.inference import load_for_inference
-from epsam.device import Compute
-from epsam.errors import WeightsError
-from epsam.facts import given, told
-from epsam.files import sha256_of
-from epsam.inference.options import InferOptions
-from epsam.inference.pipeline import Gate, Pipeline, PromptRule
+from epsam.config.inference import InferOptions
+from epsam.config.masks import MaskRule
+from epsam.config.metadata import explicit_fields, merge_fields
+from epsam.config.presets import preset
+from epsam.config.sam import PromptOptions, PromptOverrides
+from epsam.core.device import DeviceConfig
+from epsam.core.errors import WeightsError
+from epsam.core.files import sha256_of
+from epsam.inference.pipeline import Gate, MapAndPromptOptions, Pipeline
 from epsam.inference.slide import SlideRule
-from epsam.options import MaskRule, PromptOptions, UsedPoints
 from epsam.paths import RunPaths
-from epsam.presets import preset
-from epsam.sam.models import find_checkpoint, freeze, load_sam
-from epsam.sam.segmenter import Segmenter
-from epsam.sam.weights import load_decoder
+from epsam.segment.sam.decoder_weights import load_decoder
+from epsam.segment.sam.models import find_checkpoint, freeze, load_sam
+from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.weak.fast_inference import load_for_inference
 
 log = logging.getLogger(__name__)
 
 PUBLISHED_PATCH_SIZE = 512
 
 
-def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
+def load_pipeline(options: InferOptions, compute: DeviceConfig) -> Pipeline:
     """Classifier, SAM and trained decoder on their device, with the rule by which the training run made its points.
 
     A decoder of the published code does not tell its rule: the dataset's preset is taken.
@@ -42,7 +43,7 @@ def load_pipeline(options: InferOptions, compute: Compute) -> Pipeline:
     patch_size = facts.get("patch_size", PUBLISHED_PATCH_SIZE)
     rule = _rule(options, facts)
     require_postprocessing(rule.masks)
-    segmenter = Segmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute,
+    segmenter = SamSegmenter(sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute,
                           options.compile)
     classifier = load_for_inference(classifier_file, compute)
     log.info("classifier %s, decoder %s, windows of %d px, %s on %s", classifier_file, decoder_file, patch_size,
@@ -84,9 +85,9 @@ def last_decoder(run: RunPaths) -> Path:
     raise WeightsError(f"{run.root}: no trained decoder there; run ./train.sh or give --sam_decoder_checkpoint")
 
 
-def _rule(options: InferOptions, facts: dict[str, Any]) -> PromptRule:
-    masks = told(MaskRule, facts, preset(options.dataset_type, "generate_initial_masks"))
-    return PromptRule(masks, told(PromptOptions, given(UsedPoints, options), facts))
+def _rule(options: InferOptions, facts: dict[str, Any]) -> MapAndPromptOptions:
+    masks = merge_fields(MaskRule, facts, preset(options.dataset_type, "generate_initial_masks"))
+    return MapAndPromptOptions(masks, merge_fields(PromptOptions, explicit_fields(PromptOverrides, options), facts))
 
 
 def _check_same_sam(decoder: Path, facts: dict[str, Any], model_type: str, weights: Path) -> None:

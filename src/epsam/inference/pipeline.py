@@ -7,25 +7,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from epsam.cam.activation import fused, turned_activation
-from epsam.cam.postprocess import make_mask, upsample
-from epsam.classifier.resnet import AdlResNet
+from epsam.cam.postprocess import cam_to_mask, upsample
+from epsam.cam.rotation import average_cam, cam_per_rotation
+from epsam.config.masks import MaskRule
+from epsam.config.sam import PromptOptions
+from epsam.core.device import DeviceConfig
+from epsam.core.seeding import generator
+from epsam.data.d4 import apply_d4, undo_d4
 from epsam.data.images import Mask, Rgb
-from epsam.data.views import apply_view, undo_view
-from epsam.device import Compute
 from epsam.inference.tiling import Map, Tiling
-from epsam.options import MaskRule, PromptOptions
-from epsam.randomness import generator
-from epsam.sam.prompt_rules import Hints, viewed
-from epsam.sam.queries import make_queries
-from epsam.sam.segmenter import Segmenter
+from epsam.segment.sam.prompting.prompt import make_sam_prompts
+from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
+from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.weak.resnet import AdlResNet
 
 Encoded = list[list[npt.NDArray[np.float16]]]
 """Embeddings of windows, by view."""
 
 
 @dataclass(frozen=True)
-class PromptRule:
+class MapAndPromptOptions:
     """How a window's prompt is made: as in the training run, which kept its values with its decoder."""
 
     masks: MaskRule
@@ -45,7 +46,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Segmentation:
     """Of one image: tumour probability of each pixel and of its likeliest window; windows seen and gated out."""
 
     probability: Map
@@ -61,7 +62,7 @@ class Finding:
 class Pipeline:
     """Classifier and SAM with a trained decoder, both on their device."""
 
-    def __init__(self, classifier: AdlResNet, segmenter: Segmenter, rule: PromptRule, compute: Compute,
+    def __init__(self, classifier: AdlResNet, segmenter: SamSegmenter, rule: MapAndPromptOptions, compute: DeviceConfig,
                  batch_size: int, seed: int, mpp: float | None = None) -> None:
         """`mpp` is the resolution of the windows that both were trained on, µm/px; None: not known."""
         self._classifier = classifier
@@ -77,7 +78,7 @@ class Pipeline:
         """Side of a window, px."""
         return self._segmenter.frame.patch_size
 
-    def segment(self, name: str, image: Rgb, overlap: float, gate: Gate) -> Finding:
+    def segment(self, name: str, image: Rgb, overlap: float, gate: Gate) -> Segmentation:
         """Tumour probability of every pixel of an RGB image of any size. `name` keys the draw of the points."""
         height, width = image.shape[:2]
         tiling = Tiling.over(height, width, self.window_size, overlap)
@@ -90,7 +91,7 @@ class Pipeline:
             images = [windows[i] for i in chosen]
             fused_maps = self.fuse(images, [maps[i] for i in chosen])
             found[chosen] = self.decode(self.encode(images), images, fused_maps, name, chosen)
-        return Finding(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
+        return Segmentation(tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows))
 
     def look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
         """The classifier's tumour probability of each window, and its activation (h, w) before `fuse`."""
@@ -110,19 +111,19 @@ class Pipeline:
         upright = torch.from_numpy(np.stack(maps)[None]).to(self._compute.device)
         turns = range(1, self._rule.masks.rotations)
         every = torch.cat([upright, self._turned(windows, turns)[1]]) if turns else upright
-        return list(fused(every).cpu().numpy())
+        return list(average_cam(every).cpu().numpy())
 
     def _turned(self, windows: Sequence[Rgb], turns: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         rule = self._rule.masks
         batch = torch.from_numpy(np.stack(windows)).to(self._compute.device)
         with self._compute.autocast():
-            scores, maps = turned_activation(self._classifier, batch.permute(0, 3, 1, 2).float() / 255, turns,
+            scores, maps = cam_per_rotation(self._classifier, batch.permute(0, 3, 1, 2).float() / 255, turns,
                                              rule.cam or self._classifier.spec.cam, rule.cam_layer)
         return scores, maps.float()
 
     def encode(self, windows: Sequence[Rgb]) -> Encoded:
         """SAM's embeddings of up to `batch_size` windows, for each of the rule's views."""
-        return [self._segmenter.encode([apply_view(window, view) for window in windows])
+        return [self._segmenter.encode([apply_d4(window, view) for window in windows])
                 for view in range(self._rule.prompt.n_view)]
 
     def decode(self, encoded: Encoded, windows: Sequence[Rgb], maps: Sequence[Map], name: str,
@@ -135,14 +136,14 @@ class Pipeline:
         hints = [self._hints(window, cam_map) for window, cam_map in zip(windows, maps, strict=True)]
         total = np.zeros((len(windows), side, side), dtype=np.float32)
         for view, embeddings in enumerate(encoded):
-            known = [viewed(one, view) for one in hints]
+            known = [transform_inputs(one, view) for one in hints]
             for draw in range(rule.n_draw):
                 variant = ("variant", view, draw) if (view, draw) != (0, 0) else ()
                 rngs = [generator(self._seed, "pepm", "infer", name, number, *variant) for number in numbers]
-                found = self._segmenter.probabilities(embeddings, make_queries(known, rule, rngs))
-                total += np.stack([undo_view(probability, view) for probability in found])
+                found = self._segmenter.probabilities(embeddings, make_sam_prompts(known, rule, rngs))
+                total += np.stack([undo_d4(probability, view) for probability in found])
         return np.asarray(total / (rule.n_view * rule.n_draw), dtype=np.float32)
 
-    def _hints(self, window: Rgb, cam_map: Map) -> Hints:
+    def _hints(self, window: Rgb, cam_map: Map) -> PromptInputs:
         side = self.window_size
-        return Hints(upsample(cam_map, side, side), make_mask(cam_map, window, self._rule.masks))
+        return PromptInputs(upsample(cam_map, side, side), cam_to_mask(cam_map, window, self._rule.masks))

@@ -8,28 +8,29 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from epsam.annotations.asap_writer import annotations_from_rings, format_asap_xml
+from epsam.annotations.contours import ContourTracer, Ring, largest_diameter
+from epsam.annotations.geojson import regions_geojson
+from epsam.annotations.small_regions import SmallRegions
+from epsam.core.files import whole_file, write_table, write_text
 from epsam.data.images import Rgb, write_jpeg
-from epsam.files import whole_file, write_table, write_text
-from epsam.inference.clock import Clock
-from epsam.inference.grid import WindowGrid, plan_windows
+from epsam.evaluation.slide_scores import ResultFrame
+from epsam.extraction.candidates import require_slide_path
+from epsam.extraction.discovery import SlideRecord
+from epsam.extraction.thumbnail import read_overview
+from epsam.inference.phase_timer import PhaseTimer
 from epsam.inference.pipeline import Gate
-from epsam.inference.stream import Network, Scan, Seen
-from epsam.inference.truth import WINDOW_COLUMNS, Frame
+from epsam.inference.streaming import ClassifiedTiles, SlideInference, TileModel
+from epsam.inference.tile_grid import TileGrid, plan_tiles
 from epsam.pictures.slide_overlay import slide_overlay
-from epsam.slides import writer
-from epsam.slides.asap import asap_xml, drawn_rings
-from epsam.slides.contours import Ring, Tracer, largest_diameter
-from epsam.slides.geojson import regions_geojson
-from epsam.slides.inventory import SlideRecord
-from epsam.slides.reader import open_slide
-from epsam.slides.slide import Slide
-from epsam.slides.specks import Specks
-from epsam.slides.thumbnail import overview
-from epsam.slides.tissue import Tissue, find_tissue
-from epsam.slides.windows import slide_path
-from epsam.slides.writer import Pixels, Pyramid, regrouped, write_pyramid
+from epsam.tables import TILE_COLUMNS
+from epsam.wsi import writer
+from epsam.wsi.reader import open_slide
+from epsam.wsi.slide import Slide
+from epsam.wsi.tissue import TissueMask, find_tissue
+from epsam.wsi.writer import Pixels, PyramidFormat, regroup_bands, write_pyramid
 
-PROBABILITY, MASK = Pyramid(compression="deflate"), Pyramid(compression="deflate", averaged=False)
+PROBABILITY, MASK = PyramidFormat(compression="deflate"), PyramidFormat(compression="deflate", averaged=False)
 TUMOUR_FROM = 128
 """The least value of probability.tif that stands for more than 0.5."""
 
@@ -55,8 +56,8 @@ class SlideRule:
 Tick = Callable[[int], object]
 
 
-def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: SlideRule, clock: Clock,
-                  progress: Callable[[int], Tick]) -> tuple[dict[str, Any], Frame]:
+def segment_slide(record: SlideRecord, folder: Path, network: TileModel, rule: SlideRule, clock: PhaseTimer,
+                  progress: Callable[[int], Tick]) -> tuple[dict[str, Any], ResultFrame]:
     """Write a slide's probability.tif, mask.tif, outlines, overlay and windows.csv into `folder`.
 
     Returns its row of slides.csv, and how its results lie on the slide. `progress` is told the number of windows to
@@ -64,16 +65,16 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
 
     Raises SlideError if the slide cannot be read or its pixel size is unknown.
     """
-    with open_slide(slide_path(record), rule.slide_mpp) as slide:
+    with open_slide(require_slide_path(record), rule.slide_mpp) as slide:
         with clock.part("tissue"):
             tissue = find_tissue(slide)
         clock.move("tissue", "decode", slide.decoding_s / max(clock.seconds["tissue"], 1e-9))
-        grid = plan_windows(slide, tissue, network.window_size, rule.overlap, rule.mpp)
+        grid = plan_tiles(slide, tissue, network.window_size, rule.overlap, rule.mpp)
         tick = progress(grid.with_tissue(rule.min_tissue))
-        scan = Scan(slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick)
+        scan = SlideInference(slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick)
         write_probability(folder / "probability.tif", scan, tissue.body() if rule.clip_to_tissue else None)
         with clock.part("read"):
-            image = overview(slide)
+            image = read_overview(slide)
         # Windows are read while the network works: what counts is how long it had to wait for them.
         clock.move("read", "decode", slide.decoding_s / max(slide.reading_s, 1e-9))
         with clock.part("write"):
@@ -82,21 +83,21 @@ def segment_slide(record: SlideRecord, folder: Path, network: Network, rule: Sli
             rings = found.rings
             write_outlines(folder, rings, grid, rule.asap)
             write_jpeg(folder / "overlay.jpg", overlay_of(slide, image, rings, grid))
-            write_table(folder / "windows.csv", WINDOW_COLUMNS, _window_rows(grid, scan.seen))
+            write_table(folder / "windows.csv", TILE_COLUMNS, _window_rows(grid, scan.seen))
         row = {**_row(record, grid, scan.seen), **_sizes(slide, grid, tissue, found)}
-        return row, Frame(grid.scale, grid.mpp, grid.side_px0)
+        return row, ResultFrame(grid.scale, grid.mpp, grid.side_px0)
 
 
-def write_probability(path: Path, scan: Scan, kept: Tissue | None) -> None:
+def write_probability(path: Path, scan: SlideInference, kept: TissueMask | None) -> None:
     """Scan the slide and write its probability as it comes, 0..255; 0 where there is none of the `kept` tissue."""
     grid = scan.grid
     bands = clipped(scan.rows(), kept, grid.scale) if kept else scan.rows()
     with scan.clock.part("write"):
-        write_pyramid(path, _paused(regrouped(bands, PROBABILITY.tile), scan.clock), (grid.height, grid.width),
+        write_pyramid(path, _paused(regroup_bands(bands, PROBABILITY.tile), scan.clock), (grid.height, grid.width),
                       grid.mpp, PROBABILITY)
 
 
-def clipped(bands: Iterator[Pixels], kept: Tissue, scale: float) -> Iterator[Pixels]:
+def clipped(bands: Iterator[Pixels], kept: TissueMask, scale: float) -> Iterator[Pixels]:
     """Bands of rows (rows, width) from top to bottom, with 0 wherever there is no tissue to be kept."""
     top = 0
     for band in bands:
@@ -105,7 +106,7 @@ def clipped(bands: Iterator[Pixels], kept: Tissue, scale: float) -> Iterator[Pix
 
 
 @dataclass(frozen=True)
-class Found:
+class SlideRegions:
     """What a mask holds: its pixels, those of them that lie on tissue, and the outlines around them."""
 
     tumour_px: int
@@ -113,18 +114,18 @@ class Found:
     rings: list[Ring]
 
 
-def find_specks(probability: Path, grid: WindowGrid, min_region: float) -> Specks:
+def find_specks(probability: Path, grid: TileGrid, min_region: float) -> SmallRegions:
     """The regions and gaps of a probability file that are smaller than `min_region` µm²; 0: none, without a look."""
-    tracer = Tracer(grid.width)
+    tracer = ContourTracer(grid.width)
     if min_region:
         for band in bands_of_file(probability):
             tracer.add(band >= TUMOUR_FROM)
-    return Specks(tracer.rings(), min_region / grid.mpp**2)
+    return SmallRegions(tracer.rings(), min_region / grid.mpp**2)
 
 
-def write_mask(path: Path, probability: Path, specks: Specks, grid: WindowGrid, tissue: Tissue) -> Found:
+def write_mask(path: Path, probability: Path, specks: SmallRegions, grid: TileGrid, tissue: TissueMask) -> SlideRegions:
     """The mask, 0 and 255, of a probability file, without its specks; returns what it holds."""
-    counts, tracer = np.zeros(2, np.int64), Tracer(grid.width)
+    counts, tracer = np.zeros(2, np.int64), ContourTracer(grid.width)
 
     def bands() -> Iterator[Pixels]:
         top = 0
@@ -137,18 +138,18 @@ def write_mask(path: Path, probability: Path, specks: Specks, grid: WindowGrid, 
             yield tumour.astype(np.uint8) * 255
 
     write_pyramid(path, bands(), (grid.height, grid.width), grid.mpp, MASK)
-    return Found(int(counts[0]), int(counts[1]), tracer.rings())
+    return SlideRegions(int(counts[0]), int(counts[1]), tracer.rings())
 
 
-def write_outlines(folder: Path, rings: Sequence[Ring], grid: WindowGrid, asap: bool) -> None:
+def write_outlines(folder: Path, rings: Sequence[Ring], grid: TileGrid, asap: bool) -> None:
     """tumour.geojson and, if asked for, tumour.xml, both in level-0 pixels."""
     with whole_file(folder / "tumour.geojson") as path, path.open("w", encoding="utf-8") as stream:
         stream.writelines(regions_geojson(rings, grid.scale, grid.mpp))
     if asap:
-        write_text(folder / "tumour.xml", asap_xml(drawn_rings(rings, grid.scale)))
+        write_text(folder / "tumour.xml", format_asap_xml(annotations_from_rings(rings, grid.scale)))
 
 
-def overlay_of(slide: Slide, image: Rgb, rings: Sequence[Ring], grid: WindowGrid) -> Rgb:
+def overlay_of(slide: Slide, image: Rgb, rings: Sequence[Ring], grid: TileGrid) -> Rgb:
     """The slide's overview with outlines and a scale bar."""
     shrunk = image.shape[1] / slide.width0
     outlines = [ring.points_xy * (grid.scale * shrunk) for ring in rings]
@@ -172,7 +173,7 @@ def bands_of_file(path: Path) -> Iterator[Pixels]:
                 yield band[:height - row * rows].copy()
 
 
-def _paused(bands: Iterator[Pixels], clock: Clock) -> Iterator[Pixels]:
+def _paused(bands: Iterator[Pixels], clock: PhaseTimer) -> Iterator[Pixels]:
     """The bands, whose making is no part of the writing around it."""
     while True:
         with clock.part("other"):
@@ -182,20 +183,20 @@ def _paused(bands: Iterator[Pixels], clock: Clock) -> Iterator[Pixels]:
         yield band
 
 
-def _window_rows(grid: WindowGrid, seen: Seen) -> Iterator[dict[str, Any]]:
+def _window_rows(grid: TileGrid, seen: ClassifiedTiles) -> Iterator[dict[str, Any]]:
     for row, column, score, gated in zip(seen.rows, seen.columns, seen.scores, seen.gated, strict=True):
         x, y = grid.corner_px0(row, column)
         yield {"x": x, "y": y, "tissue": f"{grid.tissue[row, column]:.4f}", "probability": f"{score:.6f}",
                "gated": int(gated)}
 
 
-def _row(record: SlideRecord, grid: WindowGrid, seen: Seen) -> dict[str, Any]:
+def _row(record: SlideRecord, grid: TileGrid, seen: ClassifiedTiles) -> dict[str, Any]:
     return {"slide": record.name, "status": "done", "mpp": f"{grid.mpp:.4f}", "width": grid.width,
             "height": grid.height, "windows": grid.windows, "seen": len(seen.scores), "gated": sum(seen.gated),
             "probability": f"{max(seen.scores, default=0.0):.6f}"}
 
 
-def _sizes(slide: Slide, grid: WindowGrid, tissue: Tissue, found: Found) -> dict[str, Any]:
+def _sizes(slide: Slide, grid: TileGrid, tissue: TissueMask, found: SlideRegions) -> dict[str, Any]:
     tissue_mm2 = float(np.count_nonzero(tissue.mask)) * (tissue.downsample * (slide.mpp or 0.0)) ** 2 / 1e6
     px_mm2 = grid.mpp**2 / 1e6
     # Both are counted on grids of their own, whose borders differ by a pixel.

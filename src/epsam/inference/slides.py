@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from epsam.errors import BusyError, DatasetError, EpsamError
-from epsam.files import DISK_FULL, read_json, sketch_of, write_json
-from epsam.inference.bar import slide_bar
-from epsam.inference.clock import Clock, Pace
+from epsam.core.errors import BusyError, DatasetError, EpsamError
+from epsam.core.files import DISK_FULL, quick_hash, read_json, write_json
+from epsam.core.locking import exclusive_lock
+from epsam.evaluation.slide_scores import ResultFrame
+from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.inputs import RECORD
+from epsam.inference.phase_timer import EtaEstimator, PhaseTimer
+from epsam.inference.progress_bar import slide_progress
 from epsam.inference.slide import SlideRule, Tick, segment_slide
-from epsam.inference.stream import Network
-from epsam.inference.truth import Frame
-from epsam.lock import claimed
-from epsam.slides.inventory import FAILED, SlideRecord
+from epsam.inference.streaming import TileModel
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Kept:
+class SlideResult:
     """What is kept of a slide: its row of slides.csv, the fingerprint of its making, and its frame unless it failed.
 
     `sizes` are the bytes of each result by file name.
@@ -36,22 +36,22 @@ class Kept:
 
     row: Row
     fingerprint: str
-    frame: Frame | None
+    frame: ResultFrame | None
     sizes: dict[str, int]
 
 
-def segment_slides(records: Sequence[SlideRecord], network: Network, rule: SlideRule, output: Path,
+def segment_slides(records: Sequence[SlideRecord], network: TileModel, rule: SlideRule, output: Path,
                    fingerprint: str) -> list[SlideRecord]:
     """Write `output`/<slide>/ for each slide that is not finished with the same fingerprint (see `fingerprint_of`).
 
     Returns the slides that were done, now or before, or failed: all but those at which another run is still working.
     """
     left = []
-    pace = Pace(sum(not is_finished(record, output, fingerprint) for record in records))
+    pace = EtaEstimator(sum(not is_finished(record, output, fingerprint) for record in records))
     for number, record in enumerate(records, start=1):
         place = f"{number}/{len(records)}"
         try:
-            with claimed(output / LOCKS / record.name, "give this one another OUTPUT_DIR or --output_dir"):
+            with exclusive_lock(output / LOCKS / record.name, "give this one another OUTPUT_DIR or --output_dir"):
                 if is_finished(record, output, fingerprint):
                     log.info("%s: finished before", record.name)
                     continue
@@ -77,11 +77,11 @@ def _without(records: Sequence[SlideRecord], left: Sequence[SlideRecord]) -> lis
 
 def is_finished(record: SlideRecord, output: Path, fingerprint: str) -> bool:
     """Whether the slide's results are there, made with this fingerprint of the run."""
-    kept = read_kept(output, record.name)
-    return bool(is_kept(record, kept, output, fingerprint) and kept and kept.row["status"] == "done")
+    kept = read_slide_result(output, record.name)
+    return bool(is_current(record, kept, output, fingerprint) and kept and kept.row["status"] == "done")
 
 
-def is_kept(record: SlideRecord, kept: Kept | None, output: Path, fingerprint: str) -> bool:
+def is_current(record: SlideRecord, kept: SlideResult | None, output: Path, fingerprint: str) -> bool:
     """Whether what is kept of a slide, done or failed, is of this fingerprint of the run, and its files are whole."""
     if kept is None or kept.fingerprint != slide_fingerprint(record, fingerprint):
         return False
@@ -99,19 +99,19 @@ def sizes_in(folder: Path) -> dict[str, int]:
 
 def slide_fingerprint(record: SlideRecord, fingerprint: str) -> str:
     """The run's fingerprint with a sketch of the slide's file."""
-    sketch = sketch_of(record.path) if record.path and record.path.is_file() else ""
+    sketch = quick_hash(record.path) if record.path and record.path.is_file() else ""
     return f"{fingerprint}-{sketch}"
 
 
-def read_kept(output: Path, name: str) -> Kept | None:
+def read_slide_result(output: Path, name: str) -> SlideResult | None:
     """What is kept of a slide; None if there is nothing, or if it is damaged."""
     path = output / name / RECORD
     if not path.is_file():
         return None
     try:
         content = read_json(path)
-        return Kept({"slide": name, **content["row"], "status": content["row"]["status"]}, content["fingerprint"],
-                    Frame(**content["frame"]) if content["frame"] else None, dict(content.get("files", {})))
+        return SlideResult({"slide": name, **content["row"], "status": content["row"]["status"]}, content["fingerprint"],
+                    ResultFrame(**content["frame"]) if content["frame"] else None, dict(content.get("files", {})))
     except (DatasetError, LookupError, TypeError, ValueError) as error:
         log.warning("%s: damaged (%r); the slide is done again", path, error)
         return None
@@ -120,14 +120,14 @@ def read_kept(output: Path, name: str) -> Kept | None:
 def check_complete(records: Sequence[SlideRecord], output: Path, fingerprint: str) -> None:
     """Raise DatasetError unless a result, or the reason of a failure, is kept of every slide with this fingerprint."""
     missing = [record.name for record in records
-               if not is_kept(record, read_kept(output, record.name), output, fingerprint)]
+               if not is_current(record, read_slide_result(output, record.name), output, fingerprint)]
     if missing:
         raise DatasetError(f"{output}: {len(missing)} of {len(records)} slides are not there with these options, such "
                            f"as {', '.join(missing[:5])}; run every --shard first")
 
 
-def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Path, fingerprint: str,
-             place: str, pace: Pace) -> float | None:
+def _segment(record: SlideRecord, network: TileModel, rule: SlideRule, folder: Path, fingerprint: str,
+             place: str, pace: EtaEstimator) -> float | None:
     """Make a slide's results in a folder beside, and move it into place; of a slide that fails the reason is kept.
 
     Returns the seconds that it took, None if it failed.
@@ -135,9 +135,9 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
     staging = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    clock = Clock()
+    clock = PhaseTimer()
     try:
-        row, frame = _attempt(record, staging, network, rule, clock, slide_bar(place, record.name, pace))
+        row, frame = _attempt(record, staging, network, rule, clock, slide_progress(place, record.name, pace))
         if frame:
             write_json(staging / TIMINGS, timing_row(record.name, row["seen"], clock))
         write_json(staging / RECORD, {"fingerprint": fingerprint, "row": row, "frame": frame and asdict(frame),
@@ -149,8 +149,8 @@ def _segment(record: SlideRecord, network: Network, rule: SlideRule, folder: Pat
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _attempt(record: SlideRecord, folder: Path, network: Network, rule: SlideRule, clock: Clock,
-             bar: AbstractContextManager[Callable[[int], Tick]]) -> tuple[Row, Frame | None]:
+def _attempt(record: SlideRecord, folder: Path, network: TileModel, rule: SlideRule, clock: PhaseTimer,
+             bar: AbstractContextManager[Callable[[int], Tick]]) -> tuple[Row, ResultFrame | None]:
     if record.status == FAILED:
         reason = record.reason
     else:
@@ -178,7 +178,7 @@ def reason_of(record: SlideRecord, error: BaseException) -> str:
     return f"{record.name}: {told or type(error).__name__}; check the slide and its folder of results, and run again"
 
 
-def timing_row(name: str, windows: int, clock: Clock) -> Row:
+def timing_row(name: str, windows: int, clock: PhaseTimer) -> Row:
     """Seconds of a slide in all and by part, and windows looked at a second."""
     total = clock.total()
     return {"slide": name, "seconds": round(total, 3), "windows_per_second": round(windows / max(total, 1e-9), 3),

@@ -37,7 +37,7 @@ class Tiling:
         """Maps (windows, side, side) as one (height, width): means that trust a window's middle more than its edge."""
         rows, columns = max(self.height, self.side), max(self.width, self.side)
         total, trust = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
-        weight = trust_of(self.side)
+        weight = blend_weights(self.side)
         for (x, y), window in zip(self.corners_xy, maps, strict=True):
             total[y : y + self.side, x : x + self.side] += weight * window
             trust[y : y + self.side, x : x + self.side] += weight
@@ -50,7 +50,7 @@ def starts(length: int, side: int, step: int) -> list[int]:
     return [*range(0, last, step), last]
 
 
-def trust_of(side: int) -> Map:
+def blend_weights(side: int) -> Map:
     """How much each pixel of a window counts where windows overlap (side, side): 1 at the edge, most in the middle."""
     ramp = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)).astype(np.float32)
     return np.minimum.outer(ramp, ramp)

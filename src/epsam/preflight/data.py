@@ -4,31 +4,40 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from epsam.data.images import list_images, size_stated_by
-from epsam.data.patches import Patch, common_size, label_of, labelled_patches, positives, require_both_classes
-from epsam.errors import EpsamError
-from epsam.options import SPLITS, MaskOptions, PatchOptions
+from epsam.annotations.asap_reader import read_annotations
+from epsam.config.common import SPLITS
+from epsam.config.masks import MaskOptions
+from epsam.config.patches import PatchOptions
+from epsam.core.errors import EpsamError
+from epsam.data.images import list_images, read_image_size
+from epsam.data.patches import (
+    Patch,
+    common_patch_size,
+    label_from_name,
+    labelled_patches,
+    require_both_classes,
+    select_positives,
+)
+from epsam.evaluation.threshold_search import patches_with_truth, require_grid
+from epsam.extraction.assign_splits import load_slides
+from epsam.extraction.candidates import level0_px_per_patch_px, require_slide_path
+from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord
+from epsam.extraction.staleness import describe_changes, find_removed_slides
 from epsam.paths import DatasetPaths
 from epsam.preflight.finding import Finding, problem, warning
-from epsam.slides.annotations import read_outlines
-from epsam.slides.changes import changed_since, slides_gone
-from epsam.slides.inventory import FAILED, UNUSED, USED, SlideRecord
-from epsam.slides.planning import place_slides
-from epsam.slides.reader import open_slide
-from epsam.slides.windows import level0_pixels, slide_path
-from epsam.training.grid_search import require_grid, with_truth
+from epsam.wsi.reader import open_slide
 
 SECONDS = 20.0
 """Ours: how long slides are opened one after the other before the rest is left to the stage that cuts them."""
 SHOWN = 5
 
 
-def patches_stay(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
+def keeps_patches(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
     """Whether training starts from patches that are there, rather than from slides that are to be cut (again)."""
     if options.restart or not list_images(paths.split("train") / "image"):
         return False
     try:
-        return bool(slides_gone(paths)) or not changed_since(paths, tables, options)
+        return bool(find_removed_slides(paths)) or not describe_changes(paths, tables, options)
     except EpsamError:
         # Step 1 will meet it, too, so `check_slides` is to tell it.
         return False
@@ -36,7 +45,7 @@ def patches_stay(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bo
 
 def count_patches(paths: DatasetPaths, split: str) -> tuple[int, int]:
     """Numbers of (positives, negatives) of a split."""
-    labels = [label_of(path.stem) for path in list_images(paths.split(split) / "image")]
+    labels = [label_from_name(path.stem) for path in list_images(paths.split(split) / "image")]
     return labels.count(1), labels.count(0)
 
 
@@ -46,7 +55,7 @@ def check_patches(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[F
     if split != "test":
         require_both_classes(patches, paths.split(split))
     if patches:
-        yield from _check_sizes(patches, common_size(patches))
+        yield from _check_sizes(patches, common_patch_size(patches))
     names = {patch.name for patch in patches}
     lonely = [path.name for path in list_images(mask_dir) if path.stem not in names]
     if lonely:
@@ -59,8 +68,8 @@ def check_patches(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[F
 
 def _check_sizes(patches: Sequence[Patch], side: int) -> Iterator[Finding]:
     """By the files' headers: a split has thousands of patches, and their pixels are read by the stages."""
-    images = [(patch.image, size_stated_by(patch.image), (side, side)) for patch in patches]
-    masks = [(patch.mask, size_stated_by(patch.mask), stated)
+    images = [(patch.image, read_image_size(patch.image), (side, side)) for patch in patches]
+    masks = [(patch.mask, read_image_size(patch.mask), stated)
              for patch, (_, stated, _) in zip(patches, images, strict=True) if patch.mask]
     for what, wanted_by, sizes in (("images", "the first image", images), ("masks", "the image", masks)):
         wrong = [(path, found, wanted) for path, found, wanted in sizes if found and wanted and found != wanted]
@@ -78,13 +87,13 @@ def check_grid_search(paths: DatasetPaths, staying: bool, options: MaskOptions) 
     if options.grid_search:
         require_grid(options)
         if staying:
-            with_truth(positives(labelled_patches(paths.split("val"))))
+            patches_with_truth(select_positives(labelled_patches(paths.split("val"))))
     yield from ()
 
 
 def check_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> Iterator[Finding]:
     """Slides have outlines and a split, every split has slides, and the files can be opened."""
-    records = place_slides(paths, tables, options).records
+    records = load_slides(paths, tables, options).records
     reasons: dict[str, list[str]] = {}
     for record in records:
         if record.status in (FAILED, UNUSED):
@@ -118,9 +127,9 @@ def _check_files(used: Sequence[SlideRecord], options: PatchOptions, seconds: fl
 def _error_of(record: SlideRecord, options: PatchOptions) -> str:
     try:
         if record.outlines:
-            read_outlines(record.outlines)
-        with open_slide(slide_path(record), options.slide_mpp) as slide:
-            level0_pixels(slide, options.mpp)
+            read_annotations(record.outlines)
+        with open_slide(require_slide_path(record), options.slide_mpp) as slide:
+            level0_px_per_patch_px(slide, options.mpp)
     except EpsamError as error:
         return str(error)
     return ""

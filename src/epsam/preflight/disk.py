@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from epsam.options import SPLITS, DecoderOptions, PatchOptions
+from epsam.config.common import SPLITS
+from epsam.config.decoder import DecoderOptions
+from epsam.config.patches import PatchOptions
+from epsam.extraction.sampling import FractionRange, PatchLimits, positive_limit
 from epsam.preflight.finding import Finding, problem, warning
-from epsam.sam.models import PROMPT_DIM, SPECS
-from epsam.slides.sampling import Limits, Range, wanted_positives
-from epsam.training.normals import count_of
+from epsam.segment.sam.models import PROMPT_DIM, SPECS
+from epsam.training.normal_patches import normal_patch_count
 
 PNG_SHARE = 0.75
 """Ours, on the safe side: size of a stained patch as PNG by its raw size."""
@@ -28,12 +30,12 @@ class Needs:
     run: int
 
 
-def wanted_counts(options: PatchOptions) -> dict[str, tuple[int, int]]:
+def patch_limits(options: PatchOptions) -> dict[str, tuple[int, int]]:
     """Split → (positives, negatives) that would be cut at most; 0 where the options set no limit."""
-    tumour = Range(options.min_tumour, options.max_tumour)
-    limits = [Limits(*numbers) for numbers in zip(options.max_per_bin, options.max_positive, options.max_negative,
+    tumour = FractionRange(options.min_tumour, options.max_tumour)
+    limits = [PatchLimits(*numbers) for numbers in zip(options.max_per_bin, options.max_positive, options.max_negative,
                                                   strict=True)]
-    return {split: (wanted_positives(limit, tumour), limit.negatives)
+    return {split: (positive_limit(limit, tumour), limit.negatives)
             for split, limit in zip(SPLITS, limits, strict=True)}
 
 
@@ -43,7 +45,7 @@ def estimate(counts: Mapping[str, tuple[int, int]], cut: bool, patch: PatchOptio
     positives = {split: pair[0] for split, pair in counts.items()}
     views, train = decoder.embedding_views, positives["train"]
     images = train * max(views, decoder.n_view) + (positives["val"] + positives["test"]) * decoder.n_view
-    images += min(count_of(decoder.normal_patches, train), counts["train"][1]) * views
+    images += min(normal_patch_count(decoder.normal_patches, train), counts["train"][1]) * views
     each = PROMPT_DIM * SPECS[decoder.sam_model_type].grid ** 2 * FP16_BYTES
     return Needs(int(number * patch.patch_size**2 * 3 * PNG_SHARE) if cut else 0,
                  images * each if decoder.embedding_cache else 0, RUN_BYTES)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from epsam.errors import EpsamError
+from epsam.core.errors import EpsamError
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def warning(text: str) -> Finding:
     return Finding(" ".join(text.split()), stops=False)
 
 
-def collected(checks: Iterable[Callable[[], Iterable[Finding]]]) -> Iterator[Finding]:
+def collect_findings(checks: Iterable[Callable[[], Iterable[Finding]]]) -> Iterator[Finding]:
     """What all checks find; an error that one of them runs into is a problem and does not end the others."""
     for check in checks:
         try:

@@ -11,9 +11,9 @@ import tifffile
 import torch
 
 from epsam.cam.postprocess import require_postprocessing
-from epsam.device import pick_compute
-from epsam.errors import DeviceError
-from epsam.options import MaskRule
+from epsam.config.masks import MaskRule
+from epsam.core.device import select_device
+from epsam.core.errors import DeviceError
 from epsam.preflight.finding import Finding, problem, warning
 
 OLDEST_PYTHON = (3, 10)
@@ -50,7 +50,7 @@ def check_packages(requirements: Path) -> Iterator[Finding]:
                           f"run: pip install -r {requirements.name}")
 
 
-def check_board(wanted: bool) -> Iterator[Finding]:
+def check_tensorboard(wanted: bool) -> Iterator[Finding]:
     """The package for --tensorboard is there if any stage has that flag."""
     if wanted and importlib.util.find_spec("tensorboard") is None:
         yield problem("package tensorboard is not installed, which --tensorboard needs; run: pip install tensorboard")
@@ -92,7 +92,7 @@ def check_codecs() -> Iterator[Finding]:
 def check_device(device: str, precision: str, real_sam: bool) -> Iterator[Finding]:
     """The device is there and large enough; `real_sam`: the encoder is one of the published ones."""
     try:
-        compute = pick_compute(device, precision)
+        compute = select_device(device, precision)
     except DeviceError as error:
         yield problem(str(error))
         return

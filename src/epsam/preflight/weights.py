@@ -5,14 +5,16 @@ from pathlib import Path
 
 import torch
 
-from epsam.checkpoints import check_fit, load_plain, named_tensors
-from epsam.classifier.resnet import NetworkSpec, build_classifier
-from epsam.classifier.weights import IMAGENET_FILES, IMAGENET_SITE, imagenet_file, initial_weights
-from epsam.downloads import unreachable
-from epsam.files import sha256_of
-from epsam.options import ClassifierOptions, MaskOptions, SamOptions
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.sam import SamOptions
+from epsam.core.checkpoints import check_fit, load_plain, named_tensors
+from epsam.core.downloads import unreachable
+from epsam.core.files import sha256_of
 from epsam.preflight.finding import Finding, problem, warning
-from epsam.sam.models import SPECS, build_sam
+from epsam.segment.sam.models import SPECS, build_sam
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.weak.weights import IMAGENET_FILES, IMAGENET_SITE, imagenet_file, initial_weights
 
 
 def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from epsam.data.images import Rgb, read_mask, read_rgb, resize_rgb
 from epsam.data.patches import Patch
-from epsam.inference.finished import mask_file
+from epsam.inference.result_cache import mask_file
 from epsam.pictures.panel import PanelRow, draw_panel
-from epsam.training.panels import spread
+from epsam.training.panels import evenly_spaced
 
 Row = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ TILE_PX, SLIDE_PX = 300, 960
 def pictured(names: Sequence[str], dice: Mapping[str, float], most: int) -> list[str]:
     """Up to `most` names: evenly spaced over those with a Dice, from lowest to highest, else over all of them."""
     ranked = sorted(dice, key=lambda name: dice[name]) or list(names)
-    return [ranked[index] for index in spread(len(ranked), most)]
+    return [ranked[index] for index in evenly_spaced(len(ranked), most)]
 
 
 def image_cases(images: Sequence[Patch], rows: Sequence[Row], dice: Mapping[str, float],

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epsam.data.images import Rgb
-from epsam.inference.clock import PARTS
-from epsam.report.making import Made, failures_told, options_part, stages_part, stand_in_told
+from epsam.inference.phase_timer import PHASES
+from epsam.report.making import RunProvenance, format_failures, options_part, stages_part, stand_in_note
 from epsam.report.page import document, folded, histogram, paragraph, photo, table, warnings_list
 
 Row = Mapping[str, Any]
@@ -35,7 +35,7 @@ class Inference:
     figures: Row
     dice: Mapping[str, float]
     pictures: Mapping[str, Rgb]
-    made: Made
+    made: RunProvenance
     timings: Sequence[Row] = field(default_factory=list)
 
 
@@ -71,19 +71,19 @@ def inference_warnings(found: Inference) -> list[str]:
     """What a reader should know before trusting the masks."""
     failed = [(str(row[found.key]), str(row["reason"])) for row in found.rows if row["status"] == "failed"]
     done = [row for row in found.rows if row["status"] != "failed"]
-    told = failures_told(failed, len(found.rows), f"{found.key}s")
+    told = format_failures(failed, len(found.rows), f"{found.key}s")
     told += [f"{row[found.key]}: {row['reason']}" for row in done if row.get("reason")]
     seen, gated = (sum(int(row[name]) for row in done) for name in (_SEEN[found.key], "gated"))
     if seen and gated == seen:
         told.append(f"The classifier called all {seen} windows normal, so every mask is empty.")
     if done and not seen and found.key == "slide":
         told.append("No window with tissue was found.")
-    return told + stand_in_told({stage: entry["options"] for stage, entry in found.made.items()})
+    return told + stand_in_note({stage: entry["options"] for stage, entry in found.made.items()})
 
 
 def part_rows(timings: Sequence[Row]) -> list[dict[str, object]]:
     """Seconds and share of time of each part, over all slides; nothing without timings."""
     total = sum(float(row["seconds"]) for row in timings)
-    parts = {part: sum(float(row[part]) for row in timings) for part in PARTS} if total else {}
+    parts = {part: sum(float(row[part]) for row in timings) for part in PHASES} if total else {}
     return [{"part": part, "seconds": f"{seconds:.1f}", "share": f"{seconds / total:.3f}"}
             for part, seconds in parts.items()]

@@ -5,7 +5,7 @@ from typing import Any
 
 from epsam.report.page import folded, paragraph, table
 
-Made = Mapping[str, Mapping[str, Any]]
+RunProvenance = Mapping[str, Mapping[str, Any]]
 """Stage → its entry of record.json."""
 
 STAGE_FIGURES = {"seconds": "seconds", "peak_ram_gib": "RAM, GiB", "peak_gpu_gib": "GPU, GiB"}
@@ -13,14 +13,14 @@ MOST_FAILURES = 10
 """Ours: failures that are told one by one."""
 
 
-def stage_rows(stages: Made) -> list[dict[str, object]]:
+def stage_rows(stages: RunProvenance) -> list[dict[str, object]]:
     """Wall time of each stage's last session and its peaks of memory, in the order in which they ended."""
     ordered = sorted(stages.items(), key=lambda item: str(item[1].get("ended", "")))
     return [{"stage": stage, **{title: entry[name] for name, title in STAGE_FIGURES.items() if name in entry}}
             for stage, entry in ordered]
 
 
-def stages_part(stages: Made) -> str:
+def stages_part(stages: RunProvenance) -> str:
     """Seconds and memory of each stage, and on what the last one ran; empty without any."""
     told = [_made_on(entry) for entry in sorted(stages.values(), key=lambda entry: str(entry.get("ended", "")))]
     rows = stage_rows(stages)
@@ -36,7 +36,7 @@ def options_part(options: Mapping[str, Mapping[str, Any]]) -> str:
                    for stage, flags in options.items())
 
 
-def failures_told(failures: Sequence[tuple[str, str]], of: int, kind: str) -> list[str]:
+def format_failures(failures: Sequence[tuple[str, str]], of: int, kind: str) -> list[str]:
     """Warnings about things that failed, (name, reason) each; nothing if none did."""
     if not failures:
         return []
@@ -45,7 +45,7 @@ def failures_told(failures: Sequence[tuple[str, str]], of: int, kind: str) -> li
     return [f"{len(failures)} of {of} {kind} failed.", *shown, *more]
 
 
-def stand_in_told(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def stand_in_note(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A warning if any stage used the stand-in for SAM."""
     models = {flags.get("sam_model_type") for flags in options.values()}
     return (["Made with vit_demo, a small stand-in: its figures say nothing about SAM ViT-B."]

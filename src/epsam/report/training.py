@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from epsam.core.files import read_json, read_numbers
 from epsam.data.images import Rgb, read_rgb
-from epsam.files import read_json, read_numbers
+from epsam.engine.stage import degenerate_outputs
+from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.report.making import Made, failures_told, options_part, stages_part, stand_in_told
+from epsam.report.making import RunProvenance, format_failures, options_part, stages_part, stand_in_note
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
-from epsam.slides.inventory import FAILED
-from epsam.training.score_names import COLUMNS, INITIAL, PATCH_COLUMNS
-from epsam.training.stage import METRIC_COLUMNS, troubles_of
+from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 
 Rows = list[dict[str, str]]
 
@@ -33,7 +33,7 @@ class RunRecord:
     patches: Rows
     metrics: Rows
     options: Mapping[str, Mapping[str, Any]]
-    stages: Made = field(default_factory=dict)
+    stages: RunProvenance = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
     slides: Rows = field(default_factory=list)
     """What became of the slides that its patches come from."""
@@ -47,10 +47,10 @@ def read_run(run: RunPaths, data: DatasetPaths) -> RunRecord:
     made = {"extract_patches": _table(data.patch_options).get("options", {}), **_table(run.options),
             **{stage: entry["options"] for stage, entry in stages.items()}}
     return RunRecord(
-        run.root.name, _rows(run.evaluation, COLUMNS), _rows(run.patch_scores, PATCH_COLUMNS),
+        run.root.name, _rows(run.evaluation, SCORE_COLUMNS), _rows(run.patch_scores, PATCH_SCORE_COLUMNS),
         _rows(run.metrics, METRIC_COLUMNS),
         {stage: flags for stage, flags in made.items() if flags},
-        stages, troubles_of(run), _rows(data.slide_table, ("slide", "status", "reason")),
+        stages, degenerate_outputs(run), _rows(data.slide_table, ("slide", "status", "reason")),
         {path.stem.replace("_", " "): read_rgb(path) for path in sorted((run.root / "curves").glob("*.png"))},
         {name: read_rgb(run.panels / f"{name}.png") for name in PANELS if (run.panels / f"{name}.png").is_file()})
 
@@ -61,7 +61,7 @@ def training_report(record: RunRecord) -> str:
     dice = [float(row["dice"]) for row in record.patches if (row["split"], row["what"]) == (split, last)]
     return document(f"EP-SAM, run {record.name}", [
         ("Warnings", warnings_list(run_warnings(record))),
-        ("Dice and IoU", table(COLUMNS, [_rounded(row) for row in record.scores])
+        ("Dice and IoU", table(SCORE_COLUMNS, [_rounded(row) for row in record.scores])
          + (paragraph("Means over patches with tumour; pooled: all their pixels counted together.")
             if record.scores else "")),
         ("Rounds", table(("round", "best val_dice", *ROUND_FIGURES.values()), round_rows(record.metrics))),
@@ -77,7 +77,7 @@ def training_report(record: RunRecord) -> str:
 def run_warnings(record: RunRecord) -> list[str]:
     """What a reader should know before trusting the run."""
     found = [f"{stage}: {trouble}." for stage, trouble in record.troubles.items()]
-    found += failures_told([(row["slide"], row["reason"]) for row in record.slides if row["status"] == FAILED],
+    found += format_failures([(row["slide"], row["reason"]) for row in record.slides if row["status"] == FAILED],
                            len(record.slides), "slides")
     for row in round_rows(record.metrics):
         if float(row.get("kept", 1.0)) < FEW_KEPT:
@@ -86,7 +86,7 @@ def run_warnings(record: RunRecord) -> list[str]:
     if test and list(test.values())[-1] < test.get(INITIAL, 0.0):
         found.append(f"On the test split the last decoder's Dice ({list(test.values())[-1]:.3f}) is below that of the "
                      f"initial masks ({test[INITIAL]:.3f}).")
-    return found + stand_in_told(record.options)
+    return found + stand_in_note(record.options)
 
 
 def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

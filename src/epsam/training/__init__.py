@@ -1,1 +1,1 @@
-"""One fit loop, metrics, checkpoints."""
+"""What is fitted with the engine: the classifier, the mask decoder and its rounds."""

@@ -6,20 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from epsam.config.classifier import ClassifierOptions
+from epsam.core.device import DeviceConfig
+from epsam.core.seeding import generator
 from epsam.data.augmentation import augment, draw_augmentation
-from epsam.data.loading import PatchBatch, load_batches
+from epsam.data.batches import PatchBatch, load_batches
 from epsam.data.patches import Patch
-from epsam.device import Compute
-from epsam.options import ClassifierOptions
-from epsam.randomness import generator
-from epsam.training.fit import Schedule, Task
-from epsam.training.metrics import accuracy, auroc
+from epsam.engine.fit import FitSchedule, Task
+from epsam.metrics import accuracy, auroc
 
 NAME = "classifier"
 
 
 def classifier_task(model: nn.Module, train: Sequence[Patch], val: Sequence[Patch], size: int,
-                    options: ClassifierOptions, compute: Compute) -> Task:
+                    options: ClassifierOptions, compute: DeviceConfig) -> Task:
     """The classifier with Adam, augmented batches in an order drawn for each epoch, and its validation."""
 
     def batches(epoch: int, first_step: int) -> Iterator[PatchBatch]:
@@ -41,18 +41,18 @@ def classifier_task(model: nn.Module, train: Sequence[Patch], val: Sequence[Patc
     return Task(NAME, options.seed, model, optimiser, batches, loss, validate, steps, compute.scaler())
 
 
-def classifier_schedule(options: ClassifierOptions) -> Schedule:
+def classifier_schedule(options: ClassifierOptions) -> FitSchedule:
     """Best validation loss, early stop, and a learning rate that falls by a factor every few epochs."""
 
     def rate(step: int, steps_per_epoch: int) -> float:
         return options.lr_decay ** (step // steps_per_epoch // options.lr_step) if options.lr_step else 1.0
 
-    return Schedule(options.epoch, options.patience, "val_loss", higher_is_better=False, rate=rate)
+    return FitSchedule(options.epoch, options.patience, "val_loss", higher_is_better=False, rate=rate)
 
 
 @torch.no_grad()
 def score_classifier(model: nn.Module, patches: Sequence[Patch], size: int,
-                     options: ClassifierOptions, compute: Compute) -> dict[str, float]:
+                     options: ClassifierOptions, compute: DeviceConfig) -> dict[str, float]:
     """Mean loss on logits (methods D23), accuracy and AUROC over un-augmented patches; nan without patches."""
     model.eval()
     logits: list[float] = []
@@ -67,6 +67,6 @@ def score_classifier(model: nn.Module, patches: Sequence[Patch], size: int,
     return {"loss": loss, "accuracy": accuracy(probabilities, labels), "auroc": auroc(probabilities, labels)}
 
 
-def unit_images(batch: PatchBatch, compute: Compute) -> Tensor:
+def unit_images(batch: PatchBatch, compute: DeviceConfig) -> Tensor:
     """A batch's images (B, 3, side, side) in 0..1 on the device."""
     return batch.images.to(compute.device, non_blocking=True).float() / 255

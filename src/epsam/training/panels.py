@@ -3,25 +3,25 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from epsam.data.activations import Activations
+from epsam.data.cam_store import CamStore
 from epsam.data.images import Mask, read_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.pictures.panel import PanelRow, draw_panel
-from epsam.sam.prompts import Prompt
-from epsam.training.workbench import initial_mask_of
+from epsam.segment.sam.prompting.sampling import PointPrompt
+from epsam.training.sam_setup import initial_mask_path
 
 ROWS = 5
 """Ours: patches on a panel."""
 
 
-def spread(count: int, rows: int = ROWS) -> list[int]:
+def evenly_spaced(count: int, rows: int = ROWS) -> list[int]:
     """Indices of up to `rows` of `count` items, evenly spaced, so that no panel is picked to please."""
     return [round(i * (count - 1) / max(rows - 1, 1)) for i in range(rows)] if count > rows else list(range(count))
 
 
-def write_panel(target: Path, run: RunPaths, split: str, patches: Sequence[Patch], activations: Activations,
-                prompts: Sequence[Prompt] = (), sam_masks: Mapping[str, Mask] | None = None) -> None:
+def write_panel(target: Path, run: RunPaths, split: str, patches: Sequence[Patch], activations: CamStore,
+                prompts: Sequence[PointPrompt] = (), sam_masks: Mapping[str, Mask] | None = None) -> None:
     """A row for each patch: patch, truth, activation, initial mask and, where given, points and SAM's mask."""
     rows = []
     for index, patch in enumerate(patches):
@@ -29,7 +29,7 @@ def write_panel(target: Path, run: RunPaths, split: str, patches: Sequence[Patch
             image=patch.read(),
             truth=patch.truth() if patch.mask else None,
             activation=activations.maps[patch.name],
-            initial=read_mask(initial_mask_of(run, split, patch)),
+            initial=read_mask(initial_mask_path(run, split, patch)),
             points_xy_patch=prompts[index][:, :2] if len(prompts) else None,
             mask=sam_masks[patch.name] if sam_masks else None,
         ))

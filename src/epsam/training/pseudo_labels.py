@@ -8,23 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
+from epsam.config.decoder import DecoderOptions
+from epsam.core.errors import DatasetError, TrainingError
+from epsam.core.files import read_table, write_table
 from epsam.data.embeddings import PatchEmbeddings
-from epsam.data.images import read_mask, write_mask, write_share
+from epsam.data.images import read_mask, write_mask, write_probability
 from epsam.data.patches import Patch
-from epsam.errors import DatasetError, TrainingError
-from epsam.files import read_table, write_table
-from epsam.options import DecoderOptions
+from epsam.engine.sanity import MaskCounts
+from epsam.metrics import count_pixels, macro_dice_iou
 from epsam.paths import RunPaths
-from epsam.sam.segmenter import Segmenter
-from epsam.sam.selection import accepted, agreement
-from epsam.training.decoder import Example, Prompted, probabilities
-from epsam.training.health import MaskCounts
-from epsam.training.metrics import mean_dice_iou, overlap
-from epsam.training.workbench import initial_mask_of
+from epsam.pseudo_labels.ids import is_accepted, score_pseudo_label
+from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.tables import PSEUDO_LABEL_COLUMNS
+from epsam.training.decoder import Example, PromptedPatch, predict_probabilities
+from epsam.training.sam_setup import initial_mask_path
 
 log = logging.getLogger(__name__)
-
-COLUMNS = ("round", "id", "points", "ids", "area_ratio", "accepted", "dice")
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class RoundSummary:
     predicted: MaskCounts
 
 
-def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embeddings: PatchEmbeddings,
-                        asked: Sequence[Prompted], options: DecoderOptions) -> RoundSummary:
+def write_pseudo_labels(number: int, run: RunPaths, segmenter: SamSegmenter, embeddings: PatchEmbeddings,
+                        asked: Sequence[PromptedPatch], options: DecoderOptions) -> RoundSummary:
     """Write the kept masks of round `number` to masks/iter_<number>, and a row for each patch to pseudo_labels.csv.
 
     With --soft_targets the probabilities behind the kept masks are written, too.
@@ -48,29 +47,29 @@ def write_pseudo_labels(number: int, run: RunPaths, segmenter: Segmenter, embedd
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rows, all_overlaps, kept_overlaps, predicted = [], [], [], MaskCounts()
-    for prompted, probability in probabilities(segmenter, embeddings, asked, options.batch_size):
+    for prompted, probability in predict_probabilities(segmenter, embeddings, asked, options.batch_size):
         patch, mask = prompted.patch, probability > 0.5
         predicted.add(mask)
-        score = agreement(read_mask(initial_mask_of(run, "train", patch)), mask)
-        keep = accepted(score, options.ids_threshold, options.min_area_ratio)
+        score = score_pseudo_label(read_mask(initial_mask_path(run, "train", patch)), mask)
+        keep = is_accepted(score, options.ids_threshold, options.min_area_ratio)
         row = {"round": number, "id": patch.name, "points": len(prompted.prompt), "ids": f"{score.ids:.6f}",
                "area_ratio": f"{score.area_ratio:.6f}", "accepted": int(keep)}
         if keep:
             write_mask(folder / f"{patch.name}.png", mask)
             if options.soft_targets:
-                write_share(run.probabilities(number) / f"{patch.name}.png", probability)
+                write_probability(run.probabilities(number) / f"{patch.name}.png", probability)
         if patch.mask is not None:
-            found = overlap(mask, patch.truth())
+            found = count_pixels(mask, patch.truth())
             row["dice"] = f"{found.dice:.6f}"
             all_overlaps.append(found)
             kept_overlaps += [found] if keep else []
         rows.append(row)
     _replace_round(run.pseudo_labels, number, rows)
     acceptance = float(np.mean([row["accepted"] for row in rows]))
-    return RoundSummary(acceptance, mean_dice_iou(all_overlaps)[0], mean_dice_iou(kept_overlaps)[0], predicted)
+    return RoundSummary(acceptance, macro_dice_iou(all_overlaps)[0], macro_dice_iou(kept_overlaps)[0], predicted)
 
 
-def kept_examples(number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str,
+def accepted_examples(number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str,
                   soft_targets: bool = False) -> list[Example]:
     """What round `number` is fitted to: the masks kept by the round before it, or by any before it, newest first.
 
@@ -97,7 +96,7 @@ def initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
 
     Raises TrainingError if all of them are empty.
     """
-    files = [initial_mask_of(run, "train", patch) for patch in patches]
+    files = [initial_mask_path(run, "train", patch) for patch in patches]
     examples = [Example(patch, path) for patch, path in zip(patches, files, strict=True)]
     filled = [example for example, path in zip(examples, files, strict=True) if read_mask(path).any()]
     log.info("initial masks: %d to fit to, %d empty ones left out", len(filled), len(examples) - len(filled))
@@ -111,8 +110,8 @@ def _replace_round(table: Path, number: int, rows: list[dict[str, object]]) -> N
     """Rows of earlier rounds stay, this round's are replaced, and later ones, which grew out of it, go."""
     kept: list[dict[str, object]] = []
     if table.is_file():
-        kept += [dict(row) for row in read_table(table, COLUMNS) if _round_of(row, table) < number]
-    write_table(table, COLUMNS, kept + rows)
+        kept += [dict(row) for row in read_table(table, PSEUDO_LABEL_COLUMNS) if _round_of(row, table) < number]
+    write_table(table, PSEUDO_LABEL_COLUMNS, kept + rows)
 
 
 def _round_of(row: dict[str, str], table: Path) -> int:

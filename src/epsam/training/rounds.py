@@ -7,88 +7,89 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from epsam.data.activations import Activations, load_activations
-from epsam.data.patches import Patch, common_size, labelled_patches, positives, resolution_of
-from epsam.device import pick_compute
-from epsam.facts import facts_of
-from epsam.files import contents, read_json
-from epsam.options import DecoderOptions, PromptOptions, SelectionOptions
+from epsam.config.decoder import DecoderOptions, SelectionOptions
+from epsam.config.metadata import select_fields
+from epsam.config.sam import PromptOptions
+from epsam.core.device import select_device
+from epsam.core.files import digest_of_files, read_json
+from epsam.data.cam_store import CamStore, load_cams
+from epsam.data.patches import Patch, common_patch_size, labelled_patches, median_mpp, select_positives
+from epsam.engine.fit import fit
+from epsam.engine.metric_logger import open_metric_logger
+from epsam.engine.sanity import check_pseudo_labels
+from epsam.engine.stage import Stage
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.sam.prompt_rules import Hints
-from epsam.sam.weights import save_decoder
-from epsam.training.board import open_board
-from epsam.training.decoder import Example, Prompted, decoder_schedule, decoder_task, predict
-from epsam.training.fit import fit
-from epsam.training.forgetting import forget_rounds_after
-from epsam.training.health import labels_trouble
-from epsam.training.maps import CLASSIFIER_FILE, classifier_behind
-from epsam.training.normals import NORMAL, Normals, count_of, open_normals
-from epsam.training.panels import spread, write_panel
+from epsam.segment.sam.decoder_weights import save_decoder
+from epsam.segment.sam.prompting.rules import PromptInputs
+from epsam.training.cams import CLASSIFIER_FILE, classifier_of_run
+from epsam.training.decoder import Example, PromptedPatch, decoder_schedule, decoder_task, predict_masks
+from epsam.training.delete_rounds import delete_rounds_after
+from epsam.training.normal_patches import NORMAL, NormalPatches, normal_patch_count, prepare_normal_patches
+from epsam.training.panels import evenly_spaced, write_panel
 from epsam.training.pseudo_labels import write_pseudo_labels
-from epsam.training.stage import Stage
-from epsam.training.workbench import (
+from epsam.training.sam_setup import (
     SamSetup,
-    asked_of,
-    hints_of,
-    initial_mask_of,
+    initial_mask_path,
+    load_prompt_inputs,
     prepare_embeddings,
-    set_up_sam,
+    prepare_sam,
+    prompt_patches,
 )
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Bench:
+class RoundContext:
     """Everything that stays the same over the rounds of a run."""
 
     options: DecoderOptions
     run: RunPaths
     setup: SamSetup
     train: list[Patch]
-    validation: list[Prompted]
-    train_maps: Activations
+    validation: list[PromptedPatch]
+    train_maps: CamStore
     untouched_decoder: dict[str, Any]
-    normals: Normals | None = None
+    normals: NormalPatches | None = None
 
-    def hints(self, patch: Patch) -> Hints:
+    def hints(self, patch: Patch) -> PromptInputs:
         """What a training patch's prompt may be made of."""
         if self.normals and patch.label == 0:
             return self.normals.hints(patch)
-        return hints_of(self.run, "train", patch, self.train_maps)
+        return load_prompt_inputs(self.run, "train", patch, self.train_maps)
 
     def normal_examples(self, others: int) -> list[Example]:
         """The normal patches that are fitted to beside so many others."""
         patches = self.normals.patches if self.normals else []
-        return [Example(patch, None) for patch in patches[: count_of(self.options.normal_patches, others)]]
+        return [Example(patch, None) for patch in patches[: normal_patch_count(self.options.normal_patches, others)]]
 
 
-def open_bench(options: DecoderOptions) -> Bench:
+def prepare_rounds(options: DecoderOptions) -> RoundContext:
     """Load patches, maps and SAM, and make sure that every embedding is kept."""
     data, run = DatasetPaths.of(options), RunPaths.of(options)
     labelled = labelled_patches(data.split("train"))
-    train, val = positives(labelled), positives(labelled_patches(data.split("val")))
-    (_, classifier), size = classifier_behind(run), common_size(train)
-    compute = pick_compute(options.device, options.precision)
+    train, val = select_positives(labelled), select_positives(labelled_patches(data.split("val")))
+    (_, classifier), size = classifier_of_run(run), common_patch_size(train)
+    compute = select_device(options.device, options.precision)
     train_views = max(options.embedding_views, options.n_view)
-    wanted = count_of(options.normal_patches, len(train))
+    wanted = normal_patch_count(options.normal_patches, len(train))
     images = len(train) * train_views + wanted * options.embedding_views + len(val) * options.n_view
-    setup = set_up_sam(options, size, images, options.n_point + options.n_negative, compute)
+    setup = prepare_sam(options, size, images, options.n_point + options.n_negative, compute)
     prepare_embeddings(setup, train, train_views)
     prepare_embeddings(setup, val, options.n_view)
-    val_maps = load_activations(run.activation("val"), classifier)
-    validation = asked_of(run, "val", val, val_maps, options, (options.seed,))
+    val_maps = load_cams(run.activation("val"), classifier)
+    validation = prompt_patches(run, "val", val, val_maps, options, (options.seed,))
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
-    train_maps = load_activations(run.activation("train"), classifier)
+    train_maps = load_cams(run.activation("train"), classifier)
     normals = None
     if wanted:
         normal = [patch for patch in labelled if patch.label == 0]
-        normals = open_normals(run, normal, size, options.batch_size, compute)
+        normals = prepare_normal_patches(run, normal, size, options.batch_size, compute)
         prepare_embeddings(setup, normals.patches[:wanted], options.embedding_views)
-    return Bench(options, run, setup, train, validation, train_maps, untouched, normals)
+    return RoundContext(options, run, setup, train, validation, train_maps, untouched, normals)
 
 
-def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
+def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> None:
     """Fit round `number` from SAM's own decoder (methods D35) to `examples`, then write its pseudo-labels.
 
     A round that was completed with the same options and inputs is left as it is.
@@ -99,16 +100,16 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     stage = Stage(name, options, _inputs(bench, [*examples, *normal]))
     if stage.finished():
         return
-    forget_rounds_after(bench.run, number)
+    delete_rounds_after(bench.run, number)
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
     log.info("round %d: %d masks to fit to, %d normal patches, %d validation patches", number, len(examples),
              len(normal), len(bench.validation))
     task = decoder_task(name, segmenter, bench.setup.embeddings, [*examples, *normal], bench.validation, bench.hints,
                         options)
-    board = open_board(bench.run, name, options.tensorboard)
+    board = open_metric_logger(bench.run, name, options.tensorboard)
     progress = fit(task, decoder_schedule(options), stage.unfinished(name), board=board)
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
-    asked = asked_of(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
+    asked = prompt_patches(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
     summary = write_pseudo_labels(number, bench.run, segmenter, bench.setup.embeddings, asked, options)
     log.info("round %d: %.1f %% of the pseudo-labels kept; Dice with truth: all %.3f, kept %.3f", number,
              100 * summary.acceptance, summary.dice_all, summary.dice_kept)
@@ -119,12 +120,12 @@ def run_round(number: int, bench: Bench, examples: Sequence[Example]) -> None:
     board.figures(history)
     board.picture(_write_panel(number, bench, asked), last)
     labels = sorted(path for path in bench.run.pseudo_masks(number).rglob("*") if path.is_file())
-    stage.finish([bench.run.round_decoder(number), *labels], labels_trouble(summary.acceptance, summary.predicted))
+    stage.finish([bench.run.round_decoder(number), *labels], check_pseudo_labels(summary.acceptance, summary.predicted))
 
 
-def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> Path:
-    chosen = [asked[index] for index in spread(len(asked))]
-    found = predict(bench.setup.segmenter, bench.setup.embeddings, chosen, bench.options.batch_size)
+def _write_panel(number: int, bench: RoundContext, asked: Sequence[PromptedPatch]) -> Path:
+    chosen = [asked[index] for index in evenly_spaced(len(asked))]
+    found = predict_masks(bench.setup.segmenter, bench.setup.embeddings, chosen, bench.options.batch_size)
     masks = {prompted.patch.name: mask for prompted, mask in found}
     target = bench.run.panels / f"decoder_{number}.png"
     write_panel(target, bench.run, "train", [p.patch for p in chosen], bench.train_maps, [p.prompt for p in chosen],
@@ -132,28 +133,28 @@ def _write_panel(number: int, bench: Bench, asked: Sequence[Prompted]) -> Path:
     return target
 
 
-def _inputs(bench: Bench, examples: Sequence[Example]) -> dict[str, str]:
+def _inputs(bench: RoundContext, examples: Sequence[Example]) -> dict[str, str]:
     normal = [example.patch for example in examples if example.target is None]
     patches = {"train": bench.train, "val": [asked.patch for asked in bench.validation]}
     further = {
         "soft_targets": [example.soft for example in examples if example.soft],
         "normal_patches": [patch.image for patch in normal],
-        "normal_masks": [initial_mask_of(bench.run, NORMAL, patch) for patch in normal],
+        "normal_masks": [initial_mask_path(bench.run, NORMAL, patch) for patch in normal],
         "normal_activations": [bench.run.activation(NORMAL)] if normal else [],
     }
     return {
-        **{split: contents(patch.image for patch in found) for split, found in patches.items()},
-        **{f"{split}_truth": contents(patch.mask for patch in found if patch.mask) for split, found in patches.items()},
-        "targets": contents(example.target for example in examples if example.target),
-        "activations": contents([bench.run.activation("train"), bench.run.activation("val")]),
-        "train_masks": contents(initial_mask_of(bench.run, "train", patch) for patch in bench.train),
-        "validation_masks": contents(initial_mask_of(bench.run, "val", asked.patch) for asked in bench.validation),
+        **{split: digest_of_files(patch.image for patch in found) for split, found in patches.items()},
+        **{f"{split}_truth": digest_of_files(patch.mask for patch in found if patch.mask) for split, found in patches.items()},
+        "targets": digest_of_files(example.target for example in examples if example.target),
+        "activations": digest_of_files([bench.run.activation("train"), bench.run.activation("val")]),
+        "train_masks": digest_of_files(initial_mask_path(bench.run, "train", patch) for patch in bench.train),
+        "validation_masks": digest_of_files(initial_mask_path(bench.run, "val", asked.patch) for asked in bench.validation),
         "sam": bench.setup.checksum,
-        **{name: contents(files) for name, files in further.items() if files},
+        **{name: digest_of_files(files) for name, files in further.items() if files},
     }
 
 
-def _facts(number: int, bench: Bench) -> dict[str, Any]:
+def _facts(number: int, bench: RoundContext) -> dict[str, Any]:
     """What inference has to know: how prompts were made, and for which patches and SAM."""
     return {
         "round": number,
@@ -161,8 +162,8 @@ def _facts(number: int, bench: Bench) -> dict[str, Any]:
         "sam_sha256": bench.setup.checksum,
         "classifier_sha256": bench.train_maps.classifier,
         "patch_size": bench.setup.segmenter.frame.patch_size,
-        "mpp": resolution_of(bench.train, DatasetPaths.of(bench.options).patch_table),
-        **facts_of(PromptOptions, bench.options),
-        **facts_of(SelectionOptions, bench.options),
+        "mpp": median_mpp(bench.train, DatasetPaths.of(bench.options).patch_table),
+        **select_fields(PromptOptions, bench.options),
+        **select_fields(SelectionOptions, bench.options),
         **{name: fact for name, fact in read_json(bench.run.mask_rule).items() if name != CLASSIFIER_FILE},
     }

@@ -1,1 +1,0 @@
-"""The patch classifier: explicit visual prompt, attention-based dropout, ResNet."""

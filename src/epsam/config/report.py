@@ -1,0 +1,10 @@
+"""The flags of report.py; those of the stages are in epsam/options.py."""
+
+from dataclasses import dataclass
+
+from epsam.config.common import RunFolderOptions, SplitOptions
+
+
+@dataclass(frozen=True)
+class ReportOptions(RunFolderOptions, SplitOptions):
+    """One page about a run and its patches."""

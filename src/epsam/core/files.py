@@ -1,0 +1,177 @@
+"""Files that appear whole or not at all, tables as CSV, and checksums."""
+
+import csv
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from epsam.core.errors import DatasetError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or of a user's share of it, that is full."""
+
+_SKETCHED = 1 << 16
+
+
+@contextmanager
+def whole_file(target: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a path beside `target` to write to; it takes the target's place only when the block ends well.
+
+    The temporary name keeps the target's suffix (some writers choose the format by it) and carries the process id,
+    so two processes never write into each other's file. `durable`: the content is on the disk before the name is, so
+    that a power cut leaves no empty file; to be left out only where damage is noticed and mended anyway.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield temporary
+        if durable:
+            _flush(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        _name(error, target, temporary)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _name(error: OSError, target: Path, written: Path) -> None:
+    """A failing write knows no name, and a user wants to know which disk is full."""
+    if error.errno and str(error.filename or written) == str(written):
+        error.filename = str(target)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def write_bytes(target: Path, content: bytes | memoryview, durable: bool = True) -> None:
+    """Write `content` to `target`, whole or not at all; `durable` as in `whole_file`."""
+    with whole_file(target, durable) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write UTF-8 text to `target`, whole or not at all."""
+    write_bytes(target, content.encode("utf-8"))
+
+
+def append_text(target: Path, content: str) -> None:
+    """Add UTF-8 text to `target`; a kill may leave a part of it."""
+    try:
+        with target.open("a", encoding="utf-8") as stream:
+            stream.write(content)
+    except OSError as error:
+        _name(error, target, target)
+        raise
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(source: Path) -> dict[str, Any]:
+    """The table that a JSON file holds.
+
+    Raises DatasetError if it holds anything else.
+    """
+    try:
+        content = json.loads(source.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{source}: not readable as JSON ({error}); remove it or write it again") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{source}: holds a {type(content).__name__}, not a table; remove it or write it again")
+    return content
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left under `folder`; only for who has the folder alone."""
+    for path in folder.rglob(".*.part*"):
+        path.unlink(missing_ok=True)
+
+
+def write_table(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows as CSV with a header; a column that a row lacks stays empty. An empty table is just its header."""
+    with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(columns), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(source: Path, required: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file as text by column.
+
+    Raises DatasetError if the file is not UTF-8 CSV, lacks a required column, or a row has too few or too many fields.
+    """
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            rows = list(reader)
+            columns = list(reader.fieldnames or [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{source}: not a CSV table in UTF-8 ({error}); write it again") from error
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise DatasetError(f"{source}: no column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}")
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise DatasetError(f"{source} line {number}: {len(columns)} fields expected; correct the line")
+    return rows
+
+
+def read_numbers(source: Path, required: Sequence[str], numbers: Mapping[str, Callable[[str], object]],
+                 remedy: str) -> list[dict[str, str]]:
+    """As `read_table`, where each field of the columns `numbers` has to be readable by that column's function.
+
+    Raises DatasetError also where one is not; `remedy` is what else than correcting the line helps.
+    """
+    rows = read_table(source, required)
+    for number, row in enumerate(rows, start=2):
+        for column, read in numbers.items():
+            try:
+                read(row[column])
+            except (ValueError, OverflowError) as error:
+                raise DatasetError(f"{source} line {number}: {column} is {row[column]!r}, not the number it should be; "
+                                   f"correct the line or {remedy}") from error
+    return rows
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of_names_and_sizes(files: Iterable[Path]) -> str:
+    """A digest of many large files: their names and sizes, not every byte."""
+    return digest_of(f"{path.name}:{path.stat().st_size}" for path in files)
+
+
+def quick_hash(path: Path) -> str:
+    """A digest of a large file by its size, first and last 64 KiB, since all its bytes would take too long to read."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        first = stream.read(_SKETCHED)
+        stream.seek(max(size - _SKETCHED, 0))
+        last = stream.read(_SKETCHED)
+    return hashlib.sha256(b"%d:" % size + first + last).hexdigest()
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """A digest of files by name and content."""
+    return digest_of(f"{path.name}:{sha256_of(path)}" for path in files)
+
+
+def digest_of(lines: Iterable[str]) -> str:
+    """Hex SHA-256 of lines of text."""
+    return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()

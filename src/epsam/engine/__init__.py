@@ -1,0 +1,1 @@
+"""The fit loop and what surrounds it: stages, metric loggers, sanity checks."""

@@ -1,0 +1,1 @@
+"""Scores: of a run, of thresholds, of whole slides."""

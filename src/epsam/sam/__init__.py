@@ -1,1 +1,0 @@
-"""The Segment Anything side: models and frames, prompts (PEPM), batched decoding, losses, selection (IDS)."""

@@ -1,0 +1,1 @@
+"""Segmenters: what learns from masks."""

@@ -1,0 +1,1 @@
+"""Segment Anything: models, frames, batched mask decoder, losses."""

@@ -1,1 +1,0 @@
-"""Whole slides → patches: reading, outlines, tissue, windows, splits. Knows nothing of models."""

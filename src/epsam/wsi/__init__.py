@@ -1,0 +1,1 @@
+"""Whole-slide images: reading and writing pyramids, their resolution, their tissue."""

@@ -1,0 +1,142 @@
+import json
+
+import pytest
+
+from epsam.config.decoder import DecoderOptions
+from epsam.core.errors import TrainingError
+from epsam.core.files import digest_of_files, digest_of_names_and_sizes, read_json, read_table
+from epsam.engine.stage import Stage, check_predecessor, degenerate_outputs
+from epsam.paths import RunPaths
+from epsam.tables import METRIC_COLUMNS
+
+
+@pytest.fixture
+def options(tmp_path):
+    return lambda **values: DecoderOptions(checkpoint_root=str(tmp_path), run="r", **values)
+
+
+INPUTS = {"x": "in"}
+
+
+def finish(options, outputs=(), trouble=""):
+    stage = Stage("decoder_0", options, INPUTS)
+    stage.finish(outputs, trouble)
+    return stage
+
+
+def test_a_finished_stage_is_known_again(options):
+    assert not Stage("decoder_0", options(), INPUTS).finished()
+    finish(options())
+    assert Stage("decoder_0", options(), INPUTS).finished()
+    assert not Stage("decoder_1", options(), INPUTS).finished()
+
+
+@pytest.mark.parametrize(("changed", "inputs"), [({"lr": 1e-3}, INPUTS), ({}, {"x": "other"})])
+def test_other_options_or_inputs_mean_doing_it_again(options, changed, inputs):
+    finish(options())
+    assert not Stage("decoder_0", options(**changed), inputs).finished()
+
+
+def test_a_stage_broken_off_while_being_redone_is_not_taken_for_the_earlier_one(options):
+    finish(options())
+    assert not Stage("decoder_0", options(lr=1e-3), INPUTS).finished()
+    assert not Stage("decoder_0", options(), INPUTS).finished()
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"bytez"), lambda path: path.unlink()])
+def test_a_stage_whose_files_were_damaged_is_done_again(options, tmp_path, harm, caplog):
+    masks = [tmp_path / "r" / "masks" / name for name in ("a.png", "b.png")]
+    for path in masks:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"bytes")
+    finish(options(), masks)
+    assert Stage("decoder_0", options(), INPUTS).finished()
+    harm(masks[1])
+    assert not Stage("decoder_0", options(), INPUTS).finished()
+    assert "masks/b.png is missing or is not as it was made" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_a_damaged_mark_means_doing_it_again(options, tmp_path, content):
+    finish(options())
+    (tmp_path / "r" / "stages" / "decoder_0.json").write_text(content)
+    assert not Stage("decoder_0", options(), INPUTS).finished()
+
+
+def test_a_stage_refuses_to_follow_one_that_left_nothing_unless_told_to(options, caplog):
+    finish(options(), trouble="all masks are empty")
+    assert "WARNING: decoder_0: all masks are empty" in caplog.text
+    with pytest.raises(TrainingError, match=r"decoder_1: .* in decoder_0 all masks are empty.*--allow_degenerate"):
+        check_predecessor("decoder_1", "decoder_0", options())
+    check_predecessor("decoder_1", "decoder_0", options(allow_degenerate=True))
+    check_predecessor("decoder_1", "never_run", options())
+
+
+def test_the_troubles_of_a_run_are_those_of_its_stages(options, tmp_path):
+    finish(options(), trouble="all masks are empty")
+    Stage("decoder_1", options(), {}).finish([])
+    assert degenerate_outputs(RunPaths(tmp_path / "r")) == {"decoder_0": "all masks are empty"}
+    assert degenerate_outputs(RunPaths(tmp_path / "never")) == {}
+
+
+def test_the_record_says_how_the_stage_was_made(options, tmp_path):
+    finish(options(seed=7))
+    entry = json.loads((tmp_path / "r" / "record.json").read_text())["decoder_0"]
+    assert (entry["options"]["seed"], entry["inputs"]) == (7, INPUTS)
+
+
+def test_the_record_tells_the_seconds_of_all_epochs_also_of_those_before_an_interruption(options, tmp_path):
+    stage = Stage("a", options(), {})
+    stage.record("a", [(1, "loss", 0.5), (1, "seconds", 40.0), (2, "seconds", 2.25)])
+    stage.finish([])
+    entry = read_json(stage.run.record)["a"]
+    assert entry["fit_seconds"] == 42.2
+    assert entry["seconds"] < 40
+
+
+def test_where_it_runs_does_not_matter(options):
+    finish(options())
+    elsewhere = options(device="cpu", debug=True, embedding_cache=False, allow_degenerate=True)
+    assert Stage("decoder_0", elsewhere, INPUTS).finished()
+
+
+def test_restart_forgets_the_marker_and_half_done_work(options):
+    half = finish(options()).unfinished("decoder_0")
+    half.parent.mkdir(parents=True)
+    half.touch()
+    assert not Stage("decoder_0", options(restart=True), INPUTS).finished()
+    assert not half.exists()
+
+
+def test_half_done_work_of_other_options_is_never_taken_up(options):
+    names = {Stage("decoder_0", options(**o), i).unfinished("t") for o, i in
+             [({}, INPUTS), ({"lr": 1e-3}, INPUTS), ({}, {"x": "other"})]}
+    assert len(names) == 3
+
+
+def test_options_of_all_stages_are_kept_together(options, tmp_path):
+    finish(options())
+    Stage("decoder_1", options(lr=5.0), {}).finish([])
+    kept = json.loads((tmp_path / "r" / "options.json").read_text())
+    assert (kept["decoder_0"]["lr"], kept["decoder_1"]["lr"]) == (2e-4, 5.0)
+
+
+def test_a_tasks_figures_replace_its_earlier_ones_and_leave_the_others(options, tmp_path):
+    stage = Stage("decoder_0", options(), {})
+    stage.record("a", [(1, "loss", 0.5)])
+    stage.record("b", [(1, "loss", 0.25)])
+    stage.record("a", [(1, "loss", 0.125), (2, "loss", 0.0)])
+    rows = read_table(tmp_path / "r" / "metrics.csv", METRIC_COLUMNS)
+    assert [(r["stage"], r["epoch"], float(r["value"])) for r in rows] == [("b", "1", 0.25), ("a", "1", 0.125),
+                                                                         ("a", "2", 0.0)]
+
+
+def test_digests_see_what_they_should(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"one")
+    second.write_bytes(b"two")
+    same_size, whole = digest_of_names_and_sizes([first]), digest_of_files([first])
+    assert digest_of_files([first, second]) != digest_of_files([first])
+    first.write_bytes(b"eno")
+    assert digest_of_names_and_sizes([first]) == same_size
+    assert digest_of_files([first]) != whole

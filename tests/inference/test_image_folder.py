@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+
+from epsam.data.images import read_mask, read_rgb, write_mask, write_rgb
+from epsam.inference.image_folder import find_images, segment_folder, summary
+from epsam.inference.pipeline import Gate, Pipeline
+from epsam.inference.result_cache import ResultCache
+from support.fake_network import FakeNetwork, blue, picture
+
+
+class FakePipeline(FakeNetwork):
+    """The real way from an image to its mask, through a network that answers from colour."""
+
+    segment = Pipeline.segment
+
+
+TUMOUR = (8, 8, 20, 24)
+OFF = Gate(False, 0.5)
+
+
+@pytest.fixture
+def segment(tmp_path):
+    """Segments the images of a folder; returns the network, the rows by image, and the overlaps."""
+
+    def run(gate, fingerprint="x"):
+        network = FakePipeline()
+        rows, overlaps = segment_folder(find_images(tmp_path), network, tmp_path / "out", 0.25, gate, fingerprint)
+        return network, {row["image"]: row for row in rows}, overlaps
+
+    return run
+
+
+def write_image(folder, name, height=32, width=32):
+    image = picture(height, width, [(0, 0, width, height)], [TUMOUR])
+    write_rgb(folder / "image" / f"{name}.png", image)
+    return image
+
+
+@pytest.mark.parametrize("spoil", [lambda path: write_mask(path, np.ones((32, 31), bool)),
+                                   lambda path: path.write_bytes(b"no image")], ids=["other size", "unreadable"])
+def test_truth_that_does_not_fit_costs_its_own_image_only_and_no_work_of_the_network(tmp_path, segment, caplog, spoil):
+    for name in "abc":
+        write_mask(tmp_path / "mask" / f"{name}.png", blue(write_image(tmp_path, name)))
+    spoil(tmp_path / "mask" / "b.png")
+    network, rows, overlaps = segment(OFF)
+    assert [row["status"] for row in rows.values()] == ["done", "failed", "done"]
+    assert rows["b.png"]["reason"].startswith(f"{tmp_path / 'mask' / 'b.png'}: ")
+    assert "\n" not in rows["b.png"]["reason"]
+    assert rows["b.png"]["reason"] in caplog.text
+    assert (network.looked, network.encoded) == (2, 2)
+    assert sorted(path.name for path in (tmp_path / "out" / "mask").iterdir()) == ["a.png", "c.png"]
+    assert {name: found.dice for name, found in overlaps.items()} == {"a.png": 1.0, "c.png": 1.0}
+    figures = summary(list(rows.values()), list(overlaps.values()))
+    assert (figures["images"], figures["failed"], figures["scored"]) == (3, 1, 2)
+
+
+def test_truth_of_another_size_is_told_with_both_sizes(tmp_path, segment):
+    write_image(tmp_path, "a")
+    write_mask(tmp_path / "mask" / "a.png", np.ones((24, 31), bool))
+    assert "mask of 31×24 for an image of 32×32; resize it" in segment(OFF)[1]["a.png"]["reason"]
+
+
+def test_a_shut_gate_is_for_images_without_a_label_only(tmp_path, segment):
+    image = write_image(tmp_path, "x_1")
+    write_image(tmp_path, "y")
+    write_image(tmp_path, "z_0")
+    network, rows, _ = segment(Gate(True, 0.9))
+    assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "x_1.png"), blue(image))
+    assert (rows["x_1.png"]["gated"], rows["x_1.png"]["label"]) == (0, 1)
+    assert not read_mask(tmp_path / "out" / "mask" / "y.png").any()
+    # 12 of 32 columns and 16 of 32 rows are blue.
+    assert (rows["y.png"]["gated"], rows["y.png"]["probability"]) == (1, 12 * 16 / 32**2)
+    assert not read_mask(tmp_path / "out" / "mask" / "z_0.png").any()
+    assert (network.looked, network.encoded) == (2, 1), "SAM saw x_1 alone, the classifier not even z_0"
+
+
+def test_an_image_without_a_label_is_segmented_where_the_gate_is_open_or_off(tmp_path, segment):
+    image = write_image(tmp_path, "y")
+    for gate in (Gate(False, 0.9), Gate(True, 12 * 16 / 32**2)):
+        assert segment(gate, str(gate))[0].encoded == 1
+        assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "y.png"), blue(image))
+
+
+def test_in_a_labelled_image_of_several_windows_the_gate_shuts_out_the_normal_ones(tmp_path, segment):
+    image = write_image(tmp_path, "large_1", 32, 80)
+    network, rows, _ = segment(Gate(True, 0.1))
+    assert (rows["large_1.png"]["windows"], rows["large_1.png"]["gated"], network.encoded) == (3, 2, 1)
+    assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "large_1.png"), blue(image))
+
+
+@pytest.fixture
+def three(tmp_path, segment):
+    """Three images with truth, segmented once."""
+    for name in "abc":
+        write_mask(tmp_path / "mask" / f"{name}.png", blue(write_image(tmp_path, name)))
+    return segment(OFF)
+
+
+def test_finished_images_are_skipped_and_told_as_before(segment, three, caplog):
+    caplog.set_level("INFO")
+    network, rows, overlaps = segment(OFF)
+    assert (network.looked, rows, overlaps) == (0, *three[1:])
+    assert "3 of 3 images were finished before" in caplog.text
+
+
+def rewritten(path):
+    image = read_rgb(path)
+    image[0, 0] = 0
+    write_rgb(path, image)
+
+
+@pytest.mark.parametrize(("file", "change"), [
+    ("image/b.png", rewritten),
+    ("mask/b.png", lambda path: write_mask(path, np.ones((32, 32), bool))),
+    ("mask/b.png", lambda path: path.unlink()),
+    ("out/mask/b.png", lambda path: path.unlink()),
+    ("out/overlay/b.png", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+], ids=["image", "truth", "no truth", "mask removed", "overlay cut"])
+def test_an_image_is_done_again_if_it_its_truth_or_a_result_has_changed(tmp_path, segment, three, file, change):
+    change(tmp_path / file)
+    network, rows, _ = segment(OFF)
+    assert (network.looked, [row["status"] for row in rows.values()]) == (1, ["done"] * 3)
+    assert segment(OFF)[0].looked == 0
+
+
+def test_another_fingerprint_does_all_images_again(segment, three):
+    assert segment(OFF, "y")[0].looked == 3
+
+
+def test_a_run_that_was_broken_off_goes_on_with_the_next_image(tmp_path, segment, three):
+    """Killed while the line of the second image was written: it and the third are done, the first is not."""
+    kept = tmp_path / "out" / ".finished.jsonl"
+    lines = kept.read_text("utf-8").split("\n")
+    kept.write_text("\n".join(lines[:2]) + "\n" + lines[2][:40], "utf-8")
+    assert segment(OFF)[0].looked == 2
+    assert segment(OFF)[0].looked == 0
+
+
+def test_an_image_that_failed_is_tried_again(tmp_path, segment):
+    write_image(tmp_path, "a")
+    (tmp_path / "image" / "b.png").write_bytes(b"no image")
+    assert segment(OFF)[1]["b.png"]["status"] == "failed"
+    write_image(tmp_path, "b")
+    network, rows, _ = segment(OFF)
+    assert (network.looked, rows["b.png"]["status"]) == (1, "done")
+
+
+def test_an_image_that_is_gone_is_not_finished(tmp_path, three):
+    item = find_images(tmp_path)[1]
+    assert ResultCache(tmp_path / "out", "x").find(item)
+    item.image.unlink()
+    assert ResultCache(tmp_path / "out", "x").find(item) is None

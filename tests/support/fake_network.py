@@ -1,0 +1,57 @@
+"""A network that answers from colour alone, so that what a slide's windows go through can be followed by hand."""
+
+import numpy as np
+
+from epsam.wsi.writer import PyramidFormat, write_slide
+
+PINK, BLUE, WHITE = (220, 120, 180), (70, 60, 150), (245, 245, 245)
+
+
+class FakeNetwork:
+    """Blue is tumour: a window's score is its share of blue, its probability 1 where it is blue. Counts its calls."""
+
+    def __init__(self, window_size=32, batch_size=4, mpp=0.5):
+        self.window_size = window_size
+        self.batch_size = batch_size
+        self.mpp = mpp
+        self.looked = self.encoded = 0
+        self.numbers = []
+
+    def look(self, windows):
+        self.looked += len(windows)
+        return [float(blue(window).mean()) for window in windows], [np.ones((4, 4), np.float32) for _ in windows]
+
+    def fuse(self, windows, maps):
+        assert 0 < len(windows) == len(maps) <= self.batch_size
+        return list(maps)
+
+    def encode(self, windows):
+        assert 0 < len(windows) <= self.batch_size
+        self.encoded += len(windows)
+        return [[blue(window).astype(np.float16) for window in windows]]
+
+    def decode(self, encoded, windows, maps, name, numbers):
+        (embeddings,) = encoded
+        assert len(embeddings) == len(windows) == len(maps) == len(numbers)
+        self.numbers += numbers
+        return np.stack(embeddings).astype(np.float32)
+
+
+def blue(image):
+    return image[:, :, 0] < 145
+
+
+def picture(height, width, tissue, tumour):
+    """White with boxes (left, top, right, bottom) of tissue and, above them, of tumour."""
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = WHITE
+    for boxes, colour in ((tissue, PINK), (tumour, BLUE)):
+        for left, top, right, bottom in boxes:
+            image[top:bottom, left:right] = colour
+    return image
+
+
+def lossless(path, image, mpp=0.5, levels=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_slide(path, image, mpp, PyramidFormat(tile=64, compression="deflate", levels=levels))
+    return path

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from epsam.config.masks import MaskRule
+from epsam.config.metadata import select_fields
+from epsam.core.device import DeviceConfig
+from epsam.core.errors import TrainingError, WeightsError
+from epsam.core.files import digest_of_files, sha256_of, write_json
+from epsam.data.cam_store import CamStore, load_cams, save_cams
+from epsam.data.images import write_rgb
+from epsam.data.patches import Patch
+from epsam.paths import RunPaths
+from epsam.training.cams import cam_recipe, load_named_classifier
+from epsam.training.normal_patches import NORMAL, normal_patch_count, prepare_normal_patches
+
+SIDE = 16
+
+
+@pytest.mark.parametrize(("share", "others", "expected"), [(0, 100, 0), (0.2, 100, 25), (0.25, 9, 3), (0.5, 7, 7)])
+def test_a_share_is_one_of_all_patches(share, others, expected):
+    assert normal_patch_count(share, others) == expected
+
+
+@pytest.mark.parametrize("share", [1, -0.1, 20])
+def test_what_is_no_share_is_one_line(share):
+    with pytest.raises(TrainingError, match="--normal_patches .*give a number from 0"):
+        normal_patch_count(share, 10)
+
+
+def test_those_that_look_like_tumour_come_first_and_those_without_activation_not_at_all(tmp_path):
+    run = RunPaths(tmp_path)
+    rule = MaskRule(cam="adl", quantile=0.5, open_kernel=0)
+    write_json(run.mask_rule, select_fields(MaskRule, rule))
+    run.classifier.write_bytes(b"kept maps need no classifier")
+    patches, half = [], np.zeros((4, 4), np.float32)
+    half[:, 2:] = 1
+    probabilities = {"a_0": 0.2, "b_0": 0.9, "c_0": 0.6}
+    for name in probabilities:
+        write_rgb(tmp_path / "image" / f"{name}.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+        patches.append(Patch(name, 0, tmp_path / "image" / f"{name}.png", None))
+    checksum = sha256_of(run.classifier)
+    recipe = cam_recipe("adl", rule, checksum, digest_of_files(patch.image for patch in patches))
+    maps = {"a_0": half, "b_0": np.zeros((4, 4), np.float32), "c_0": half.T}
+    save_cams(run.activation(NORMAL), CamStore(checksum, maps, probabilities, recipe))
+
+    normals = prepare_normal_patches(run, patches, SIDE, 4, DeviceConfig("cpu", None))
+    assert [patch.name for patch in normals.patches] == ["c_0", "a_0"]
+    hints = normals.hints(patches[0])
+    expected = np.zeros((SIDE, SIDE), bool)
+    expected[:, 8:] = True
+    assert np.array_equal(hints.mask, expected)
+    assert hints.activation[:, 10:].min() == 1
+    assert not hints.truth().any()
+    assert load_cams(run.activation(NORMAL), checksum).recipe == recipe
+
+
+def test_maps_are_not_made_with_another_classifier_than_those_of_the_other_patches(tmp_path):
+    run, given = RunPaths(tmp_path / "run"), tmp_path / "given.pth"
+    given.write_bytes(b"at first")
+    write_json(run.mask_rule, select_fields(MaskRule, MaskRule()) | load_named_classifier(given, sha256_of(given)))
+    for change in (lambda: given.write_bytes(b"changed"), given.unlink):
+        change()
+        with pytest.raises(WeightsError, match="given.pth: missing, or not the classifier"):
+            prepare_normal_patches(run, [], SIDE, 4, DeviceConfig("cpu", None))
