@@ -15,10 +15,14 @@ PATCH_PX, PATCHES, ROTATIONS = 512, 4, 4
 
 
 def activation_maps(device: str, precision: str = "auto") -> Comparison:
-    """Four rotations of four 512 px patches: a pass for each in fp32 and torch's own order of memory, against one pass
-    as the stage runs it."""
+    """Four rotations of four 512 px patches: a pass for each in fp32 and torch's own order of
+    memory, against one pass as the stage runs it.
+    """
     torch.manual_seed(0)
-    trained, compute = build_classifier(NetworkSpec()).to(device).eval(), select_device(device, precision)
+    trained, compute = (
+        build_classifier(NetworkSpec()).to(device).eval(),
+        select_device(device, precision),
+    )
     plain_model = copy.deepcopy(trained).to(memory_format=torch.contiguous_format)
     model = optimise_for_inference(trained, compute)
     images = torch.rand(PATCHES, 3, PATCH_PX, PATCH_PX, device=device)
@@ -35,16 +39,26 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
             rotation_averaged_cam(model, images, ROTATIONS)
 
     with compute.autocast():
-        one, quick = (rotation_averaged_cam(form, images[:1], ROTATIONS)[1] for form in (trained, model))
+        one, quick = (
+            rotation_averaged_cam(form, images[:1], ROTATIONS)[1] for form in (trained, model)
+        )
     check_close("activation maps", one, quick, 1e-4 if compute.autocast_dtype is None else 0.1)
     plain, ours = in_turns(one_by_one, together, device, 3, stock=True)
     arithmetic = "" if precision == "auto" else f", {precision}"
-    return Comparison("one rotation at a time", plain / PATCHES, f"batched{arithmetic}", ours / PATCHES,
-                      5.0 if device == "cuda" else 1.4, "s a patch")
+    return Comparison(
+        "one rotation at a time",
+        plain / PATCHES,
+        f"batched{arithmetic}",
+        ours / PATCHES,
+        5.0 if device == "cuda" else 1.4,
+        "s a patch",
+    )
 
 
 def training_step(device: str) -> Comparison:
-    """Forward and backward pass of the classifier on 512 px patches: torch's own order of memory in fp32, and ours."""
+    """Forward and backward pass of the classifier on 512 px patches: torch's own order of memory in
+    fp32, and ours.
+    """
     torch.manual_seed(0)
     compute = select_device(device, "auto")
     count = 16 if device == "cuda" else 2
@@ -58,7 +72,19 @@ def training_step(device: str) -> Comparison:
         model.zero_grad(set_to_none=True)
         torch.autograd.backward(logits.float().sum())
 
-    before, after = in_turns(lambda: learn(plain, nullcontext()), lambda: learn(ours, compute.autocast()), device, 3,
-                             stock=True)
-    return Comparison("fp32, torch's order", before / count, "as the stage runs it", after / count, 1.0, "s an image",
-                      f"{count} images a step")
+    before, after = in_turns(
+        lambda: learn(plain, nullcontext()),
+        lambda: learn(ours, compute.autocast()),
+        device,
+        3,
+        stock=True,
+    )
+    return Comparison(
+        "fp32, torch's order",
+        before / count,
+        "as the stage runs it",
+        after / count,
+        1.0,
+        "s an image",
+        f"{count} images a step",
+    )

@@ -1,10 +1,12 @@
-"""How time and memory grow with the work: slides and patches at 1×, 4× and 16×, as a Markdown table.
+"""How time and memory grow with the work: slides and patches at 1×, 4× and 16×, as a Markdown
+table.
 
     python benchmarks/growth.py             about two minutes on two cores
     python benchmarks/growth.py --patches 2 --slides 1 encoding maps
 
-Each figure is that of a process of its own. Small networks (ResNet18, vit_demo) on noise: what counts is the shape of
-the line, not its height. A line is straight if the 16× part rises, per patch or slide, like the 4× part.
+Each figure is that of a process of its own. Small networks (ResNet18, vit_demo) on noise: what
+counts is the shape of the line, not its height. A line is straight if the 16× part rises, per patch
+or slide, like the 4× part.
 """
 
 import argparse
@@ -52,8 +54,15 @@ EVEN = 1.25
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"which ones: {' '.join(STEPS)}; none: all, in order")
-    parser.add_argument("--patches", type=int, default=8, help="positive patches of the train split at 1×")
+    parser.add_argument(
+        "steps",
+        nargs="*",
+        metavar="STEP",
+        help=f"which ones: {' '.join(STEPS)}; none: all, in order",
+    )
+    parser.add_argument(
+        "--patches", type=int, default=8, help="positive patches of the train split at 1×"
+    )
     parser.add_argument("--slides", type=int, default=1, help="slides of each split at 1×")
     given = parser.parse_args()
     if unknown := sorted(set(given.steps) - set(STEPS)):
@@ -67,20 +76,36 @@ def main() -> None:
             print(row(step, [in_own_process(step, folder) for folder in folders]), flush=True)
 
 
-HEADER = ("| step | " + " | ".join(f"s at {factor}×" for factor in FACTORS) + " | time | "
-          + " | ".join(f"MiB at {factor}×" for factor in FACTORS) + " | memory |\n"
-          + "|---|" + "---:|" * len(FACTORS) + "---|" + "---:|" * len(FACTORS) + "---|")
+HEADER = (
+    "| step | "
+    + " | ".join(f"s at {factor}×" for factor in FACTORS)
+    + " | time | "
+    + " | ".join(f"MiB at {factor}×" for factor in FACTORS)
+    + " | memory |\n"
+    + "|---|"
+    + "---:|" * len(FACTORS)
+    + "---|"
+    + "---:|" * len(FACTORS)
+    + "---|"
+)
 
 
 def row(step: str, figures: Sequence[tuple[float, float]]) -> str:
     """A line of the table for (seconds, MiB) at each factor."""
     seconds, memory = zip(*figures, strict=True)
-    return (f"| {step} | " + " | ".join(f"{value:.1f}" for value in seconds) + f" | {shape_of(seconds)} | "
-            + " | ".join(f"{value:.0f}" for value in memory) + f" | {shape_of(memory)} |")
+    return (
+        f"| {step} | "
+        + " | ".join(f"{value:.1f}" for value in seconds)
+        + f" | {shape_of(seconds)} | "
+        + " | ".join(f"{value:.0f}" for value in memory)
+        + f" | {shape_of(memory)} |"
+    )
 
 
 def shape_of(values: Sequence[float]) -> str:
-    """What three values at `FACTORS` lie on: flat (they differ by less than a tenth), straight, or a bent line."""
+    """What three values at `FACTORS` lie on: flat (they differ by less than a tenth), straight, or
+    a bent line.
+    """
     first, middle, last = values
     if max(values) <= 1.1 * min(values):
         return "flat"
@@ -105,7 +130,8 @@ def measure(step: str, folder: Path) -> tuple[float, float]:
     return time.perf_counter() - start, peak_mib()
 
 
-# What the steps work on ---------------------------------------------------------------------------------------------
+# What the steps work on
+# ---------------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, patches: int, slides: int) -> None:
@@ -136,57 +162,147 @@ def write_slides(folder: Path, each: int) -> None:
     write_table(folder / "splits.csv", ("slide", "split"), rows)
 
 
-# Steps --------------------------------------------------------------------------------------------------------------
+# Steps
+# --------------------------------------------------------------------------------------------------------------
 
 
 def extraction(folder: Path) -> None:
     """Step 1, with 20 positives and 20 negatives a slide."""
     slides = len(list((folder / "data" / "slides" / "images").iterdir()))
     wanted = ",".join(3 * [str(20 * slides // len(SPLITS))])
-    extract_patches.main(parse("extract_patches", PatchOptions, [
-        "--dataset_type", "slides", "--dataset_root", str(folder / "data"), "--workers", "1", "--max_per_bin", "0,0,0",
-        # Noise has no colour, so that none of it is tissue.
-        "--min_tissue", "0", "--max_positive", wanted, "--max_negative", wanted]))
+    extract_patches.main(
+        parse(
+            "extract_patches",
+            PatchOptions,
+            [
+                "--dataset_type",
+                "slides",
+                "--dataset_root",
+                str(folder / "data"),
+                "--workers",
+                "1",
+                "--max_per_bin",
+                "0,0,0",
+                # Noise has no colour, so that none of it is tissue.
+                "--min_tissue",
+                "0",
+                "--max_positive",
+                wanted,
+                "--max_negative",
+                wanted,
+            ],
+        )
+    )
 
 
 def classifier(folder: Path) -> None:
-    train_classifier.main(parse("train_classifier", ClassifierOptions, [
-        *_place(folder), "--backbone", "resnet18", "--pretrained", "none", "--epoch", "1", "--workers", "0"]))
+    train_classifier.main(
+        parse(
+            "train_classifier",
+            ClassifierOptions,
+            [
+                *_place(folder),
+                "--backbone",
+                "resnet18",
+                "--pretrained",
+                "none",
+                "--epoch",
+                "1",
+                "--workers",
+                "0",
+            ],
+        )
+    )
 
 
 def maps(folder: Path) -> None:
-    generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, [
-        *_place(folder), "--resnet_checkpoint", str(folder / "classifier.pth"), "--open_kernel", "0"]))
+    generate_initial_masks.main(
+        parse(
+            "generate_initial_masks",
+            MaskOptions,
+            [
+                *_place(folder),
+                "--resnet_checkpoint",
+                str(folder / "classifier.pth"),
+                "--open_kernel",
+                "0",
+            ],
+        )
+    )
 
 
 def encoding(folder: Path) -> None:
     """The first part of step 4: every positive patch, in one view."""
     options = parse("finetune_decoder", DecoderOptions, [*_place(folder), *_sam(folder)])
-    patches = [patch for split in ("train", "val")
-               for patch in select_positives(labelled_patches(folder / "data" / "noise" / split))]
-    setup = prepare_sam(options, SIDE_PX, len(patches), options.n_point, select_device("cpu", "fp32"))
+    patches = [
+        patch
+        for split in ("train", "val")
+        for patch in select_positives(labelled_patches(folder / "data" / "noise" / split))
+    ]
+    setup = prepare_sam(
+        options, SIDE_PX, len(patches), options.n_point, select_device("cpu", "fp32")
+    )
     prepare_embeddings(setup, patches, 1)
 
 
 def decoder(folder: Path) -> None:
-    """Step 4 on the maps and embeddings of the steps before: one epoch, validation, pseudo-labels."""
+    """Step 4 on the maps and embeddings of the steps before: one epoch, validation,
+    pseudo-labels.
+    """
     # The maps were made of that classifier, and this is where the step looks for it.
-    (folder / "runs" / "growth" / "resnet_adl.pth").write_bytes((folder / "classifier.pth").read_bytes())
-    finetune_decoder.main(parse("finetune_decoder", DecoderOptions, [
-        *_place(folder), *_sam(folder), "--epoch", "1", "--ids_threshold", "-1", "--allow_degenerate"]))
+    (folder / "runs" / "growth" / "resnet_adl.pth").write_bytes(
+        (folder / "classifier.pth").read_bytes()
+    )
+    finetune_decoder.main(
+        parse(
+            "finetune_decoder",
+            DecoderOptions,
+            [
+                *_place(folder),
+                *_sam(folder),
+                "--epoch",
+                "1",
+                "--ids_threshold",
+                "-1",
+                "--allow_degenerate",
+            ],
+        )
+    )
 
 
 def _place(folder: Path) -> list[str]:
-    return ["--dataset_type", "noise", "--dataset_root", str(folder / "data"), "--checkpoint_root",
-            str(folder / "runs"), "--run", "growth", "--device", "cpu"]
+    return [
+        "--dataset_type",
+        "noise",
+        "--dataset_root",
+        str(folder / "data"),
+        "--checkpoint_root",
+        str(folder / "runs"),
+        "--run",
+        "growth",
+        "--device",
+        "cpu",
+    ]
 
 
 def _sam(folder: Path) -> list[str]:
-    return ["--sam_model_type", "vit_demo", "--sam_checkpoint", str(folder / "sam.pth"), "--embedding_views", "1"]
+    return [
+        "--sam_model_type",
+        "vit_demo",
+        "--sam_checkpoint",
+        str(folder / "sam.pth"),
+        "--embedding_views",
+        "1",
+    ]
 
 
 STEPS: dict[str, Callable[[Path], None]] = {
-    "extraction": extraction, "classifier": classifier, "maps": maps, "encoding": encoding, "decoder": decoder}
+    "extraction": extraction,
+    "classifier": classifier,
+    "maps": maps,
+    "encoding": encoding,
+    "decoder": decoder,
+}
 
 
 if __name__ == "__main__":

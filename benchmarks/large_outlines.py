@@ -1,8 +1,9 @@
-"""Seconds of the processor and peak memory of reading an annotation file of 200 MB, and of a window's mask from it.
+"""Seconds of the processor and peak memory of reading an annotation file of 200 MB, and of a
+window's mask from it.
 
     python benchmarks/large_outlines.py [MEGABYTES]
-Four files: one outline of very many corners, many small outlines, one that zigzags over the whole slide, and one
-annotation after the other without a corner, which is refused.
+Four files: one outline of very many corners, many small outlines, one that zigzags over the whole
+slide, and one annotation after the other without a corner, which is refused.
 """
 
 import resource
@@ -42,7 +43,11 @@ def zigzag() -> Iterator[str]:
 def small_outlines() -> Iterator[str]:
     for number in count():
         x, y = number * 7919 % SIDE_PX0, number * 104_729 % SIDE_PX0
-        yield OPEN + "".join(corner(n, x + 30 * (n % 4 > 1), y + 30 * (0 < n % 4 < 3)) for n in range(20)) + CLOSE
+        yield (
+            OPEN
+            + "".join(corner(n, x + 30 * (n % 4 > 1), y + 30 * (0 < n % 4 < 3)) for n in range(20))
+            + CLOSE
+        )
 
 
 def empty_ones() -> Iterator[str]:
@@ -76,7 +81,12 @@ def main() -> None:
     size = int(float(sys.argv[1] if len(sys.argv) > 1 else 200) * 1e6)
     print("| file | MB | read, s of the processor | peak, GiB | |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for make, end in ((one_outline, CLOSE), (small_outlines, ""), (zigzag, CLOSE), (empty_ones, "")):
+        for make, end in (
+            (one_outline, CLOSE),
+            (small_outlines, ""),
+            (zigzag, CLOSE),
+            (empty_ones, ""),
+        ):
             path = Path(folder) / f"{make.__name__}.xml"
             write(path, make(), end, size)
             with Pool(1) as pool:

@@ -1,6 +1,8 @@
-"""Step 1 on a slide of 100,000 × 100,000 px: windows, decoded pixels, seconds and peak memory, as one table.
+"""Step 1 on a slide of 100,000 × 100,000 px: windows, decoded pixels, seconds and peak memory, as
+one table.
 
-The slide repeats one JPEG tile over a disc of tissue; outside of it tiles hold no bytes, as in sparse files.
+The slide repeats one JPEG tile over a disc of tissue; outside of it tiles hold no bytes, as in
+sparse files.
 """
 
 import argparse
@@ -36,14 +38,18 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=100_000, help="side of the slide, px")
     parser.add_argument("--patches", type=int, default=200, help="windows to decode")
     options = parser.parse_args()
-    print(f"{'slide':<14}{'step':<16}{'windows':>9}{'Mpx decoded':>13}{'seconds':>9}{'peak RSS, MiB':>15}")
+    print(
+        f"{'slide':<14}{'step':<16}{'windows':>9}{'Mpx decoded':>13}{'seconds':>9}{'peak RSS, MiB':>15}"
+    )
     for title, downsamples in (("pyramid", (1, 2, 4, 8, 16, 32)), ("one level", (1,))):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "large.tif"
             write_slide(path, options.side, downsamples)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 for row in pool.apply(measure, (path, options.patches)):
-                    print(f"{title:<14}{row[0]:<16}{row[1]:>9,}{row[2] / 1e6:>13,.1f}{row[3]:>9.1f}{row[4]:>15,.0f}")
+                    print(
+                        f"{title:<14}{row[0]:<16}{row[1]:>9,}{row[2] / 1e6:>13,.1f}{row[3]:>9.1f}{row[4]:>15,.0f}"
+                    )
 
 
 Place = Callable[[float, float], bool]
@@ -55,17 +61,31 @@ def in_disc(x: float, y: float) -> bool:
     return x * x + y * y < 0.09
 
 
-def write_slide(path: Path, side: int, downsamples: tuple[int, ...], tissue: Place = in_disc) -> None:
+def write_slide(
+    path: Path, side: int, downsamples: tuple[int, ...], tissue: Place = in_disc
+) -> None:
     """A BigTIFF of JPEG tiles, one page a level."""
     noise = np.random.default_rng(0).normal(0, 12, (TILE, TILE, 3))
     texture = cv2.GaussianBlur(noise, (0, 0), 2) * 4 + (200, 130, 190)
-    tile = cv2.imencode(".jpg", texture[:, :, ::-1].clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    tile = cv2.imencode(
+        ".jpg", texture[:, :, ::-1].clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 80]
+    )[1]
     with tifffile.TiffWriter(path, bigtiff=True) as file:
         for downsample in downsamples:
             level = side // downsample
-            file.write(tiles(level, tile.tobytes(), tissue), shape=(level, level, 3), dtype=np.uint8, tile=(TILE, TILE),
-                       photometric="ycbcr", subsampling=(2, 2), compression="jpeg", resolution=(40_000, 40_000),
-                       resolutionunit="CENTIMETER", subfiletype=int(downsample > 1), metadata=None)
+            file.write(
+                tiles(level, tile.tobytes(), tissue),
+                shape=(level, level, 3),
+                dtype=np.uint8,
+                tile=(TILE, TILE),
+                photometric="ycbcr",
+                subsampling=(2, 2),
+                compression="jpeg",
+                resolution=(40_000, 40_000),
+                resolutionunit="CENTIMETER",
+                subfiletype=int(downsample > 1),
+                metadata=None,
+            )
 
 
 def tiles(level: int, tile: bytes, tissue: Place) -> Iterator[bytes]:
@@ -85,7 +105,9 @@ def outline(side: int) -> Polygon:
 
 
 def measure(path: Path, patches: int) -> list[tuple[str, int, int, float, float]]:
-    """(step, windows, pixels decoded, seconds, peak RSS in MiB so far) of each step on one slide."""
+    """(step, windows, pixels decoded, seconds, peak RSS in MiB so far) of each step on one
+    slide.
+    """
     rows: list[tuple[str, int, int, float, float]] = []
     with open_slide(path) as slide:
         assert isinstance(slide, TiffSlide)
@@ -96,16 +118,28 @@ def measure(path: Path, patches: int) -> list[tuple[str, int, int, float, float]
             before, start = slide.decoded_px, time.perf_counter()
             result = work()
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            rows.append((step, windows, slide.decoded_px - before, time.perf_counter() - start, peak))
+            rows.append(
+                (step, windows, slide.decoded_px - before, time.perf_counter() - start, peak)
+            )
             return result
 
         tissue = run("tissue", grid.size, lambda: find_tissue(slide))
-        run("tissue share", grid.size, lambda: tissue_fractions(tissue, grid.lefts_px0, grid.tops_px0, SIDE))
+        run(
+            "tissue share",
+            grid.size,
+            lambda: tissue_fractions(tissue, grid.lefts_px0, grid.tops_px0, SIDE),
+        )
         tumour = run("tumour share", grid.size, lambda: tumour_fractions(outlines, grid))
         run("thumbnail", grid.size, lambda: read_overview(slide))
         positive = np.argwhere(FractionRange(0.2, 0.9).holds(tumour))[:patches]
-        corners = [(int(grid.lefts_px0[column]), int(grid.tops_px0[row])) for row, column in positive]
-        run("cut", len(corners), lambda: [read_window(slide, left, top, SIDE, SIDE) for left, top in corners])
+        corners = [
+            (int(grid.lefts_px0[column]), int(grid.tops_px0[row])) for row, column in positive
+        ]
+        run(
+            "cut",
+            len(corners),
+            lambda: [read_window(slide, left, top, SIDE, SIDE) for left, top in corners],
+        )
     return rows
 
 

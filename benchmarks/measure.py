@@ -1,4 +1,6 @@
-"""Two ways of doing one thing, timed in turns in one process, and what their ratio is compared with."""
+"""Two ways of doing one thing, timed in turns in one process, and what their ratio is compared
+with.
+"""
 
 import platform
 import resource
@@ -16,7 +18,9 @@ from epsam.core.device import keep_freed_memory
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds (or another `unit`) of the plain way and of ours; `target`: what plain / ours has to reach at least."""
+    """Seconds (or another `unit`) of the plain way and of ours; `target`: what plain / ours has to
+    reach at least.
+    """
 
     plain: str
     plain_value: float
@@ -31,17 +35,31 @@ class Comparison:
         return self.plain_value / self.ours_value
 
     def as_row(self) -> dict[str, Any]:
-        return {"plain": self.plain, "plain_value": self.plain_value, "ours": self.ours, "ours_value": self.ours_value,
-                "unit": self.unit, "ratio": self.ratio, "target": self.target, "met": self.ratio >= self.target,
-                "note": self.note}
+        return {
+            "plain": self.plain,
+            "plain_value": self.plain_value,
+            "ours": self.ours,
+            "ours_value": self.ours_value,
+            "unit": self.unit,
+            "ratio": self.ratio,
+            "target": self.target,
+            "met": self.ratio >= self.target,
+            "note": self.note,
+        }
 
 
-def in_turns(plain: Callable[[], Any], ours: Callable[[], Any], device: str, repeats: int = 5,
-             stock: bool = False) -> tuple[float, float]:
+def in_turns(
+    plain: Callable[[], Any],
+    ours: Callable[[], Any],
+    device: str,
+    repeats: int = 5,
+    stock: bool = False,
+) -> tuple[float, float]:
     """Median seconds of each side: one unmeasured call each, then `repeats` calls in turns.
 
-    `stock`: the plain side is not ours, and thus has memory as the C library handles it by itself. Then each measured
-    call follows an unmeasured one, as a stage makes thousands: the switch has given back what was kept before.
+    `stock`: the plain side is not ours, and thus has memory as the C library handles it by itself.
+    Then each measured call follows an unmeasured one, as a stage makes thousands: the switch has
+    given back what was kept before.
     """
     taken: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):
@@ -64,14 +82,20 @@ def _wait(device: str) -> None:
 
 
 def check_close(what: str, plain: torch.Tensor, ours: torch.Tensor, most: float) -> None:
-    """Raise ValueError if two ways are further than `most` apart: their times are not to be compared then."""
+    """Raise ValueError if two ways are further than `most` apart: their times are not to be
+    compared then.
+    """
     apart = (plain - ours).abs().max().item()
     if not apart <= most:
-        raise ValueError(f"{what}: the two ways are {apart:g} apart, {most:g} at most was expected; nothing was timed")
+        raise ValueError(
+            f"{what}: the two ways are {apart:g} apart, {most:g} at most was expected; nothing was timed"
+        )
 
 
 def peak_mib() -> float:
-    """Most memory that this process held, MiB; of the operating system's two figures the one that a parent leaves."""
+    """Most memory that this process held, MiB; of the operating system's two figures the one that a
+    parent leaves.
+    """
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []
     held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
@@ -80,8 +104,13 @@ def peak_mib() -> float:
 
 def machine(device: str) -> dict[str, Any]:
     """What a figure depends on, without the machine's name."""
-    described: dict[str, Any] = {"cpu": _cpu(), "threads": torch.get_num_threads(), "python": platform.python_version(),
-                                 "torch": torch.__version__, "device": device}
+    described: dict[str, Any] = {
+        "cpu": _cpu(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": device,
+    }
     if device == "cuda":
         described["gpu"] = torch.cuda.get_device_name(0)
     return described

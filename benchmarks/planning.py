@@ -1,10 +1,13 @@
-"""What a run of CAMELYON17's size takes: counts, disk, hours, with the arithmetic shown, as Markdown.
+"""What a run of CAMELYON17's size takes: counts, disk, hours, with the arithmetic shown, as
+Markdown.
 
-    python benchmarks/planning.py                       hours from benchmarks/results.json and from published figures
+    python benchmarks/planning.py                       hours from benchmarks/results.json and from
+    published figures
     python benchmarks/planning.py --embedding_views 8   what another number of views costs
 
-Counts follow from the paper's numbers of patches and from the flags' defaults. Hours are counts × seconds each; where
-the seconds come from stands beside them; published ones were not measured by us.
+Counts follow from the paper's numbers of patches and from the flags' defaults. Hours are counts ×
+seconds each; where the seconds come from stands beside them; published ones were not measured by
+us.
 """
 
 import argparse
@@ -67,24 +70,49 @@ def counts_of(plan: Plan) -> dict[str, Count]:
     train, classifier_epochs = plan.train_positives + plan.train_negatives, ClassifierOptions.epoch
     validation = plan.val_positives + plan.val_negatives
     rotations = MaskOptions.rotations
-    asked = (decoders * epochs * plan.val_positives, decoders * plan.train_positives,
-             (decoders + 1) * plan.positives)
+    asked = (
+        decoders * epochs * plan.val_positives,
+        decoders * plan.train_positives,
+        (decoders + 1) * plan.positives,
+    )
     return {
-        "encoder": Count("encoder passes", f"{plan.train_positives:,} × {plan.views} views + {plan.val_positives:,} "
-                         f"+ {plan.test_positives:,}", plan.train_positives * plan.views + plan.val_positives
-                         + plan.test_positives),
-        "encoder_in_loop": Count("the same without the cache", f"{decoders} decoders × {epochs} epochs × "
-                                 f"({plan.train_positives:,} + {plan.val_positives:,})",
-                                 decoders * epochs * (plan.train_positives + plan.val_positives)),
-        "step": Count("decoder steps, at most", f"{decoders} × {epochs} × ⌈{plan.train_positives:,} / "
-                      f"{plan.batch_size}⌉", decoders * epochs * steps),
-        "decoded": Count("masks decoded without learning", f"validation {asked[0]:,} + pseudo-labels {asked[1]:,} + "
-                         f"scores {asked[2]:,}", sum(asked)),
-        "classified": Count("classifier images learnt from", f"{classifier_epochs} epochs × {train:,}",
-                            classifier_epochs * train),
-        "validated": Count("classifier images only looked at", f"{classifier_epochs} × {validation:,}",
-                           classifier_epochs * validation),
-        "maps": Count("activation maps", f"{plan.positives:,} positives, {rotations} rotations each", plan.positives),
+        "encoder": Count(
+            "encoder passes",
+            f"{plan.train_positives:,} × {plan.views} views + {plan.val_positives:,} "
+            f"+ {plan.test_positives:,}",
+            plan.train_positives * plan.views + plan.val_positives + plan.test_positives,
+        ),
+        "encoder_in_loop": Count(
+            "the same without the cache",
+            f"{decoders} decoders × {epochs} epochs × "
+            f"({plan.train_positives:,} + {plan.val_positives:,})",
+            decoders * epochs * (plan.train_positives + plan.val_positives),
+        ),
+        "step": Count(
+            "decoder steps, at most",
+            f"{decoders} × {epochs} × ⌈{plan.train_positives:,} / {plan.batch_size}⌉",
+            decoders * epochs * steps,
+        ),
+        "decoded": Count(
+            "masks decoded without learning",
+            f"validation {asked[0]:,} + pseudo-labels {asked[1]:,} + scores {asked[2]:,}",
+            sum(asked),
+        ),
+        "classified": Count(
+            "classifier images learnt from",
+            f"{classifier_epochs} epochs × {train:,}",
+            classifier_epochs * train,
+        ),
+        "validated": Count(
+            "classifier images only looked at",
+            f"{classifier_epochs} × {validation:,}",
+            classifier_epochs * validation,
+        ),
+        "maps": Count(
+            "activation maps",
+            f"{plan.positives:,} positives, {rotations} rotations each",
+            plan.positives,
+        ),
     }
 
 
@@ -94,14 +122,21 @@ def disk_of(plan: Plan) -> list[Count]:
     each = PROMPT_DIM * spec.grid**2 * FP16_BYTES
     encoded = counts_of(plan)["encoder"].number
     return [
-        Count("embeddings, GB", f"{encoded:,.0f} × {PROMPT_DIM} × {spec.grid} × {spec.grid} × {FP16_BYTES} bytes",
-              encoded * each / 1e9),
-        Count("patches, GB", f"{plan.patches:,} × {side} × {side} × 3 bytes × {PNG_SHARE} as PNG, on the safe side",
-              plan.patches * side**2 * 3 * PNG_SHARE / 1e9),
+        Count(
+            "embeddings, GB",
+            f"{encoded:,.0f} × {PROMPT_DIM} × {spec.grid} × {spec.grid} × {FP16_BYTES} bytes",
+            encoded * each / 1e9,
+        ),
+        Count(
+            "patches, GB",
+            f"{plan.patches:,} × {side} × {side} × 3 bytes × {PNG_SHARE} as PNG, on the safe side",
+            plan.patches * side**2 * 3 * PNG_SHARE / 1e9,
+        ),
     ]
 
 
-# Seconds ------------------------------------------------------------------------------------------------------------
+# Seconds
+# ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -123,14 +158,25 @@ def measured_costs(device: str) -> Costs | None:
     value = {name: result["ours_value"] for name, result in own.items()}
     machine = own["encoder"]["machine"]
     step = value["cached_step"]
-    return Costs(f"measured by run.py: {machine.get('gpu', machine['cpu'])}", {
-        "encoder": value["encoder"], "step": step, "decoded": step / DecoderOptions.batch_size,
-        "classified": value["classifier_step"], "validated": value["classifier_step"], "maps": value["activation_maps"],
-    }, ("a mask decoded, or an image looked at, without learning is counted like one learnt from, which is too much",))
+    return Costs(
+        f"measured by run.py: {machine.get('gpu', machine['cpu'])}",
+        {
+            "encoder": value["encoder"],
+            "step": step,
+            "decoded": step / DecoderOptions.batch_size,
+            "classified": value["classifier_step"],
+            "validated": value["classifier_step"],
+            "maps": value["activation_maps"],
+        },
+        (
+            "a mask decoded, or an image looked at, without learning is counted like one learnt from, which is too much",
+        ),
+    )
 
 
 def published_costs(slower: float) -> Costs:
-    """From figures that others published for ViT-B, SAM's decoder and ResNet50; none of them measured by us.
+    """From figures that others published for ViT-B, SAM's decoder and ResNet50; none of them
+    measured by us.
 
     slower: factor from the A100 of two of them to the card planned for.
     """
@@ -139,22 +185,34 @@ def published_costs(slower: float) -> Costs:
     classifier = multiply_adds(NetworkSpec(), size) / multiply_adds(NetworkSpec(), 224, stock=True)
     image = classifier / 2470 * slower
     step = DecoderOptions.batch_size * decoded * learnt
-    return Costs("by published figures, not measured by us", {
-        "encoder": slower / 73.2, "step": step, "decoded": decoded,
-        "classified": image, "validated": image / learnt, "maps": MaskOptions.rotations * image / learnt,
-    }, ("encoder: 73.2 images/s, ViT-B and its decoder with bf16, fused attention and torch.compile, 8 at a time, on "
-        "an A100 (pytorch-labs/segment-anything-fast, experiments/results_bs8.csv)",
-        f"decoder: 4 ms a mask on a single GPU that is not named (MobileSAM's README, of SAM's own decoder); "
-        f"× {learnt:g} for forward and backward pass is an assumption, here and below",
-        "classifier: 2,470 images/s of 224 px, ResNet50 training in mixed precision on an A100 (NVIDIA "
-        f"DeepLearningExamples); ours is {classifier:.1f} times the multiplications: 512 px, layer 4 without stride",
-        f"encoder and classifier × {slower:g} for a 12 GB card: 312 TFLOPS of bf16 (A100, NVIDIA) against 25.5 (RTX "
-        "3060 12 GB: 112 tensor cores × 128 operations × 1.78 GHz); of the memory's rates it would be × 4.3",
-        f"if the decoder's GPU was an A100, its rows take × {slower:g}, too"))
+    return Costs(
+        "by published figures, not measured by us",
+        {
+            "encoder": slower / 73.2,
+            "step": step,
+            "decoded": decoded,
+            "classified": image,
+            "validated": image / learnt,
+            "maps": MaskOptions.rotations * image / learnt,
+        },
+        (
+            "encoder: 73.2 images/s, ViT-B and its decoder with bf16, fused attention and torch.compile, 8 at a time, on "
+            "an A100 (pytorch-labs/segment-anything-fast, experiments/results_bs8.csv)",
+            f"decoder: 4 ms a mask on a single GPU that is not named (MobileSAM's README, of SAM's own decoder); "
+            f"× {learnt:g} for forward and backward pass is an assumption, here and below",
+            "classifier: 2,470 images/s of 224 px, ResNet50 training in mixed precision on an A100 (NVIDIA "
+            f"DeepLearningExamples); ours is {classifier:.1f} times the multiplications: 512 px, layer 4 without stride",
+            f"encoder and classifier × {slower:g} for a 12 GB card: 312 TFLOPS of bf16 (A100, NVIDIA) against 25.5 (RTX "
+            "3060 12 GB: 112 tensor cores × 128 operations × 1.78 GHz); of the memory's rates it would be × 4.3",
+            f"if the decoder's GPU was an A100, its rows take × {slower:g}, too",
+        ),
+    )
 
 
 def multiply_adds(spec: NetworkSpec, side: int, stock: bool = False) -> float:
-    """Multiplications of one image in the classifier's convolutions, in G; `stock`: with torchvision's strides."""
+    """Multiplications of one image in the classifier's convolutions, in G; `stock`: with
+    torchvision's strides.
+    """
     with torch.device("meta"):
         model = build_classifier(spec)
     if stock:
@@ -177,7 +235,8 @@ def multiply_adds(spec: NetworkSpec, side: int, stock: bool = False) -> float:
     return total[0]
 
 
-# Tables -------------------------------------------------------------------------------------------------------------
+# Tables
+# -------------------------------------------------------------------------------------------------------------
 
 
 def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
@@ -189,13 +248,21 @@ def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
     for count in disk_of(plan):
         yield f"| {count.what} | {count.arithmetic} | {count.number:.1f} |"
     for cost in costs:
-        yield from ("", f"Hours, {cost.title}:", "", "| what | number | seconds each | hours |", "|---|---:|---:|---:|")
+        yield from (
+            "",
+            f"Hours, {cost.title}:",
+            "",
+            "| what | number | seconds each | hours |",
+            "|---|---:|---:|---:|",
+        )
         total = 0.0
         for name, seconds in cost.seconds.items():
             hours = counts[name].number * seconds / 3600
             total += hours
-            yield (f"| {counts[name].what} | {counts[name].number:,.0f} | {seconds:.3g} | "
-                   f"{hours:.2f} |")
+            yield (
+                f"| {counts[name].what} | {counts[name].number:,.0f} | {seconds:.3g} | "
+                f"{hours:.2f} |"
+            )
         yield f"| all | | | {total:.1f} |"
         yield from ("", *(f"* {source}" for source in cost.sources))
 
@@ -203,10 +270,16 @@ def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--embedding_views", type=int, default=Plan.views, choices=(1, 2, 4, 8))
-    parser.add_argument("--slower", type=float, default=12.2, help="factor from an A100 to a 12 GB card")
+    parser.add_argument(
+        "--slower", type=float, default=12.2, help="factor from an A100 to a 12 GB card"
+    )
     given = parser.parse_args()
     measured = [found for device in ("cpu", "cuda") if (found := measured_costs(device))]
-    print("\n".join(lines_of(Plan(views=given.embedding_views), [*measured, published_costs(given.slower)])))
+    print(
+        "\n".join(
+            lines_of(Plan(views=given.embedding_views), [*measured, published_costs(given.slower)])
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/run.py                       all of them, on the CPU
     python benchmarks/run.py encoder --device cuda
 
-Each measures both sides in one run. Results of another device stay in the file beside the new ones; table.py prints
-them as Markdown, and planning.py what a large run takes by them.
+Each measures both sides in one run. Results of another device stay in the file beside the new ones;
+table.py prints them as Markdown, and planning.py what a large run takes by them.
 """
 
 import argparse
@@ -45,7 +45,9 @@ CASES: dict[str, Callable[[str], Comparison]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {' '.join(CASES)}; none: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which ones: {' '.join(CASES)}; none: all"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     given = parser.parse_args()
     unknown = sorted(set(given.names) - set(CASES))
@@ -57,8 +59,11 @@ def main() -> None:
         except ModuleNotFoundError as error:
             print(f"{name}: left out, {error.name} is not installed")
             continue
-        print(f"{name:<20} {found.plain}: {found.plain_value:.4g} {found.unit}   {found.ours}: {found.ours_value:.4g} "
-              f"{found.unit}   ratio {found.ratio:.2f} (target {found.target:g})", flush=True)
+        print(
+            f"{name:<20} {found.plain}: {found.plain_value:.4g} {found.unit}   {found.ours}: {found.ours_value:.4g} "
+            f"{found.unit}   ratio {found.ratio:.2f} (target {found.target:g})",
+            flush=True,
+        )
         keep(name, given.device, found)
 
 

@@ -1,4 +1,6 @@
-"""Encoder, decoder and their training step at ViT-B's sizes; random weights and noise, as only time is measured."""
+"""Encoder, decoder and their training step at ViT-B's sizes; random weights and noise, as only time
+is measured.
+"""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -36,7 +38,8 @@ GRID, CHANNELS = 64, 256
 
 @cache
 def encoder(device: str) -> Comparison:
-    """Images/s of the package's encoder in fp32 against ours as it is run: fused, bf16 on a GPU that has it.
+    """Images/s of the package's encoder in fp32 against ours as it is run: fused, bf16 on a GPU
+    that has it.
 
     Raises ValueError if the two are not within 1e-4 in fp32.
     """
@@ -50,7 +53,9 @@ def encoder(device: str) -> Comparison:
         nn.init.normal_(attention.rel_pos_w, std=0.1)
     stock = _stock_attention(sam)
 
-    def run(attentions: Sequence[nn.Module], context: Callable[[], Any], some: torch.Tensor = images) -> torch.Tensor:
+    def run(
+        attentions: Sequence[nn.Module], context: Callable[[], Any], some: torch.Tensor = images
+    ) -> torch.Tensor:
         for block, attention in zip(sam.image_encoder.blocks, attentions, strict=True):
             block.attn = attention
         with torch.no_grad(), context():
@@ -60,13 +65,24 @@ def encoder(device: str) -> Comparison:
     fp32 = partial(torch.autocast, device, enabled=False)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         check_close("encoder", run(stock, fp32, images[:1]), run(fused, fp32, images[:1]), 1e-4)
-    plain, ours = in_turns(partial(run, stock, fp32), partial(run, fused, compute.autocast), device, 3, stock=True)
-    return Comparison("package, fp32", plain / count, "fused attention", ours / count, 6.0 if device == "cuda" else 1.4,
-                      "s an image", f"{count} images at a time")
+    plain, ours = in_turns(
+        partial(run, stock, fp32), partial(run, fused, compute.autocast), device, 3, stock=True
+    )
+    return Comparison(
+        "package, fp32",
+        plain / count,
+        "fused attention",
+        ours / count,
+        6.0 if device == "cuda" else 1.4,
+        "s an image",
+        f"{count} images at a time",
+    )
 
 
 def compiled_encoder(device: str) -> Comparison:
-    """Images/s of our encoder as it is run, without and with --compile, whose first minutes are not counted."""
+    """Images/s of our encoder as it is run, without and with --compile, whose first minutes are not
+    counted.
+    """
     sam, compute = _sam(device), select_device(device, "auto")
     compiled, count = CompiledEncoder(sam.image_encoder), 8 if device == "cuda" else 1
     images = torch.randn(count, 3, 1024, 1024, device=device)
@@ -76,17 +92,27 @@ def compiled_encoder(device: str) -> Comparison:
             encoder(images)
 
     plain, ours = in_turns(partial(run, sam.image_encoder), partial(run, compiled), device, 3)
-    return Comparison("fused attention", plain / count, "and --compile", ours / count, 1.0, "s an image",
-                      f"{count} images at a time")
+    return Comparison(
+        "fused attention",
+        plain / count,
+        "and --compile",
+        ours / count,
+        1.0,
+        "s an image",
+        f"{count} images at a time",
+    )
 
 
 def batched_decoder(device: str) -> Comparison:
-    """Forward and backward pass of 8 images with 50 points each: the package's decoder in a loop, ours in one batch.
+    """Forward and backward pass of 8 images with 50 points each: the package's decoder in a loop,
+    ours in one batch.
 
     Raises ValueError if their masks are not within 1e-4 in the mean.
     """
     sam = freeze(_sam(device))
-    package = MaskDecoder(transformer_dim=CHANNELS, transformer=TwoWayTransformer(2, CHANNELS, 8, 2048)).to(device)
+    package = MaskDecoder(
+        transformer_dim=CHANNELS, transformer=TwoWayTransformer(2, CHANNELS, 8, 2048)
+    ).to(device)
     package.load_state_dict(sam.mask_decoder.state_dict())
     embeddings, points, labels = _prompts(8, device)
 
@@ -98,7 +124,9 @@ def batched_decoder(device: str) -> Comparison:
         means = []
         for k in range(len(embeddings)):
             sparse, dense = sam.prompt_encoder((points[k : k + 1], labels[k : k + 1]), None, None)
-            masks, _ = package.predict_masks(embeddings[k : k + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense)
+            masks, _ = package.predict_masks(
+                embeddings[k : k + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense
+            )
             means.append(masks[0, 0].sigmoid().mean())
         return fitted(torch.stack(means))
 
@@ -111,7 +139,8 @@ def batched_decoder(device: str) -> Comparison:
 
 
 def prompt_sampling(_: str) -> Comparison:
-    """50 points of each of 8 maps by their activation: numpy's own draw image by image, against one draw for all.
+    """50 points of each of 8 maps by their activation: numpy's own draw image by image, against one
+    draw for all.
 
     Both take the same random numbers. Raises ValueError if they do not draw the same points.
     """
@@ -125,40 +154,68 @@ def prompt_sampling(_: str) -> Comparison:
     def together() -> list[Any]:
         return sample_points(maps, POINTS, [generator(0, number) for number in range(len(maps))])
 
-    check_close("prompt_sampling", *(torch.from_numpy(np.stack(found)) for found in (one_by_one(), together())), most=0)
+    check_close(
+        "prompt_sampling",
+        *(torch.from_numpy(np.stack(found)) for found in (one_by_one(), together())),
+        most=0,
+    )
     plain, ours = in_turns(one_by_one, together, "cpu")
-    return Comparison("one by one", plain / len(maps), "in a batch", ours / len(maps), 1.0, "s an image",
-                      f"{POINTS} points of {PATCH_PX} px")
+    return Comparison(
+        "one by one",
+        plain / len(maps),
+        "in a batch",
+        ours / len(maps),
+        1.0,
+        "s an image",
+        f"{POINTS} points of {PATCH_PX} px",
+    )
 
 
 def cached_step(device: str) -> Comparison:
-    """A whole training step (embeddings read, points drawn, loss, optimiser) against the bare decoder's passes.
+    """A whole training step (embeddings read, points drawn, loss, optimiser) against the bare
+    decoder's passes.
 
     The target says that a step may cost 1.15 times the bare passes, so plain / ours ≥ 1 / 1.15.
     """
     bare, step = _step_seconds(device)
-    return Comparison("bare forward + backward", bare, "training step", step, 1 / 1.15, f"s a step of {BATCH}")
+    return Comparison(
+        "bare forward + backward", bare, "training step", step, 1 / 1.15, f"s a step of {BATCH}"
+    )
 
 
 def training_image(device: str) -> Comparison:
-    """One image of one epoch: with the package's encoder in the loop against from its kept embedding."""
+    """One image of one epoch: with the package's encoder in the loop against from its kept
+    embedding.
+    """
     in_loop, cached, _ = _costs(device)
     return Comparison("encoder in the loop", in_loop, "kept embedding", cached, 60.0, "s an image")
 
 
 def whole_schedule(device: str) -> Comparison:
-    """4 decoders of 20 epochs: what one image costs in all, its encoding in the default number of views included."""
+    """4 decoders of 20 epochs: what one image costs in all, its encoding in the default number of
+    views included.
+    """
     in_loop, cached, encoding = _costs(device)
     views, uses = DecoderOptions().embedding_views, ROUNDS * EPOCHS
-    return Comparison("encoder in the loop", uses * in_loop, "kept embeddings", views * encoding + uses * cached, 30.0,
-                      "s an image", f"from the measured parts; {views} views")
+    return Comparison(
+        "encoder in the loop",
+        uses * in_loop,
+        "kept embeddings",
+        views * encoding + uses * cached,
+        30.0,
+        "s an image",
+        f"from the measured parts; {views} views",
+    )
 
 
-# Parts --------------------------------------------------------------------------------------------------------------
+# Parts
+# --------------------------------------------------------------------------------------------------------------
 
 
 def _costs(device: str) -> tuple[float, float, float]:
-    """Seconds an image: a step with the package's encoder in the loop, a cached step, our encoding."""
+    """Seconds an image: a step with the package's encoder in the loop, a cached step, our
+    encoding.
+    """
     found = encoder(device)
     bare, step = _step_seconds(device)
     return found.plain_value + bare / BATCH, step / BATCH, found.ours_value
@@ -183,13 +240,17 @@ def _step_seconds(device: str) -> tuple[float, float]:
 
 
 def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
-    """The steps of `finetune_decoder.py`, over and over, on four patches of noise whose embeddings are kept.
+    """The steps of `finetune_decoder.py`, over and over, on four patches of noise whose embeddings
+    are kept.
 
     Raises ValueError if an embedding is not mapped into memory but read.
     """
     rng = np.random.default_rng(0)
     for number in range(BATCH):
-        write_rgb(folder / "image" / f"p{number}_1.png", rng.integers(0, 256, (PATCH_PX, PATCH_PX, 3), np.uint8))
+        write_rgb(
+            folder / "image" / f"p{number}_1.png",
+            rng.integers(0, 256, (PATCH_PX, PATCH_PX, 3), np.uint8),
+        )
         mask = np.zeros((PATCH_PX, PATCH_PX), dtype=bool)
         mask[64:400, 64:300] = True
         write_mask(folder / "mask" / f"p{number}_1.png", mask)
@@ -200,9 +261,17 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
     if not all(isinstance(kept(patch), np.memmap) for patch in patches):
         raise ValueError("cached_step: embeddings are not mapped into memory; nothing was timed")
     examples = [Example(patch, patch.mask) for patch in patches if patch.mask]
-    # Prompts come from the targets, as --train_prompt mask has it, so that nothing is asked of the maps.
-    task = decoder_task("benchmark", segmenter, kept, examples, [], lambda patch: PromptInputs(np.zeros(0), np.zeros(0)),
-                        options)
+    # Prompts come from the targets, as --train_prompt mask has it, so that nothing is asked of the
+    # maps.
+    task = decoder_task(
+        "benchmark",
+        segmenter,
+        kept,
+        examples,
+        [],
+        lambda patch: PromptInputs(np.zeros(0), np.zeros(0)),
+        options,
+    )
 
     def step() -> None:
         (batch,) = task.batches(0, 0)
@@ -213,17 +282,26 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
     return step
 
 
-def _drawn_by_numpy(weight: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Up to 50 different pixels (N, 2) as (x, y), drawn with probability ∝ weight (height, width)."""
+def _drawn_by_numpy(
+    weight: npt.NDArray[np.float32], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Up to 50 different pixels (N, 2) as (x, y), drawn with probability ∝ weight (height,
+    width).
+    """
     flat = weight.ravel().astype(np.float64)
     support = np.flatnonzero(flat)
-    chosen = rng.choice(support, min(POINTS, support.size), replace=False, p=flat[support] / flat[support].sum())
+    chosen = rng.choice(
+        support, min(POINTS, support.size), replace=False, p=flat[support] / flat[support].sum()
+    )
     rows, columns = np.divmod(chosen, weight.shape[1])
     return np.stack([columns, rows], axis=1).astype(np.float32)
 
 
 def _noise(images: Sequence[Rgb]) -> list[Any]:
-    return [np.random.default_rng(0).normal(0, 1, (CHANNELS, GRID, GRID)).astype(np.float16) for _ in images]
+    return [
+        np.random.default_rng(0).normal(0, 1, (CHANNELS, GRID, GRID)).astype(np.float16)
+        for _ in images
+    ]
 
 
 def _prompts(count: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -244,7 +322,9 @@ def _stock_attention(sam: Sam) -> list[nn.Module]:
     for block in sam.image_encoder.blocks:
         ours = block.attn
         side = (ours.rel_pos_h.shape[0] + 1) // 2
-        stock = Attention(ours.qkv.in_features, ours.num_heads, use_rel_pos=True, input_size=(side, side))
+        stock = Attention(
+            ours.qkv.in_features, ours.num_heads, use_rel_pos=True, input_size=(side, side)
+        )
         stock.load_state_dict(ours.state_dict())
         found.append(stock.to(ours.qkv.weight.device))
     return found

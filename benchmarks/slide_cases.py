@@ -17,18 +17,23 @@ from epsam.wsi.tiff import TiffSlide
 from epsam.wsi.tissue import find_tissue, tissue_fractions
 
 SIDE_PX0, WINDOW_PX, STRIDE_PX = 60_000, 512, 256
-CHOSEN = 170  # about what the CAMELYON17 setting takes of a slide: 12,000 training patches of 35 slides
+CHOSEN = (
+    170  # about what the CAMELYON17 setting takes of a slide: 12,000 training patches of 35 slides
+)
 NOTE = f"{CHOSEN} positives and {CHOSEN} negatives chosen of all windows on tissue"
 
 
 def pixels(device: str) -> Comparison:
-    """Pixels decoded: image and mask of every window on tissue, against outlines first and then the chosen windows.
+    """Pixels decoded: image and mask of every window on tissue, against outlines first and then the
+    chosen windows.
 
-    The plain way's mask is a slide of its own, as ASAP makes it from outlines: as many pixels again. Both ways keep
-    decoded tiles for the next window.
+    The plain way's mask is a slide of its own, as ASAP makes it from outlines: as many pixels
+    again. Both ways keep decoded tiles for the next window.
     """
     plain, ours = _both()
-    return Comparison("every window", 2 * plain[0] / 1e6, "chosen windows", ours[0] / 1e6, 20.0, "Mpx", NOTE)
+    return Comparison(
+        "every window", 2 * plain[0] / 1e6, "chosen windows", ours[0] / 1e6, 20.0, "Mpx", NOTE
+    )
 
 
 def seconds(device: str) -> Comparison:
@@ -38,16 +43,20 @@ def seconds(device: str) -> Comparison:
 
 
 def openslide(device: str) -> Comparison:
-    """Seconds a window: OpenSlide against our reader, on windows that do not overlap, the slide opened anew each time.
+    """Seconds a window: OpenSlide against our reader, on windows that do not overlap, the slide
+    opened anew each time.
 
-    Both keep decoded tiles; windows in the grid's order and a fresh handle leave that no more than a run would.
+    Both keep decoded tiles; windows in the grid's order and a fresh handle leave that no more than
+    a run would.
     """
     from openslide import OpenSlide
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slide.tif"
         write_slide(path, 16_384, (1, 4, 16))
-        corners = [(left, top) for top in range(5_000, 11_000, 600) for left in range(5_000, 11_000, 600)]
+        corners = [
+            (left, top) for top in range(5_000, 11_000, 600) for left in range(5_000, 11_000, 600)
+        ]
 
         def read_theirs() -> None:
             with OpenSlide(path) as slide:
@@ -60,7 +69,9 @@ def openslide(device: str) -> Comparison:
                     read_window(slide, left, top, WINDOW_PX, WINDOW_PX)
 
         plain, mine = in_turns(read_theirs, read_ours, "cpu", 3)
-    return Comparison("OpenSlide", plain / len(corners), "our reader", mine / len(corners), 1.5, "s a window")
+    return Comparison(
+        "OpenSlide", plain / len(corners), "our reader", mine / len(corners), 1.5, "s a window"
+    )
 
 
 @cache
@@ -94,5 +105,7 @@ def _chosen(tumour: np.ndarray, on_tissue: np.ndarray) -> np.ndarray:
     positive = FractionRange(PatchOptions.min_tumour, PatchOptions.max_tumour).holds(tumour)
     for kind in (positive, (tumour == 0) & on_tissue):
         places = np.flatnonzero(kind)
-        chosen.flat[places[np.linspace(0, len(places) - 1, min(CHOSEN, len(places))).astype(int)]] = True
+        chosen.flat[
+            places[np.linspace(0, len(places) - 1, min(CHOSEN, len(places))).astype(int)]
+        ] = True
     return chosen

@@ -1,11 +1,14 @@
-"""Steps 2 to 6 at the paper's sizes on a GPU whose memory is capped at 12 GiB; prints seconds and peaks of each step.
+"""Steps 2 to 6 at the paper's sizes on a GPU whose memory is capped at 12 GiB; prints seconds and
+peaks of each step.
 
-    python benchmarks/twelve_gib.py                                       ViT-B with random weights, 512 px patches
-    python benchmarks/twelve_gib.py --device cpu --small                  the same path, small, to see that it runs
+    python benchmarks/twelve_gib.py                                       ViT-B with random weights,
+    512 px patches
+    python benchmarks/twelve_gib.py --device cpu --small                  the same path, small, to
+    see that it runs
 
-The patches are noise and the weights random: what is measured is memory and time, not quality. Of the classifier, the
-share of its time that it waits for data is printed, too; it has more patches than the other steps, since a few would be
-over before its loaders have started.
+The patches are noise and the weights random: what is measured is memory and time, not quality. Of
+the classifier, the share of its time that it waits for data is printed, too; it has more patches
+than the other steps, since a few would be over before its loaders have started.
 """
 
 import argparse
@@ -49,15 +52,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--gib", type=float, default=12.0, help="cap on the GPU's memory")
-    parser.add_argument("--patches", type=int, default=32, help="positive patches, and as many negative ones")
-    parser.add_argument("--classifier_patches", type=int, default=1000,
-                        help="train patches of the classifier; 512 px ones take 0.7 MB each for the time being")
+    parser.add_argument(
+        "--patches", type=int, default=32, help="positive patches, and as many negative ones"
+    )
+    parser.add_argument(
+        "--classifier_patches",
+        type=int,
+        default=1000,
+        help="train patches of the classifier; 512 px ones take 0.7 MB each for the time being",
+    )
     parser.add_argument("--small", action="store_true", help="64 px patches, ResNet18, vit_demo")
     given = parser.parse_args()
     if given.device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, given.gib * GIB / total))
-        print(f"{torch.cuda.get_device_name(0)}, {total / GIB:.0f} GiB, capped at {given.gib:g} GiB")
+        print(
+            f"{torch.cuda.get_device_name(0)}, {total / GIB:.0f} GiB, capped at {given.gib:g} GiB"
+        )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         side = 64 if given.small else 512
@@ -69,37 +80,74 @@ def main() -> None:
         for name, step in steps(root, model, given.device, given.small):
             print_cost(name, step)
         told = " ".join(f"{share:.3f}" for share in waiting_shares(root))
-        print(f"data_wait_share of train_classifier, by epoch: {told} (target on a GPU: at most {MOST_WAITING:g})")
+        print(
+            f"data_wait_share of train_classifier, by epoch: {told} (target on a GPU: at most {MOST_WAITING:g})"
+        )
 
 
 def steps(root: Path, model: str, device: str, small: bool) -> list[tuple[str, Callable[[], None]]]:
-    """The stages at their defaults, but for two epochs and a threshold that lets every pseudo-label through."""
-    place = ["--dataset_type", "noise", "--dataset_root", str(root / "data"), "--checkpoint_root", str(root / "runs"),
-             "--device", device]
+    """The stages at their defaults, but for two epochs and a threshold that lets every pseudo-label
+    through.
+    """
+    place = [
+        "--dataset_type",
+        "noise",
+        "--dataset_root",
+        str(root / "data"),
+        "--checkpoint_root",
+        str(root / "runs"),
+        "--device",
+        device,
+    ]
     backbone = ["--backbone", "resnet18"] if small else []
     sam = ["--sam_model_type", model, "--sam_checkpoint", str(root / "sam.pth")]
     # Noise teaches nothing, which must not stop the stages after it.
     short = ["--epoch", "2", "--allow_degenerate"]
-    learn = ["--pretrained", "none", "--train_image_dir", str(root / "many" / "image"), *short, *backbone]
+    learn = [
+        "--pretrained",
+        "none",
+        "--train_image_dir",
+        str(root / "many" / "image"),
+        *short,
+        *backbone,
+    ]
     fit = [*sam, *short, "--ids_threshold", "-1"]
 
-    def step(stage: str, kind: type, run: Callable, flags: list[str]) -> tuple[str, Callable[[], None]]:
+    def step(
+        stage: str, kind: type, run: Callable, flags: list[str]
+    ) -> tuple[str, Callable[[], None]]:
         return stage, lambda: run(parse(stage, kind, [*place, *flags]))
 
     return [
         step("train_classifier", ClassifierOptions, train_classifier.main, learn),
-        step("generate_initial_masks", MaskOptions, generate_initial_masks.main,
-             ["--open_kernel", "0", "--allow_degenerate"]),
+        step(
+            "generate_initial_masks",
+            MaskOptions,
+            generate_initial_masks.main,
+            ["--open_kernel", "0", "--allow_degenerate"],
+        ),
         step("finetune_decoder", DecoderOptions, finetune_decoder.main, fit),
         step("retrain_decoder", RetrainOptions, retrain_decoder.main, [*fit, "--n_iter", "1"]),
         step("evaluate", EvaluateOptions, evaluate.main, sam),
-        step("infer", InferOptions, infer.main, [*sam, "--test_dataset_dir", str(root / "data" / "noise" / "val"),
-                                                 "--output_dir", str(root / "out")]),
+        step(
+            "infer",
+            InferOptions,
+            infer.main,
+            [
+                *sam,
+                "--test_dataset_dir",
+                str(root / "data" / "noise" / "val"),
+                "--output_dir",
+                str(root / "out"),
+            ],
+        ),
     ]
 
 
 def print_cost(name: str, step: Callable[[], None]) -> None:
-    """Do a step and print what it took; peaks of the GPU are the step's own, those of RAM of all steps so far."""
+    """Do a step and print what it took; peaks of the GPU are the step's own, those of RAM of all
+    steps so far.
+    """
     if torch.cuda.is_available():
         # What earlier steps hold or PyTorch keeps for later use would count as this one's.
         gc.collect()
@@ -110,17 +158,26 @@ def print_cost(name: str, step: Callable[[], None]) -> None:
     seconds = time.perf_counter() - started
     gpu = torch.cuda.max_memory_reserved() / GIB if torch.cuda.is_available() else 0.0
     ram = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
-    print(f"{name:24s} {seconds:8.1f} s   peak GPU {gpu:5.2f} GiB   peak RAM so far {ram:5.2f} GiB", flush=True)
+    print(
+        f"{name:24s} {seconds:8.1f} s   peak GPU {gpu:5.2f} GiB   peak RAM so far {ram:5.2f} GiB",
+        flush=True,
+    )
 
 
 def waiting_shares(root: Path) -> list[float]:
     """The share of its time that the classifier waited for data, for each epoch."""
     rows = read_table(RunPaths(root / "runs" / "noise").metrics, METRIC_COLUMNS)
-    return [float(row["value"]) for row in rows if (row["stage"], row["name"]) == ("classifier", "data_wait_share")]
+    return [
+        float(row["value"])
+        for row in rows
+        if (row["stage"], row["name"]) == ("classifier", "data_wait_share")
+    ]
 
 
 def write_dataset(folder: Path, side: int, count: int) -> None:
-    """`count` positive patches for training and as many negative ones, and a quarter of them for validation."""
+    """`count` positive patches for training and as many negative ones, and a quarter of them for
+    validation.
+    """
     write_patches(folder / "train", side, 2 * count)
     write_patches(folder / "val", side, 2 * max(2, count // 4), seed=1)
 

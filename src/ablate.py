@@ -30,7 +30,13 @@ from epsam.config.evaluation import EvaluateOptions
 from epsam.config.flags import result_options
 from epsam.config.masks import MaskOptions
 from epsam.core.errors import EpsamError, TrainingError
-from epsam.core.files import digest_of_names_and_sizes, read_json, write_json, write_table, write_text
+from epsam.core.files import (
+    digest_of_names_and_sizes,
+    read_json,
+    write_json,
+    write_table,
+    write_text,
+)
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.tables import ABLATION_COLUMNS, DATA_TABLE_COLUMNS
 
@@ -39,7 +45,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Step:
-    """One script of a run with its options; `stages` are the names of what it finishes, `key` digests all up to it."""
+    """One script of a run with its options; `stages` are the names of what it finishes, `key`
+    digests all up to it.
+    """
 
     script: Any
     options: Any
@@ -68,8 +76,10 @@ def main(options: AblateOptions) -> None:
     failures = list(_run_all(plans))
     _write_tables(options, rows)
     if failures:
-        raise TrainingError(f"{len(failures)} of {len(plans)} runs failed, the first being {failures[0]}; "
-                            "mend what the messages above say and run the same command again")
+        raise TrainingError(
+            f"{len(failures)} of {len(plans)} runs failed, the first being {failures[0]}; "
+            "mend what the messages above say and run the same command again"
+        )
 
 
 def folder_of(options: AblateOptions) -> Path:
@@ -78,16 +88,45 @@ def folder_of(options: AblateOptions) -> Path:
 
 
 def plan_of(row: Row, seed: int, options: AblateOptions, data: str) -> Plan:
-    """The steps of one row with one seed. Bad flags end the program with 2 before anything has run."""
+    """The steps of one row with one seed. Bad flags end the program with 2 before anything has
+    run.
+    """
     run = f"{options.name}/{row.name}/seed_{seed}"
-    place = ["--dataset_type", options.dataset_type, "--dataset_root", options.dataset_root, "--run", run,
-             "--checkpoint_root", options.checkpoint_root, *shlex.split(options.common_flags)]
+    place = [
+        "--dataset_type",
+        options.dataset_type,
+        "--dataset_root",
+        options.dataset_root,
+        "--run",
+        run,
+        "--checkpoint_root",
+        options.checkpoint_root,
+        *shlex.split(options.common_flags),
+    ]
     seeded, sam = ["--seed", str(seed)], shlex.split(options.sam_flags)
     parts = [
-        (train_classifier, ClassifierOptions, seeded, options.classifier_flags, row.flags["CLASSIFIER_FLAGS"]),
+        (
+            train_classifier,
+            ClassifierOptions,
+            seeded,
+            options.classifier_flags,
+            row.flags["CLASSIFIER_FLAGS"],
+        ),
         (generate_initial_masks, MaskOptions, [], options.mask_flags, row.flags["MASK_FLAGS"]),
-        (finetune_decoder, DecoderOptions, seeded + sam, options.decoder_flags, row.flags["DECODER_FLAGS"]),
-        (retrain_decoder, RetrainOptions, seeded + sam, options.retrain_flags, row.flags["RETRAIN_FLAGS"]),
+        (
+            finetune_decoder,
+            DecoderOptions,
+            seeded + sam,
+            options.decoder_flags,
+            row.flags["DECODER_FLAGS"],
+        ),
+        (
+            retrain_decoder,
+            RetrainOptions,
+            seeded + sam,
+            options.retrain_flags,
+            row.flags["RETRAIN_FLAGS"],
+        ),
     ][: {"masks": 2, "preliminary": 3, "rounds": 4}[row.until]]
     parts.append((evaluate, EvaluateOptions, seeded + sam, options.evaluate_flags, []))
     steps, key = [], data
@@ -99,7 +138,10 @@ def plan_of(row: Row, seed: int, options: AblateOptions, data: str) -> Plan:
 
 
 def _stages_of(script: str, options: Any) -> tuple[str, ...]:
-    rounds = {"finetune_decoder": range(1), "retrain_decoder": range(1, getattr(options, "n_iter", 0) + 1)}
+    rounds = {
+        "finetune_decoder": range(1),
+        "retrain_decoder": range(1, getattr(options, "n_iter", 0) + 1),
+    }
     if script in rounds:
         return tuple(decoder_stage(number) for number in rounds[script])
     return (script,) if script in (CLASSIFIER, MASKS) else ()
@@ -113,7 +155,9 @@ def _run_all(plans: Sequence[Plan]) -> Iterator[str]:
         try:
             _run_plan(plan, donors)
         except (EpsamError, OSError) as error:
-            log.error("row %s, seed %d failed: %s", plan.row.name, plan.seed, " ".join(str(error).split()))
+            log.error(
+                "row %s, seed %d failed: %s", plan.row.name, plan.seed, " ".join(str(error).split())
+            )
             yield f"{plan.row.name} with seed {plan.seed}"
 
 
@@ -127,7 +171,13 @@ def _run_plan(plan: Plan, donors: dict[tuple[str, str], RunPaths]) -> None:
             _adopt_all(step, plan, donors)
             _run_step(step)
         # At once: what a row has made is there for the others, too, if it fails later.
-        donors.update({(step.key, stage): plan.run for stage in step.stages if (step.key, stage) not in donors})
+        donors.update(
+            {
+                (step.key, stage): plan.run
+                for stage in step.stages
+                if (step.key, stage) not in donors
+            }
+        )
         if step.stages == (MASKS,):
             donors.setdefault(_maps_key(plan), plan.run)
     if not complete:
@@ -175,13 +225,23 @@ def _digest_of_patches(options: AblateOptions) -> str:
 
 
 def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
-    """Tables 1 to 6 and one for the other rows, out of every run that was evaluated, now or earlier."""
+    """Tables 1 to 6 and one for the other rows, out of every run that was evaluated, now or
+    earlier.
+    """
     root = folder_of(options)
-    results = {row.name: {
-        seed: read_scores(RunPaths(root / row.name / f"seed_{seed}")) for seed in options.seeds
-        if (root / row.name / f"seed_{seed}" / "evaluated.json").is_file()} for row in rows}
-    counts = data_table.count_patches(DatasetPaths.of(EvaluateOptions(dataset_type=options.dataset_type,
-                                                                      dataset_root=options.dataset_root)))
+    results = {
+        row.name: {
+            seed: read_scores(RunPaths(root / row.name / f"seed_{seed}"))
+            for seed in options.seeds
+            if (root / row.name / f"seed_{seed}" / "evaluated.json").is_file()
+        }
+        for row in rows
+    }
+    counts = data_table.count_patches(
+        DatasetPaths.of(
+            EvaluateOptions(dataset_type=options.dataset_type, dataset_root=options.dataset_root)
+        )
+    )
     write_table(root / "tables" / "table_1.csv", DATA_TABLE_COLUMNS, counts)
     heading = f"## {options.dataset_type}, seeds {', '.join(map(str, options.seeds))}\n"
     texts = [heading, f"{NOTE}\n", data_table.markdown(counts)]
@@ -190,7 +250,9 @@ def _write_tables(options: AblateOptions, rows: Sequence[Row]) -> None:
         write_table(root / "tables" / f"table_{table.number}.csv", ABLATION_COLUMNS, records)
         texts.append(markdown(table, records))
     write_text(root / "tables" / "tables.md", "\n".join(texts))
-    log.info("%s\n%s: these tables, and each as CSV", "\n".join(texts), root / "tables" / "tables.md")
+    log.info(
+        "%s\n%s: these tables, and each as CSV", "\n".join(texts), root / "tables" / "tables.md"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Before a run: everything that would stop or spoil it later and can be found in seconds, in one list."""
+"""Before a run: everything that would stop or spoil it later and can be found in seconds, in one
+list.
+"""
 
 import logging
 import shlex
@@ -19,7 +21,13 @@ from epsam.config.preflight import CheckOptions
 from epsam.core.errors import PreflightError
 from epsam.core.locking import exclusive_lock
 from epsam.paths import DatasetPaths, run_folder
-from epsam.preflight.data import check_grid_search, check_patches, check_slides, count_patches, keeps_patches
+from epsam.preflight.data import (
+    check_grid_search,
+    check_patches,
+    check_slides,
+    count_patches,
+    keeps_patches,
+)
 from epsam.preflight.disk import check_disk, estimate, patch_limits
 from epsam.preflight.finding import Finding, collect_findings
 from epsam.preflight.software import (
@@ -36,8 +44,20 @@ from epsam.segment.sam.models import SPECS
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ("dataset_type", "dataset_root", "train_dataset_dir", "val_dataset_dir", "test_dataset_dir", "seed", "run",
-          "checkpoint_root", "device", "precision", "sam_model_type", "sam_checkpoint")
+SHARED = (
+    "dataset_type",
+    "dataset_root",
+    "train_dataset_dir",
+    "val_dataset_dir",
+    "test_dataset_dir",
+    "seed",
+    "run",
+    "checkpoint_root",
+    "device",
+    "precision",
+    "sam_model_type",
+    "sam_checkpoint",
+)
 Stage = TypeVar("Stage")
 
 
@@ -49,15 +69,21 @@ def main(options: CheckOptions) -> None:
         log.info("  %s: %s", "PROBLEM" if finding.stops else "warning", finding.text)
     log.info("check: problems %d, warnings %d", len(stopping), len(found) - len(stopping))
     if len(stopping) > 1:
-        raise PreflightError(f"{len(stopping)} problems would stop this run, see the list above; first {stopping[0]}")
+        raise PreflightError(
+            f"{len(stopping)} problems would stop this run, see the list above; first {stopping[0]}"
+        )
     if stopping:
         raise PreflightError(stopping[0])
 
 
 def checks(options: CheckOptions) -> list[Callable[[], Iterator[Finding]]]:
-    """All checks of a run, each on its own. Ends with 2, as the stage would, if a stage's flags are wrong."""
+    """All checks of a run, each on its own. Ends with 2, as the stage would, if a stage's flags are
+    wrong.
+    """
     patch = stage_options("extract_patches", PatchOptions, options, options.patch_flags)
-    classifier = stage_options("train_classifier", ClassifierOptions, options, options.classifier_flags)
+    classifier = stage_options(
+        "train_classifier", ClassifierOptions, options, options.classifier_flags
+    )
     masks = stage_options("generate_initial_masks", MaskOptions, options, options.mask_flags)
     decoder = stage_options("finetune_decoder", DecoderOptions, options, options.decoder_flags)
     retrain = stage_options("retrain_decoder", RetrainOptions, options, options.retrain_flags)
@@ -70,7 +96,9 @@ def checks(options: CheckOptions) -> list[Callable[[], Iterator[Finding]]]:
         partial(check_tensorboard, boards),
         partial(check_postprocessing, masks),
         check_codecs,
-        partial(check_device, options.device, options.precision, bool(SPECS[decoder.sam_model_type].url)),
+        partial(
+            check_device, options.device, options.precision, bool(SPECS[decoder.sam_model_type].url)
+        ),
         partial(check_lock, options),
         partial(check_sam, decoder, folder),
         partial(check_classifier_start, classifier, folder),
@@ -82,24 +110,43 @@ def checks(options: CheckOptions) -> list[Callable[[], Iterator[Finding]]]:
 def stage_options(stage: str, kind: type[Stage], options: CheckOptions, flags: str) -> Stage:
     """A stage's options from what all stages share and from its own flags."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    shared = [f"--{name}={getattr(options, name)}" for name in SHARED if name in known and getattr(options, name) != ""]
+    shared = [
+        f"--{name}={getattr(options, name)}"
+        for name in SHARED
+        if name in known and getattr(options, name) != ""
+    ]
     return parse(stage, kind, [*shared, *shlex.split(flags)])
 
 
-def data_checks(paths: DatasetPaths, patch: PatchOptions, classifier: ClassifierOptions, masks: MaskOptions,
-                decoder: DecoderOptions) -> list[Callable[[], Iterator[Finding]]]:
-    """Checks of slides or, where training starts from them, patches, and of the room for what follows."""
+def data_checks(
+    paths: DatasetPaths,
+    patch: PatchOptions,
+    classifier: ClassifierOptions,
+    masks: MaskOptions,
+    decoder: DecoderOptions,
+) -> list[Callable[[], Iterator[Finding]]]:
+    """Checks of slides or, where training starts from them, patches, and of the room for what
+    follows.
+    """
     tables = ROOT / "dataset"
     stay = keeps_patches(paths, tables, patch)
-    counts = {split: count_patches(paths, split) for split in SPLITS} if stay else patch_limits(patch)
+    counts = (
+        {split: count_patches(paths, split) for split in SPLITS} if stay else patch_limits(patch)
+    )
     needs = estimate(counts, not stay, patch, decoder)
     room = partial(check_disk, needs, paths.root, Path(classifier.checkpoint_root))
     grid = partial(check_grid_search, paths, stay, masks)
     if not stay:
         return [room, grid, partial(check_slides, paths, tables, patch)]
     given = (classifier.train_image_dir, classifier.val_image_dir, classifier.test_image_dir)
-    return [room, grid, *(partial(check_patches, paths, split, image_dir)
-                    for split, image_dir in zip(SPLITS, given, strict=True))]
+    return [
+        room,
+        grid,
+        *(
+            partial(check_patches, paths, split, image_dir)
+            for split, image_dir in zip(SPLITS, given, strict=True)
+        ),
+    ]
 
 
 def check_lock(options: CheckOptions) -> Iterator[Finding]:

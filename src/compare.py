@@ -1,4 +1,6 @@
-"""Runs side by side: `python src/compare.py RUN RUN …`. Options that differ, scores, and the difference in Dice."""
+"""Runs side by side: `python src/compare.py RUN RUN …`. Options that differ, scores, and the
+difference in Dice.
+"""
 
 import logging
 import sys
@@ -18,7 +20,9 @@ log = logging.getLogger(__name__)
 def main(options: CompareOptions) -> None:
     """Print the comparison with the first run, and write it where a folder is given."""
     if len(options.runs) < 2:
-        raise EpsamError(f"compare: {len(options.runs)} run(s) given; name two or more folders of checkpoints/")
+        raise EpsamError(
+            f"compare: {len(options.runs)} run(s) given; name two or more folders of checkpoints/"
+        )
     runs = {name: RunPaths(Path(options.checkpoint_root) / name) for name in options.runs}
     records = compare_runs(runs, options.split)
     text = markdown(options_that_differ(runs), records, options.split)
@@ -30,7 +34,9 @@ def main(options: CompareOptions) -> None:
 
 def with_runs_as_flag(arguments: list[str]) -> list[str]:
     """The names before the first flag as the value of --runs."""
-    count = next((place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    count = next(
+        (place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments)
+    )
     return [f"--runs={','.join(arguments[:count])}", *arguments[count:]] if count else arguments
 
 

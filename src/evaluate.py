@@ -12,7 +12,13 @@ from epsam.core.files import read_table, write_table
 from epsam.core.records import add_to_record
 from epsam.data.images import Mask, write_rgb
 from epsam.engine.metric_logger import open_metric_logger
-from epsam.evaluation.score_run import Evaluation, SplitCase, extreme_cases, prepare_evaluation, score_all
+from epsam.evaluation.score_run import (
+    Evaluation,
+    SplitCase,
+    extreme_cases,
+    prepare_evaluation,
+    score_all,
+)
 from epsam.paths import run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.segment.sam.prompting.sampling import PointPrompt
@@ -24,16 +30,25 @@ log = logging.getLogger(__name__)
 
 
 def main(options: EvaluateOptions) -> None:
-    """Write the scores, a panel for each split and of the extreme test patches, and the training curves."""
+    """Write the scores, a panel for each split and of the extreme test patches, and the training
+    curves.
+    """
     started = time.monotonic()
     evaluation = prepare_evaluation(options)
     run = evaluation.run
     scored = score_all(evaluation)
     rows = [found.row() for found in scored]
     write_table(run.evaluation, SCORE_COLUMNS, rows)
-    write_table(run.patch_scores, PATCH_SCORE_COLUMNS, [row for found in scored for row in found.patch_rows()])
+    write_table(
+        run.patch_scores,
+        PATCH_SCORE_COLUMNS,
+        [row for found in scored for row in found.patch_rows()],
+    )
     for row in rows:
-        log.info("%-5s  %-20s  %4d patches  Dice %.4f  IoU %.4f", *(row[name] for name in SCORE_COLUMNS[:5]))
+        log.info(
+            "%-5s  %-20s  %4d patches  Dice %.4f  IoU %.4f",
+            *(row[name] for name in SCORE_COLUMNS[:5]),
+        )
     if not rows:
         log.warning("no patch of any split has a truth mask: nothing can be scored")
 
@@ -41,10 +56,20 @@ def main(options: EvaluateOptions) -> None:
         asked = case.asked[evaluation.last]
         draw(case.split, evaluation, case, [asked[index] for index in evenly_spaced(len(asked))])
     if evaluation.cases:
-        by_name = {prompted.patch.name: prompted for prompted in evaluation.cases[-1].asked[evaluation.last]}
-        draw("cases", evaluation, evaluation.cases[-1], [by_name[name] for name in extreme_cases(scored[-1])])
+        by_name = {
+            prompted.patch.name: prompted
+            for prompted in evaluation.cases[-1].asked[evaluation.last]
+        }
+        draw(
+            "cases",
+            evaluation,
+            evaluation.cases[-1],
+            [by_name[name] for name in extreme_cases(scored[-1])],
+        )
     for title, series in curves_from_metrics(read_table(run.metrics, METRIC_COLUMNS)).items():
-        write_rgb(run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title))
+        write_rgb(
+            run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title)
+        )
     board = open_metric_logger(run, "evaluate", options.tensorboard)
     for path in sorted(path for path in run.panels.iterdir() if path.stem in (*SPLITS, "cases")):
         board.picture(path, 0)
@@ -52,8 +77,12 @@ def main(options: EvaluateOptions) -> None:
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 
 
-def draw(name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[PromptedPatch]) -> None:
-    """Write panels/<name>.png: some patches of a split with the masks of the last decoder, if the run has any."""
+def draw(
+    name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[PromptedPatch]
+) -> None:
+    """Write panels/<name>.png: some patches of a split with the masks of the last decoder, if the
+    run has any.
+    """
     patches = [prompted.patch for prompted in chosen]
     prompts: list[PointPrompt] = []
     masks: dict[str, Mask] = {}
@@ -61,7 +90,15 @@ def draw(name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[Pr
         prompts = [prompted.prompt for prompted in chosen]
         found = evaluation.decoders.masks(evaluation.last, chosen)
         masks = {patch.name: mask for patch, mask in zip(patches, found, strict=True)}
-    write_panel(evaluation.run.panels / f"{name}.png", evaluation.run, case.split, patches, case.maps, prompts, masks)
+    write_panel(
+        evaluation.run.panels / f"{name}.png",
+        evaluation.run,
+        case.split,
+        patches,
+        case.maps,
+        prompts,
+        masks,
+    )
 
 
 if __name__ == "__main__":

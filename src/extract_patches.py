@@ -52,10 +52,14 @@ def main(options: PatchOptions) -> None:
         # Another run may have made them since the first look.
         if not are_patches_current(paths, TABLES, options):
             make_patches(records, paths, options)
-            add_to_record(paths.record, NAME, asdict(options), time.monotonic() - started, inputs_of(records))
+            add_to_record(
+                paths.record, NAME, asdict(options), time.monotonic() - started, inputs_of(records)
+            )
 
 
-def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: PatchOptions) -> None:
+def make_patches(
+    records: Sequence[SlideRecord], paths: DatasetPaths, options: PatchOptions
+) -> None:
     """Make the patches of all splits, whole or not at all, and the tables beside them."""
     errors = {record.name: record.reason for record in records if record.status == FAILED}
     measured: list[ScoredSlide] = []
@@ -72,50 +76,84 @@ def make_patches(records: Sequence[SlideRecord], paths: DatasetPaths, options: P
             check_failures(errors, measured, options)
             check_patches(patches, errors)
         except EpsamError:
-            # The message sends the user there; after a full disk or Ctrl-C it still has to tell of the old patches.
-            write_table(paths.slide_table, SLIDE_COLUMNS, slide_table_rows(records, measured, patches, errors))
+            # The message sends the user there; after a full disk or Ctrl-C it still has to tell of
+            # the old patches.
+            write_table(
+                paths.slide_table,
+                SLIDE_COLUMNS,
+                slide_table_rows(records, measured, patches, errors),
+            )
             raise
-        write_table(folder / paths.slide_table.name, SLIDE_COLUMNS, slide_table_rows(records, measured, patches, errors))
+        write_table(
+            folder / paths.slide_table.name,
+            SLIDE_COLUMNS,
+            slide_table_rows(records, measured, patches, errors),
+        )
         write_table(folder / paths.patch_table.name, PATCH_COLUMNS, patches)
         publish_patches(folder, paths, made)
     shutil.rmtree(candidate_folder(paths), ignore_errors=True)
-    log.info("%d patches of %d slides in %s", len(patches), len({patch["slide"] for patch in patches}), paths.root)
+    log.info(
+        "%d patches of %d slides in %s",
+        len(patches),
+        len({patch["slide"] for patch in patches}),
+        paths.root,
+    )
 
 
 def inputs_of(records: Sequence[SlideRecord]) -> dict[str, str]:
-    """Digests of the slides by name and size, since all their bytes would take longer than the stage, and of outlines
-    by content."""
+    """Digests of the slides by name and size, since all their bytes would take longer than the
+    stage, and of outlines by content.
+    """
     used = [record for record in records if record.status == USED]
-    return {"slides": digest_of_names_and_sizes(record.path for record in used if record.path),
-            "outlines": digest_of_files(record.outlines for record in used if record.outlines)}
+    return {
+        "slides": digest_of_names_and_sizes(record.path for record in used if record.path),
+        "outlines": digest_of_files(record.outlines for record in used if record.outlines),
+    }
 
 
 def measure_shard(records: Sequence[SlideRecord], options: PatchOptions, kept: Path) -> None:
-    """Measure the used slides of one shard that are not kept yet; --merge then chooses patches among all slides."""
+    """Measure the used slides of one shard that are not kept yet; --merge then chooses patches
+    among all slides.
+    """
     shard = Shard.parse(options.shard)
     used = [record for record in records if record.status == USED and shard.holds(record.name)]
-    waiting = [record for record in used if (had := load_candidates(kept, record, options)) is None or had.error]
+    waiting = [
+        record
+        for record in used
+        if (had := load_candidates(kept, record, options)) is None or had.error
+    ]
     work = partial(score_once, options=options, kept=kept, thumbnails=kept)
     for measured in parallel_map(work, waiting, options.workers, "measuring slides"):
         failures({measured.record.name: measured.error})
-    log.info("shard %s: %d slides measured, %d before; --merge makes the patches once all shards are done",
-             options.shard, len(waiting), len(used) - len(waiting))
+    log.info(
+        "shard %s: %d slides measured, %d before; --merge makes the patches once all shards are done",
+        options.shard,
+        len(waiting),
+        len(used) - len(waiting),
+    )
 
 
-def measure_all(records: Sequence[SlideRecord], options: PatchOptions, folder: Path, kept: Path) -> list[ScoredSlide]:
+def measure_all(
+    records: Sequence[SlideRecord], options: PatchOptions, folder: Path, kept: Path
+) -> list[ScoredSlide]:
     """Every window of every used slide, measured now or by the shards that left it in `kept`."""
     used = [record for record in records if record.status == USED]
     if options.merge:
         return load_all_candidates(kept, used, options, folder / "thumbnails")
-    work = partial(score_once, options=options, kept=folder / "measured", thumbnails=folder / "thumbnails")
+    work = partial(
+        score_once, options=options, kept=folder / "measured", thumbnails=folder / "thumbnails"
+    )
     return list(parallel_map(work, used, options.workers, "measuring slides"))
 
 
-def cut_all(tasks: list[TileSelection], options: PatchOptions,
-            folder: Path) -> list[tuple[TileSelection, tuple[list[dict[str, object]], str]]]:
+def cut_all(
+    tasks: list[TileSelection], options: PatchOptions, folder: Path
+) -> list[tuple[TileSelection, tuple[list[dict[str, object]], str]]]:
     """The chosen windows cut out, with the rows of patches.csv or the error of each slide."""
     work = partial(extract_once, options=options, folder=folder)
-    return list(zip(tasks, parallel_map(work, tasks, options.workers, "cutting patches"), strict=True))
+    return list(
+        zip(tasks, parallel_map(work, tasks, options.workers, "cutting patches"), strict=True)
+    )
 
 
 def failures(errors: Mapping[str, str]) -> dict[str, str]:
@@ -129,15 +167,21 @@ def failures(errors: Mapping[str, str]) -> dict[str, str]:
 def check_options(options: PatchOptions) -> None:
     """Raise DatasetError on settings that can give no patch."""
     if options.max_tumour <= options.min_tumour:
-        raise DatasetError(f"--max_tumour {options.max_tumour:g}: not above --min_tumour {options.min_tumour:g}, "
-                           "so that no patch could be positive; raise it")
+        raise DatasetError(
+            f"--max_tumour {options.max_tumour:g}: not above --min_tumour {options.min_tumour:g}, "
+            "so that no patch could be positive; raise it"
+        )
 
 
-def check_failures(errors: Mapping[str, str], measured: Sequence[ScoredSlide], options: PatchOptions) -> None:
+def check_failures(
+    errors: Mapping[str, str], measured: Sequence[ScoredSlide], options: PatchOptions
+) -> None:
     """Raise SlideError if nothing usable is left, or if anything failed and the run is strict."""
     if errors and options.strict:
-        raise SlideError(f"{len(errors)} slides failed ({', '.join(sorted(errors)[:5])}); see slides.csv "
-                         "or pass --no-strict")
+        raise SlideError(
+            f"{len(errors)} slides failed ({', '.join(sorted(errors)[:5])}); see slides.csv "
+            "or pass --no-strict"
+        )
     if all(found.error for found in measured):
         first = f", first {next(iter(errors.values()))}" if errors else ""
         raise SlideError(f"no usable slide: {len(errors)} failed{first}; see slides.csv")
@@ -149,7 +193,9 @@ def check_patches(patches: Sequence[Mapping[str, Any]], errors: Mapping[str, str
     for split in SPLITS:
         for label, kind in ((1, "positive"), (0, "negative")):
             if (split, label) not in there:
-                raise DatasetError(f"{split}: no {kind} is left after {len(errors)} slides failed; see slides.csv")
+                raise DatasetError(
+                    f"{split}: no {kind} is left after {len(errors)} slides failed; see slides.csv"
+                )
 
 
 if __name__ == "__main__":

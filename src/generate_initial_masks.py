@@ -18,9 +18,21 @@ from epsam.data.patches import Patch, common_patch_size, labelled_patches, selec
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import MaskCounts
 from epsam.engine.stage import Stage, check_predecessor
-from epsam.evaluation.threshold_search import best_row, patches_with_truth, require_grid, search_grid, write_grid
+from epsam.evaluation.threshold_search import (
+    best_row,
+    patches_with_truth,
+    require_grid,
+    search_grid,
+    write_grid,
+)
 from epsam.paths import DatasetPaths, RunPaths, run_folder
-from epsam.training.cams import cam_recipe, compute_cams, load_named_classifier, load_stored_cams, write_initial_masks
+from epsam.training.cams import (
+    cam_recipe,
+    compute_cams,
+    load_named_classifier,
+    load_stored_cams,
+    write_initial_masks,
+)
 from epsam.training.panels import evenly_spaced, write_panel
 from epsam.training.sam_setup import initial_mask_path
 from epsam.weak.fast_inference import load_for_inference
@@ -40,7 +52,11 @@ def main(options: MaskOptions) -> None:
     model = load_for_inference(classifier, compute)
     checksum = sha256_of(classifier)
     listing = {split: digest_of_files(p.image for p in found) for split, found in patches.items()}
-    truth = {"truth": digest_of_files(p.mask for p in patches["val"] if p.mask)} if options.grid_search else {}
+    truth = (
+        {"truth": digest_of_files(p.mask for p in patches["val"] if p.mask)}
+        if options.grid_search
+        else {}
+    )
     stage = Stage("generate_initial_masks", options, {"classifier": checksum, **listing, **truth})
     if stage.finished():
         return
@@ -54,7 +70,9 @@ def main(options: MaskOptions) -> None:
     for split, found in patches.items():
         recipe = cam_recipe(options.cam or model.spec.cam, options, checksum, listing[split])
         kept = load_stored_cams(run.activation(split), checksum, recipe)
-        made = kept or compute_cams(model, checksum, found, size, options, options.batch_size, compute)
+        made = kept or compute_cams(
+            model, checksum, found, size, options, options.batch_size, compute
+        )
         maps[split] = dataclasses.replace(made, recipe=recipe)
         save_cams(run.activation(split), maps[split])
     rule = searched(run, maps["val"], patches["val"], options) if options.grid_search else options
@@ -63,30 +81,57 @@ def main(options: MaskOptions) -> None:
     for path in sorted(run.panels.glob("initial_masks_*.png")):
         board.picture(path, 0)
     given = load_named_classifier(classifier, checksum) if options.resnet_checkpoint else {}
-    write_json(run.mask_rule, select_fields(MaskRule, rule) | {"cam": options.cam or model.spec.cam} | given)
-    files = [initial_mask_path(run, split, patch) for split, found in patches.items() for patch in found]
-    stage.finish([*map(run.activation, SPLITS), *files, run.mask_rule], counts["train"].trouble("initial masks"))
+    write_json(
+        run.mask_rule,
+        select_fields(MaskRule, rule) | {"cam": options.cam or model.spec.cam} | given,
+    )
+    files = [
+        initial_mask_path(run, split, patch) for split, found in patches.items() for patch in found
+    ]
+    stage.finish(
+        [*map(run.activation, SPLITS), *files, run.mask_rule],
+        counts["train"].trouble("initial masks"),
+    )
 
 
-def searched(run: RunPaths, maps: CamStore, patches: Sequence[Patch], options: MaskOptions) -> MaskOptions:
-    """The options with the quantile and kernel that are best on validation; the whole grid is written."""
+def searched(
+    run: RunPaths, maps: CamStore, patches: Sequence[Patch], options: MaskOptions
+) -> MaskOptions:
+    """The options with the quantile and kernel that are best on validation; the whole grid is
+    written.
+    """
     rows = search_grid(maps, patches, options)
     write_grid(run.grid_search, rows)
     quantile, kernel = best_row(rows)
-    log.info("grid search: quantile %g and kernel %d are the best of %d pairs on validation; all are in %s",
-             quantile, kernel, len(rows), run.grid_search)
+    log.info(
+        "grid search: quantile %g and kernel %d are the best of %d pairs on validation; all are in %s",
+        quantile,
+        kernel,
+        len(rows),
+        run.grid_search,
+    )
     return dataclasses.replace(options, quantile=quantile, open_kernel=kernel)
 
 
-def write_masks(run: RunPaths, patches: Mapping[str, Sequence[Patch]], maps: Mapping[str, CamStore], size: int,
-                rule: MaskRule) -> dict[str, MaskCounts]:
+def write_masks(
+    run: RunPaths,
+    patches: Mapping[str, Sequence[Patch]],
+    maps: Mapping[str, CamStore],
+    size: int,
+    rule: MaskRule,
+) -> dict[str, MaskCounts]:
     """Write the masks and a panel of each split, and count them."""
     counts: dict[str, MaskCounts] = {}
     for split, found in patches.items():
         counts[split] = write_initial_masks(run, split, maps[split], found, size, rule)
         chosen = [found[index] for index in evenly_spaced(len(found))]
         write_panel(run.panels / f"initial_masks_{split}.png", run, split, chosen, maps[split])
-        log.info("initial masks: %s, %d written, %d of them empty", split, len(found), counts[split].empty)
+        log.info(
+            "initial masks: %s, %d written, %d of them empty",
+            split,
+            len(found),
+            counts[split].empty,
+        )
     return counts
 
 

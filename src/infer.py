@@ -49,7 +49,9 @@ def main(options: InferOptions) -> None:
 def check_no_shard(options: InferOptions) -> None:
     """Raise DatasetError if images are to be spread over machines."""
     if options.shard or options.merge:
-        raise DatasetError("--shard and --merge are for slides; give a folder of slides, or leave them out")
+        raise DatasetError(
+            "--shard and --merge are for slides; give a folder of slides, or leave them out"
+        )
 
 
 def infer_slides(place: Path, options: InferOptions) -> None:
@@ -63,7 +65,9 @@ def infer_slides(place: Path, options: InferOptions) -> None:
         check_complete(slides, output, fingerprint)
     elif slides:
         pipeline = load_pipeline(options, select_device(options.device, options.precision))
-        slides = segment_slides(slides, pipeline, slide_rule(options, pipeline), output, fingerprint)
+        slides = segment_slides(
+            slides, pipeline, slide_rule(options, pipeline), output, fingerprint
+        )
     rows, timings = result_rows(slides, output)
     if not options.shard:
         scores, unscored = score_slides(slides, output)
@@ -71,8 +75,19 @@ def infer_slides(place: Path, options: InferOptions) -> None:
         write_tables(rows, timings, scores, output)
         dice = {score.slide: score.overlap.dice for score in scores if score.overlap.true}
         figures = slide_metrics(scores) if scores else {}
-        write_report(Inference(str(place), "slide", rows, figures, dice, slide_cases(rows, dice, output),
-                               recorded(options, started), timings), output)
+        write_report(
+            Inference(
+                str(place),
+                "slide",
+                rows,
+                figures,
+                dice,
+                slide_cases(rows, dice, output),
+                recorded(options, started),
+                timings,
+            ),
+            output,
+        )
     log_summary(rows, timings, output)
     check_some_done(rows, output)
 
@@ -83,23 +98,39 @@ def infer_images(place: Path, options: InferOptions) -> None:
     images = find_images(place)
     pipeline = load_pipeline(options, select_device(options.device, options.precision))
     gate = Gate(options.classifier_gate, options.gate_threshold)
-    rows, overlaps = segment_folder(images, pipeline, output, options.overlap, gate, fingerprint_of(options))
+    rows, overlaps = segment_folder(
+        images, pipeline, output, options.overlap, gate, fingerprint_of(options)
+    )
 
     figures = summary(rows, list(overlaps.values()))
     write_table(output / "metrics.csv", IMAGE_RESULT_COLUMNS, rows)
     write_json(output / "summary.json", figures)
     dice = {name: found.dice for name, found in overlaps.items()}
-    write_report(Inference(str(place), "image", rows, figures, dice, image_cases(images, rows, dice, output),
-                           recorded(options, started)), output)
+    write_report(
+        Inference(
+            str(place),
+            "image",
+            rows,
+            figures,
+            dice,
+            image_cases(images, rows, dice, output),
+            recorded(options, started),
+        ),
+        output,
+    )
     if figures["failed"] == len(rows):
-        raise DatasetError(f"{images[0].image.parent}: none of {len(rows)} images could be segmented; "
-                           f"{output / 'metrics.csv'} says why for each")
+        raise DatasetError(
+            f"{images[0].image.parent}: none of {len(rows)} images could be segmented; "
+            f"{output / 'metrics.csv'} says why for each"
+        )
     log.info("%s", format_metrics(figures))
     log.info("masks, overlays, metrics.csv and summary.json are in %s", output)
 
 
 def recorded(options: InferOptions, started: float) -> RunProvenance:
-    """Write record.json: how these results were made, `started` on the monotonic clock; returns what is in it."""
+    """Write record.json: how these results were made, `started` on the monotonic clock; returns
+    what is in it.
+    """
     record = Path(options.output_dir) / "record.json"
     inputs = {path.name: sha256_of(path) for path in weight_files(options)}
     record.unlink(missing_ok=True)

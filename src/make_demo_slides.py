@@ -1,4 +1,6 @@
-"""The demo's slides: small pyramids of made-up H&E tissue with ASAP outlines and a split, no network needed."""
+"""The demo's slides: small pyramids of made-up H&E tissue with ASAP outlines and a split, no
+network needed.
+"""
 
 import logging
 from functools import partial
@@ -21,7 +23,15 @@ SHAPE = (1536, 2048)
 MPP = 0.5
 FORM = PyramidFormat(tile=256, compression="jpeg", quality=88, levels=4)
 SPLITS = {
-    "train": ("tumor_001", "tumor_002", "tumor_003", "tumor_004", "tumor_005", "normal_001", "normal_002"),
+    "train": (
+        "tumor_001",
+        "tumor_002",
+        "tumor_003",
+        "tumor_004",
+        "tumor_005",
+        "normal_001",
+        "normal_002",
+    ),
     "val": ("tumor_006", "tumor_007", "normal_003"),
     "test": ("tumor_008", "tumor_009", "tumor_010", "normal_004"),
 }
@@ -44,7 +54,8 @@ def main(options: DemoOptions) -> None:
 
 
 def make_slide(name: str, root: Path, seed: int, shape: tuple[int, int]) -> None:
-    """Draw one slide of `shape` (height, width); write its pyramid and its outlines, of which a normal slide has none.
+    """Draw one slide of `shape` (height, width); write its pyramid and its outlines, of which a
+    normal slide has none.
 
     The outlines come first, so a slide whose pyramid is there is complete.
     """
@@ -61,12 +72,16 @@ def _remove(root: Path, names: list[str]) -> None:
 
 
 def _claim(root: Path, seed: int) -> None:
-    """Note the seed beside the slides. Raises DatasetError if those that are there came from another seed."""
+    """Note the seed beside the slides. Raises DatasetError if those that are there came from
+    another seed.
+    """
     note = root / "seed.txt"
     found = note.read_text(encoding="utf-8").strip() if note.is_file() else str(seed)
     if found != str(seed):
-        raise DatasetError(f"{root}: holds the slides of seed {found}, seed {seed} was asked for; "
-                           "add --restart to make them again, or give another --output_dir")
+        raise DatasetError(
+            f"{root}: holds the slides of seed {found}, seed {seed} was asked for; "
+            "add --restart to make them again, or give another --output_dir"
+        )
     write_text(note, f"{seed}\n")
 
 

@@ -1,4 +1,6 @@
-"""Step 5: pseudo-labels → fresh decoder → pseudo-labels, for n_iter rounds (paper 3.3.3, Algorithm 1)."""
+"""Step 5: pseudo-labels → fresh decoder → pseudo-labels, for n_iter rounds (paper 3.3.3, Algorithm
+1).
+"""
 
 from epsam.config.command_line import run_stage
 from epsam.config.decoder import RetrainOptions
@@ -19,7 +21,9 @@ def main(options: RetrainOptions) -> None:
     bench = prepare_rounds(options)
     for number in range(1, options.n_iter + 1):
         check_predecessor(f"decoder_{number}", f"decoder_{number - 1}", options)
-        examples = accepted_examples(number, bench.run, bench.train, options.pl_mode, options.soft_targets)
+        examples = accepted_examples(
+            number, bench.run, bench.train, options.pl_mode, options.soft_targets
+        )
         run_round(number, bench, examples)
     # Of a run that once had more rounds: inference takes the last decoder that there is.
     delete_rounds_after(bench.run, options.n_iter)

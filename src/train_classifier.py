@@ -32,7 +32,9 @@ def main(options: ClassifierOptions) -> None:
     require_both_classes(train, data.split("train"))
     require_both_classes(val, data.split("val"))
     patches = {"train": train, "val": val, "test": test}
-    inputs = {split: digest_of_files(patch.image for patch in found) for split, found in patches.items()}
+    inputs = {
+        split: digest_of_files(patch.image for patch in found) for split, found in patches.items()
+    }
     if Path(options.pretrained).is_file():
         inputs["start"] = digest_of_files([Path(options.pretrained)])
     stage = Stage(NAME, options, inputs)
@@ -43,15 +45,26 @@ def main(options: ClassifierOptions) -> None:
     model = build_classifier(NetworkSpec.of(options))
     initial_weights(model, options.pretrained, options.seed, Path(options.checkpoint_root))
     model.to(compute.device)
-    log.info("classifier: %s on %s, %d train, %d val, %d test patches of %d px",
-             options.backbone, compute.device, len(train), len(val), len(test), size)
+    log.info(
+        "classifier: %s on %s, %d train, %d val, %d test patches of %d px",
+        options.backbone,
+        compute.device,
+        len(train),
+        len(val),
+        len(test),
+        size,
+    )
     task = classifier_task(model, train, val, size, options, compute)
     board = open_metric_logger(stage.run, task.name, options.tensorboard)
     progress = fit(task, classifier_schedule(options), stage.unfinished(task.name), board=board)
     if test:
         scores = score_classifier(model, test, size, options, compute)
-        progress.history += [(progress.best_epoch, f"test_{name}", value) for name, value in scores.items()]
-        log.info("classifier on test: accuracy %.3f, AUROC %.3f", scores["accuracy"], scores["auroc"])
+        progress.history += [
+            (progress.best_epoch, f"test_{name}", value) for name, value in scores.items()
+        ]
+        log.info(
+            "classifier on test: accuracy %.3f, AUROC %.3f", scores["accuracy"], scores["auroc"]
+        )
 
     save_classifier(stage.run.classifier, model, {"patch_size": size})
     stage.record(task.name, progress.history)

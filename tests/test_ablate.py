@@ -1,4 +1,6 @@
-"""Five rows on a few tiny patches, one of them with two seeds: what is shared, what is kept, what the tables say."""
+"""Five rows on a few tiny patches, one of them with two seeds: what is shared, what is kept, what
+the tables say.
+"""
 
 import csv
 import dataclasses
@@ -31,11 +33,16 @@ RUN = "checkpoints/ablation/{}/seed_{}"
 
 def options(**values):
     return AblateOptions(
-        dataset_type="mini", rows=ROWS, common_flags="--device cpu", classifier_flags=FLAGS["CLASSIFIER_FLAGS"],
-        mask_flags=FLAGS["MASK_FLAGS"], decoder_flags=FLAGS["DECODER_FLAGS"],
+        dataset_type="mini",
+        rows=ROWS,
+        common_flags="--device cpu",
+        classifier_flags=FLAGS["CLASSIFIER_FLAGS"],
+        mask_flags=FLAGS["MASK_FLAGS"],
+        decoder_flags=FLAGS["DECODER_FLAGS"],
         retrain_flags=f"{FLAGS['RETRAIN_FLAGS']} --n_iter 1",
         sam_flags=f"--sam_model_type vit_demo --sam_checkpoint {FLAGS['SAM_CHECKPOINT']}",
-        **{"seeds": (22, 23), **values})
+        **{"seeds": (22, 23), **values},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +67,9 @@ def table(path):
 
 
 def same_file(folder, path, first, second, seed=22):
-    return (folder / RUN.format(first, seed) / path).samefile(folder / RUN.format(second, seed) / path)
+    return (folder / RUN.format(first, seed) / path).samefile(
+        folder / RUN.format(second, seed) / path
+    )
 
 
 @pytest.mark.slow
@@ -71,8 +80,10 @@ def test_what_is_equal_is_made_once(done):
     assert same_file(done, "masks/iter_0/p0_1.png", "paper", "accumulate")
     assert not same_file(done, "decoder_iter1.pth", "paper", "accumulate")
     assert not (done / RUN.format("raw", 22) / "sam_pre_decoder.pth").exists()
-    weights = [torch.load(done / RUN.format("paper", seed) / "resnet_adl.pth", weights_only=True)["model"]
-               for seed in (22, 23)]
+    weights = [
+        torch.load(done / RUN.format("paper", seed) / "resnet_adl.pth", weights_only=True)["model"]
+        for seed in (22, 23)
+    ]
     assert not torch.equal(weights[0]["fc.weight"], weights[1]["fc.weight"])
 
 
@@ -84,9 +95,18 @@ def test_what_goes_beyond_the_paper_runs_together(done):
     assert len(list((run / "masks/initial/normal").iterdir())) == 4
     for number in range(2):
         kept = {path.name for path in (run / f"masks/iter_{number}").glob("*.png")}
-        assert kept == {path.name for path in (run / f"masks/iter_{number}/probability").iterdir()} != set()
+        assert (
+            kept
+            == {path.name for path in (run / f"masks/iter_{number}/probability").iterdir()}
+            != set()
+        )
     made = torch.load(run / "sam_pre_decoder.pth", weights_only=True)["made_with"]
-    assert (made["prompt"], made["n_region"], made["mask_prompt"], made["n_draw"]) == ("box_pepm", 2, True, 2)
+    assert (made["prompt"], made["n_region"], made["mask_prompt"], made["n_draw"]) == (
+        "box_pepm",
+        2,
+        True,
+        2,
+    )
 
 
 @pytest.mark.slow
@@ -100,15 +120,27 @@ def test_what_was_taken_over_is_recorded_as_if_it_had_been_made(done):
 @pytest.mark.slow
 def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
     rows = {row["line"]: row for row in table(done / "checkpoints/ablation/tables/table_5.csv")}
-    values = [float(r["dice"]) for seed in (22, 23) for r in table(done / RUN.format("paper", seed) / "evaluation.csv")
-              if (r["split"], r["what"]) == ("train", "round 1")]
+    values = [
+        float(r["dice"])
+        for seed in (22, 23)
+        for r in table(done / RUN.format("paper", seed) / "evaluation.csv")
+        if (r["split"], r["what"]) == ("train", "round 1")
+    ]
     assert float(rows["round 1"]["dice"]) == pytest.approx(100 * sum(values) / 2, abs=1e-3)
     assert rows["round 1"]["seeds"] == "2"
     assert rows["round 1"]["paper_camelyon17"] == "82.16"
     assert rows["round 3"]["dice"] == "nan"
-    own = {end: [row["line"] for row in table(done / f"checkpoints/ablation/tables/table_other_{end}.csv")]
-           for end in ("initial_mask", "last_round")}
-    assert own == {"initial_mask": ["paper", "upper"], "last_round": ["paper", "accumulate", "ours"]}
+    own = {
+        end: [
+            row["line"]
+            for row in table(done / f"checkpoints/ablation/tables/table_other_{end}.csv")
+        ]
+        for end in ("initial_mask", "last_round")
+    }
+    assert own == {
+        "initial_mask": ["paper", "upper"],
+        "last_round": ["paper", "accumulate", "ours"],
+    }
     text = (done / "checkpoints/ablation/tables/tables.md").read_text()
     assert "| train | 6 | 4 |" not in text
     assert "| train | – | 6 | 4 | 6020 | 3111 |" in text
@@ -124,7 +156,9 @@ def test_running_again_does_what_is_new_and_nothing_else(done, monkeypatch):
     ablate.main(options(seeds=(22,)))
     assert called == []
     more = options(seeds=(22,))
-    ablate.main(dataclasses.replace(more, rows=f'{ROWS}\nnew UNTIL=masks MASK_FLAGS="--quantile 0.5"'))
+    ablate.main(
+        dataclasses.replace(more, rows=f'{ROWS}\nnew UNTIL=masks MASK_FLAGS="--quantile 0.5"')
+    )
     assert called == ["train_classifier"], "which then sees that the classifier is there"
     assert same_file(done, "resnet_adl.pth", "paper", "new")
 
@@ -138,7 +172,9 @@ def test_runs_are_compared_side_by_side(done, tmp_path):
     assert "open_kernel" not in text
     records = {(row["masks"], row["run"]): row for row in table(tmp_path / "compare.csv")}
     first, second = (records["initial mask", run] for run in runs)
-    assert float(second["difference"]) == pytest.approx(float(second["dice"]) - float(first["dice"]), abs=1e-3)
+    assert float(second["difference"]) == pytest.approx(
+        float(second["dice"]) - float(first["dice"]), abs=1e-3
+    )
     with pytest.raises(EpsamError, match="two or more"):
         compare(CompareOptions(runs=runs[:1]))
 
@@ -198,8 +234,10 @@ def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypat
     with pytest.raises(EpsamError, match="2 of 2 runs failed, the first being big with seed 22"):
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
     assert called == [512, 1024]
-    assert ("row big, seed 22 failed: the GPU's memory is too small (CUDA out of memory); lower --batch_size"
-            in caplog.messages)
+    assert (
+        "row big, seed 22 failed: the GPU's memory is too small (CUDA out of memory); lower --batch_size"
+        in caplog.messages
+    )
 
 
 def test_what_a_row_has_made_before_it_fails_is_there_for_the_others(tmp_path, monkeypatch):
@@ -212,7 +250,9 @@ def test_what_a_row_has_made_before_it_fails_is_there_for_the_others(tmp_path, m
 
     monkeypatch.setattr(ablate.train_classifier, "main", lambda _: None)
     monkeypatch.setattr(ablate.generate_initial_masks, "main", chance)
-    monkeypatch.setattr(ablate, "reuse_stage", lambda donor, own, stage: taken.append((donor.root, own.root, stage)))
+    monkeypatch.setattr(
+        ablate, "reuse_stage", lambda donor, own, stage: taken.append((donor.root, own.root, stage))
+    )
     rows = 'a UNTIL=masks\nb UNTIL=masks MASK_FLAGS="--rotations 1"'
     with pytest.raises(EpsamError, match="2 of 2 runs failed"):
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
@@ -220,7 +260,9 @@ def test_what_a_row_has_made_before_it_fails_is_there_for_the_others(tmp_path, m
     assert taken == [(a, b, "train_classifier")]
 
 
-def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_left(tmp_path, monkeypatch):
+def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_left(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ablate, "_write_tables", lambda *_: None)
     called, interrupted_at = [], "generate_initial_masks b"
@@ -240,7 +282,10 @@ def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_
     with pytest.raises(KeyboardInterrupt):
         ablate.main(given)
     stages = ["train_classifier", "generate_initial_masks", "evaluate"]
-    assert called == [f"{stage} a" for stage in stages] + ["train_classifier b", "generate_initial_masks b"]
+    assert called == [f"{stage} a" for stage in stages] + [
+        "train_classifier b",
+        "generate_initial_masks b",
+    ]
     called.clear()
     interrupted_at = ""
     ablate.main(given)
@@ -249,6 +294,8 @@ def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_
 
 
 def test_options_are_read_as_the_script_gives_them():
-    given = parse("ablate", AblateOptions, ["--seeds", "1,2", "--only", "a,b", "--decoder_flags=--epoch 3"])
+    given = parse(
+        "ablate", AblateOptions, ["--seeds", "1,2", "--only", "a,b", "--decoder_flags=--epoch 3"]
+    )
     assert (given.seeds, given.only, given.decoder_flags) == ((1, 2), ("a", "b"), "--epoch 3")
     assert parse("ablate", AblateOptions, ["--only", ""]).only == ()

@@ -25,7 +25,9 @@ def test_a_ratio_is_plain_over_ours_and_has_to_reach_its_target(measure):
 
 def test_sides_take_turns_after_one_unmeasured_call_each(measure):
     calls = []
-    times = measure.in_turns(lambda: calls.append("plain"), lambda: calls.append("ours"), "cpu", repeats=2)
+    times = measure.in_turns(
+        lambda: calls.append("plain"), lambda: calls.append("ours"), "cpu", repeats=2
+    )
     assert calls == ["plain", "ours", "plain", "ours", "plain", "ours"]
     assert all(seconds >= 0 for seconds in times)
 
@@ -38,12 +40,20 @@ def test_all_levels_of_the_large_slide_show_the_same_tissue(monkeypatch):
     for downsample in DOWNSAMPLES:
         level = 24 * 4096 // downsample
         count = level // TILE
-        shown = [number for number, tile in enumerate(tiles(level, b"x", partial(in_pieces, 24 * 4096))) if tile]
-        # A piece is one tile of the coarsest level: 16 / downsample tiles of this one in each direction.
+        shown = [
+            number
+            for number, tile in enumerate(tiles(level, b"x", partial(in_pieces, 24 * 4096)))
+            if tile
+        ]
+        # A piece is one tile of the coarsest level: 16 / downsample tiles of this one in each
+        # direction.
         across = 16 // downsample
-        assert shown == [row * count + column for piece in (0, 12, 23)
-                         for row in range(piece * across, (piece + 1) * across)
-                         for column in range(piece * across, (piece + 1) * across)]
+        assert shown == [
+            row * count + column
+            for piece in (0, 12, 23)
+            for row in range(piece * across, (piece + 1) * across)
+            for column in range(piece * across, (piece + 1) * across)
+        ]
 
 
 def test_an_unknown_name_is_told(measure, monkeypatch, capsys):
@@ -56,15 +66,30 @@ def test_an_unknown_name_is_told(measure, monkeypatch, capsys):
     assert "no such benchmark: nonsense" in capsys.readouterr().err
 
 
-RESULT = {"plain": "slow", "plain_value": 6.0, "ours": "fast", "ours_value": 2.0, "unit": "s an image", "ratio": 3.0,
-          "target": 2.5, "met": True, "note": "8 at a time", "machine": {"cpu": "A processor", "threads": 2,
-                                                                         "torch": "2.6", "python": "3.11"}}
+RESULT = {
+    "plain": "slow",
+    "plain_value": 6.0,
+    "ours": "fast",
+    "ours_value": 2.0,
+    "unit": "s an image",
+    "ratio": 3.0,
+    "target": 2.5,
+    "met": True,
+    "note": "8 at a time",
+    "machine": {"cpu": "A processor", "threads": 2, "torch": "2.6", "python": "3.11"},
+}
 
 
 def test_results_become_a_table_for_each_machine(measure):
     from table import tables
 
-    large = {**RESULT, "target": 4, "met": False, "note": "", "machine": {**RESULT["machine"], "gpu": "A card"}}
+    large = {
+        **RESULT,
+        "target": 4,
+        "met": False,
+        "note": "",
+        "machine": {**RESULT["machine"], "gpu": "A card"},
+    }
     assert tables({"encoder, cpu": RESULT, "encoder, cuda": large, "maps, cpu": RESULT}) == [
         "A processor, 2 threads, torch 2.6, Python 3.11:",
         "",
@@ -81,15 +106,18 @@ def test_results_become_a_table_for_each_machine(measure):
     ]
 
 
-@pytest.mark.parametrize(("values", "shape"), [
-    # At 1×, 4× and 16× the slopes are (b − a) / 3 and (c − b) / 12.
-    ((1, 4, 16), "straight (slopes × 1.00)"),
-    ((5, 8, 20), "straight (slopes × 1.00)"),
-    ((1, 4, 22), "bends up (slopes × 1.50)"),
-    ((1, 4, 10), "flattens (slopes × 0.50)"),
-    ((100, 101, 109), "flat"),
-    ((4, 3, 9), "uneven"),
-])
+@pytest.mark.parametrize(
+    ("values", "shape"),
+    [
+        # At 1×, 4× and 16× the slopes are (b − a) / 3 and (c − b) / 12.
+        ((1, 4, 16), "straight (slopes × 1.00)"),
+        ((5, 8, 20), "straight (slopes × 1.00)"),
+        ((1, 4, 22), "bends up (slopes × 1.50)"),
+        ((1, 4, 10), "flattens (slopes × 0.50)"),
+        ((100, 101, 109), "flat"),
+        ((4, 3, 9), "uneven"),
+    ],
+)
 def test_a_line_is_called_straight_where_both_slopes_agree(measure, values, shape):
     from growth import shape_of
 
@@ -126,7 +154,9 @@ def test_the_classifiers_multiplications_are_those_of_resnet50(measure):
     # torchvision tells 4.09 G for ResNet50 at 224 px, 0.002 of it in the fc.
     plain = NetworkSpec(evp_fuse="none", adl_positions=())
     assert multiply_adds(plain, 224, stock=True) == pytest.approx(4.09, abs=0.01)
-    assert multiply_adds(plain, 448, stock=True) == pytest.approx(4 * multiply_adds(plain, 224, stock=True))
+    assert multiply_adds(plain, 448, stock=True) == pytest.approx(
+        4 * multiply_adds(plain, 224, stock=True)
+    )
     assert multiply_adds(plain, 224) > 1.4 * multiply_adds(plain, 224, stock=True)
 
 
@@ -152,10 +182,15 @@ def test_the_rows_of_the_views_are_understood_by_the_ablation(measure, monkeypat
     monkeypatch.setattr(embedding_views.subprocess, "run", lambda *_, env, **__: given.update(env))
     embedding_views.run_all("glas", "22", rounds=False)
     rows = read_rows(given["ROWS"])
-    assert [row.flags["DECODER_FLAGS"] for row in rows] == [["--embedding_views", n] for n in ("1", "2", "4", "8")]
+    assert [row.flags["DECODER_FLAGS"] for row in rows] == [
+        ["--embedding_views", n] for n in ("1", "2", "4", "8")
+    ]
     assert {row.until for row in rows} == {"preliminary"}
     script = (ROOT / "ablate.sh").read_text("utf-8")
-    assert all(f"{name}=${{{name}:-" in script for name in ("DATASET_TYPE", "NAME", "SEEDS", "ONLY", "ROWS"))
+    assert all(
+        f"{name}=${{{name}:-" in script
+        for name in ("DATASET_TYPE", "NAME", "SEEDS", "ONLY", "ROWS")
+    )
 
 
 @pytest.mark.slow
@@ -169,7 +204,8 @@ def test_growth_measures_every_step(measure, tmp_path):
     assert len(list((tmp_path / "data/noise/embeddings").rglob("*.npy"))) == 2 + 2
     assert (tmp_path / "runs/growth/sam_pre_decoder.pth").is_file()
     assert growth.row("maps", [(1.0, 100.0), (4.0, 101.0), (16.0, 102.0)]) == (
-        "| maps | 1.0 | 4.0 | 16.0 | straight (slopes × 1.00) | 100 | 101 | 102 | flat |")
+        "| maps | 1.0 | 4.0 | 16.0 | straight (slopes × 1.00) | 100 | 101 | 102 | flat |"
+    )
 
 
 @pytest.mark.slow
@@ -187,13 +223,22 @@ def test_the_pass_under_a_cap_goes_through_all_stages(measure, tmp_path, capsys)
     torch.save(build_sam("vit_demo").state_dict(), tmp_path / "sam.pth")
     for name, step in twelve_gib.steps(tmp_path, "vit_demo", "cpu", small=True):
         twelve_gib.print_cost(name, step)
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "peak GPU" in line] == [
-        "train_classifier", "generate_initial_masks", "finetune_decoder", "retrain_decoder", "evaluate", "infer"]
+    assert [
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if "peak GPU" in line
+    ] == [
+        "train_classifier",
+        "generate_initial_masks",
+        "finetune_decoder",
+        "retrain_decoder",
+        "evaluate",
+        "infer",
+    ]
     shares = twelve_gib.waiting_shares(tmp_path)
     assert len(shares) == 2
     assert all(0 < share < 1 for share in shares)
-    assert read_json(tmp_path / "runs" / "noise" / "options.json")["train_classifier"]["train_image_dir"] == str(
-        tmp_path / "many" / "image")
+    assert read_json(tmp_path / "runs" / "noise" / "options.json")["train_classifier"][
+        "train_image_dir"
+    ] == str(tmp_path / "many" / "image")
     assert len(list((tmp_path / "many" / "image").iterdir())) == 6
     assert list((tmp_path / "out" / "mask").iterdir())
 
@@ -240,7 +285,9 @@ def test_encoders_are_timed_only_if_they_agree(measure, monkeypatch, wrong):
 
     if wrong:
         monkeypatch.setattr(sam_cases, "_stock_attention", broken)
-        with pytest.raises(ValueError, match=r"encoder: the two ways are .* apart, 0\.0001 at most was expected"):
+        with pytest.raises(
+            ValueError, match=r"encoder: the two ways are .* apart, 0\.0001 at most was expected"
+        ):
             sam_cases.encoder.__wrapped__("cpu")
     else:
         assert sam_cases.encoder.__wrapped__("cpu").ratio == 2
@@ -253,7 +300,9 @@ def test_draws_are_timed_only_if_they_agree(measure, monkeypatch):
     monkeypatch.setattr(sam_cases, "in_turns", lambda *_, **_stock: (8.0, 4.0))
     found = sam_cases.prompt_sampling("cpu")
     assert (found.plain_value, found.ours_value) == (1, 0.5)
-    monkeypatch.setattr(sam_cases, "sample_points", lambda weights, count, rngs: [[[0, 0]] * count] * len(rngs))
+    monkeypatch.setattr(
+        sam_cases, "sample_points", lambda weights, count, rngs: [[[0, 0]] * count] * len(rngs)
+    )
     with pytest.raises(ValueError, match="prompt_sampling: the two ways"):
         sam_cases.prompt_sampling("cpu")
 
@@ -265,8 +314,12 @@ def test_a_step_is_timed_only_with_embeddings_mapped_into_memory(measure, monkey
     from epsam.data.embeddings import EmbeddingStore
     from epsam.segment.sam.segmenter import SamSegmenter
 
-    segmenter = SamSegmenter(small(monkeypatch, sam_cases)._sam("cpu"), 128, 5, select_device("cpu", "fp32"))
-    monkeypatch.setattr(sam_cases, "EmbeddingStore", lambda folder, encode: EmbeddingStore(None, encode))
+    segmenter = SamSegmenter(
+        small(monkeypatch, sam_cases)._sam("cpu"), 128, 5, select_device("cpu", "fp32")
+    )
+    monkeypatch.setattr(
+        sam_cases, "EmbeddingStore", lambda folder, encode: EmbeddingStore(None, encode)
+    )
     with pytest.raises(ValueError, match="not mapped into memory"):
         sam_cases._training_step(tmp_path, segmenter)
 
@@ -279,7 +332,9 @@ def test_the_training_step_that_is_timed_moves_the_decoder(measure, monkeypatch,
     from epsam.segment.sam.models import freeze
     from epsam.segment.sam.segmenter import SamSegmenter
 
-    segmenter = SamSegmenter(freeze(small(monkeypatch, sam_cases)._sam("cpu")), 128, 5, select_device("cpu", "fp32"))
+    segmenter = SamSegmenter(
+        freeze(small(monkeypatch, sam_cases)._sam("cpu")), 128, 5, select_device("cpu", "fp32")
+    )
     step = sam_cases._training_step(tmp_path, segmenter)
     before = segmenter.sam.mask_decoder.mask_tokens.weight.clone()
     step()

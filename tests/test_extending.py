@@ -1,4 +1,6 @@
-"""docs/extending.md does what it says: its files and table rows, put into a copy of src/, are all that is needed."""
+"""docs/extending.md does what it says: its files and table rows, put into a copy of src/, are all
+that is needed.
+"""
 
 import re
 import shlex
@@ -11,7 +13,9 @@ import pytest
 from support.mini import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text("utf-8")
-FILES = dict(re.findall(r"^`(src/epsam/\S+\.py)`\n\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+FILES = dict(
+    re.findall(r"^`(src/epsam/\S+\.py)`\n\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+)
 ROWS = re.findall(r"and in `([A-Z_]+)`[^\n]*:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
 
 USE = """
@@ -54,7 +58,9 @@ def test_the_page_has_a_file_and_a_row_for_each_table():
 
 
 def test_its_functions_and_rows_are_all_that_is_needed(tmp_path):
-    shutil.copytree(REPOSITORY / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, "utf-8")
     tables = tmp_path / "src/epsam/methods.py"
@@ -63,12 +69,20 @@ def test_its_functions_and_rows_are_all_that_is_needed(tmp_path):
         text, changed = re.subn(rf"^({table} = \{{\n)", rf"\g<1>{row}", text, flags=re.MULTILINE)
         assert changed == 1
     tables.write_text(text, "utf-8")
-    result = subprocess.run([sys.executable, "-c", USE], cwd=tmp_path / "src", capture_output=True, text=True,
-                            check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", USE],
+        cwd=tmp_path / "src",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     # The larger region first; within each, its highest pixel as (x, y).
-    assert result.stdout.splitlines() == ["[[11.0, 15.0, 1.0], [7.0, 4.0, 1.0]]", "[False, False, True, True]",
-                                          "none True"]
+    assert result.stdout.splitlines() == [
+        "[[11.0, 15.0, 1.0], [7.0, 4.0, 1.0]]",
+        "[False, False, True, True]",
+        "none True",
+    ]
 
 
 @pytest.mark.parametrize("command", re.findall(r"^(\w+=.*) \./train\.sh$", PAGE, re.MULTILINE))

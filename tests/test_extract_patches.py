@@ -29,17 +29,23 @@ def write_slide(path, mpp=0.5, size=(HEIGHT, WIDTH)):
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(sum(path.stem.encode())).integers(-30, 30, (*size, 3))
     image = (np.array([200, 110, 170]) + noise).astype(np.uint8)
-    image[:, WIDTH - 96:] = 250
-    resolution = {"resolution": (10_000 / mpp, 10_000 / mpp), "resolutionunit": "CENTIMETER"} if mpp else {}
+    image[:, WIDTH - 96 :] = 250
+    resolution = (
+        {"resolution": (10_000 / mpp, 10_000 / mpp), "resolutionunit": "CENTIMETER"} if mpp else {}
+    )
     tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", metadata=None, **resolution)
     return image
 
 
 def write_outlines(path, group="Tumor", corners=TUMOUR):
     path.parent.mkdir(parents=True, exist_ok=True)
-    points = "".join(f'<Coordinate Order="{n}" X="{x}" Y="{y}"/>' for n, (x, y) in enumerate(corners))
-    path.write_text(f'<ASAP_Annotations><Annotations><Annotation PartOfGroup="{group}"><Coordinates>{points}'
-                    "</Coordinates></Annotation></Annotations></ASAP_Annotations>")
+    points = "".join(
+        f'<Coordinate Order="{n}" X="{x}" Y="{y}"/>' for n, (x, y) in enumerate(corners)
+    )
+    path.write_text(
+        f'<ASAP_Annotations><Annotations><Annotation PartOfGroup="{group}"><Coordinates>{points}'
+        "</Coordinates></Annotation></Annotations></ASAP_Annotations>"
+    )
 
 
 @pytest.fixture
@@ -54,8 +60,11 @@ def dataset(tmp_path):
 
 
 def options_for(root, **changes):
-    return PatchOptions(dataset_type=root.name, dataset_root=str(root.parent),
-                        **{"patch_size": 64, "stride": 32, "workers": 1, **changes})
+    return PatchOptions(
+        dataset_type=root.name,
+        dataset_root=str(root.parent),
+        **{"patch_size": 64, "stride": 32, "workers": 1, **changes},
+    )
 
 
 def table(path):
@@ -68,8 +77,11 @@ def statuses(root):
 
 
 def files(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in (".lock", "record.json")}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (".lock", "record.json")
+    }
 
 
 def test_patches_are_the_slides_pixels_and_masks_the_outlines(dataset):
@@ -84,8 +96,10 @@ def test_patches_are_the_slides_pixels_and_masks_the_outlines(dataset):
         name = f"a_x{x}_y{y}_{label}.png"
         assert row["id"] == f"a_x{x}_y{y}"
         assert (row["split"], row["size"], row["mpp"]) == ("train", "64", "0.5000")
-        assert np.array_equal(read_rgb(dataset / "train" / "image" / name), image[y:y + 64, x:x + 64])
-        window = truth[y:y + 64, x:x + 64]
+        assert np.array_equal(
+            read_rgb(dataset / "train" / "image" / name), image[y : y + 64, x : x + 64]
+        )
+        window = truth[y : y + 64, x : x + 64]
         assert float(row["tumour"]) == pytest.approx(window.mean(), abs=1e-4)
         assert (dataset / "train" / "mask" / name).exists() == (label == "1")
         if label == "1":
@@ -100,12 +114,20 @@ def test_every_window_in_the_range_becomes_a_positive(dataset):
     truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
     truth[64:176, 64:200] = True
     corners = [(x, y) for y in range(0, HEIGHT - 63, 32) for x in range(0, WIDTH - 63, 32)]
-    positive = {(x, y) for x, y in corners if 0.2 < truth[y:y + 64, x:x + 64].mean() < 0.9}
-    negative = {(x, y) for x, y in corners if not truth[y:y + 64, x:x + 64].any() and x + 32 < WIDTH - 96}
+    positive = {(x, y) for x, y in corners if 0.2 < truth[y : y + 64, x : x + 64].mean() < 0.9}
+    negative = {
+        (x, y)
+        for x, y in corners
+        if not truth[y : y + 64, x : x + 64].any() and x + 32 < WIDTH - 96
+    }
     rows = [row for row in table(dataset / "patches.csv") if row["slide"] == "b"]
-    found = {label: {(int(row["x"]), int(row["y"])) for row in rows if row["label"] == label} for label in "01"}
+    found = {
+        label: {(int(row["x"]), int(row["y"])) for row in rows if row["label"] == label}
+        for label in "01"
+    }
     assert found["1"] == positive
-    # At one level the tissue mask has 16 px blocks: windows that are half white or less are surely tissue.
+    # At one level the tissue mask has 16 px blocks: windows that are half white or less are surely
+    # tissue.
     assert negative <= found["0"]
     assert all(x + 64 - (WIDTH - 96) <= 48 for x, _ in found["0"])
 
@@ -118,7 +140,11 @@ def test_folders_hold_exactly_what_the_table_says(dataset):
         assert sorted(path.name for path in (dataset / split / "image").iterdir()) == names
         masks = sorted(path.name for path in (dataset / split / "mask").iterdir())
         assert masks == [name for name in names if name.endswith("_1.png")]
-    assert sorted(path.name for path in (dataset / "thumbnails").iterdir()) == ["a.png", "b.png", "c.png"]
+    assert sorted(path.name for path in (dataset / "thumbnails").iterdir()) == [
+        "a.png",
+        "b.png",
+        "c.png",
+    ]
     assert not (dataset / ".patches.part").exists()
 
 
@@ -130,7 +156,10 @@ def test_the_record_tells_how_the_patches_were_made(dataset):
     write_outlines(dataset / "annotations" / "a.xml", corners=TUMOUR[::-1])
     main(options_for(dataset, restart=True))
     after = json.loads((dataset / "record.json").read_text())["extract_patches"]["inputs"]
-    assert (after["slides"] == before["slides"], after["outlines"] == before["outlines"]) == (True, False)
+    assert (after["slides"] == before["slides"], after["outlines"] == before["outlines"]) == (
+        True,
+        False,
+    )
 
 
 def test_slides_and_outlines_are_left_as_they_are(dataset):
@@ -141,11 +170,30 @@ def test_slides_and_outlines_are_left_as_they_are(dataset):
 
 def test_the_result_does_not_depend_on_the_number_of_processes(dataset, tmp_path):
     limits = ["--max_per_bin", "3,2,0", "--max_positive", "0,0,5", "--max_negative", "4,4,4"]
-    command = [sys.executable, str(ROOT / "src" / "extract_patches.py"), "--dataset_type", "mine", "--dataset_root",
-               str(tmp_path), "--patch_size", "64", "--stride", "32", *limits]
+    command = [
+        sys.executable,
+        str(ROOT / "src" / "extract_patches.py"),
+        "--dataset_type",
+        "mine",
+        "--dataset_root",
+        str(tmp_path),
+        "--patch_size",
+        "64",
+        "--stride",
+        "32",
+        *limits,
+    ]
     subprocess.run([*command, "--workers", "2"], check=True, capture_output=True)
     spread = files(dataset)
-    main(options_for(dataset, max_per_bin=(3, 2, 0), max_positive=(0, 0, 5), max_negative=(4, 4, 4), restart=True))
+    main(
+        options_for(
+            dataset,
+            max_per_bin=(3, 2, 0),
+            max_positive=(0, 0, 5),
+            max_negative=(4, 4, 4),
+            restart=True,
+        )
+    )
     assert files(dataset) == spread
     rows = table(dataset / "patches.csv")
     assert sum(row["split"] == "test" and row["label"] == "1" for row in rows) == 5
@@ -155,7 +203,12 @@ def test_the_result_does_not_depend_on_the_number_of_processes(dataset, tmp_path
 def test_a_second_run_does_nothing_and_restart_makes_everything_again(dataset, caplog):
     main(options_for(dataset))
     before = files(dataset)
-    (dataset / "train" / "image" / next(iter(sorted((dataset / "train" / "image").iterdir()))).name).write_bytes(b"x")
+    (
+        dataset
+        / "train"
+        / "image"
+        / next(iter(sorted((dataset / "train" / "image").iterdir()))).name
+    ).write_bytes(b"x")
     changed = files(dataset)
     with caplog.at_level("INFO"):
         main(options_for(dataset, workers=2, strict=True))
@@ -172,8 +225,15 @@ def change(dataset, what):
     if what == "slide":
         size = (dataset / "images" / "b.tif").stat().st_size
         image = write_slide(dataset / "images" / "b.tif")
-        tifffile.imwrite(dataset / "images" / "b.tif", 255 - image, tile=(64, 64), photometric="rgb", metadata=None,
-                         resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
+        tifffile.imwrite(
+            dataset / "images" / "b.tif",
+            255 - image,
+            tile=(64, 64),
+            photometric="rgb",
+            metadata=None,
+            resolution=(20_000, 20_000),
+            resolutionunit="CENTIMETER",
+        )
         assert (dataset / "images" / "b.tif").stat().st_size == size
     if what == "new slide":
         write_slide(dataset / "images" / "d.tif")
@@ -183,10 +243,19 @@ def change(dataset, what):
     return {"stride": 64} if what == "options" else {}
 
 
-@pytest.mark.parametrize(("what", "told"), [
-    ("options", "stride 32 → 64"), ("outlines", "slides, splits or outlines"), ("slide", "slides, splits or outlines"),
-    ("new slide", "slides, splits or outlines"), ("splits", "slides, splits or outlines")])
-def test_what_has_changed_is_cut_again_without_a_trace_of_the_old(dataset, tmp_path, caplog, what, told):
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("options", "stride 32 → 64"),
+        ("outlines", "slides, splits or outlines"),
+        ("slide", "slides, splits or outlines"),
+        ("new slide", "slides, splits or outlines"),
+        ("splits", "slides, splits or outlines"),
+    ],
+)
+def test_what_has_changed_is_cut_again_without_a_trace_of_the_old(
+    dataset, tmp_path, caplog, what, told
+):
     main(options_for(dataset))
     before = files(dataset)
     options = change(dataset, what)
@@ -213,7 +282,9 @@ def test_a_file_of_ones_own_among_the_patches_is_not_lost_to_a_change(dataset, k
     own.write_bytes(b"mine")
     before = files(dataset)
     main(options_for(dataset))
-    with pytest.raises(DatasetError, match=r"mine_1\.png: lies among patches .* take it out, or pass --restart"):
+    with pytest.raises(
+        DatasetError, match=r"mine_1\.png: lies among patches .* take it out, or pass --restart"
+    ):
         main(options_for(dataset, stride=64))
     assert files(dataset) == before
 
@@ -227,7 +298,9 @@ def test_patches_outlive_their_slides(dataset, caplog):
     shutil.rmtree(dataset / "images")
     main(options_for(dataset, stride=64))
     assert "3 of their slides are no longer there (a, b, c)" in caplog.text
-    assert files(dataset) == {path: content for path, content in before.items() if path.parts[0] != "images"}
+    assert files(dataset) == {
+        path: content for path, content in before.items() if path.parts[0] != "images"
+    }
 
 
 @pytest.mark.parametrize("record", [None, "", "[]", '{"stride": 16}'])
@@ -283,7 +356,9 @@ def interrupt_at(monkeypatch, name, slide):
     return seen
 
 
-@pytest.mark.parametrize(("step", "slide", "left"), [("score_tiles", "b", ["b", "c"]), ("extract_tiles", "c", ["c"])])
+@pytest.mark.parametrize(
+    ("step", "slide", "left"), [("score_tiles", "b", ["b", "c"]), ("extract_tiles", "c", ["c"])]
+)
 def test_an_interrupted_run_goes_on_with_the_next_slide(dataset, monkeypatch, step, slide, left):
     main(options_for(dataset))
     whole = files(dataset)
@@ -328,7 +403,7 @@ def test_a_link_in_the_place_of_patches_is_not_emptied(dataset, tmp_path):
 
 
 def test_slides_of_odd_names_are_cut_under_their_names(dataset):
-    names = {"a": "-rf *", "b": "ümläut 日本", "c": "it's \"c\", 100 %s"}
+    names = {"a": "-rf *", "b": "ümläut 日本", "c": 'it\'s "c", 100 %s'}
     before = patches_by_slide(dataset)
     for old, new in names.items():
         (dataset / "images" / f"{old}.tif").rename(dataset / "images" / f"{new}.tif")
@@ -377,8 +452,14 @@ def test_damage_that_shows_while_cutting_takes_the_slides_patches_back(dataset):
     image = write_slide(dataset / "images" / "d.tif")
     with tifffile.TiffWriter(dataset / "images" / "d.tif") as file:
         file.write(image, tile=(64, 64), photometric="rgb", compression="deflate", metadata=None)
-        file.write(np.ascontiguousarray(image[::16, ::16]), subfiletype=1, tile=(64, 64), photometric="rgb",
-                   compression="deflate", metadata=None)
+        file.write(
+            np.ascontiguousarray(image[::16, ::16]),
+            subfiletype=1,
+            tile=(64, 64),
+            photometric="rgb",
+            compression="deflate",
+            metadata=None,
+        )
     with tifffile.TiffFile(dataset / "images" / "d.tif") as file:
         offset = file.pages[0].dataoffsets[8]
     with (dataset / "images" / "d.tif").open("r+b") as stream:
@@ -402,7 +483,9 @@ def test_an_unknown_group_fails_its_slide_only(dataset):
 
 def test_outlines_of_another_slide_are_noticed(dataset):
     write_slide(dataset / "images" / "d.tif")
-    write_outlines(dataset / "annotations" / "d.xml", corners=[(9000, 9000), (9500, 9000), (9500, 9500)])
+    write_outlines(
+        dataset / "annotations" / "d.xml", corners=[(9000, 9000), (9500, 9000), (9500, 9500)]
+    )
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
     main(options_for(dataset))
     assert "lie outside" in statuses(dataset)["d"][1]
@@ -414,14 +497,23 @@ def test_what_is_not_used_is_told_and_never_a_negative(dataset, caplog):
     (dataset / "images" / "deeper").symlink_to(dataset / "elsewhere")
     write_outlines(dataset / "annotations" / "lonely.xml")
     (dataset / "images" / "notes.txt").write_text("x")
-    (dataset / "splits.csv").write_text("slide,split,label\na,train,\nb,val,\nc,test,partial\nunknown,train,\n"
-                                        "normal_1,train,\nsound,test,normal\nabsent,train,\n")
+    (dataset / "splits.csv").write_text(
+        "slide,split,label\na,train,\nb,val,\nc,test,partial\nunknown,train,\n"
+        "normal_1,train,\nsound,test,normal\nabsent,train,\n"
+    )
     with caplog.at_level("INFO"):
         main(options_for(dataset))
     found = statuses(dataset)
     assert {name: status for name, (status, _) in found.items()} == {
-        "a": "used", "b": "used", "c": "used", "normal_001": "used", "sound": "used", "unknown": "unused",
-        "later": "unused", "lonely": "unused"}
+        "a": "used",
+        "b": "used",
+        "c": "used",
+        "normal_001": "used",
+        "sound": "used",
+        "unknown": "unused",
+        "later": "unused",
+        "lonely": "unused",
+    }
     assert "not known to be normal" in found["unknown"][1]
     assert "outlines without a slide" in found["lonely"][1]
     rows = table(dataset / "patches.csv")
@@ -461,7 +553,11 @@ def test_a_slide_without_chosen_windows_says_which_flag_to_relax(dataset):
 
 def test_fewer_patches_than_asked_for_are_all_taken_and_told(dataset, caplog):
     caplog.set_level("INFO")
-    main(options_for(dataset, max_per_bin=(0, 0, 0), max_positive=(1000, 1, 0), max_negative=(900, 1, 0)))
+    main(
+        options_for(
+            dataset, max_per_bin=(0, 0, 0), max_positive=(1000, 1, 0), max_negative=(900, 1, 0)
+        )
+    )
     rows = [(row["split"], row["label"]) for row in table(dataset / "patches.csv")]
     # The slides have the same outlines and tissue; of the test split, all windows are taken.
     positives, negatives = rows.count(("test", "1")), rows.count(("test", "0"))
@@ -481,7 +577,9 @@ def test_a_split_without_positives_or_negatives_is_named_with_the_flag(dataset, 
     write_outlines(dataset / "annotations" / f"{slide}.xml", corners=[(0, 0), (5, 0), (5, 5)])
     with pytest.raises(DatasetError, match=f"{split}: no positive .*--min_tumour"):
         main(options_for(dataset))
-    write_outlines(dataset / "annotations" / f"{slide}.xml", corners=[(0, 0), (350, 0), (384, 320), (0, 310)])
+    write_outlines(
+        dataset / "annotations" / f"{slide}.xml", corners=[(0, 0), (350, 0), (384, 320), (0, 310)]
+    )
     with pytest.raises(DatasetError, match=f"{split}: no negative .*--min_tissue"):
         main(options_for(dataset))
     assert not (dataset / "train").exists()
@@ -523,10 +621,12 @@ def test_a_wanted_resolution_needs_that_of_the_slide(dataset):
     row = next(row for row in rows if row["slide"] == "a" and row["label"] == "1")
     x, y = int(row["x"]), int(row["y"])
     name = f"{row['id']}_1.png"
-    window = tifffile.imread(dataset / "images" / "a.tif")[y:y + 64, x:x + 64]
+    window = tifffile.imread(dataset / "images" / "a.tif")[y : y + 64, x : x + 64]
     blocks = window.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
     assert np.abs(read_rgb(dataset / "train" / "image" / name) - blocks).max() <= 0.5
-    expected = rasterize_tumour(read_annotations(dataset / "annotations" / "a.xml"), x, y, 32, 32, 2.0)
+    expected = rasterize_tumour(
+        read_annotations(dataset / "annotations" / "a.xml"), x, y, 32, 32, 2.0
+    )
     assert np.array_equal(read_mask(dataset / "train" / "mask" / name), expected)
 
 
@@ -547,7 +647,11 @@ def test_a_dataset_without_a_table_is_split_by_ratio_without_overlap(dataset):
 def test_camelyon_slides_follow_the_projects_tables(tmp_path):
     root = tmp_path / "camelyon17"
     listed = read_splits(ROOT / "dataset" / "splits_patient.csv", "camelyon17")
-    slides = {"patient_015_node_1": "val", "patient_017_node_1": "test", "patient_024_node_1": "train"}
+    slides = {
+        "patient_015_node_1": "val",
+        "patient_017_node_1": "test",
+        "patient_024_node_1": "train",
+    }
     assert slides.items() <= listed.items()
     for slide in (*slides, "patient_099_node_1"):
         write_slide(root / "images" / f"{slide}.tif")
@@ -558,13 +662,30 @@ def test_camelyon_slides_follow_the_projects_tables(tmp_path):
     assert found == {slide: ("used", split) for slide, split in slides.items()}
 
 
-@pytest.mark.parametrize(("flags", "splits"), [
-    ({}, {"015": {"val"}, "017": {"test"}, "046": {"test"}}),
-    ({"split": "authors"}, {"015": {"train", "val"}, "017": {"train", "test"}, "046": {"train", "test"}}),
-], ids=["default", "authors"])
-def test_patients_whose_slides_the_authors_split_are_in_one_split_by_default(tmp_path, flags, splits):
+@pytest.mark.parametrize(
+    ("flags", "splits"),
+    [
+        ({}, {"015": {"val"}, "017": {"test"}, "046": {"test"}}),
+        (
+            {"split": "authors"},
+            {"015": {"train", "val"}, "017": {"train", "test"}, "046": {"train", "test"}},
+        ),
+    ],
+    ids=["default", "authors"],
+)
+def test_patients_whose_slides_the_authors_split_are_in_one_split_by_default(
+    tmp_path, flags, splits
+):
     root = tmp_path / "camelyon17"
-    for slide in ("015_node_1", "015_node_2", "017_node_1", "017_node_2", "046_node_3", "046_node_4", "024_node_1"):
+    for slide in (
+        "015_node_1",
+        "015_node_2",
+        "017_node_1",
+        "017_node_2",
+        "046_node_3",
+        "046_node_4",
+        "024_node_1",
+    ):
         write_slide(root / "images" / f"patient_{slide}.tif")
         write_outlines(root / "annotations" / f"patient_{slide}.xml", group="metastases")
     main(options_for(root, **flags))
@@ -581,8 +702,10 @@ def test_excluded_camelyon_slides_are_told_with_the_reason(tmp_path):
         write_outlines(root / "annotations" / f"{slide}.xml", group="_0")
     for slide in ("normal_86", "normal_144"):
         write_slide(root / "images" / f"{slide}.tif")
-    (root / "splits.csv").write_text("slide,split\ntumor_001,train\ntumor_013,val\ntumor_003,test\nnormal_086,train\n"
-                                     "normal_144,train\n")
+    (root / "splits.csv").write_text(
+        "slide,split\ntumor_001,train\ntumor_013,val\ntumor_003,test\nnormal_086,train\n"
+        "normal_144,train\n"
+    )
     main(options_for(root))
     found = statuses(root)
     assert found["tumor_001"] == ("used", "")
@@ -598,8 +721,19 @@ def test_settings_that_can_give_nothing_are_refused(dataset):
 
 
 def test_bad_input_ends_the_command_with_one_line_and_1(tmp_path):
-    done = subprocess.run([sys.executable, str(ROOT / "src" / "extract_patches.py"), "--dataset_type", "none",
-                           "--dataset_root", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "src" / "extract_patches.py"),
+            "--dataset_type",
+            "none",
+            "--dataset_root",
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
@@ -611,11 +745,18 @@ def test_real_slides_give_the_known_numbers_of_windows(tmp_path):
     root.mkdir()
     (root / "images").symlink_to(DATA / "images")
     (root / "annotations").symlink_to(DATA / "annotations")
-    (root / "splits.csv").write_text("slide,split\ntumor_001,train\ntumor_002,val\ntumor_003,test\n")
-    main(options_for(root, patch_size=512, stride=256, max_per_bin=(1, 1, 1), max_negative=(1, 1, 1)))
+    (root / "splits.csv").write_text(
+        "slide,split\ntumor_001,train\ntumor_002,val\ntumor_003,test\n"
+    )
+    main(
+        options_for(root, patch_size=512, stride=256, max_per_bin=(1, 1, 1), max_negative=(1, 1, 1))
+    )
     rows = table(root / "slides.csv")
     assert [(row["slide"], row["positives"], row["mpp"]) for row in rows] == [
-        ("tumor_001", "126", "0.2500"), ("tumor_002", "86", "0.2500"), ("tumor_003", "100", "0.2500")]
+        ("tumor_001", "126", "0.2500"),
+        ("tumor_002", "86", "0.2500"),
+        ("tumor_003", "100", "0.2500"),
+    ]
 
 
 def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(dataset):
@@ -638,7 +779,9 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(datase
 def test_a_merge_without_all_slides_names_those_that_lack(dataset):
     main(options_for(dataset, shard="1/1"))
     (dataset / ".measured" / "b.npz").unlink()
-    with pytest.raises(DatasetError, match="1 of 3 slides are not measured with these options, such as b"):
+    with pytest.raises(
+        DatasetError, match="1 of 3 slides are not measured with these options, such as b"
+    ):
         main(options_for(dataset, merge=True))
     with pytest.raises(DatasetError, match="3 of 3 slides"):
         main(options_for(dataset, merge=True, stride=64))

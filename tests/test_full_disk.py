@@ -1,4 +1,6 @@
-"""A disk that runs full while patches are cut or results are written: one line, nothing lost, and then it goes on."""
+"""A disk that runs full while patches are cut or results are written: one line, nothing lost, and
+then it goes on.
+"""
 
 import importlib
 import json
@@ -38,13 +40,25 @@ def run_stage(stage, flags):
 
 
 def on_small_disks(folder, stage, step, flags):
-    """What happened on each disk but the last, which was large enough; and what an undisturbed run leaves."""
-    command = ["unshare", "-rm", sys.executable, f"{REPOSITORY}/tests/support/small_disk.py", stage, str(step), *flags]
+    """What happened on each disk but the last, which was large enough; and what an undisturbed run
+    leaves.
+    """
+    command = [
+        "unshare",
+        "-rm",
+        sys.executable,
+        f"{REPOSITORY}/tests/support/small_disk.py",
+        stage,
+        str(step),
+        *flags,
+    ]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     *tried, last = json.loads(result.stdout)
     for one in tried:
-        assert re.fullmatch(r"disk/\S+: no space left; free some and run the same command again", one["told"])
+        assert re.fullmatch(
+            r"disk/\S+: no space left; free some and run the same command again", one["told"]
+        )
         assert (one["again"], one["after"]) == ("", last["full"])
     return tried, last["full"]
 
@@ -54,24 +68,59 @@ def test_cutting_on_a_full_disk_leaves_the_patches_that_were_there(folder):
     flags = ["--dataset_type", "mini", "--patch_size", "64", "--workers", "1"]
     run_stage("extract_patches", [*flags, "--stride", "64", "--dataset_root", "before"])
     before = digests(folder / "before")
-    tried, after = on_small_disks(folder, "extract_patches", 70, [*flags, "--stride", "32", "--dataset_root", "disk"])
+    tried, after = on_small_disks(
+        folder, "extract_patches", 70, [*flags, "--stride", "32", "--dataset_root", "disk"]
+    )
     assert len(tried) > 5
-    assert {".lock", "thumbnails", "image"} <= {part for one in tried for part in re.split("[/:]", one["told"])}
+    assert {".lock", "thumbnails", "image"} <= {
+        part for one in tried for part in re.split("[/:]", one["told"])
+    }
     assert all(one["full"] == before for one in tried)
     assert before.keys() != after.keys()
 
 
 def write_run(folder):
-    """A random classifier and decoder that tell their making; the flags of infer.py that go with them."""
+    """A random classifier and decoder that tell their making; the flags of infer.py that go with
+    them.
+    """
     write_random_sam(folder / "sam.pth")
     sam = build_sam("vit_demo")
     sam.load_state_dict(torch.load(folder / "sam.pth", weights_only=True))
-    facts = {"sam_model_type": "vit_demo", "sam_sha256": sha256_of(folder / "sam.pth"), "patch_size": 64, "mpp": 0.5,
-             "n_point": 5, "rotations": 1, "quantile": 0.3, "open_kernel": 0, "open_at": "cam", "round": 1}
+    facts = {
+        "sam_model_type": "vit_demo",
+        "sam_sha256": sha256_of(folder / "sam.pth"),
+        "patch_size": 64,
+        "mpp": 0.5,
+        "n_point": 5,
+        "rotations": 1,
+        "quantile": 0.3,
+        "open_kernel": 0,
+        "open_at": "cam",
+        "round": 1,
+    }
     save_decoder(folder / "run" / "decoder_iter1.pth", sam, facts)
-    save_classifier(folder / "run" / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {})
-    return ["--dataset_type", "mini", "--run", "run", "--checkpoint_root", ".", "--sam_model_type", "vit_demo",
-            "--sam_checkpoint", "sam.pth", "--device", "cpu", "--no-classifier_gate", "--test_dataset_dir", "data"]
+    save_classifier(
+        folder / "run" / "resnet_adl.pth",
+        build_classifier(NetworkSpec("resnet18", input_size=64)),
+        {},
+    )
+    return [
+        "--dataset_type",
+        "mini",
+        "--run",
+        "run",
+        "--checkpoint_root",
+        ".",
+        "--sam_model_type",
+        "vit_demo",
+        "--sam_checkpoint",
+        "sam.pth",
+        "--device",
+        "cpu",
+        "--no-classifier_gate",
+        "--test_dataset_dir",
+        "data",
+    ]
 
 
 def write_data(folder, kind, tumour):

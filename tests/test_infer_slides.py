@@ -26,13 +26,27 @@ pytestmark = pytest.mark.slow
 
 
 def write_run(folder, sam_file):
-    """A random classifier and decoder that tell their making, as a training run of 64 px patches of 0.5 µm would."""
-    facts = {"sam_model_type": "vit_demo", "sam_sha256": sha256_of(sam_file), "patch_size": 64, "mpp": 0.5,
-             "n_point": 5, "rotations": 1, "quantile": 0.3, "open_kernel": 0, "open_at": "cam", "round": 1}
+    """A random classifier and decoder that tell their making, as a training run of 64 px patches of
+    0.5 µm would.
+    """
+    facts = {
+        "sam_model_type": "vit_demo",
+        "sam_sha256": sha256_of(sam_file),
+        "patch_size": 64,
+        "mpp": 0.5,
+        "n_point": 5,
+        "rotations": 1,
+        "quantile": 0.3,
+        "open_kernel": 0,
+        "open_at": "cam",
+        "round": 1,
+    }
     sam = build_sam("vit_demo")
     sam.load_state_dict(torch.load(sam_file, weights_only=True))
     save_decoder(folder / "decoder_iter1.pth", sam, facts)
-    save_classifier(folder / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {})
+    save_classifier(
+        folder / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {}
+    )
 
 
 @pytest.fixture
@@ -46,25 +60,43 @@ def options(tmp_path):
 def options_in(tmp_path):
     """A function that makes options for a few slides in that folder, one of them broken."""
     for name in ("tumor_001", "tumor_002", "normal_001"):
-        lossless(tmp_path / "data" / "images" / f"{name}.tif", picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]))
+        lossless(
+            tmp_path / "data" / "images" / f"{name}.tif",
+            picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]),
+        )
     (tmp_path / "data" / "images" / "broken.tif").write_bytes(b"no slide")
     (tmp_path / "data" / "annotations").mkdir()
     (tmp_path / "data" / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
 
     def make(**changes):
-        return InferOptions(**{
-            "dataset_type": "mini", "run": "run", "checkpoint_root": str(tmp_path), "sam_model_type": "vit_demo",
-            "sam_checkpoint": str(tmp_path / "sam.pth"), "test_dataset_dir": str(tmp_path / "data"), "device": "cpu",
-            "output_dir": str(tmp_path / "whole"), "classifier_gate": False, **changes})
+        return InferOptions(
+            **{
+                "dataset_type": "mini",
+                "run": "run",
+                "checkpoint_root": str(tmp_path),
+                "sam_model_type": "vit_demo",
+                "sam_checkpoint": str(tmp_path / "sam.pth"),
+                "test_dataset_dir": str(tmp_path / "data"),
+                "device": "cpu",
+                "output_dir": str(tmp_path / "whole"),
+                "classifier_gate": False,
+                **changes,
+            }
+        )
 
     return make
 
 
-def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_leaves(options, tmp_path, caplog):
+def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_leaves(
+    options, tmp_path, caplog
+):
     with caplog.at_level("INFO"):
         infer.main(options(asap=True))
     assert "windows a second: decode" in caplog.text
-    shards = [options(asap=True, output_dir=str(tmp_path / "shards"), shard=f"{number}/3") for number in (1, 2, 3)]
+    shards = [
+        options(asap=True, output_dir=str(tmp_path / "shards"), shard=f"{number}/3")
+        for number in (1, 2, 3)
+    ]
     with trapped.new_processes().Pool(3) as pool:
         pool.map(trapped.infer, shards, chunksize=1)
     assert not (tmp_path / "shards" / "slides.csv").exists()
@@ -74,7 +106,11 @@ def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_l
     with (tmp_path / "whole" / "slides.csv").open(newline="") as stream:
         rows = {row["slide"]: row for row in csv.DictReader(stream)}
     assert {name: row["status"] for name, row in rows.items()} == {
-        "broken": "failed", "normal_001": "done", "tumor_001": "done", "tumor_002": "done"}
+        "broken": "failed",
+        "normal_001": "done",
+        "tumor_001": "done",
+        "tumor_002": "done",
+    }
     assert int(rows["tumor_001"]["seen"]) > 0
     page = (tmp_path / "whole" / "report.html").read_text("utf-8")
     assert "1 of 4 slides failed." in page
@@ -82,15 +118,27 @@ def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_l
     assert "<td>--asap</td><td>True</td>" in page
     folder = tmp_path / "whole" / "tumor_001"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "mask.tif", "overlay.jpg", "probability.tif", "slide.json", "timings.json", "tumour.geojson", "tumour.xml",
-        "windows.csv"]
+        "mask.tif",
+        "overlay.jpg",
+        "probability.tif",
+        "slide.json",
+        "timings.json",
+        "tumour.geojson",
+        "tumour.xml",
+        "windows.csv",
+    ]
     assert tifffile.imread(folder / "mask.tif").shape == (130, 150)
     assert json.loads((tmp_path / "whole" / "summary.json").read_text())["scored"] == 2
 
 
-def test_a_merge_before_the_shards_names_the_slides_that_lack_and_leaves_no_table(options, tmp_path):
-    with pytest.raises(DatasetError, match=r"4 of 4 slides are not there with these options, such as broken, "
-                                           r"normal_001, tumor_001, tumor_002; run every --shard first"):
+def test_a_merge_before_the_shards_names_the_slides_that_lack_and_leaves_no_table(
+    options, tmp_path
+):
+    with pytest.raises(
+        DatasetError,
+        match=r"4 of 4 slides are not there with these options, such as broken, "
+        r"normal_001, tumor_001, tumor_002; run every --shard first",
+    ):
         infer.main(options(merge=True))
     assert not (tmp_path / "whole").exists()
 
@@ -107,19 +155,34 @@ def test_a_decoder_that_does_not_tell_its_resolution_needs_the_flag(options, tmp
     assert tifffile.imread(tmp_path / "whole" / "tumor_001" / "mask.tif").shape == (65, 75)
 
 
-def test_a_classifier_that_the_decoders_masks_do_not_come_from_has_to_be_asked_for(options, tmp_path):
+def test_a_classifier_that_the_decoders_masks_do_not_come_from_has_to_be_asked_for(
+    options, tmp_path
+):
     path, classifier = tmp_path / "run" / "decoder_iter1.pth", tmp_path / "run" / "resnet_adl.pth"
     content = load_plain(path)
-    save_plain(path, content | {"made_with": content["made_with"] | {"classifier_sha256": sha256_of(classifier)}})
+    save_plain(
+        path,
+        content
+        | {"made_with": content["made_with"] | {"classifier_sha256": sha256_of(classifier)}},
+    )
     slide = str(tmp_path / "data" / "images" / "tumor_001.tif")
     infer.main(options(test_dataset_dir=slide))
     save_classifier(classifier, build_classifier(NetworkSpec("resnet18", input_size=64)), {})
-    with pytest.raises(WeightsError, match=r"decoder_iter1.pth: trained with masks of another classifier than .*adl"):
+    with pytest.raises(
+        WeightsError,
+        match=r"decoder_iter1.pth: trained with masks of another classifier than .*adl",
+    ):
         infer.main(options(test_dataset_dir=slide, output_dir=str(tmp_path / "refused")))
-    infer.main(options(test_dataset_dir=slide, output_dir=str(tmp_path / "asked"), resnet_checkpoint=str(classifier)))
+    infer.main(
+        options(
+            test_dataset_dir=slide,
+            output_dir=str(tmp_path / "asked"),
+            resnet_checkpoint=str(classifier),
+        )
+    )
 
 
-@pytest.mark.parametrize("name", ["-rf *", "it's \"b\" %s", "ümläut 日本"])
+@pytest.mark.parametrize("name", ["-rf *", 'it\'s "b" %s', "ümläut 日本"])
 def test_a_slide_of_an_odd_name_has_its_results_under_that_name(options, tmp_path, name):
     folder = tmp_path / "odd"
     folder.mkdir()
@@ -143,17 +206,28 @@ def test_images_are_not_sharded(options, tmp_path):
 def test_the_shell_script_takes_one_slide(tmp_path):
     def write_slides(folder):
         for name in ("mine 1", "other"):
-            lossless(folder / f"{name}.tif", picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]))
+            lossless(
+                folder / f"{name}.tif", picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)])
+            )
 
     folder = clone(tmp_path, write_slides)
     write_run(folder / "checkpoints" / "mine", folder / "random_sam.pth")
-    asked = {"RUN": "mine", "TEST_DATASET_DIR": "dataset/mini/mine 1.tif", "DEVICE": "cpu",
-             "INFER_FLAGS": "--no-classifier_gate"}
+    asked = {
+        "RUN": "mine",
+        "TEST_DATASET_DIR": "dataset/mini/mine 1.tif",
+        "DEVICE": "cpu",
+        "INFER_FLAGS": "--no-classifier_gate",
+    }
     result = run(folder, "./infer.sh", **asked)
     assert result.returncode == 0, result.stdout + result.stderr
     output = folder / "infer_output" / "mine"
     assert sorted(path.name for path in output.iterdir() if not path.name.startswith(".")) == [
-        "mine 1", "record.json", "report.html", "slides.csv", "timings.csv"]
+        "mine 1",
+        "record.json",
+        "report.html",
+        "slides.csv",
+        "timings.csv",
+    ]
     assert tifffile.imread(output / "mine 1" / "mask.tif").shape == (130, 150)
     assert "1 slides done, 0 failed" in result.stdout
     assert (folder / "logging_inference.txt").read_text() == result.stdout

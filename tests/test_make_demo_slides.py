@@ -14,23 +14,43 @@ from epsam.core.errors import DatasetError
 @pytest.fixture
 def options(tmp_path, monkeypatch):
     monkeypatch.setattr(make_demo_slides, "SHAPE", (384, 512))
-    monkeypatch.setattr(make_demo_slides, "SPLITS", {"train": ("tumor_001",), "test": ("normal_001",)})
+    monkeypatch.setattr(
+        make_demo_slides, "SPLITS", {"train": ("tumor_001",), "test": ("normal_001",)}
+    )
     return DemoOptions(seed=5, output_dir=str(tmp_path / "demo"), workers=1)
 
 
 def content(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_slides_outlines_and_split_lie_where_the_pipeline_looks(options, tmp_path):
     make_demo_slides.main(options)
     made = content(tmp_path / "demo")
-    assert set(made) == {"images/tumor_001.tif", "images/normal_001.tif", "annotations/tumor_001.xml",
-                         "annotations/normal_001.xml", "splits.csv", "seed.txt"}
+    assert set(made) == {
+        "images/tumor_001.tif",
+        "images/normal_001.tif",
+        "annotations/tumor_001.xml",
+        "annotations/normal_001.xml",
+        "splits.csv",
+        "seed.txt",
+    }
     assert list(csv.reader(made["splits.csv"].decode().splitlines())) == [
-        ["slide", "split"], ["tumor_001", "train"], ["normal_001", "test"]]
+        ["slide", "split"],
+        ["tumor_001", "train"],
+        ["normal_001", "test"],
+    ]
     with tifffile.TiffFile(tmp_path / "demo/images/tumor_001.tif") as tif:
-        assert [level.shape[:2] for level in tif.series[0].levels] == [(384, 512), (192, 256), (96, 128), (48, 64)]
+        assert [level.shape[:2] for level in tif.series[0].levels] == [
+            (384, 512),
+            (192, 256),
+            (96, 128),
+            (48, 64),
+        ]
 
 
 def test_made_slides_are_left_alone_and_a_missing_one_is_made_again_the_same(options, tmp_path):

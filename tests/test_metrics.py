@@ -37,8 +37,13 @@ def test_masks_of_two_shapes_are_a_mistake():
 def test_auroc_equals_the_share_of_ordered_pairs():
     rng = np.random.default_rng(3)
     scores, labels = np.round(rng.random(60), 1).tolist(), rng.integers(0, 2, 60).tolist()
-    pairs = [(1.0 if p > n else 0.5 if p == n else 0.0) for p, pl in zip(scores, labels, strict=True) if pl
-             for n, nl in zip(scores, labels, strict=True) if not nl]
+    pairs = [
+        (1.0 if p > n else 0.5 if p == n else 0.0)
+        for p, pl in zip(scores, labels, strict=True)
+        if pl
+        for n, nl in zip(scores, labels, strict=True)
+        if not nl
+    ]
     assert auroc(scores, labels) == pytest.approx(sum(pairs) / len(pairs))
 
 

@@ -10,5 +10,7 @@ def test_pretraining_begins_with_the_phase_that_is_asked_for():
 
 
 def test_a_phase_that_does_not_exist_is_told_with_those_that_do():
-    with pytest.raises(EpsamError, match="'nope' is none of .*; give one of encoder, decoder, both, grains, all"):
+    with pytest.raises(
+        EpsamError, match="'nope' is none of .*; give one of encoder, decoder, both, grains, all"
+    ):
         phases_from("nope")

@@ -1,4 +1,6 @@
-"""What the README and the page on ideas beyond the paper tell users to type is there and is understood."""
+"""What the README and the page on ideas beyond the paper tell users to type is there and is
+understood.
+"""
 
 import os
 import re
@@ -16,8 +18,12 @@ from support.mini import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 TEXT = README + (REPOSITORY / "docs" / "beyond_the_paper.md").read_text("utf-8")
-COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-            for line in block.splitlines() if line.strip()]
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
 STAGE_OF = {
     "PATCH_FLAGS": ("extract_patches", PatchOptions),
     "CLASSIFIER_FLAGS": ("train_classifier", ClassifierOptions),
@@ -59,5 +65,9 @@ def test_links_lead_somewhere(link):
 
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z_-]+)", TEXT))))
 def test_flags_in_the_text_exist(flag):
-    options = "".join(path.read_text("utf-8") for path in (REPOSITORY / "src/epsam").rglob("config/*.py"))
-    assert re.search(rf"^    {flag.removeprefix('--').removeprefix('no-')}: ", options, re.MULTILINE)
+    options = "".join(
+        path.read_text("utf-8") for path in (REPOSITORY / "src/epsam").rglob("config/*.py")
+    )
+    assert re.search(
+        rf"^    {flag.removeprefix('--').removeprefix('no-')}: ", options, re.MULTILINE
+    )

@@ -19,8 +19,13 @@ from support.mini import FLAGS, SIDE, clone, run, start, write_patches
 
 pytestmark = pytest.mark.slow
 
-OWN = {"dataset_type": "mini", "run": "mini", "device": "cpu", "sam_model_type": "vit_demo",
-       "sam_checkpoint": "random_sam.pth"}
+OWN = {
+    "dataset_type": "mini",
+    "run": "mini",
+    "device": "cpu",
+    "sam_model_type": "vit_demo",
+    "sam_checkpoint": "random_sam.pth",
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +43,21 @@ def quiet(trained):
 
 
 def test_a_run_that_was_stopped_and_killed_leaves_the_same_files(quiet, tmp_path):
-    # kill_train.py kills at thirty random moments; test_traps.py at the ones that are known to be dangerous.
+    # kill_train.py kills at thirty random moments; test_traps.py at the ones that are known to be
+    # dangerous.
     stopped = made(tmp_path / "stopped", write_patches)
-    for number, moment in ((signal.SIGINT, "epoch 1/"), (signal.SIGTERM, "going on after epoch"),
-                           (signal.SIGKILL, "going on after epoch")):
+    for number, moment in (
+        (signal.SIGINT, "epoch 1/"),
+        (signal.SIGTERM, "going on after epoch"),
+        (signal.SIGKILL, "going on after epoch"),
+    ):
         process = start(stopped, "./train.sh")
         assert any(moment in line for line in process.stdout)
         os.killpg(process.pid, number)
         told, _ = process.communicate()
-        assert list((stopped / "checkpoints" / "mini" / "unfinished" / "train_classifier").glob("*.pth"))
+        assert list(
+            (stopped / "checkpoints" / "mini" / "unfinished" / "train_classifier").glob("*.pth")
+        )
         if number != signal.SIGKILL:
             assert process.returncode == 130, told
             assert told.splitlines()[-1] == "interrupted; run the same command again to go on"
@@ -61,9 +72,21 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_training_leaves_every_file_of_the_contract(trained):
     run_folder = trained[0] / "checkpoints" / "mini"
-    for name in ("resnet_adl.pth", "sam_pre_decoder.pth", "decoder_iter1.pth", "decoder_iter2.pth", "options.json",
-                 "metrics.csv", "pseudo_labels.csv", "evaluation.csv", "panels/test.png", "panels/decoder_2.png",
-                 "panels/cases.png", "evaluation_patches.csv", "report.html"):
+    for name in (
+        "resnet_adl.pth",
+        "sam_pre_decoder.pth",
+        "decoder_iter1.pth",
+        "decoder_iter2.pth",
+        "options.json",
+        "metrics.csv",
+        "pseudo_labels.csv",
+        "evaluation.csv",
+        "panels/test.png",
+        "panels/decoder_2.png",
+        "panels/cases.png",
+        "evaluation_patches.csv",
+        "report.html",
+    ):
         assert (run_folder / name).is_file(), name
     assert len(list((run_folder / "masks" / "initial" / "train").iterdir())) == 6
     assert len(list((run_folder / "masks" / "iter_0").iterdir())) == 6
@@ -80,16 +103,21 @@ def test_the_log_holds_what_was_printed(trained):
 def test_evaluation_scores_every_mask_maker_on_every_split(trained):
     rows = table(trained[0] / "checkpoints" / "mini" / "evaluation.csv")
     whats = ["initial mask", "zero-shot SAM", "preliminary decoder", "round 1", "round 2"]
-    assert [(r["split"], r["what"]) for r in rows] == [(s, w) for s in ("train", "val", "test") for w in whats]
+    assert [(r["split"], r["what"]) for r in rows] == [
+        (s, w) for s in ("train", "val", "test") for w in whats
+    ]
     assert all(0 <= float(r["iou"]) <= float(r["dice"]) <= 1 for r in rows)
 
 
 def test_the_frozen_parts_of_sam_are_not_in_the_decoders_file_and_did_not_learn(trained):
     import torch
+
     kept = torch.load(trained[0] / "checkpoints/mini/decoder_iter2.pth", weights_only=True)
     start = torch.load(trained[0] / "random_sam.pth", weights_only=True)
     assert all(key.startswith("mask_decoder.") for key in kept["model"])
-    assert not torch.equal(kept["model"]["mask_decoder.mask_tokens.weight"], start["mask_decoder.mask_tokens.weight"])
+    assert not torch.equal(
+        kept["model"]["mask_decoder.mask_tokens.weight"], start["mask_decoder.mask_tokens.weight"]
+    )
 
 
 def test_one_changed_flag_redoes_its_stage_and_none_to_its_left(trained):
@@ -127,11 +155,20 @@ def test_inference_writes_masks_overlays_and_figures(trained):
 def test_images_without_label_or_truth_of_any_size_are_taken(trained):
     folder, _ = trained
     rng = np.random.default_rng(0)
-    for name, shape in (("wide image.png", (70, 150)), ("tiny-ö.png", (20, 31)), ("-dash.png", (64, 64))):
+    for name, shape in (
+        ("wide image.png", (70, 150)),
+        ("tiny-ö.png", (20, 31)),
+        ("-dash.png", (64, 64)),
+    ):
         write_rgb(folder / "plain" / name, rng.integers(0, 255, (*shape, 3), np.uint8))
     (folder / "plain" / "broken.png").write_bytes(b"no image")
-    result = run(folder, "./infer.sh", TEST_DATASET_DIR="plain", OUTPUT_DIR="out",
-                 INFER_FLAGS="--no-classifier_gate")
+    result = run(
+        folder,
+        "./infer.sh",
+        TEST_DATASET_DIR="plain",
+        OUTPUT_DIR="out",
+        INFER_FLAGS="--no-classifier_gate",
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     rows = {row["image"]: row for row in table(folder / "out" / "metrics.csv")}
     assert rows["broken.png"]["status"] == "failed"
@@ -151,24 +188,34 @@ def test_a_shut_gate_leaves_images_without_a_label_empty(trained, monkeypatch):
     assert (row["gated"], row["tumour_share"]) == ("1", "0.0")
 
 
-@pytest.mark.parametrize(("flags", "message"), [
-    ({"test_dataset_dir": "nowhere"}, "nowhere: no such folder"),
-    ({"run": "never"}, "checkpoints/never: no trained decoder there"),
-    ({"sam_decoder_checkpoint": "random_sam.txt"}, "random_sam.txt: no such file"),
-    ({"sam_decoder_checkpoint": "checkpoints/mini/resnet_adl.pth"}, "do not fit SAM's mask decoder"),
-])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"test_dataset_dir": "nowhere"}, "nowhere: no such folder"),
+        ({"run": "never"}, "checkpoints/never: no trained decoder there"),
+        ({"sam_decoder_checkpoint": "random_sam.txt"}, "random_sam.txt: no such file"),
+        (
+            {"sam_decoder_checkpoint": "checkpoints/mini/resnet_adl.pth"},
+            "do not fit SAM's mask decoder",
+        ),
+    ],
+)
 def test_inference_without_what_it_needs_is_refused(trained, monkeypatch, flags, message):
     monkeypatch.chdir(trained[0])
     with pytest.raises(EpsamError, match=message):
         infer.main(InferOptions(**{**OWN, "output_dir": "refused", **flags}))
 
 
-@pytest.mark.parametrize(("command", "environment", "message"), [
-    ("./infer.sh", {"DEVICE": "cuda"}, "--device cuda: PyTorch finds no usable GPU"),
-    ("./train.sh", {"DATASET_TYPE": "absent"}, "error: "),
-])
+@pytest.mark.parametrize(
+    ("command", "environment", "message"),
+    [
+        ("./infer.sh", {"DEVICE": "cuda"}, "--device cuda: PyTorch finds no usable GPU"),
+        ("./train.sh", {"DATASET_TYPE": "absent"}, "error: "),
+    ],
+)
 def test_bad_input_is_one_line_and_exit_1(trained, command, environment, message):
     import torch
+
     if environment.get("DEVICE") == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     result = run(trained[0], command, **environment)

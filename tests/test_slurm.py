@@ -1,4 +1,6 @@
-"""The job arrays of docs/slurm.md, submitted to a stand-in that starts their tasks as Slurm does."""
+"""The job arrays of docs/slurm.md, submitted to a stand-in that starts their tasks as Slurm
+does.
+"""
 
 import re
 import shlex
@@ -58,20 +60,32 @@ def test_the_array_asks_for_every_share_once_and_then_for_the_merge(folder):
     assert {tuple(call[:3]) for call in calls} == {("mine", "/data/slides", "/data/found")}
     asked = [parse("infer", InferOptions, shlex.split(call[3])) for call in calls]
     assert [(options.shard, options.merge) for options in asked] == [
-        ("1/3", False), ("2/3", False), ("3/3", False), ("", True)]
+        ("1/3", False),
+        ("2/3", False),
+        ("3/3", False),
+        ("", True),
+    ]
     assert [Shard.parse(options.shard).count for options in asked[:3]] == [3, 3, 3]
     submitted = (folder / "submitted").read_text().splitlines()
     assert submitted == ["--parsable infer.sbatch", "--dependency=afterany:4711 merge.sbatch"]
 
 
 def test_the_array_of_the_extraction_asks_for_every_share(folder):
-    script(folder / "python", RECORDER.replace("$DATASET_TYPE|$TEST_DATASET_DIR|$OUTPUT_DIR|$INFER_FLAGS", "|||$*"))
+    script(
+        folder / "python",
+        RECORDER.replace("$DATASET_TYPE|$TEST_DATASET_DIR|$OUTPUT_DIR|$INFER_FLAGS", "|||$*"),
+    )
     text = SCRIPTS["extract.sbatch"].replace(".venv/bin/python", "./python")
     (folder / "extract.sbatch").write_text(text)
-    calls = [shlex.split(call[3]) for call in run(folder, "export DATASET_TYPE=mine; sbatch extract.sbatch")]
+    calls = [
+        shlex.split(call[3])
+        for call in run(folder, "export DATASET_TYPE=mine; sbatch extract.sbatch")
+    ]
     assert {call[0] for call in calls} == {"src/extract_patches.py"}
     asked = [parse("extract_patches", PatchOptions, call[1:]) for call in calls]
-    assert [(options.dataset_type, options.shard) for options in asked] == [("mine", f"{i}/3") for i in (1, 2, 3)]
+    assert [(options.dataset_type, options.shard) for options in asked] == [
+        ("mine", f"{i}/3") for i in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize("stage", [("infer", InferOptions), ("extract_patches", PatchOptions)])

@@ -12,8 +12,16 @@ import pytest
 
 from support.mini import REPOSITORY
 
-STAGES = ["check", "extract_patches", "train_classifier", "generate_initial_masks", "finetune_decoder",
-          "retrain_decoder", "evaluate", "report"]
+STAGES = [
+    "check",
+    "extract_patches",
+    "train_classifier",
+    "generate_initial_masks",
+    "finetune_decoder",
+    "retrain_decoder",
+    "evaluate",
+    "report",
+]
 
 
 @pytest.fixture
@@ -24,25 +32,49 @@ def told(tmp_path):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"
-    python.write_text("#!/bin/bash\n[[ $1 == -c ]] || { printf '<%s>' \"$@\"; echo; } | tee -a calls.txt\n"
-                      "[[ $1 != \"$FAILING\" ]] || { echo error: so it is >&2; exit ${CODE:-1}; }\n")
+    python.write_text(
+        "#!/bin/bash\n[[ $1 == -c ]] || { printf '<%s>' \"$@\"; echo; } | tee -a calls.txt\n"
+        '[[ $1 != "$FAILING" ]] || { echo error: so it is >&2; exit ${CODE:-1}; }\n'
+    )
     python.chmod(0o755)
 
     def run(script, **variables):
-        environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(tmp_path), **variables}
-        return subprocess.run(["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True,
-                              check=False)
+        environment = {
+            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+            "VIRTUAL_ENV": str(tmp_path),
+            **variables,
+        }
+        return subprocess.run(
+            ["bash", script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     return run
 
 
 def test_odd_names_reach_every_stage_as_one_word(told, tmp_path):
-    result = told("train.sh", DATASET_TYPE="my data", RUN="-rf ünï/x", SAM_CHECKPOINT="/a b/sam.pth",
-                  MASK_FLAGS="--quantile 0.3 --rotations 1")
-    lines = {line[len("<src/"):].partition(".py>")[0]: line for line in result.stdout.splitlines() if "<src/" in line}
+    result = told(
+        "train.sh",
+        DATASET_TYPE="my data",
+        RUN="-rf ünï/x",
+        SAM_CHECKPOINT="/a b/sam.pth",
+        MASK_FLAGS="--quantile 0.3 --rotations 1",
+    )
+    lines = {
+        line[len("<src/") :].partition(".py>")[0]: line
+        for line in result.stdout.splitlines()
+        if "<src/" in line
+    }
     assert list(lines) == STAGES
     assert all("<--dataset_type=my data>" in line for line in lines.values())
-    assert all(("<--run=-rf ünï/x>" in line) == (stage != "extract_patches") for stage, line in lines.items())
+    assert all(
+        ("<--run=-rf ünï/x>" in line) == (stage != "extract_patches")
+        for stage, line in lines.items()
+    )
     with_sam = {stage for stage, line in lines.items() if "<--sam_checkpoint=/a b/sam.pth>" in line}
     assert with_sam == {"check", "finetune_decoder", "retrain_decoder", "evaluate"}
     assert "<--quantile><0.3><--rotations><1>" in lines["generate_initial_masks"]
@@ -50,40 +82,64 @@ def test_odd_names_reach_every_stage_as_one_word(told, tmp_path):
     assert "my data" in (tmp_path / "logging_-rf ünï_x.txt").read_text("utf-8")
 
 
-@pytest.mark.parametrize(("script", "lacking"), [("infer.sh", "cv2, imagecodecs, segment_anything"),
-                                                 ("test.sh", "cv2, .*, tqdm, hypothesis, .*xdist")])
+@pytest.mark.parametrize(
+    ("script", "lacking"),
+    [
+        ("infer.sh", "cv2, imagecodecs, segment_anything"),
+        ("test.sh", "cv2, .*, tqdm, hypothesis, .*xdist"),
+    ],
+)
 def test_an_environment_that_lacks_packages_is_told_which(tmp_path, script, lacking):
     venv.create(tmp_path / "env", with_pip=False)
     for name in (script, "src/environment.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
-    environment = {"PATH": f"{tmp_path / 'env/bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(tmp_path / "env")}
-    result = subprocess.run(["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True,
-                            check=False)
+    environment = {
+        "PATH": f"{tmp_path / 'env/bin'}:{os.environ['PATH']}",
+        "VIRTUAL_ENV": str(tmp_path / "env"),
+    }
+    result = subprocess.run(
+        ["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 1
     told = result.stdout + result.stderr
     requirements = "requirements-test.txt" if script == "test.sh" else "requirements.txt"
-    assert re.search(rf"error: the active environment lacks {lacking}.*; run: pip install -r {requirements}\n", told)
+    assert re.search(
+        rf"error: the active environment lacks {lacking}.*; run: pip install -r {requirements}\n",
+        told,
+    )
 
 
 @pytest.fixture
 def bare(tmp_path):
-    """infer.sh on a machine with python3 and no environment: output, and the calls of the Python that it makes."""
+    """infer.sh on a machine with python3 and no environment: output, and the calls of the Python
+    that it makes.
+    """
     (tmp_path / "src").mkdir()
     (tmp_path / "bin").mkdir()
     for name in ("infer.sh", "src/environment.sh", "requirements.txt", "requirements-test.txt"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
-    made = "#!/bin/bash\necho \"$*\" >> calls.txt\n[[ $* != *pip* || -z $NO_INDEX ]] || exit 1\n"
+    made = '#!/bin/bash\necho "$*" >> calls.txt\n[[ $* != *pip* || -z $NO_INDEX ]] || exit 1\n'
     python3 = tmp_path / "bin" / "python3"
-    python3.write_text(f"#!/bin/bash\n[[ $1 == -m ]] || exit ${{OLD:-0}}\n[[ $* == '-m venv .venv' ]] || exit 9\n"
-                       f"mkdir -p .venv/bin\ncat > .venv/bin/python <<'END'\n{made}END\nchmod +x .venv/bin/python\n")
+    python3.write_text(
+        f"#!/bin/bash\n[[ $1 == -m ]] || exit ${{OLD:-0}}\n[[ $* == '-m venv .venv' ]] || exit 9\n"
+        f"mkdir -p .venv/bin\ncat > .venv/bin/python <<'END'\n{made}END\nchmod +x .venv/bin/python\n"
+    )
     python3.chmod(0o755)
 
     def run(**variables):
         (tmp_path / "calls.txt").write_text("")
-        result = subprocess.run(["bash", "infer.sh"], cwd=tmp_path, capture_output=True, text=True, check=False,
-                                env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", **variables})
-        return result, [" ".join(call.split()[:3]) for call in (tmp_path / "calls.txt").read_text().splitlines()]
+        result = subprocess.run(
+            ["bash", "infer.sh"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", **variables},
+        )
+        return result, [
+            " ".join(call.split()[:3]) for call in (tmp_path / "calls.txt").read_text().splitlines()
+        ]
 
     return run
 
@@ -91,7 +147,9 @@ def bare(tmp_path):
 INSTALL, INFER = "-m pip install", "src/infer.py --dataset_type=demo --run=demo"
 
 
-def test_a_bare_machine_gets_an_environment_once_and_again_when_the_requirements_change(bare, tmp_path):
+def test_a_bare_machine_gets_an_environment_once_and_again_when_the_requirements_change(
+    bare, tmp_path
+):
     assert bare()[1] == [INSTALL, INFER]
     assert bare()[1] == [INFER]
     with (tmp_path / "requirements.txt").open("a") as stream:
@@ -102,7 +160,10 @@ def test_a_bare_machine_gets_an_environment_once_and_again_when_the_requirements
 def test_an_installation_that_fails_is_told_and_tried_again(bare):
     result, calls = bare(NO_INDEX="1")
     assert (result.returncode, calls) == (1, [INSTALL])
-    assert "error: pip could not install requirements.txt; see its message above" in result.stdout + result.stderr
+    assert (
+        "error: pip could not install requirements.txt; see its message above"
+        in result.stdout + result.stderr
+    )
     assert bare()[1] == [INSTALL, INFER]
 
 
@@ -118,11 +179,20 @@ def test_a_stage_that_fails_ends_the_run_with_its_code(told):
     assert "generate_initial_masks" not in result.stdout
 
 
-@pytest.mark.parametrize(("failing", "code", "reported"), [
-    ("extract_patches", 1, False), ("train_classifier", 2, True), ("retrain_decoder", 1, True),
-    ("retrain_decoder", 137, True), ("retrain_decoder", 130, False), ("report", 1, True)])
-def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_error(told, tmp_path, failing, code,
-                                                                                  reported):
+@pytest.mark.parametrize(
+    ("failing", "code", "reported"),
+    [
+        ("extract_patches", 1, False),
+        ("train_classifier", 2, True),
+        ("retrain_decoder", 1, True),
+        ("retrain_decoder", 137, True),
+        ("retrain_decoder", 130, False),
+        ("report", 1, True),
+    ],
+)
+def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_error(
+    told, tmp_path, failing, code, reported
+):
     result = told("train.sh", DATASET_TYPE="my data", FAILING=f"src/{failing}.py", CODE=str(code))
     calls = (tmp_path / "calls.txt").read_text("utf-8").splitlines()
     assert (result.returncode, result.stdout.splitlines()[-1]) == (code, "error: so it is")
@@ -130,16 +200,31 @@ def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_erro
     assert not any("<src/evaluate.py>" in call for call in calls) or failing == "report"
 
 
-@pytest.mark.parametrize(("script", "stage", "log"), [
-    ("train.sh", "train_classifier", "logging_demo.txt"), ("ablate.sh", "ablate", "logging_ablation-demo.txt")])
+@pytest.mark.parametrize(
+    ("script", "stage", "log"),
+    [
+        ("train.sh", "train_classifier", "logging_demo.txt"),
+        ("ablate.sh", "ablate", "logging_ablation-demo.txt"),
+    ],
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(told, tmp_path, number, script, stage, log):
+def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(
+    told, tmp_path, number, script, stage, log
+):
     python = tmp_path / "bin" / "python"
-    python.write_text(f"#!/bin/bash\n[[ $1 == src/{stage}.py ]] || exit 0\n"
-                      "trap 'echo all saved; exit 130' INT TERM\necho begun\nwhile :; do sleep 0.05; done\n")
-    process = subprocess.Popen(["bash", script], cwd=tmp_path, text=True, start_new_session=True,
-                               env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(tmp_path)},
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    python.write_text(
+        f"#!/bin/bash\n[[ $1 == src/{stage}.py ]] || exit 0\n"
+        "trap 'echo all saved; exit 130' INT TERM\necho begun\nwhile :; do sleep 0.05; done\n"
+    )
+    process = subprocess.Popen(
+        ["bash", script],
+        cwd=tmp_path,
+        text=True,
+        start_new_session=True,
+        env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert "begun\n" in iter(process.stdout.readline, "")
     os.killpg(process.pid, number)
     rest, _ = process.communicate(timeout=120)
@@ -154,8 +239,14 @@ def test_without_sams_variables_the_preset_decides(told):
 
 @pytest.mark.parametrize("weights", ["/a b/sam.pth", "/Ann's \"b\"/it's $HOME\\'.pth", "''"])
 def test_the_ablation_takes_odd_names_too(told, tmp_path, weights):
-    result = told("ablate.sh", DATASET_TYPE="my data", NAME="-n a/b", ROWS="paper", SAM_MODEL_TYPE="vit_b",
-                  SAM_CHECKPOINT=weights)
+    result = told(
+        "ablate.sh",
+        DATASET_TYPE="my data",
+        NAME="-n a/b",
+        ROWS="paper",
+        SAM_MODEL_TYPE="vit_b",
+        SAM_CHECKPOINT=weights,
+    )
     cut, ablate = (line for line in result.stdout.splitlines() if "<src/" in line)
     assert cut == "<src/extract_patches.py><--dataset_type=my data>"
     assert ablate.startswith("<src/ablate.py><--dataset_type=my data><--name=-n a/b>")
@@ -165,16 +256,28 @@ def test_the_ablation_takes_odd_names_too(told, tmp_path, weights):
 
 
 def test_inference_takes_odd_names_too(told):
-    line, = (line for line in told("infer.sh", RUN="a b", TEST_DATASET_DIR="-x y", INFER_FLAGS="--mpp 0.5")
-             .stdout.splitlines() if "<src/" in line)
-    assert all(word in line for word in ("<--run=a b>", "<--test_dataset_dir=-x y>", "<--output_dir=infer_output/a b>"))
+    (line,) = (
+        line
+        for line in told(
+            "infer.sh", RUN="a b", TEST_DATASET_DIR="-x y", INFER_FLAGS="--mpp 0.5"
+        ).stdout.splitlines()
+        if "<src/" in line
+    )
+    assert all(
+        word in line
+        for word in ("<--run=a b>", "<--test_dataset_dir=-x y>", "<--output_dir=infer_output/a b>")
+    )
     assert line.endswith("<--mpp><0.5>")
 
 
 @pytest.mark.parametrize(("chosen", "stages"), [("1", STAGES[2:7]), ("", [])])
 def test_tensorboard_is_for_every_stage_that_tells_figures_or_panels(told, chosen, stages):
     result = told("train.sh", DATASET_TYPE="x", TENSORBOARD=chosen, DECODER_FLAGS="--lr 0.5")
-    lines = {line[len("<src/"):].partition(".py>")[0]: line for line in result.stdout.splitlines() if "<src/" in line}
+    lines = {
+        line[len("<src/") :].partition(".py>")[0]: line
+        for line in result.stdout.splitlines()
+        if "<src/" in line
+    }
     assert list(lines) == STAGES
     assert [stage for stage, line in lines.items() if line.count("<--tensorboard>") == 1] == stages
     assert all("<--lr><0.5>" in lines[stage] for stage in ("finetune_decoder", "retrain_decoder"))

@@ -1,5 +1,6 @@
-"""The moments at which resuming is known to go wrong, each hit on purpose: killed there and run again, a stage leaves
-the same bits as one that was left alone."""
+"""The moments at which resuming is known to go wrong, each hit on purpose: killed there and run
+again, a stage leaves the same bits as one that was left alone.
+"""
 
 import json
 import os
@@ -15,7 +16,16 @@ import pytest
 
 from support.kill_train import fingerprints
 from support.mini import REPOSITORY, smaller_sam, write_patches, write_random_sam
-from support.trapped import STAGES, Kill, add_flags, flags_of, forget_place, jump_in_time, repeat_from_record, run_stage
+from support.trapped import (
+    STAGES,
+    Kill,
+    add_flags,
+    flags_of,
+    forget_place,
+    jump_in_time,
+    repeat_from_record,
+    run_stage,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +35,9 @@ FIT, VALIDATE = "epsam.engine.fit:_step", "epsam.training.decoder:validation_met
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory):
-    """Stage → a folder as it is before that stage, in which nothing was ever interrupted; "end" → after the last."""
+    """Stage → a folder as it is before that stage, in which nothing was ever interrupted; "end" →
+    after the last.
+    """
     root, kept = tmp_path_factory.mktemp("quiet"), tmp_path_factory.mktemp("snapshots")
     write_patches(root / "dataset" / "mini", counts=COUNTS)
     with smaller_sam():
@@ -34,7 +46,9 @@ def snapshots(tmp_path_factory):
         shutil.copytree(root, kept / stage)
         assert run_stage(root, stage) == 0
     shutil.copytree(root, kept / "end")
-    return dict(zip([*STAGES, "end"], [*(kept / stage for stage in STAGES), kept / "end"], strict=True))
+    return dict(
+        zip([*STAGES, "end"], [*(kept / stage for stage in STAGES), kept / "end"], strict=True)
+    )
 
 
 def after(stage, snapshots):
@@ -51,25 +65,49 @@ def folder(snapshots, tmp_path):
 
 
 # Epochs of the classifier have four steps, those of a decoder two.
-@pytest.mark.parametrize(("stage", "kills"), [
-    ("train_classifier", [Kill(call=FIT, number=6)]),
-    ("train_classifier", [Kill(call=FIT, number=6, after=True)]),
-    ("train_classifier", [Kill(call=FIT, number=7), Kill(call=FIT, number=2)]),
-    ("train_classifier", [Kill(call=FIT, number=8, after=True)]),
-    ("train_classifier", [Kill(call=FIT, number=9)]),
-    ("train_classifier", [Kill(file="resnet_adl.pth", after=True)]),
-    ("generate_initial_masks", [Kill(file="masks/initial/train/", number=2)]),
-    ("generate_initial_masks", [Kill(file="activation/val.npz")]),
-    ("finetune_decoder", [Kill(file=".npy", number=3)]),
-    ("finetune_decoder", [Kill(call=FIT, number=3, after=True), Kill(call=FIT, number=1)]),
-    ("finetune_decoder", [Kill(call=VALIDATE, number=2)]),
-    ("finetune_decoder", [Kill(file="masks/iter_0/", number=2), Kill(file="pseudo_labels.csv")]),
-    ("finetune_decoder", [Kill(file="stages/decoder_0.json")]),
-    ("retrain_decoder", [Kill(call="retrain_decoder:run_round", number=2)]),
-    ("retrain_decoder", [Kill(file="masks/iter_2/", number=2), Kill(file="stages/decoder_2.json")]),
-], ids=["epoch 2", "between optimiser and rate", "twice in an epoch", "end of an epoch", "start of an epoch",
-        "weights without a mark", "initial masks", "maps", "embeddings", "decoder, twice", "validation",
-        "pseudo-labels", "no mark yet", "between rounds", "last round"])
+@pytest.mark.parametrize(
+    ("stage", "kills"),
+    [
+        ("train_classifier", [Kill(call=FIT, number=6)]),
+        ("train_classifier", [Kill(call=FIT, number=6, after=True)]),
+        ("train_classifier", [Kill(call=FIT, number=7), Kill(call=FIT, number=2)]),
+        ("train_classifier", [Kill(call=FIT, number=8, after=True)]),
+        ("train_classifier", [Kill(call=FIT, number=9)]),
+        ("train_classifier", [Kill(file="resnet_adl.pth", after=True)]),
+        ("generate_initial_masks", [Kill(file="masks/initial/train/", number=2)]),
+        ("generate_initial_masks", [Kill(file="activation/val.npz")]),
+        ("finetune_decoder", [Kill(file=".npy", number=3)]),
+        ("finetune_decoder", [Kill(call=FIT, number=3, after=True), Kill(call=FIT, number=1)]),
+        ("finetune_decoder", [Kill(call=VALIDATE, number=2)]),
+        (
+            "finetune_decoder",
+            [Kill(file="masks/iter_0/", number=2), Kill(file="pseudo_labels.csv")],
+        ),
+        ("finetune_decoder", [Kill(file="stages/decoder_0.json")]),
+        ("retrain_decoder", [Kill(call="retrain_decoder:run_round", number=2)]),
+        (
+            "retrain_decoder",
+            [Kill(file="masks/iter_2/", number=2), Kill(file="stages/decoder_2.json")],
+        ),
+    ],
+    ids=[
+        "epoch 2",
+        "between optimiser and rate",
+        "twice in an epoch",
+        "end of an epoch",
+        "start of an epoch",
+        "weights without a mark",
+        "initial masks",
+        "maps",
+        "embeddings",
+        "decoder, twice",
+        "validation",
+        "pseudo-labels",
+        "no mark yet",
+        "between rounds",
+        "last round",
+    ],
+)
 def test_a_kill_at_a_known_trap_changes_nothing(snapshots, folder, stage, kills):
     run = folder(stage)
     for kill in kills:
@@ -98,9 +136,15 @@ def test_a_clock_that_jumps_changes_nothing(snapshots, folder, stage):
     assert fingerprints(run) == after(stage, snapshots)
 
 
-@pytest.mark.parametrize(("stage", "name"), [("train_classifier", "train_classifier"),
-                                             ("generate_initial_masks", "generate_initial_masks"),
-                                             ("finetune_decoder", "decoder_0"), ("retrain_decoder", "decoder_2")])
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("train_classifier", "train_classifier"),
+        ("generate_initial_masks", "generate_initial_masks"),
+        ("finetune_decoder", "decoder_0"),
+        ("retrain_decoder", "decoder_2"),
+    ],
+)
 def test_the_record_is_enough_to_repeat_a_stage_bit_for_bit(snapshots, folder, stage, name):
     run, record = folder(stage), snapshots["end"] / "checkpoints" / "mini" / "record.json"
     assert run_stage(run, stage, partial(repeat_from_record, record, name, stage)) == 0
@@ -121,7 +165,10 @@ def test_fewer_rounds_with_other_flags_leave_what_a_fresh_run_leaves(snapshots, 
     left = []
     for number, begin in enumerate(("end", "finetune_decoder")):
         run = shutil.copytree(snapshots[begin], tmp_path / str(number))
-        for stage, flags in (("finetune_decoder", "--lr 1e-3"), ("retrain_decoder", "--lr 1e-3 --n_iter 1")):
+        for stage, flags in (
+            ("finetune_decoder", "--lr 1e-3"),
+            ("retrain_decoder", "--lr 1e-3 --n_iter 1"),
+        ):
             assert run_stage(run, stage, partial(add_flags, stage, flags)) == 0
         entries = json.loads((run / "checkpoints" / "mini" / "record.json").read_text("utf-8"))
         left.append(fingerprints(run) | {"record.json": sorted(entries)})
@@ -143,7 +190,9 @@ def test_one_bit_flipped_in_a_mask_is_noticed_and_the_mask_made_again(snapshots,
 
 def test_another_test_patch_fits_no_decoder_again(snapshots, folder):
     run = folder("end")
-    shutil.copytree(run / "dataset" / "mini" / "val", run / "dataset" / "mini" / "test", dirs_exist_ok=True)
+    shutil.copytree(
+        run / "dataset" / "mini" / "val", run / "dataset" / "mini" / "test", dirs_exist_ok=True
+    )
     decoders = sorted((run / "checkpoints" / "mini").glob("*decoder*.pth"))
     before = [path.stat().st_mtime_ns for path in decoders]
     for stage in STAGES:
@@ -153,13 +202,22 @@ def test_another_test_patch_fits_no_decoder_again(snapshots, folder):
     assert [path.stat().st_mtime_ns for path in decoders] == before
 
 
-@pytest.mark.parametrize(("stage", "earlier"), [("generate_initial_masks", "train_classifier"),
-                                                ("finetune_decoder", "generate_initial_masks"),
-                                                ("retrain_decoder", "decoder_0")])
-def test_after_trouble_a_stage_refuses_before_it_encodes_unless_told_to_go_on(snapshots, folder, stage, earlier):
+@pytest.mark.parametrize(
+    ("stage", "earlier"),
+    [
+        ("generate_initial_masks", "train_classifier"),
+        ("finetune_decoder", "generate_initial_masks"),
+        ("retrain_decoder", "decoder_0"),
+    ],
+)
+def test_after_trouble_a_stage_refuses_before_it_encodes_unless_told_to_go_on(
+    snapshots, folder, stage, earlier
+):
     run = folder(stage)
     mark = run / "checkpoints" / "mini" / "stages" / f"{earlier}.json"
-    mark.write_text(json.dumps(json.loads(mark.read_text("utf-8")) | {"trouble": "all is lost"}), "utf-8")
+    mark.write_text(
+        json.dumps(json.loads(mark.read_text("utf-8")) | {"trouble": "all is lost"}), "utf-8"
+    )
     shutil.rmtree(run / "dataset" / "mini" / "embeddings", ignore_errors=True)
     before = fingerprints(run)
     assert run_stage(run, stage, partial(add_flags, stage, "--no-allow_degenerate")) == 1
@@ -187,20 +245,45 @@ cp -r checkpoints/. {after}
 """
 
 
-def test_a_disk_that_runs_full_leaves_the_last_state_and_one_clear_line(snapshots, folder, tmp_path):
+def test_a_disk_that_runs_full_leaves_the_last_state_and_one_clear_line(
+    snapshots, folder, tmp_path
+):
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no small disk can be mounted here")
     run, stage = folder("finetune_decoder"), "finetune_decoder"
     # Room for the progress after one epoch, but not for the next one beside it.
     held = sum(path.stat().st_size for path in (run / "checkpoints").rglob("*") if path.is_file())
-    command = shlex.join([sys.executable, "-c", AS_A_COMMAND, f"{REPOSITORY}/src/{stage}.py", *flags_of(stage)])
-    result = subprocess.run(["unshare", "-rm", "bash", "-c", FULL.format(
-        size=held + 100_000_000, command=command, before=snapshots[stage] / "checkpoints", after=tmp_path / "after")],
-        cwd=run, capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}/tests"})
+    command = shlex.join(
+        [sys.executable, "-c", AS_A_COMMAND, f"{REPOSITORY}/src/{stage}.py", *flags_of(stage)]
+    )
+    result = subprocess.run(
+        [
+            "unshare",
+            "-rm",
+            "bash",
+            "-c",
+            FULL.format(
+                size=held + 100_000_000,
+                command=command,
+                before=snapshots[stage] / "checkpoints",
+                after=tmp_path / "after",
+            ),
+        ],
+        cwd=run,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}/tests",
+        },
+    )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert re.fullmatch(r"error: checkpoints/mini/\S+: no space left; free some and run the same command again\n",
-                        result.stderr)
+    assert re.fullmatch(
+        r"error: checkpoints/mini/\S+: no space left; free some and run the same command again\n",
+        result.stderr,
+    )
     assert "decoder_0: going on after epoch 1" in result.stdout
     shutil.rmtree(run / "checkpoints")
     shutil.copytree(tmp_path / "after", run / "checkpoints")

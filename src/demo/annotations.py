@@ -10,9 +10,12 @@ from epsam.data.images import Mask
 def coarse_annotations(tumour: Mask, coarseness_px: float = 2.5) -> list[AsapAnnotation]:
     """Outlines of the mask's pieces and of the gaps in them, tumour first; an empty mask has none.
 
-    A corner is left out where the line then moves by less than `coarseness_px`, as a hand-drawn outline does.
+    A corner is left out where the line then moves by less than `coarseness_px`, as a hand-drawn
+    outline does.
     """
-    contours, hierarchy = cv2.findContours(tumour.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    contours, hierarchy = cv2.findContours(
+        tumour.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+    )
     drawn = []
     for number, contour in enumerate(contours):
         corners = cv2.approxPolyDP(contour, coarseness_px, True).reshape(-1, 2)

@@ -18,11 +18,13 @@ def smooth_noise(rng: np.random.Generator, shape: Shape, cell: float) -> Field:
 
 
 def cloud(rng: np.random.Generator, shape: Shape, cell: float, octaves: int = 3) -> Field:
-    """Sum of smooth noises, each of half the cell and 0.55 of the weight of the one before; unit deviation, roughly."""
+    """Sum of smooth noises, each of half the cell and 0.55 of the weight of the one before; unit
+    deviation, roughly.
+    """
     total = np.zeros(shape, np.float32)
-    weights = [0.55 ** k for k in range(octaves)]
+    weights = [0.55**k for k in range(octaves)]
     for k, weight in enumerate(weights):
-        total += np.float32(weight) * smooth_noise(rng, shape, cell / 2 ** k)
+        total += np.float32(weight) * smooth_noise(rng, shape, cell / 2**k)
     return np.asarray(total / np.float32(np.hypot.reduce(weights)), dtype=np.float32)
 
 
@@ -33,27 +35,40 @@ def soft_step(field: Field, centre: float, width: float) -> Field:
 
 
 def fibres(rng: np.random.Generator, angle: Field, doublings: int = 5) -> Field:
-    """Streaks that follow `angle` (height, width; radians): noise smeared along the field, unit deviation.
+    """Streaks that follow `angle` (height, width; radians): noise smeared along the field, unit
+    deviation.
 
-    Each pass averages a pixel with its two neighbours at twice the distance of the pass before (line integral
-    convolution by doubling), so five passes smear over some 60 px.
+    Each pass averages a pixel with its two neighbours at twice the distance of the pass before
+    (line integral convolution by doubling), so five passes smear over some 60 px.
     """
     shape = (angle.shape[0], angle.shape[1])
     rows, columns = np.indices(shape, dtype=np.float32)
     step_x, step_y = np.cos(angle), np.sin(angle)
     streaks = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), 0.8)
     for k in range(doublings):
-        reach = np.float32(2 ** k)
-        ahead, behind = (cv2.remap(streaks, columns + sign * reach * step_x, rows + sign * reach * step_y,
-                                   cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT) for sign in (1, -1))
+        reach = np.float32(2**k)
+        ahead, behind = (
+            cv2.remap(
+                streaks,
+                columns + sign * reach * step_x,
+                rows + sign * reach * step_y,
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REFLECT,
+            )
+            for sign in (1, -1)
+        )
         streaks = (streaks + ahead + behind) / 3
     return np.asarray(streaks / streaks.std(), dtype=np.float32)
 
 
-def scattered_points(rng: np.random.Generator, density: Field, spacing: float, jitter: float = 0.42) -> Field:
-    """Points (n, 2) as (x, y), px: a jittered grid of `spacing`, each kept with the probability `density` there."""
+def scattered_points(
+    rng: np.random.Generator, density: Field, spacing: float, jitter: float = 0.42
+) -> Field:
+    """Points (n, 2) as (x, y), px: a jittered grid of `spacing`, each kept with the probability
+    `density` there.
+    """
     height, width = density.shape
-    rows, columns = np.mgrid[0:height / spacing, 0:width / spacing].astype(np.float32)
+    rows, columns = np.mgrid[0 : height / spacing, 0 : width / spacing].astype(np.float32)
     columns += 0.5 * (rows % 2)
     points = np.stack([columns.ravel(), rows.ravel()], axis=1)
     points = (points + rng.uniform(-jitter, jitter, points.shape)) * spacing

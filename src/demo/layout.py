@@ -1,6 +1,8 @@
-"""Where things lie on a made-up slide: tissue, tumour and what looks like it, before any cell is drawn.
+"""Where things lie on a made-up slide: tissue, tumour and what looks like it, before any cell is
+drawn.
 
-Weights are float32 maps (height, width) from 0 to 1; sizes are px at 0.5 µm/px. All numbers are ours, chosen by eye.
+Weights are float32 maps (height, width) from 0 to 1; sizes are px at 0.5 µm/px. All numbers are
+ours, chosen by eye.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ from epsam.data.images import Mask
 
 SMALLEST_NEST = 90 * 90
 SMALLEST_HOLE = 60 * 60
-"""Areas, px²: an annotator outlines no smaller piece of tumour and leaves out no smaller gap in it."""
+"""Areas, px²: an annotator outlines no smaller piece of tumour and leaves out no smaller gap in
+it.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,9 @@ class Disc:
 
 @dataclass(frozen=True)
 class Layout:
-    """One slide's plan. `tumour` is the outlined truth; `nests` the weight of tumour cells, ragged and with septa."""
+    """One slide's plan. `tumour` is the outlined truth; `nests` the weight of tumour cells, ragged
+    and with septa.
+    """
 
     tissue: Field
     tumour: Mask
@@ -52,22 +58,35 @@ def plan_layout(rng: np.random.Generator, shape: Shape, with_tumour: bool) -> La
     nests = cells * _between_septa(rng, shape) * tumour_edge(tumour)
     fat = _patches(rng, inside & ~taken, int(rng.integers(1, 4)), (90, 190))
     glands = _glands(rng, inside & ~taken & (fat < 0.1), int(rng.integers(7, 14)))
-    lymphoid = _patches(rng, inside & ~tumour & (fat < 0.1), int(rng.integers(5, 10)), (50, 125)) * (1 - nests)
-    angle = rng.uniform(0, np.pi) + 0.9 * smooth_noise(rng, shape, 420) + 0.3 * smooth_noise(rng, shape, 110)
-    return Layout(body, tumour, nests, lymphoid * (1 - fat), fat, glands, _fold(rng, shape), np.float32(angle))
+    lymphoid = _patches(
+        rng, inside & ~tumour & (fat < 0.1), int(rng.integers(5, 10)), (50, 125)
+    ) * (1 - nests)
+    angle = (
+        rng.uniform(0, np.pi)
+        + 0.9 * smooth_noise(rng, shape, 420)
+        + 0.3 * smooth_noise(rng, shape, 110)
+    )
+    return Layout(
+        body, tumour, nests, lymphoid * (1 - fat), fat, glands, _fold(rng, shape), np.float32(angle)
+    )
 
 
 def filled_regions(region: Mask) -> Mask:
-    """What an annotator outlines of a ragged region: its smoothed shape without small pieces and small gaps."""
+    """What an annotator outlines of a ragged region: its smoothed shape without small pieces and
+    small gaps.
+    """
     smooth = cv2.GaussianBlur(region.astype(np.float32), (0, 0), 5) > 0.5
     kept = _without_small(smooth, SMALLEST_NEST)
     gaps = _filled(kept) & _without_small(~kept, SMALLEST_HOLE)
-    # Filling the gaps removes islands in them: outlines of gaps are subtracted last and would swallow those.
+    # Filling the gaps removes islands in them: outlines of gaps are subtracted last and would
+    # swallow those.
     return _filled(kept) & ~_filled(gaps)
 
 
 def _filled(region: Mask) -> Mask:
-    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(
+        region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
     canvas = np.zeros(region.shape, np.uint8)
     cv2.drawContours(canvas, contours, -1, 1, cv2.FILLED)
     return canvas > 0
@@ -81,12 +100,16 @@ def _without_small(region: Mask, least: int) -> Mask:
 
 
 def tumour_edge(tumour: Mask) -> Field:
-    """1 on tumour, falling to 0 over some 20 px outside it: how far single cells stray beyond the outline."""
-    return np.asarray(cv2.GaussianBlur(cv2.dilate(tumour.astype(np.float32), np.ones((9, 9))), (0, 0), 4))
+    """1 on tumour, falling to 0 over some 20 px outside it: how far single cells stray beyond the
+    outline.
+    """
+    return np.asarray(
+        cv2.GaussianBlur(cv2.dilate(tumour.astype(np.float32), np.ones((9, 9))), (0, 0), 4)
+    )
 
 
 def _distance(shape: Shape, x: float, y: float, stretch: float = 1.0, angle: float = 0.0) -> Field:
-    rows, columns = np.ogrid[0:shape[0], 0:shape[1]]
+    rows, columns = np.ogrid[0 : shape[0], 0 : shape[1]]
     right, down = (columns - x).astype(np.float32), (rows - y).astype(np.float32)
     along = (np.cos(angle) * right + np.sin(angle) * down) / np.sqrt(stretch)
     across = (np.cos(angle) * down - np.sin(angle) * right) * np.sqrt(stretch)
@@ -97,7 +120,10 @@ def _tissue(rng: np.random.Generator, shape: Shape) -> Field:
     """One or two large pieces with uneven edges that fill about two thirds of the slide."""
     height, width = shape
     x, y = rng.uniform(0.45, 0.55) * width, rng.uniform(0.45, 0.55) * height
-    reach = _distance(shape, x, y, width / height, rng.uniform(-0.2, 0.2)) / np.float32(height * width) ** 0.5
+    reach = (
+        _distance(shape, x, y, width / height, rng.uniform(-0.2, 0.2))
+        / np.float32(height * width) ** 0.5
+    )
     surface = 0.53 - reach + 0.05 * cloud(rng, shape, 330, 4)
     if rng.random() < 0.5:
         # A cleft between two pieces.
@@ -111,17 +137,26 @@ def _tissue(rng: np.random.Generator, shape: Shape) -> Field:
 
 
 def _tumour_surface(rng: np.random.Generator, inside: Mask) -> Field:
-    """Above 0 in tumour: five to eight distorted discs of 150–500 px across, some with a gap of other tissue."""
+    """Above 0 in tumour: five to eight distorted discs of 150–500 px across, some with a gap of
+    other tissue.
+    """
     shape = (inside.shape[0], inside.shape[1])
     surface = np.full(shape, -1, np.float32)
     for disc in _discs(rng, inside, int(rng.integers(6, 10)), (75, 250), apart=0.75):
         reach = _distance(shape, disc.x, disc.y, rng.uniform(1, 1.7), rng.uniform(0, np.pi))
         surface = np.maximum(surface, 1 - reach / disc.radius)
         if disc.radius > 170 and rng.random() < 0.7:
-            hole = _distance(shape, disc.x + rng.uniform(-40, 40), disc.y + rng.uniform(-40, 40), rng.uniform(1, 1.6))
+            hole = _distance(
+                shape,
+                disc.x + rng.uniform(-40, 40),
+                disc.y + rng.uniform(-40, 40),
+                rng.uniform(1, 1.6),
+            )
             surface = np.minimum(surface, (hole / rng.uniform(45, 75) - 1) * 0.35)
     uneven = 0.20 * cloud(rng, shape, 110, 3)
-    return np.where(cv2.erode(inside.astype(np.uint8), np.ones((15, 15))) > 0, surface + np.float32(uneven), -1)
+    return np.where(
+        cv2.erode(inside.astype(np.uint8), np.ones((15, 15))) > 0, surface + np.float32(uneven), -1
+    )
 
 
 def _ragged(rng: np.random.Generator, surface: Field) -> Field:
@@ -131,27 +166,36 @@ def _ragged(rng: np.random.Generator, surface: Field) -> Field:
 
 
 def _between_septa(rng: np.random.Generator, shape: Shape) -> Field:
-    """0 in the septa of stroma that part tumour into nests, which an annotator does not leave out; else 1."""
+    """0 in the septa of stroma that part tumour into nests, which an annotator does not leave out;
+    else 1.
+    """
     septa = np.abs(cloud(rng, shape, rng.uniform(75, 120), 2))
     return soft_step(septa, rng.uniform(0.07, 0.13), 0.08)
 
 
-def _discs(rng: np.random.Generator, free: Mask, count: int, radius: tuple[float, float],
-           apart: float) -> list[Disc]:
-    """Up to `count` discs with centres on `free` that lie `apart` times the sum of their radii from each other."""
+def _discs(
+    rng: np.random.Generator, free: Mask, count: int, radius: tuple[float, float], apart: float
+) -> list[Disc]:
+    """Up to `count` discs with centres on `free` that lie `apart` times the sum of their radii from
+    each other.
+    """
     rows, columns = np.nonzero(free[::4, ::4])
     found: list[Disc] = []
     for _ in range(12 * count if len(rows) else 0):
         where = rng.integers(len(rows))
         disc = Disc(4.0 * columns[where], 4.0 * rows[where], rng.uniform(*radius))
-        if all(np.hypot(disc.x - d.x, disc.y - d.y) > apart * (disc.radius + d.radius) for d in found):
+        if all(
+            np.hypot(disc.x - d.x, disc.y - d.y) > apart * (disc.radius + d.radius) for d in found
+        ):
             found.append(disc)
         if len(found) == count:
             break
     return found
 
 
-def _patches(rng: np.random.Generator, free: Mask, count: int, radius: tuple[float, float]) -> Field:
+def _patches(
+    rng: np.random.Generator, free: Mask, count: int, radius: tuple[float, float]
+) -> Field:
     """Uneven discs with soft borders on `free`."""
     shape = (free.shape[0], free.shape[1])
     surface = np.full(shape, -1, np.float32)
@@ -171,11 +215,17 @@ def _glands(rng: np.random.Generator, free: Mask, count: int) -> list[Disc]:
         if not lobules or len(glands) >= count:
             break
         lobule = lobules[rng.integers(len(lobules))]
-        angle, away, radius = rng.uniform(0, 2 * np.pi), lobule.radius * rng.uniform(0, 1) ** 0.5, rng.uniform(20, 44)
+        angle, away, radius = (
+            rng.uniform(0, 2 * np.pi),
+            lobule.radius * rng.uniform(0, 1) ** 0.5,
+            rng.uniform(20, 44),
+        )
         gland = Disc(lobule.x + away * np.cos(angle), lobule.y + away * np.sin(angle), radius)
         x, y = round(gland.x), round(gland.y)
         within = 0 <= y < free.shape[0] and 0 <= x < free.shape[1] and room[y, x] > radius
-        if within and all(np.hypot(gland.x - g.x, gland.y - g.y) > 1.15 * (radius + g.radius) for g in glands):
+        if within and all(
+            np.hypot(gland.x - g.x, gland.y - g.y) > 1.15 * (radius + g.radius) for g in glands
+        ):
             glands.append(gland)
     return glands
 
@@ -188,6 +238,10 @@ def _fold(rng: np.random.Generator, shape: Shape) -> Field:
     rows, columns = np.ogrid[0:height, 0:width]
     angle = rng.uniform(0, np.pi)
     offset = (columns - rng.uniform(0.25, 0.75) * width) * np.sin(angle)
-    offset = offset - (rows - rng.uniform(0.25, 0.75) * height) * np.cos(angle) + 45 * smooth_noise(rng, shape, 400)
+    offset = (
+        offset
+        - (rows - rng.uniform(0.25, 0.75) * height) * np.cos(angle)
+        + 45 * smooth_noise(rng, shape, 400)
+    )
     wide = rng.uniform(9, 16) * np.clip(1 + 0.5 * smooth_noise(rng, shape, 300), 0.1, 2)
     return np.asarray(1 - soft_step(np.abs(offset) / wide, 1.0, 0.35), dtype=np.float32)

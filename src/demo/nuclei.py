@@ -1,7 +1,8 @@
 """Nuclei: banks of small stain patches, drawn once per slide and kind, and stamped where cells lie.
 
-Sizes are px at 0.5 µm/px. What tells tumour cells apart is what a pathologist looks for: larger, uneven in size and
-shape, paler inside with a dark rim and nucleoli, crowded. Haematoxylin alone does not tell them from lymphocytes.
+Sizes are px at 0.5 µm/px. What tells tumour cells apart is what a pathologist looks for: larger,
+uneven in size and shape, paler inside with a dark rim and nucleoli, crowded. Haematoxylin alone
+does not tell them from lymphocytes.
 """
 
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ HALF = 17
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of nucleus: ranges of radius (px) and elongation, stain amounts of its inside and rim, and irregularity.
+    """A kind of nucleus: ranges of radius (px) and elongation, stain amounts of its inside and rim,
+    and irregularity.
 
-    `nucleoli` is the mean number of dark spots inside; `clumps` the weight of the chromatin's grain.
+    `nucleoli` is the mean number of dark spots inside; `clumps` the weight of the chromatin's
+    grain.
     """
 
     radius: tuple[float, float]
@@ -44,14 +47,16 @@ def make_nuclei(rng: np.random.Generator, kind: Kind, count: int) -> list[Field]
 
 def _nucleus(rng: np.random.Generator, kind: Kind) -> Field:
     side = 2 * HALF + 1
-    y, x = np.mgrid[-HALF:HALF + 1, -HALF:HALF + 1].astype(np.float32)
+    y, x = np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1].astype(np.float32)
     radius, stretch = rng.uniform(*kind.radius), np.sqrt(rng.uniform(*kind.elongation))
     polar = np.arctan2(y, x)
-    outline = 1 + sum(kind.ragged / k * np.cos(k * polar + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5))
+    outline = 1 + sum(
+        kind.ragged / k * np.cos(k * polar + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5)
+    )
     # Distance to the outline, px, positive inside.
     inward = (outline - np.hypot(x / stretch, y * stretch) / radius) * radius
     amount = np.full((side, side), rng.uniform(*kind.inside), np.float32)
-    amount += np.float32(kind.rim) * np.exp(-(inward - 0.8) ** 2 / 1.6)
+    amount += np.float32(kind.rim) * np.exp(-((inward - 0.8) ** 2) / 1.6)
     amount += np.float32(kind.clumps) * smooth_noise(rng, (side, side), 2.2)
     for _ in range(rng.poisson(kind.nucleoli)):
         away = rng.uniform(0, 0.45 * radius, 2) * rng.choice((-1, 1), 2)
@@ -70,8 +75,11 @@ def rotate_nuclei(bank: list[Field], steps: int = 12) -> list[list[Field]]:
     return [[rotate_nucleus(patch, np.pi * k / steps) for k in range(steps)] for patch in bank]
 
 
-def stamp(canvas: Field, points: Field, angles: Field, bank: list[list[Field]], rng: np.random.Generator) -> None:
-    """Lay one nucleus on `canvas` at each point (n, 2; x, y) along its angle (n,), in place; the darker one wins.
+def stamp(
+    canvas: Field, points: Field, angles: Field, bank: list[list[Field]], rng: np.random.Generator
+) -> None:
+    """Lay one nucleus on `canvas` at each point (n, 2; x, y) along its angle (n,), in place; the
+    darker one wins.
 
     Points nearer to the border than half a patch are left out.
     """
@@ -81,5 +89,5 @@ def stamp(canvas: Field, points: Field, angles: Field, bank: list[list[Field]], 
     turns = np.rint(angles / np.pi * steps).astype(np.intp) % steps
     for (x, y), which, turn in zip(np.rint(points).astype(np.intp), choices, turns, strict=True):
         if HALF <= x < width - HALF and HALF <= y < height - HALF:
-            under = canvas[y - HALF:y + HALF + 1, x - HALF:x + HALF + 1]
+            under = canvas[y - HALF : y + HALF + 1, x - HALF : x + HALF + 1]
             np.maximum(under, bank[which][turn], out=under)

@@ -24,7 +24,9 @@ class PretrainOptions:
     first_phase: str = flag("", "phase to begin with, by name; empty: the first")
     start: str = flag("", "weights to begin with, those of the phase before; empty: a random start")
     batch_size: int = flag(6, "scenes a step, each drawn once", at_least=1)
-    targets: int = flag(2, "prompted regions of a scene; they share one pass of the encoder", at_least=1)
+    targets: int = flag(
+        2, "prompted regions of a scene; they share one pass of the encoder", at_least=1
+    )
     weight_decay: float = flag(1e-2, "AdamW's weight decay", at_least=0)
     output: str = flag("checkpoints/sam_vit_demo.pth", "file of the weights")
     debug: bool = flag(False, "on an error, print the traceback too")

@@ -1,10 +1,12 @@
-"""How a small SAM learns to follow prompts from nothing, on class-agnostic scenes and in minutes on a CPU.
+"""How a small SAM learns to follow prompts from nothing, on class-agnostic scenes and in minutes on
+a CPU.
 
-A SAM that starts at random does not learn prompts within any patience: points mean nothing to the decoder, so it calls
-everything or nothing foreground. Two things break that. The encoder first learns alone, from prototypes: a pixel
-belongs to the target if its embedding is like the mean embedding under the points, and to a region if it is more like
-that region's mean than like the others'. And the decoder's attention starts as a smoother (`prime`), so that points
-and pixels find each other from the first step on. All of it is ours.
+A SAM that starts at random does not learn prompts within any patience: points mean nothing to the
+decoder, so it calls everything or nothing foreground. Two things break that. The encoder first
+learns alone, from prototypes: a pixel belongs to the target if its embedding is like the mean
+embedding under the points, and to a region if it is more like that region's mean than like the
+others'. And the decoder's attention starts as a smoother (`prime`), so that points and pixels find
+each other from the first step on. All of it is ours.
 """
 
 from collections.abc import Sequence
@@ -29,9 +31,10 @@ POINT_HANDICAP = 3.5
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """images (B, 3, side, side), SAM's input, and what region each pixel is of (B, side, side); for each target: its
-    image's index (T,), points (T, N, 2) as (x, y) px, labels (T, N) of 1 and, where there are fewer points, −1, and
-    the target (T, side, side) of 0 and 1."""
+    """images (B, 3, side, side), SAM's input, and what region each pixel is of (B, side, side); for
+    each target: its image's index (T,), points (T, N, 2) as (x, y) px, labels (T, N) of 1 and,
+    where there are fewer points, −1, and the target (T, side, side) of 0 and 1.
+    """
 
     images: Tensor
     regions: Tensor
@@ -41,25 +44,49 @@ class SceneBatch:
     targets: Tensor
 
 
-def draw_batch(seed: int, purpose: str, number: int, scenes: int, targets: int, count: int, side: int,
-               inked_share: float = 0.0) -> SceneBatch:
-    """Batch `number` of a purpose: scenes, of which `inked_share` on average are in two inks, targets of each, and
-    `count` points for each target (0: any of 1 to 50)."""
+def draw_batch(
+    seed: int,
+    purpose: str,
+    number: int,
+    scenes: int,
+    targets: int,
+    count: int,
+    side: int,
+    inked_share: float = 0.0,
+) -> SceneBatch:
+    """Batch `number` of a purpose: scenes, of which `inked_share` on average are in two inks,
+    targets of each, and `count` points for each target (0: any of 1 to 50).
+    """
     rng, frame = generator(seed, "pretrain", purpose, number), SamFrame(side, side)
-    drawn = [draw_scene(seed, purpose, number * scenes + k, side, inked_share) for k in range(scenes)]
-    masks = [scene.regions == target for scene in drawn for target in rng.choice(scene.targets(), targets)]
-    points, labels = np.zeros((len(masks), MAX_POINTS, 2), np.float32), np.full((len(masks), MAX_POINTS), -1)
+    drawn = [
+        draw_scene(seed, purpose, number * scenes + k, side, inked_share) for k in range(scenes)
+    ]
+    masks = [
+        scene.regions == target
+        for scene in drawn
+        for target in rng.choice(scene.targets(), targets)
+    ]
+    points, labels = (
+        np.zeros((len(masks), MAX_POINTS, 2), np.float32),
+        np.full((len(masks), MAX_POINTS), -1),
+    )
     for row, mask in enumerate(masks):
         prompt = draw_points(mask, rng, count)
         points[row, : len(prompt)], labels[row, : len(prompt)] = prompt, 1
-    return SceneBatch(torch.stack([frame.image(scene.image) for scene in drawn]),
-                      torch.from_numpy(np.stack([scene.regions for scene in drawn]).astype(np.int64)),
-                      torch.arange(scenes).repeat_interleave(targets), torch.from_numpy(points),
-                      torch.from_numpy(labels), torch.from_numpy(np.stack(masks).astype(np.float32)))
+    return SceneBatch(
+        torch.stack([frame.image(scene.image) for scene in drawn]),
+        torch.from_numpy(np.stack([scene.regions for scene in drawn]).astype(np.int64)),
+        torch.arange(scenes).repeat_interleave(targets),
+        torch.from_numpy(points),
+        torch.from_numpy(labels),
+        torch.from_numpy(np.stack(masks).astype(np.float32)),
+    )
 
 
 class Prototypes(nn.Module):
-    """The encoder's first teacher: likeness to the mean embedding under the points, with a learnt scale and border."""
+    """The encoder's first teacher: likeness to the mean embedding under the points, with a learnt
+    scale and border.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,14 +103,17 @@ class Prototypes(nn.Module):
         prototype = F.normalize((under_points * given).sum(dim=2), dim=1)
         likeness = torch.einsum("tchw,tc->thw", directions, prototype)
         logits = (likeness - self.border) * self.scale
-        return F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
+        return F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)[
+            :, 0
+        ]
 
 
 def region_loss(embeddings: Tensor, regions: Tensor, scale: Tensor) -> Tensor:
-    """How poorly the mean embeddings of a scene's regions tell whose each token is: a scalar cross-entropy.
+    """How poorly the mean embeddings of a scene's regions tell whose each token is: a scalar
+    cross-entropy.
 
-    embeddings (B, C, h, w), regions (B, side, side). A token that lies across a border belongs to each region by its
-    share; every region of a scene counts alike.
+    embeddings (B, C, h, w), regions (B, side, side). A token that lies across a border belongs to
+    each region by its share; every region of a scene counts alike.
     """
     height, width = embeddings.shape[-2:]
     shares = F.adaptive_avg_pool2d(F.one_hot(regions).movedim(-1, 1).float(), (height, width))
@@ -92,7 +122,9 @@ def region_loss(embeddings: Tensor, regions: Tensor, scale: Tensor) -> Tensor:
     likeness = torch.einsum("bkc,bchw->bkhw", prototypes, directions) * scale
     absent = sizes == 0
     log_share = likeness.masked_fill(absent[:, :, None, None], -torch.inf).log_softmax(dim=1)
-    losses = -(shares * log_share.masked_fill(absent[:, :, None, None], 0)).sum(dim=(2, 3)) / sizes.clamp(min=1e-6)
+    losses = -(shares * log_share.masked_fill(absent[:, :, None, None], 0)).sum(
+        dim=(2, 3)
+    ) / sizes.clamp(min=1e-6)
     return losses[~absent].mean()
 
 
@@ -106,7 +138,10 @@ def prompted_logits(sam: Sam, embeddings: Tensor, batch: SceneBatch) -> Tensor:
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy plus soft Dice loss, means over targets (T, side, side): a scalar."""
     share = logits.sigmoid()
-    overlap, total = (share * targets).sum(dim=(1, 2)), share.sum(dim=(1, 2)) + targets.sum(dim=(1, 2))
+    overlap, total = (
+        (share * targets).sum(dim=(1, 2)),
+        share.sum(dim=(1, 2)) + targets.sum(dim=(1, 2)),
+    )
     dice = 1 - (2 * overlap + 1) / (total + 1)
     return F.binary_cross_entropy_with_logits(logits, targets) + dice.mean()
 
@@ -114,8 +149,9 @@ def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def prime(sam: Sam) -> Sam:
     """Start the decoder's attention as a smoother. Returns `sam`.
 
-    Query and key projections are equal, and the output projection undoes the value projection: a token reads what is at
-    its own place. A pixel looks at a point only if the two match, and otherwise at the decoder's own tokens.
+    Query and key projections are equal, and the output projection undoes the value projection: a
+    token reads what is at its own place. A pixel looks at a point only if the two match, and
+    otherwise at the decoder's own tokens.
     """
     label = sam.prompt_encoder.point_embeddings[1].weight
     with torch.no_grad():
@@ -128,7 +164,9 @@ def prime(sam: Sam) -> Sam:
             attention = layer.cross_attn_image_to_token
             key = attention.k_proj(label)[0]
             width = attention.internal_dim / attention.num_heads
-            attention.q_proj.bias.copy_(-POINT_HANDICAP * key / key.square().sum() * attention.num_heads * width**0.5)
+            attention.q_proj.bias.copy_(
+                -POINT_HANDICAP * key / key.square().sum() * attention.num_heads * width**0.5
+            )
     return sam
 
 

@@ -1,8 +1,10 @@
-"""Class-agnostic scenes for pre-training a promptable segmenter: random regions, each with a random texture.
+"""Class-agnostic scenes for pre-training a promptable segmenter: random regions, each with a random
+texture.
 
-Nothing here knows tissue, slides or outlines: a region has any shape and any grain, in colours of its own or in the
-two inks of the scene (`inks`), and any region can be the target. What a network can learn from it is only "find
-everything that looks like what is under the points". All numbers are ours.
+Nothing here knows tissue, slides or outlines: a region has any shape and any grain, in colours of
+its own or in the two inks of the scene (`inks`), and any region can be the target. What a network
+can learn from it is only "find everything that looks like what is under the points". All numbers
+are ours.
 """
 
 from dataclasses import dataclass
@@ -24,27 +26,40 @@ MAX_POINTS = 50
 MAX_WRONG_SHARE = 0.15
 MIN_AREA_SHARE, MAX_AREA_SHARE = 0.02, 0.85
 INKED_STRENGTH = 0.4
-"""How strongly scenes in two inks are disturbed: their colours, already alike, would be lost at full strength."""
+"""How strongly scenes in two inks are disturbed: their colours, already alike, would be lost at
+full strength.
+"""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """image: RGB uint8 (side, side, 3); regions: uint8 (side, side), the number of the texture at each pixel."""
+    """image: RGB uint8 (side, side, 3); regions: uint8 (side, side), the number of the texture at
+    each pixel.
+    """
 
     image: Rgb
     regions: Regions
 
     def targets(self) -> list[int]:
-        """Numbers of the regions that are neither specks nor nearly everything, so that they make fair targets."""
+        """Numbers of the regions that are neither specks nor nearly everything, so that they make
+        fair targets.
+        """
         shares = np.bincount(self.regions.ravel()) / self.regions.size
-        return [n for n, share in enumerate(shares.tolist()) if MIN_AREA_SHARE <= share <= MAX_AREA_SHARE]
+        return [
+            n
+            for n, share in enumerate(shares.tolist())
+            if MIN_AREA_SHARE <= share <= MAX_AREA_SHARE
+        ]
 
 
-def draw_scene(seed: int, purpose: str, index: int, side: int = SIDE, inked_share: float = 0.0) -> Scene:
-    """The scene number `index` of a purpose ("train", "held out"); it depends on nothing but the arguments.
+def draw_scene(
+    seed: int, purpose: str, index: int, side: int = SIDE, inked_share: float = 0.0
+) -> Scene:
+    """The scene number `index` of a purpose ("train", "held out"); it depends on nothing but the
+    arguments.
 
-    It is in two inks with the probability `inked_share`, else each of its regions has colours of its own.
-    A scene without a fair target is drawn again, under another key.
+    It is in two inks with the probability `inked_share`, else each of its regions has colours of
+    its own. A scene without a fair target is drawn again, under another key.
     """
     attempt = 0
     while True:
@@ -61,16 +76,21 @@ def draw_scene(seed: int, purpose: str, index: int, side: int = SIDE, inked_shar
 
 
 def draw_points(target: Mask, rng: np.random.Generator, count: int = 0) -> Points:
-    """Positive points (count, 2) as (x, y) in the frame of `target`, a non-empty mask; count 0: any of 1 to 50.
+    """Positive points (count, 2) as (x, y) in the frame of `target`, a non-empty mask; count 0: any
+    of 1 to 50.
 
-    Half of the prompts favour a part of the target, as activation maps do. In half of the prompts up to 15 % of the
-    points lie outside the target, mostly near it: they are called positive all the same, so that the decoder learns to
-    overrule them.
+    Half of the prompts favour a part of the target, as activation maps do. In half of the prompts
+    up to 15 % of the points lie outside the target, mostly near it: they are called positive all
+    the same, so that the decoder learns to overrule them.
     """
     count = count or int(rng.integers(1, MAX_POINTS + 1))
     share = rng.uniform(0, MAX_WRONG_SHARE) if rng.random() < 0.5 else 0.0
     wrong = 0 if target.all() else int(share * count)
-    weight = _noise(target.shape[0], rng, coarsest=3) ** 2 if rng.random() < 0.5 else np.ones(target.shape, np.float32)
+    weight = (
+        _noise(target.shape[0], rng, coarsest=3) ** 2
+        if rng.random() < 0.5
+        else np.ones(target.shape, np.float32)
+    )
     near = cv2.GaussianBlur(target.astype(np.float32), (0, 0), target.shape[0] / 20) + 0.01
     inside = _pick(weight * target, count - wrong, rng)
     return np.concatenate([inside, _pick(near * ~target, wrong, rng)])
@@ -84,7 +104,8 @@ def _pick(weight: npt.NDArray[np.floating], count: int, rng: np.random.Generator
     return np.stack([columns, rows], axis=1).astype(np.float32)
 
 
-# Regions ------------------------------------------------------------------------------------------------------------
+# Regions
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _partition(side: int, rng: np.random.Generator) -> Regions:
@@ -122,10 +143,20 @@ def _stamped(side: int, count: int, rng: np.random.Generator) -> Regions:
         for _ in range(int(rng.integers(1, 8))):
             _stamp(regions, number, rng)
     strength = rng.uniform(0, 0.12) * side
-    columns, rows = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
+    columns, rows = np.meshgrid(
+        np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32)
+    )
     warp_x, warp_y = (strength * (_noise(side, rng, 5, 0.6) * 2 - 1) for _ in range(2))
-    return np.asarray(cv2.remap(regions, columns + warp_x, rows + warp_y, cv2.INTER_NEAREST,
-                                borderMode=cv2.BORDER_REFLECT), dtype=np.uint8)
+    return np.asarray(
+        cv2.remap(
+            regions,
+            columns + warp_x,
+            rows + warp_y,
+            cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_REFLECT,
+        ),
+        dtype=np.uint8,
+    )
 
 
 def _stamp(regions: Regions, number: int, rng: np.random.Generator) -> None:
@@ -134,7 +165,9 @@ def _stamp(regions: Regions, number: int, rng: np.random.Generator) -> None:
     radius = side * rng.uniform(0.05, 0.3)
     if rng.random() < 0.5:
         axes = (int(radius), int(radius * rng.uniform(0.4, 1)))
-        cv2.ellipse(regions, [int(c) for c in centre], axes, rng.uniform(0, 180), 0, 360, number, -1)
+        cv2.ellipse(
+            regions, [int(c) for c in centre], axes, rng.uniform(0, 180), 0, 360, number, -1
+        )
         return
     angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 10))))
     reach = radius * rng.uniform(0.5, 1.3, angles.size)
@@ -147,19 +180,27 @@ def _rounded(regions: Regions, rng: np.random.Generator) -> Regions:
     return np.asarray(cv2.medianBlur(regions, 2 * int(rng.integers(6, 15)) + 1), dtype=np.uint8)
 
 
-# Textures -----------------------------------------------------------------------------------------------------------
+# Textures
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _coloured(regions: Regions, rng: np.random.Generator) -> Field:
-    """Fill each region with a texture in colours of its own and blend over the borders; (side, side, 3) in 0..255."""
+    """Fill each region with a texture in colours of its own and blend over the borders; (side,
+    side, 3) in 0..255.
+    """
     side = regions.shape[0]
     palette = _Palette.random(rng)
     softness = rng.uniform(0.4, 3.0)
-    colour_sum, weight_sum = np.zeros((side, side, 3), np.float32), np.full((side, side, 1), 1e-6, np.float32)
+    colour_sum, weight_sum = (
+        np.zeros((side, side, 3), np.float32),
+        np.full((side, side, 1), 1e-6, np.float32),
+    )
     for number in range(int(regions.max()) + 1):
         # A relative differs little from its neighbour, so that grain alone has to tell them apart.
         palette = palette.relative(rng) if rng.random() < 0.2 else _Palette.random(rng)
-        weight = cv2.GaussianBlur((regions == number).astype(np.float32), (0, 0), softness)[:, :, None]
+        weight = cv2.GaussianBlur((regions == number).astype(np.float32), (0, 0), softness)[
+            :, :, None
+        ]
         colour_sum += weight * _texture(side, palette, rng)
         weight_sum += weight
     return np.asarray(colour_sum / weight_sum, dtype=np.float32)
@@ -178,11 +219,15 @@ class _Palette:
 
     def relative(self, rng: np.random.Generator) -> "_Palette":
         shift = rng.normal(0, 12, (2, 3)).astype(np.float32)
-        return _Palette(np.clip(self.ground + shift[0], 0, 255), np.clip(self.grain + shift[1], 0, 255))
+        return _Palette(
+            np.clip(self.ground + shift[0], 0, 255), np.clip(self.grain + shift[1], 0, 255)
+        )
 
 
 def _colour(rng: np.random.Generator) -> Field:
-    """Any hue; one in three is pale or between pink and purple, which uniform hues would make rare."""
+    """Any hue; one in three is pale or between pink and purple, which uniform hues would make
+    rare.
+    """
     if rng.random() < 0.33:
         low, high = np.array([120, 60, 120]), np.array([255, 255, 255])
         return rng.uniform(low, high).astype(np.float32)
@@ -195,14 +240,21 @@ def _texture(side: int, palette: _Palette, rng: np.random.Generator) -> Field:
     canvas[:] = palette.ground
     canvas += ((_noise(side, rng, int(rng.integers(2, 12))) - 0.5) * rng.uniform(0, 30))[:, :, None]
     if rng.random() < 0.4:
-        _lay(canvas, _fibres(side, rng), palette.grain if rng.random() < 0.5 else _colour(rng), rng.uniform(0.2, 0.8))
+        _lay(
+            canvas,
+            _fibres(side, rng),
+            palette.grain if rng.random() < 0.5 else _colour(rng),
+            rng.uniform(0.2, 0.8),
+        )
     if rng.random() < 0.75:
         _lay(canvas, _discs(side, rng), palette.grain, rng.uniform(0.4, 1.0))
     if rng.random() < 0.2:
         _lay(canvas, _holes(side, rng), _colour(rng), rng.uniform(0.5, 1.0))
     if rng.random() < 0.3:
-        canvas += cv2.resize(rng.normal(0, rng.uniform(3, 25), (side // 2, side // 2)).astype(np.float32),
-                             (side, side))[:, :, None]
+        canvas += cv2.resize(
+            rng.normal(0, rng.uniform(3, 25), (side // 2, side // 2)).astype(np.float32),
+            (side, side),
+        )[:, :, None]
     return canvas
 
 
@@ -222,15 +274,21 @@ def _discs(side: int, rng: np.random.Generator) -> Field:
     for centre, size in zip(centres, radii, strict=True):
         cv2.circle(layer, centre, size, 255, -1, shift=3)
     stretch = _stretch(side, rng, rng.uniform(1, 2.2))
-    layer = np.asarray(cv2.warpAffine(layer, stretch, (side, side), borderMode=cv2.BORDER_REFLECT), dtype=np.uint8)
-    return np.asarray(cv2.GaussianBlur(layer.astype(np.float32) / 255, (0, 0), rng.uniform(0.3, 1.6)), np.float32)
+    layer = np.asarray(
+        cv2.warpAffine(layer, stretch, (side, side), borderMode=cv2.BORDER_REFLECT), dtype=np.uint8
+    )
+    return np.asarray(
+        cv2.GaussianBlur(layer.astype(np.float32) / 255, (0, 0), rng.uniform(0.3, 1.6)), np.float32
+    )
 
 
 def _fibres(side: int, rng: np.random.Generator) -> Field:
     """Noise drawn out along one direction; 0..1."""
     grid = rng.random((side // 3, side // 3), dtype=np.float32)
     noise = cv2.resize(grid, (side, side), interpolation=cv2.INTER_LINEAR)
-    drawn = cv2.warpAffine(noise, _stretch(side, rng, rng.uniform(3, 10)), (side, side), borderMode=cv2.BORDER_REFLECT)
+    drawn = cv2.warpAffine(
+        noise, _stretch(side, rng, rng.uniform(3, 10)), (side, side), borderMode=cv2.BORDER_REFLECT
+    )
     clipped: Field = np.clip((np.asarray(drawn, np.float32) - rng.uniform(0.3, 0.6)) * 4, 0, 1)
     return clipped
 
@@ -243,7 +301,9 @@ def _holes(side: int, rng: np.random.Generator) -> Field:
 
 
 def _stretch(side: int, rng: np.random.Generator, factor: float) -> npt.NDArray[np.float64]:
-    """The 2×3 map that draws the frame out `factor` times along a random direction about its centre."""
+    """The 2×3 map that draws the frame out `factor` times along a random direction about its
+    centre.
+    """
     angle = rng.uniform(0, np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.diag([factor, 1.0]) @ turn.T
@@ -252,7 +312,9 @@ def _stretch(side: int, rng: np.random.Generator, factor: float) -> npt.NDArray[
 
 
 def _noise(side: int, rng: np.random.Generator, coarsest: int, roughness: float = 0.5) -> Field:
-    """Multi-octave noise in about 0..1, float32 (side, side); `coarsest` cells across, finer octaves weigh less."""
+    """Multi-octave noise in about 0..1, float32 (side, side); `coarsest` cells across, finer
+    octaves weigh less.
+    """
     total, weight, weight_sum = np.zeros((side, side), np.float32), 1.0, 0.0
     cells = coarsest = min(coarsest, side // 4)
     while cells <= min(side // 4, coarsest * 16):
@@ -264,19 +326,31 @@ def _noise(side: int, rng: np.random.Generator, coarsest: int, roughness: float 
     return clipped
 
 
-# Disturbances -------------------------------------------------------------------------------------------------------
+# Disturbances
+# -------------------------------------------------------------------------------------------------------
 
 
 def _disturbed(canvas: Field, rng: np.random.Generator, strength: float = 1.0) -> Rgb:
-    """Random contrast, brightness and cast (as far as `strength` says), blur, noise and compression; RGB uint8."""
-    gain, shift = rng.uniform(0.6, 1.3, 3) if rng.random() < 0.5 else rng.uniform(0.6, 1.3), rng.uniform(-30, 30, 3)
-    canvas = ((canvas - 128) * (1 + strength * (gain - 1)) + 128 + strength * shift).astype(np.float32)
+    """Random contrast, brightness and cast (as far as `strength` says), blur, noise and
+    compression; RGB uint8.
+    """
+    gain, shift = (
+        rng.uniform(0.6, 1.3, 3) if rng.random() < 0.5 else rng.uniform(0.6, 1.3),
+        rng.uniform(-30, 30, 3),
+    )
+    canvas = ((canvas - 128) * (1 + strength * (gain - 1)) + 128 + strength * shift).astype(
+        np.float32
+    )
     if rng.random() < 0.4:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.4, 1.5)), np.float32)
     if rng.random() < 0.5:
-        canvas += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(1, 10))
+        canvas += rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(
+            rng.uniform(1, 10)
+        )
     image = np.clip(canvas, 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
-        _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))])
+        _, content = cv2.imencode(
+            ".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))]
+        )
         image = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), dtype=np.uint8)
     return image

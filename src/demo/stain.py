@@ -1,7 +1,8 @@
-"""From amounts of haematoxylin and eosin to what a scanner records (Beer–Lambert), with variation between slides.
+"""From amounts of haematoxylin and eosin to what a scanner records (Beer–Lambert), with variation
+between slides.
 
-The stain vectors are those of Ruifrok & Johnston 2001 and Macenko et al. 2009, halfway; how far slides and scanners
-differ is ours, chosen by eye.
+The stain vectors are those of Ruifrok & Johnston 2001 and Macenko et al. 2009, halfway; how far
+slides and scanners differ is ours, chosen by eye.
 """
 
 from dataclasses import dataclass
@@ -21,14 +22,18 @@ EOSIN = (0.17, 0.86, 0.42)
 
 @dataclass(frozen=True)
 class Stain:
-    """One laboratory's staining: `vectors` (2, 3), optical density of haematoxylin and eosin in red, green, blue."""
+    """One laboratory's staining: `vectors` (2, 3), optical density of haematoxylin and eosin in
+    red, green, blue.
+    """
 
     vectors: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """One scanner: `white` (3,) level of empty glass 0–255, `blur` px (standard deviation), `noise` grey levels."""
+    """One scanner: `white` (3,) level of empty glass 0–255, `blur` px (standard deviation), `noise`
+    grey levels.
+    """
 
     white: npt.NDArray[np.float64]
     blur: float
@@ -49,14 +54,23 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     return Scanner(np.clip(white, 225.0, 252.0), rng.uniform(0.35, 0.95), rng.uniform(0.8, 2.4))
 
 
-def render(haematoxylin: Field, eosin: Field, stain: Stain, scanner: Scanner, rng: np.random.Generator) -> Rgb:
-    """The recorded image (height, width, 3) of two maps of stain amount (height, width), 0: none, 1: strong."""
-    channels = [_channel(haematoxylin, eosin, stain.vectors[:, k], float(scanner.white[k])) for k in range(3)]
+def render(
+    haematoxylin: Field, eosin: Field, stain: Stain, scanner: Scanner, rng: np.random.Generator
+) -> Rgb:
+    """The recorded image (height, width, 3) of two maps of stain amount (height, width), 0: none,
+    1: strong.
+    """
+    channels = [
+        _channel(haematoxylin, eosin, stain.vectors[:, k], float(scanner.white[k]))
+        for k in range(3)
+    ]
     image = cv2.GaussianBlur(cv2.merge(channels), (0, 0), scanner.blur)
     noise = scanner.noise * rng.standard_normal(haematoxylin.shape, dtype=np.float32)
     return np.clip(np.rint(image + noise[:, :, None]), 0, 255).astype(np.uint8)
 
 
-def _channel(haematoxylin: Field, eosin: Field, density: npt.NDArray[np.float64], white: float) -> Field:
+def _channel(
+    haematoxylin: Field, eosin: Field, density: npt.NDArray[np.float64], white: float
+) -> Field:
     absorbed = np.float32(density[0]) * haematoxylin + np.float32(density[1]) * eosin
     return np.asarray(white * cv2.exp(-absorbed), dtype=np.float32)

@@ -1,7 +1,9 @@
-"""Made-up H&E tissue with known tumour: the demo's slides, drawn layer by layer as amounts of stain.
+"""Made-up H&E tissue with known tumour: the demo's slides, drawn layer by layer as amounts of
+stain.
 
-It is meant to be honest work for the pipeline, not to fool a pathologist: tumour differs from its surroundings in the
-size, shape, chromatin and crowding of its cells; dense lymphocytes and benign glands are as dark and are not tumour.
+It is meant to be honest work for the pipeline, not to fool a pathologist: tumour differs from its
+surroundings in the size, shape, chromatin and crowding of its cells; dense lymphocytes and benign
+glands are as dark and are not tumour.
 """
 
 from dataclasses import dataclass
@@ -11,14 +13,25 @@ import numpy as np
 
 from demo.fields import Field, Shape, cloud, fibres, scattered_points, smooth_noise, soft_step
 from demo.layout import Disc, Layout, plan_layout
-from demo.nuclei import FIBROBLAST, GLANDULAR, LYMPHOCYTE, TUMOUR, Kind, make_nuclei, rotate_nuclei, stamp
+from demo.nuclei import (
+    FIBROBLAST,
+    GLANDULAR,
+    LYMPHOCYTE,
+    TUMOUR,
+    Kind,
+    make_nuclei,
+    rotate_nuclei,
+    stamp,
+)
 from demo.stain import draw_scanner, draw_stain, render
 from epsam.data.images import Mask, Rgb
 
 
 @dataclass(frozen=True)
 class DemoTissue:
-    """A made-up slide: `image` (height, width, 3) at 0.5 µm/px and the outlined `tumour` (height, width)."""
+    """A made-up slide: `image` (height, width, 3) at 0.5 µm/px and the outlined `tumour` (height,
+    width).
+    """
 
     image: Rgb
     tumour: Mask
@@ -38,7 +51,9 @@ class Amounts:
 
 
 def draw_tissue(rng: np.random.Generator, shape: Shape, with_tumour: bool) -> DemoTissue:
-    """Draw one slide of `shape` (height, width), with a staining and scanner of its own; no tumour: an empty mask."""
+    """Draw one slide of `shape` (height, width), with a staining and scanner of its own; no tumour:
+    an empty mask.
+    """
     layout = plan_layout(rng, shape, with_tumour)
     amounts = _stroma(rng, layout)
     _cover_with_cells(rng, amounts, layout)
@@ -48,9 +63,16 @@ def draw_tissue(rng: np.random.Generator, shape: Shape, with_tumour: bool) -> De
     # Chromatin takes haematoxylin and leaves little room for eosin.
     amounts.cover(np.minimum(0.6 * nuclei, 1), 0.05, 0.42)
     amounts.haematoxylin += nuclei
-    thickness = layout.tissue * (1 + 0.75 * layout.fold) * np.exp(0.10 * smooth_noise(rng, shape, 350))
-    image = render(np.float32(amounts.haematoxylin * thickness), np.float32(amounts.eosin * thickness),
-                   draw_stain(rng), draw_scanner(rng), rng)
+    thickness = (
+        layout.tissue * (1 + 0.75 * layout.fold) * np.exp(0.10 * smooth_noise(rng, shape, 350))
+    )
+    image = render(
+        np.float32(amounts.haematoxylin * thickness),
+        np.float32(amounts.eosin * thickness),
+        draw_stain(rng),
+        draw_scanner(rng),
+        rng,
+    )
     return DemoTissue(image, layout.tumour)
 
 
@@ -61,20 +83,29 @@ def _stroma(rng: np.random.Generator, layout: Layout) -> Amounts:
     streaks = fibres(rng, np.float32(wavy))
     dense = soft_step(cloud(rng, shape, 230, 3), 0.0, 2.2)
     eosin = (0.36 + 0.20 * dense) + 0.10 * streaks + 0.04 * cloud(rng, shape, 40, 2)
-    cleft = soft_step(-streaks + np.float32(0.6) * cloud(rng, shape, 50, 2), 1.8, 1.0) * (1 - np.float32(0.7) * dense)
+    cleft = soft_step(-streaks + np.float32(0.6) * cloud(rng, shape, 50, 2), 1.8, 1.0) * (
+        1 - np.float32(0.7) * dense
+    )
     eosin *= 1 - np.float32(0.75) * cleft
     haematoxylin = 0.05 + 0.02 * streaks - 0.05 * cleft
-    return Amounts(np.float32(np.clip(haematoxylin, 0, None)), np.float32(np.clip(eosin, 0.02, None)))
+    return Amounts(
+        np.float32(np.clip(haematoxylin, 0, None)), np.float32(np.clip(eosin, 0.02, None))
+    )
 
 
 def _cover_with_cells(rng: np.random.Generator, amounts: Amounts, layout: Layout) -> None:
-    """The bodies of lymphocytes and tumour cells: finely grained, tumour with paler and denser patches."""
+    """The bodies of lymphocytes and tumour cells: finely grained, tumour with paler and denser
+    patches.
+    """
     shape = (layout.tissue.shape[0], layout.tissue.shape[1])
     grain = cloud(rng, shape, 9, 2)
     amounts.cover(0.75 * layout.lymphoid, 0.20 + 0.03 * grain, 0.36 + 0.06 * grain)
     patchy = smooth_noise(rng, shape, 90)
-    amounts.cover(0.92 * layout.nests, np.float32(0.17 + 0.05 * grain + 0.03 * patchy),
-                  np.float32(0.50 + 0.07 * grain + 0.05 * patchy))
+    amounts.cover(
+        0.92 * layout.nests,
+        np.float32(0.17 + 0.05 * grain + 0.03 * patchy),
+        np.float32(0.50 + 0.07 * grain + 0.05 * patchy),
+    )
     # Narrow gaps where cells have shrunk from one another.
     gaps = soft_step(np.abs(cloud(rng, shape, 24, 2)), 0.05, 0.06)
     here = layout.nests * (1 - gaps) * soft_step(cloud(rng, shape, 120, 2), 0.4, 0.8)
@@ -84,7 +115,9 @@ def _cover_with_cells(rng: np.random.Generator, amounts: Amounts, layout: Layout
 def _fat(rng: np.random.Generator, amounts: Amounts, layout: Layout) -> None:
     """Fat cells: empty rounded polygons of 40–70 px with thin walls."""
     height, width = layout.fat.shape
-    seeds = scattered_points(rng, np.ones((height, width), np.float32), rng.uniform(42, 58), 0.3).astype(np.intp)
+    seeds = scattered_points(
+        rng, np.ones((height, width), np.float32), rng.uniform(42, 58), 0.3
+    ).astype(np.intp)
     empty = np.full((height, width), 1, np.uint8)
     empty[seeds[:, 1], seeds[:, 0]] = 0
     _, cells = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5)
@@ -112,15 +145,29 @@ def _nuclei(rng: np.random.Generator, layout: Layout) -> Field:
     return nuclei
 
 
-def _populate(rng: np.random.Generator, nuclei: Field, kind: Kind, density: Field, spacing: float,
-              angle: Field | None = None) -> None:
-    """Stamp nuclei of one kind where `density` puts them, along `angle` (give or take) or at random."""
+def _populate(
+    rng: np.random.Generator,
+    nuclei: Field,
+    kind: Kind,
+    density: Field,
+    spacing: float,
+    angle: Field | None = None,
+) -> None:
+    """Stamp nuclei of one kind where `density` puts them, along `angle` (give or take) or at
+    random.
+    """
     points = scattered_points(rng, np.asarray(density, np.float32), spacing)
     angles = rng.uniform(0, np.pi, len(points))
     if angle is not None:
         at_x, at_y = points.astype(np.intp).T
         angles = angle[at_y, at_x] + rng.normal(0, 0.25, len(points))
-    stamp(nuclei, points, np.asarray(angles, np.float32), rotate_nuclei(make_nuclei(rng, kind, 24)), rng)
+    stamp(
+        nuclei,
+        points,
+        np.asarray(angles, np.float32),
+        rotate_nuclei(make_nuclei(rng, kind, 24)),
+        rng,
+    )
 
 
 def _glands(rng: np.random.Generator, amounts: Amounts, nuclei: Field, layout: Layout) -> None:
@@ -131,7 +178,7 @@ def _glands(rng: np.random.Generator, amounts: Amounts, nuclei: Field, layout: L
         height, width = nuclei.shape
         reach = int(1.6 * gland.radius) + 4
         top, left = max(round(gland.y) - reach, 0), max(round(gland.x) - reach, 0)
-        area = np.s_[top:min(top + 2 * reach, height), left:min(left + 2 * reach, width)]
+        area = np.s_[top : min(top + 2 * reach, height), left : min(left + 2 * reach, width)]
         rows, columns = np.ogrid[area]
         polar = np.arctan2(rows - gland.y, columns - gland.x)
         shape_of = 1 + 0.08 * np.cos(2 * polar + gland.x) + 0.05 * np.cos(3 * polar + gland.y)

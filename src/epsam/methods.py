@@ -1,7 +1,8 @@
 """What can be exchanged: CAM methods, post-processings, prompts. Each is one function, named here.
 
-A row is the name that the flag takes and "module:function"; nothing is imported before it is used, so that the
-command line knows every name without loading what stands behind it. docs/extending.md shows how a row is added.
+A row is the name that the flag takes and "module:function"; nothing is imported before it is used,
+so that the command line knows every name without loading what stands behind it. docs/extending.md
+shows how a row is added.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from epsam.core.errors import EpsamError
 class CamMethod(NamedTuple):
     """A map-making function, and the classifier that is trained for it.
 
-    classifier: "plain" (RGB), "adl" (RGB, with attention-based dropout) or "enhanced_adl" (and the visual prompt).
+    classifier: "plain" (RGB), "adl" (RGB, with attention-based dropout) or "enhanced_adl" (and the
+    visual prompt).
     """
 
     function: str
@@ -28,7 +30,9 @@ CAM_METHODS = {
     "gradcam++": CamMethod("epsam.cam.gradients:gradcam_plus_plus", "plain"),
     "eigencam": CamMethod("epsam.cam.eigen:eigencam", "plain"),
 }
-"""`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), none below 0."""
+"""`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), none below
+0.
+"""
 
 POSTPROCESSINGS = {
     "ours": "epsam.cam.postprocess:quantile_and_opening",
@@ -51,9 +55,12 @@ PROMPTS = {
 def load_function(table: Mapping[str, str], flag: str, name: str) -> Any:
     """The function behind a name of a table.
 
-    Raises EpsamError if there is no such name, as in a checkpoint made with a method that this copy has not.
+    Raises EpsamError if there is no such name, as in a checkpoint made with a method that this copy
+    has not.
     """
     if name not in table:
-        raise EpsamError(f"{flag} {name}: not known here; use {', '.join(table)}, or add it to epsam/methods.py")
+        raise EpsamError(
+            f"{flag} {name}: not known here; use {', '.join(table)}, or add it to epsam/methods.py"
+        )
     module, _, function = table[name].partition(":")
     return getattr(import_module(module), function)

@@ -9,7 +9,9 @@ from epsam.core.errors import DatasetError
 
 @dataclass(frozen=True)
 class DatasetPaths:
-    """Folders and tables of one dataset; `split_dirs` has one entry each for train, val and test."""
+    """Folders and tables of one dataset; `split_dirs` has one entry each for train, val and
+    test.
+    """
 
     root: Path
     split_dirs: tuple[Path, Path, Path]
@@ -17,8 +19,13 @@ class DatasetPaths:
     @classmethod
     def of(cls, options: SplitOptions) -> "DatasetPaths":
         root = dataset_root(options)
-        train, val = (Path(given) if given else root / name for given, name in
-                      ((options.train_dataset_dir, "train"), (options.val_dataset_dir, "val")))
+        train, val = (
+            Path(given) if given else root / name
+            for given, name in (
+                (options.train_dataset_dir, "train"),
+                (options.val_dataset_dir, "val"),
+            )
+        )
         return cls(root, (train, val, test_folder(options)))
 
     @property
@@ -52,7 +59,9 @@ class DatasetPaths:
 
     @property
     def record(self) -> Path:
-        """How the patches were made; the runs that learn from them take it over into their own record."""
+        """How the patches were made; the runs that learn from them take it over into their own
+        record.
+        """
         return self.root / "record.json"
 
     def split(self, name: str) -> Path:
@@ -156,13 +165,18 @@ def dataset_root(options: DataOptions) -> Path:
 
 def test_folder(options: DataOptions) -> Path:
     """The folder of the test split."""
-    return Path(options.test_dataset_dir) if options.test_dataset_dir else dataset_root(options) / "test"
+    return (
+        Path(options.test_dataset_dir)
+        if options.test_dataset_dir
+        else dataset_root(options) / "test"
+    )
 
 
 def _below(root: str, flag: str, name: str) -> Path:
     """The folder `name` of `root`.
 
-    Raises DatasetError if it is another one: what is made again is removed first, which nobody wants elsewhere.
+    Raises DatasetError if it is another one: what is made again is removed first, which nobody
+    wants elsewhere.
     """
     parts = Path(name).parts
     if not parts or ".." in parts or Path(name).is_absolute():

@@ -1,10 +1,24 @@
-"""How `evaluation.csv` and `evaluation_patches.csv` name their columns and the masks that they score.
+"""How `evaluation.csv` and `evaluation_patches.csv` name their columns and the masks that they
+score.
 
-Apart from `evaluation`, as what only reads those files has no need of PyTorch, whose import takes seconds.
+Apart from `evaluation`, as what only reads those files has no need of PyTorch, whose import takes
+seconds.
 """
 
-SCORE_COLUMNS = ("split", "what", "patches", "dice", "iou", "pooled_dice", "pooled_iou", "kept", "kept_dice")
-"""`kept`: the share of train masks that the decoder's own IDS filter would keep, `kept_dice` their mean Dice."""
+SCORE_COLUMNS = (
+    "split",
+    "what",
+    "patches",
+    "dice",
+    "iou",
+    "pooled_dice",
+    "pooled_iou",
+    "kept",
+    "kept_dice",
+)
+"""`kept`: the share of train masks that the decoder's own IDS filter would keep, `kept_dice` their
+mean Dice.
+"""
 PATCH_SCORE_COLUMNS = ("split", "what", "id", "dice", "iou")
 INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
 
@@ -12,8 +26,18 @@ METRIC_COLUMNS = ("stage", "epoch", "name", "value")
 
 PATCH_COLUMNS = ("id", "slide", "split", "label", "x", "y", "size", "mpp", "tumour", "tissue")
 
-SLIDE_COLUMNS = ("slide", "split", "status", "reason", "mpp", "windows", "positives", "negatives", "chosen_positives",
-                 "chosen_negatives")
+SLIDE_COLUMNS = (
+    "slide",
+    "split",
+    "status",
+    "reason",
+    "mpp",
+    "windows",
+    "positives",
+    "negatives",
+    "chosen_positives",
+    "chosen_negatives",
+)
 
 PSEUDO_LABEL_COLUMNS = ("round", "id", "points", "ids", "area_ratio", "accepted", "dice")
 
@@ -21,18 +45,81 @@ GRID_SEARCH_COLUMNS = ("quantile", "open_kernel", "open_at", "patches", "dice", 
 
 TILE_COLUMNS = ("x", "y", "tissue", "probability", "gated")
 
-SLIDE_RESULT_COLUMNS = ("slide", "status", "reason", "mpp", "width", "height", "windows", "seen", "gated", "probability",
-           "tissue_mm2", "tumour_mm2", "tumour_share", "regions", "largest_diameter_mm",
-           "dice", "iou", "seconds")
+SLIDE_RESULT_COLUMNS = (
+    "slide",
+    "status",
+    "reason",
+    "mpp",
+    "width",
+    "height",
+    "windows",
+    "seen",
+    "gated",
+    "probability",
+    "tissue_mm2",
+    "tumour_mm2",
+    "tumour_share",
+    "regions",
+    "largest_diameter_mm",
+    "dice",
+    "iou",
+    "seconds",
+)
 
 FROC_COLUMNS = ("threshold", "false_finds_per_slide", "sensitivity")
 
-IMAGE_RESULT_COLUMNS = ("image", "status", "label", "probability", "windows", "gated", "tumour_share", "dice", "iou", "seconds",
-           "reason")
+IMAGE_RESULT_COLUMNS = (
+    "image",
+    "status",
+    "label",
+    "probability",
+    "windows",
+    "gated",
+    "tumour_share",
+    "dice",
+    "iou",
+    "seconds",
+    "reason",
+)
 
-DATA_TABLE_COLUMNS = ("split", "slides", "positives", "negatives", "paper_camelyon16", "paper_internal")
+DATA_TABLE_COLUMNS = (
+    "split",
+    "slides",
+    "positives",
+    "negatives",
+    "paper_camelyon16",
+    "paper_internal",
+)
 
-ABLATION_COLUMNS = ("table", "line", "row", "flags", "split", "masks", "patches", "seeds", "dice", "dice_sd", "iou", "iou_sd",
-           "difference", "low", "high", "paper_camelyon17", "paper_camelyon16", "paper_internal")
+ABLATION_COLUMNS = (
+    "table",
+    "line",
+    "row",
+    "flags",
+    "split",
+    "masks",
+    "patches",
+    "seeds",
+    "dice",
+    "dice_sd",
+    "iou",
+    "iou_sd",
+    "difference",
+    "low",
+    "high",
+    "paper_camelyon17",
+    "paper_camelyon16",
+    "paper_internal",
+)
 
-COMPARISON_COLUMNS = ("masks", "run", "patches", "dice", "iou", "common_patches", "difference", "low", "high")
+COMPARISON_COLUMNS = (
+    "masks",
+    "run",
+    "patches",
+    "dice",
+    "iou",
+    "common_patches",
+    "difference",
+    "low",
+    "high",
+)

@@ -9,17 +9,28 @@ from epsam.tables import PATCH_SCORE_COLUMNS
 
 def made(folder, quantile, **dice):
     run = RunPaths(folder)
-    write_json(run.options, {"generate_initial_masks": {"run": folder.name, "quantile": quantile, "rotations": 4}})
-    write_table(run.patch_scores, PATCH_SCORE_COLUMNS, [
-        {"split": "test", "what": what, "id": f"p{number}", "dice": value, "iou": value / 2}
-        for what, values in dice.items() for number, value in enumerate(values)])
+    write_json(
+        run.options,
+        {"generate_initial_masks": {"run": folder.name, "quantile": quantile, "rotations": 4}},
+    )
+    write_table(
+        run.patch_scores,
+        PATCH_SCORE_COLUMNS,
+        [
+            {"split": "test", "what": what, "id": f"p{number}", "dice": value, "iou": value / 2}
+            for what, values in dice.items()
+            for number, value in enumerate(values)
+        ],
+    )
     return run
 
 
 @pytest.fixture
 def runs(tmp_path):
-    return {"a": made(tmp_path / "a", 0.3, **{"initial mask": [0.5, 0.7], "round 1": [0.6, 0.8]}),
-            "b": made(tmp_path / "b", 0.4, **{"initial mask": [0.6, 0.8, 0.1]})}
+    return {
+        "a": made(tmp_path / "a", 0.3, **{"initial mask": [0.5, 0.7], "round 1": [0.6, 0.8]}),
+        "b": made(tmp_path / "b", 0.4, **{"initial mask": [0.6, 0.8, 0.1]}),
+    }
 
 
 def test_only_settings_that_differ_are_told(runs):
@@ -28,7 +39,12 @@ def test_only_settings_that_differ_are_told(runs):
 
 def test_each_runs_own_mean_and_the_difference_over_common_patches(runs):
     records = {(r["masks"], r["run"]): r for r in compare_runs(runs, "test")}
-    assert list(records) == [("initial mask", "a"), ("initial mask", "b"), ("round 1", "a"), ("last round", "a")]
+    assert list(records) == [
+        ("initial mask", "a"),
+        ("initial mask", "b"),
+        ("round 1", "a"),
+        ("last round", "a"),
+    ]
     second = records["initial mask", "b"]
     assert (second["dice"], second["iou"], second["patches"]) == (50, 25, 3)
     assert [second[name] for name in ("difference", "low", "high")] == pytest.approx([10, 10, 10])

@@ -28,10 +28,16 @@ def test_retraining_has_the_flags_of_the_preliminary_stage_unless_given_and_they
     assert row.shown == "--n_negative 5"
 
 
-@pytest.mark.parametrize(("line", "message"), [
-    ('a MASK_FLAGS="--x', "close the quotation marks"), ("a MASKS_FLAGS=--x", "expected"), ("a UNTIL=noon", "expected"),
-    ("../a", "expected"), ("a\na", "two of that name"),
-])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('a MASK_FLAGS="--x', "close the quotation marks"),
+        ("a MASKS_FLAGS=--x", "expected"),
+        ("a UNTIL=noon", "expected"),
+        ("../a", "expected"),
+        ("a\na", "two of that name"),
+    ],
+)
 def test_a_line_that_cannot_be_meant_is_named(line, message):
     with pytest.raises(EpsamError, match=message) as raised:
         read_rows(line)
@@ -42,5 +48,7 @@ def test_some_rows_are_chosen_by_name_in_the_lists_order():
     rows = read_rows(LIST)
     assert [row.name for row in select_rows(rows, ("box", "paper"))] == ["paper", "box"]
     assert select_rows(rows, ()) == rows
-    with pytest.raises(EpsamError, match="row bax: not in the list; there are paper, raw, box, more"):
+    with pytest.raises(
+        EpsamError, match="row bax: not in the list; there are paper, raw, box, more"
+    ):
         select_rows(rows, ("bax",))

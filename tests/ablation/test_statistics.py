@@ -20,11 +20,14 @@ def test_patches_are_averaged_over_the_seeds_that_all_have():
 def test_an_equal_gain_everywhere_has_an_interval_of_no_width():
     first = {str(n): n / 10 for n in range(5)}
     found = paired_difference(first, {name: value + 0.25 for name, value in first.items()}, 100)
-    assert (found.mean, found.low, found.high, found.patches) == pytest.approx((0.25, 0.25, 0.25, 5))
+    assert (found.mean, found.low, found.high, found.patches) == pytest.approx(
+        (0.25, 0.25, 0.25, 5)
+    )
 
 
 def test_pairs_are_kept_together_and_the_interval_is_that_of_the_binomial_law():
-    # 100 patches differ by +1 in 60 and by -1 in 40: mean 0.2, deviation of the mean sqrt(1 - 0.04) / 10 = 0.098.
+    # 100 patches differ by +1 in 60 and by -1 in 40: mean 0.2, deviation of the mean sqrt(1 - 0.04)
+    # / 10 = 0.098.
     first = {str(n): float(n) for n in range(100)}
     second = {str(n): n + (1.0 if n < 60 else -1.0) for n in range(100)}
     found = paired_difference(first, second)

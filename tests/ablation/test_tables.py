@@ -15,7 +15,9 @@ from epsam.data.images import write_rgb
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.tables import INITIAL
 
-ROWS = read_rows('paper\nraw UNTIL=masks MASK_FLAGS="--rotations 1"\nmine DECODER_FLAGS="--prompt box"')
+ROWS = read_rows(
+    'paper\nraw UNTIL=masks MASK_FLAGS="--rotations 1"\nmine DECODER_FLAGS="--prompt box"'
+)
 
 
 def scored(*dice):
@@ -24,8 +26,10 @@ def scored(*dice):
 
 
 RESULTS = {
-    "paper": {22: {("train", INITIAL): scored(0.5, 0.7), ("test", FINAL): scored(0.6, 0.8)},
-              23: {("train", INITIAL): scored(0.7, 0.9), ("test", FINAL): scored(0.8, 0.8)}},
+    "paper": {
+        22: {("train", INITIAL): scored(0.5, 0.7), ("test", FINAL): scored(0.6, 0.8)},
+        23: {("train", INITIAL): scored(0.7, 0.9), ("test", FINAL): scored(0.8, 0.8)},
+    },
     "raw": {23: {("train", INITIAL): scored(0.4, 0.6)}},
 }
 
@@ -40,7 +44,8 @@ def test_lines_are_means_over_patches_then_over_seeds():
     # Seeds: 60 and 80 per cent; their sample deviation is 20 / sqrt(2).
     assert (ours["dice"], ours["dice_sd"]) == pytest.approx((70, 20 / math.sqrt(2)), abs=1e-3)
     assert (ours["iou"], ours["seeds"], ours["patches"], ours["split"]) == (35, 2, 2, "train")
-    # Of the seed that both have, both patches lie 30 below; of the mean over the other's seeds it would be 20.
+    # Of the seed that both have, both patches lie 30 below; of the mean over the other's seeds it
+    # would be 20.
     assert [raw[name] for name in ("difference", "low", "high")] == pytest.approx([-30, -30, -30])
     assert (raw["paper_camelyon17"], raw["flags"]) == ("70.12", "--rotations 1")
     assert math.isnan(records["ADL, ours"]["dice"])
@@ -48,19 +53,31 @@ def test_lines_are_means_over_patches_then_over_seeds():
 
 def test_markdown_says_split_paper_and_what_is_missing():
     text = markdown(table("3"), records_of(table("3"), RESULTS, ROWS))
-    assert "| Enhanced ADL, ours * | train | initial mask | 70.00 ± 14.14 | 35.00 ± 7.07 |  | 78.67 / 66.42 |" in text
-    assert "| initial mask | 50.00 (1 of 2 seeds) | 25.00 | -30.00 [-30.00, -30.00] | 70.12 |" in text
+    assert (
+        "| Enhanced ADL, ours * | train | initial mask | 70.00 ± 14.14 | 35.00 ± 7.07 |  | 78.67 / 66.42 |"
+        in text
+    )
+    assert (
+        "| initial mask | 50.00 (1 of 2 seeds) | 25.00 | -30.00 [-30.00, -30.00] | 70.12 |" in text
+    )
     assert "| ADL, ours | train | initial mask | – | – | – | 78.11 |" in text
 
 
 def test_rows_that_no_table_places_stand_beside_what_the_paper_has_made_by_then():
-    rows = read_rows('paper\nraw UNTIL=masks\nview UNTIL=masks\nmine\nshort RETRAIN_FLAGS="--lr 1 --n_iter 1"\n'
-                     'box UNTIL=preliminary')
+    rows = read_rows(
+        'paper\nraw UNTIL=masks\nview UNTIL=masks\nmine\nshort RETRAIN_FLAGS="--lr 1 --n_iter 1"\n'
+        "box UNTIL=preliminary"
+    )
     own = [found for found in all_tables(rows) if found not in TABLES]
     assert [(found.number, [line.row for line in found.lines]) for found in own] == [
-        ("other_initial_mask", ["paper", "view"]), ("other_last_round", ["paper", "mine"]),
-        ("other_round_1", ["paper", "short"]), ("other_preliminary_decoder", ["paper", "box"])]
-    assert all({line.what.replace(" ", "_") for line in found.lines} == {found.number[6:]} for found in own)
+        ("other_initial_mask", ["paper", "view"]),
+        ("other_last_round", ["paper", "mine"]),
+        ("other_round_1", ["paper", "short"]),
+        ("other_preliminary_decoder", ["paper", "box"]),
+    ]
+    assert all(
+        {line.what.replace(" ", "_") for line in found.lines} == {found.number[6:]} for found in own
+    )
     assert all_tables(ROWS[:2]) == list(TABLES)
 
 
@@ -73,8 +90,14 @@ def test_every_table_has_its_reference():
 def test_scores_are_read_by_split_and_maker_and_the_last_decoder_is_found(tmp_path):
     run = RunPaths(tmp_path)
     whats = ["initial mask", "zero-shot SAM", "preliminary decoder", "round 1"]
-    write_table(run.patch_scores, ("split", "what", "id", "dice", "iou"), [
-        {"split": "test", "what": what, "id": "a", "dice": number, "iou": 0} for number, what in enumerate(whats)])
+    write_table(
+        run.patch_scores,
+        ("split", "what", "id", "dice", "iou"),
+        [
+            {"split": "test", "what": what, "id": "a", "dice": number, "iou": 0}
+            for number, what in enumerate(whats)
+        ],
+    )
     found = read_scores(run)
     assert found["test", FINAL].dice == {"a": 3.0}
     assert found["test", "zero-shot SAM"].dice == {"a": 1.0}
@@ -89,13 +112,20 @@ def test_patches_are_counted_by_split_and_slides_where_they_are_known(tmp_path):
     data = DatasetPaths.of(EvaluateOptions(dataset_type="mine", dataset_root=str(tmp_path)))
     counts = count_patches(data)
     assert [(c["split"], c["slides"], c["positives"], c["negatives"]) for c in counts] == [
-        ("train", "–", 1, 2), ("val", "–", 1, 0), ("test", "–", 0, 0)]
-    write_table(data.patch_table, ("slide", "split"), [{"slide": "s1", "split": "train"}] * 2
-                + [{"slide": "s2", "split": "train"}])
+        ("train", "–", 1, 2),
+        ("val", "–", 1, 0),
+        ("test", "–", 0, 0),
+    ]
+    write_table(
+        data.patch_table,
+        ("slide", "split"),
+        [{"slide": "s1", "split": "train"}] * 2 + [{"slide": "s2", "split": "train"}],
+    )
     assert count_patches(data)[0]["slides"] == 2
     assert "| train | 2 | 1 | 2 | 6020 | 3111 |" in data_markdown(count_patches(data))
 
 
 def scored_image():
     import numpy as np
+
     return np.zeros((4, 4, 3), np.uint8)

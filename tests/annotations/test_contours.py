@@ -8,7 +8,7 @@ from epsam.annotations.contours import ContourTracer, largest_diameter, signed_a
 def traced(mask, rows=7):
     tracer = ContourTracer(mask.shape[1])
     for top in range(0, mask.shape[0], rows):
-        tracer.add(mask[top:top + rows])
+        tracer.add(mask[top : top + rows])
     return tracer.rings()
 
 
@@ -23,7 +23,7 @@ def painted(rings, shape):
 def speckle(seed, shape=(40, 53)):
     rng = np.random.default_rng(seed)
     coarse = rng.random((shape[0] // 4 + 1, shape[1] // 4 + 1)) < 0.5
-    mask = np.kron(coarse, np.ones((4, 4), bool))[:shape[0], :shape[1]]
+    mask = np.kron(coarse, np.ones((4, 4), bool))[: shape[0], : shape[1]]
     return mask ^ (rng.random(shape) < rng.choice([0.02, 0.2, 0.5]))
 
 
@@ -71,7 +71,11 @@ def test_the_parent_is_the_smallest_ring_around(seed):
     rings = traced(speckle(seed))
     areas = [abs(signed_area(ring.points_xy)) for ring in rings]
     for ring in rings:
-        around = [n for n, other in enumerate(rings) if other is not ring and contains(other.points_xy, ring.points_xy)]
+        around = [
+            n
+            for n, other in enumerate(rings)
+            if other is not ring and contains(other.points_xy, ring.points_xy)
+        ]
         assert ring.parent == min(around, key=areas.__getitem__, default=-1)
         assert ring.parent < 0 or rings[ring.parent].is_hole != ring.is_hole
 
@@ -86,18 +90,22 @@ def test_an_island_in_a_hole_has_the_hole_as_its_parent():
     mask = np.ones((20, 20), bool)
     mask[4:16, 4:16] = False
     mask[8:12, 8:12] = True
-    assert [(ring.is_hole, ring.parent) for ring in traced(mask)] == [(False, -1), (True, 0), (False, 1)]
+    assert [(ring.is_hole, ring.parent) for ring in traced(mask)] == [
+        (False, -1),
+        (True, 0),
+        (False, 1),
+    ]
 
 
 def test_a_mask_up_to_the_edges_and_an_empty_one():
-    full, = traced(np.ones((5, 9), bool))
+    (full,) = traced(np.ones((5, 9), bool))
     assert full.points_xy.max(axis=0).tolist() == [9, 5]
     assert traced(np.zeros((5, 9), bool)) == []
 
 
 def test_few_corners_are_kept_of_a_round_region():
     rows, columns = np.mgrid[:400, :400]
-    ring, = traced(np.hypot(rows - 200, columns - 200) < 150, rows=64)
+    (ring,) = traced(np.hypot(rows - 200, columns - 200) < 150, rows=64)
     assert len(ring.points_xy) < 0.4 * 2 * np.pi * 150
     assert largest_diameter(ring.points_xy) == pytest.approx(300, abs=2)
 

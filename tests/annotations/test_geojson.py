@@ -28,7 +28,7 @@ def nested():
     """A region with a hole, in which an island with a hole of its own lies."""
     mask = np.zeros((60, 60), bool)
     for inset, value in ((4, True), (12, False), (20, True), (27, False)):
-        mask[inset:60 - inset, inset:60 - inset] = value
+        mask[inset : 60 - inset, inset : 60 - inset] = value
     return mask
 
 
@@ -40,7 +40,9 @@ def painted(features, shape, scale):
     mask = np.zeros(shape, bool)
     for feature in features:
         for ring in feature["geometry"]["coordinates"]:
-            mask ^= rasterize_tumour(Annotations([np.array(ring[:-1])]), 0, 0, shape[1], shape[0], scale)
+            mask ^= rasterize_tumour(
+                Annotations([np.array(ring[:-1])]), 0, 0, shape[1], shape[0], scale
+            )
     return mask
 
 
@@ -57,7 +59,7 @@ def test_features_are_closed_polygons_that_qupath_calls_tumor():
     mask[10:15, 12:20] = False
     content = collection(rings_of(mask), scale=2.0, mpp=0.5)
     assert content["type"] == "FeatureCollection"
-    feature, = content["features"]
+    (feature,) = content["features"]
     outer, hole = feature["geometry"]["coordinates"]
     assert feature["geometry"]["type"] == "Polygon"
     assert outer[0] == outer[-1]
@@ -66,7 +68,9 @@ def test_features_are_closed_polygons_that_qupath_calls_tumor():
     assert feature["properties"]["objectType"] == "annotation"
     assert feature["properties"]["classification"]["name"] == "Tumor"
     # Two outlines with cut corners, 1/8 px² each: half a pixel less and half a pixel more.
-    assert feature["properties"]["measurements"]["Area µm^2"] == pytest.approx((20 * 22 - 5 * 8) * 0.25)
+    assert feature["properties"]["measurements"]["Area µm^2"] == pytest.approx(
+        (20 * 22 - 5 * 8) * 0.25
+    )
 
 
 def test_an_empty_mask_has_no_features():
@@ -77,12 +81,16 @@ def test_an_empty_mask_has_no_features():
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_our_reader_reads_the_asap_file_back_as_the_mask(tmp_path, mask, scale):
     (tmp_path / "a.xml").write_text(format_asap_xml(annotations_from_rings(rings_of(mask), scale)))
-    found = rasterize_tumour(read_annotations(tmp_path / "a.xml"), 0, 0, mask.shape[1], mask.shape[0], scale)
+    found = rasterize_tumour(
+        read_annotations(tmp_path / "a.xml"), 0, 0, mask.shape[1], mask.shape[0], scale
+    )
     assert (found & mask).sum() / (found | mask).sum() > 0.98
 
 
 def pieces():
-    """Two regions, one of them with two holes, single pixels inside and outside of them, and a diagonal touch."""
+    """Two regions, one of them with two holes, single pixels inside and outside of them, and a
+    diagonal touch.
+    """
     mask = np.zeros((40, 50), bool)
     mask[3:20, 4:24] = True
     mask[6:12, 7:12] = mask[14, 15] = False
@@ -92,8 +100,11 @@ def pieces():
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.7])
-@pytest.mark.parametrize("mask", [pieces(), nested(), blobs(0), np.eye(9, dtype=bool), ~np.eye(9, dtype=bool)],
-                         ids=["pieces", "nested", "blobs", "diagonal", "all but the diagonal"])
+@pytest.mark.parametrize(
+    "mask",
+    [pieces(), nested(), blobs(0), np.eye(9, dtype=bool), ~np.eye(9, dtype=bool)],
+    ids=["pieces", "nested", "blobs", "diagonal", "all but the diagonal"],
+)
 def test_another_librarys_polygons_hold_the_masks_pixels(mask, scale):
     shapely = pytest.importorskip("shapely")
     rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
@@ -113,6 +124,9 @@ def test_pixels_that_touch_at_a_corner_are_features_of_their_own():
 def test_other_libraries_take_the_polygons():
     shapely = pytest.importorskip("shapely")
     for mask in (blobs(3), nested()):
-        shapes = [shapely.geometry.shape(feature["geometry"]) for feature in collection(rings_of(mask))["features"]]
+        shapes = [
+            shapely.geometry.shape(feature["geometry"])
+            for feature in collection(rings_of(mask))["features"]
+        ]
         assert all(shape.is_valid for shape in shapes)
         assert sum(shape.area for shape in shapes) == pytest.approx(mask.sum(), rel=0.01)

@@ -13,7 +13,9 @@ def traced(mask):
 
 def without_specks(mask, smallest_px2, rows=7):
     specks = SmallRegions(traced(mask), smallest_px2)
-    return np.concatenate([specks.turned(mask[top:top + rows], top) for top in range(0, len(mask), rows)])
+    return np.concatenate(
+        [specks.turned(mask[top : top + rows], top) for top in range(0, len(mask), rows)]
+    )
 
 
 def boxes(*corners):
@@ -36,7 +38,9 @@ def test_small_regions_and_small_gaps_go_and_large_ones_stay():
 
 
 def test_a_region_counts_with_its_gaps():
-    """Its own 36 px are fewer than 60, what its outline encloses is more; the gap of 64 px is smaller than 90."""
+    """Its own 36 px are fewer than 60, what its outline encloses is more; the gap of 64 px is
+    smaller than 90.
+    """
     frame, whole = boxes((4, 4, 14, 14), (5, 5, 13, 13)), boxes((4, 4, 14, 14))
     assert np.array_equal(without_specks(frame, 60), frame)
     assert np.array_equal(without_specks(frame, 90), whole)
@@ -55,7 +59,9 @@ def test_the_outlines_that_are_large_enough_are_the_ones_left(seed):
     rng = np.random.default_rng(seed)
     mask = np.kron(rng.random((8, 11)) < 0.6, np.ones((6, 6), bool)) ^ (rng.random((48, 66)) < 0.03)
     large = [ring.points_xy for ring in traced(mask) if abs(signed_area(ring.points_xy)) >= 9]
-    left = [ring.points_xy for ring in traced(without_specks(mask, 9, rows=int(rng.integers(1, 50))))]
+    left = [
+        ring.points_xy for ring in traced(without_specks(mask, 9, rows=int(rng.integers(1, 50))))
+    ]
     assert 0 < len(large) < len(traced(mask))
     assert len(left) == len(large)
     assert all(np.array_equal(one, other) for one, other in zip(left, large, strict=True))

@@ -11,7 +11,9 @@ CRF = MaskRule(postprocess="crf")
 
 
 def two_halves():
-    """A patch that is dark on its left half, and a map that is surest there but leaks a little to the right."""
+    """A patch that is dark on its left half, and a map that is surest there but leaks a little to
+    the right.
+    """
     image = np.full((64, 64, 3), 230, np.uint8)
     image[:, :32] = (90, 60, 140)
     cam_map = np.zeros((8, 8), np.float32)
@@ -44,7 +46,11 @@ def test_a_map_of_zeros_gives_an_empty_mask():
 def test_the_appearance_kernels_weight_is_that_of_the_option():
     pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
-    leak = {weight: cam_to_mask(cam_map, image, MaskRule(postprocess="crf", crf=(80, 13, weight)))[:, 33:36].mean()
-            for weight in (0, 10)}
+    leak = {
+        weight: cam_to_mask(cam_map, image, MaskRule(postprocess="crf", crf=(80, 13, weight)))[
+            :, 33:36
+        ].mean()
+        for weight in (0, 10)
+    }
     assert leak[0] > 0.9
     assert leak[10] < 0.1

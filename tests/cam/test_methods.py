@@ -26,7 +26,9 @@ def plain():
 
 
 class Linear:
-    """features(images) are the images' channels; the logit is Σ_k w_k mean(F_k) + Σ_k v_k mean(F_k²)."""
+    """features(images) are the images' channels; the logit is Σ_k w_k mean(F_k) + Σ_k v_k
+    mean(F_k²).
+    """
 
     def __init__(self, weights, squares):
         self.weights, self.squares = torch.tensor(weights), torch.tensor(squares)
@@ -35,7 +37,9 @@ class Linear:
         return images
 
     def head(self, features, block=""):
-        return features.mean(dim=(2, 3)) @ self.weights + (features**2).mean(dim=(2, 3)) @ self.squares
+        return (
+            features.mean(dim=(2, 3)) @ self.weights + (features**2).mean(dim=(2, 3)) @ self.squares
+        )
 
     def forward_features(self, images, block=""):
         return self.head(images), images
@@ -54,7 +58,8 @@ def test_gradcam_of_a_linear_head_is_the_class_weights_map_up_to_a_factor(plain)
 def test_gradcam_weighs_a_channel_by_its_mean_gradient():
     images = noise(2, 3)
     model = Linear([1.0, -2.0, 0.5], [0.0, 3.0, 0.0])
-    # d logit / d F_k at a cell is (w_k + 2 v_k F_k) / 9, so its mean over the cells is (w_k + 2 v_k mean F_k) / 9.
+    # d logit / d F_k at a cell is (w_k + 2 v_k F_k) / 9, so its mean over the cells is (w_k + 2 v_k
+    # mean F_k) / 9.
     weights = (model.weights + 2 * model.squares * images.mean(dim=(2, 3))) / 9
     expected = (weights[:, :, None, None] * images).sum(dim=1).clamp(min=0)
     torch.testing.assert_close(gradcam(model, images, "")[1], expected)
@@ -69,7 +74,9 @@ def test_gradcam_plus_plus_is_the_papers_formula_with_exact_numbers():
         gradient = (model.weights[channel] + 2 * model.squares[channel] * cells) / 4
         alpha = gradient**2 / (2 * gradient**2 + cells.sum() * gradient**3)
         expected += (alpha * gradient.clamp(min=0)).sum() * cells
-    torch.testing.assert_close(gradcam_plus_plus(model, images, "")[1][0], expected.float().clamp(min=0))
+    torch.testing.assert_close(
+        gradcam_plus_plus(model, images, "")[1][0], expected.float().clamp(min=0)
+    )
 
 
 def test_gradients_are_taken_for_each_image_alone_and_leave_none_behind(plain):
@@ -92,7 +99,9 @@ def test_eigencam_is_the_first_principal_component_towards_the_mean_feature():
         along = centred @ axis
         if (along * cells.mean(dim=1)).sum() < 0:
             along = -along
-        torch.testing.assert_close(found.flatten(), along.clamp(min=0).float(), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            found.flatten(), along.clamp(min=0).float(), atol=1e-5, rtol=1e-4
+        )
 
 
 def test_eigencam_of_constant_features_is_empty():
@@ -121,11 +130,18 @@ def test_another_block_gives_its_own_map_and_the_same_decision(plain):
     torch.testing.assert_close(last[0], other[0])
     assert other[1].shape == (1, 256, 4, 4)
     assert gradcam(plain, images, "2.0")[1].shape == (1, 8, 8)
-    assert not torch.equal(*(rotation_averaged_cam(plain, images, 1, "gradcam", block)[1] for block in ("4.0", "")))
+    assert not torch.equal(
+        *(rotation_averaged_cam(plain, images, 1, "gradcam", block)[1] for block in ("4.0", ""))
+    )
 
 
-@pytest.mark.parametrize(("block", "message"), [("9.0", "block 9.0: no such block in resnet18; use some of 1.0,1.1"),
-                                                ("3.1", "features of 256 channels")])
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("9.0", "block 9.0: no such block in resnet18; use some of 1.0,1.1"),
+        ("3.1", "features of 256 channels"),
+    ],
+)
 def test_an_impossible_block_is_one_clear_line(plain, block, message):
     with pytest.raises(TrainingError, match=message):
         rotation_averaged_cam(plain, noise(1, 32), 1, "adl", block)

@@ -14,7 +14,9 @@ def noise(*shape, seed=0):
 
 
 def opened_by_force(mask, kernel):
-    """Union of the k × k squares, anchored at a pixel of the image, whose part inside the image is all foreground."""
+    """Union of the k × k squares, anchored at a pixel of the image, whose part inside the image is
+    all foreground.
+    """
     height, width = mask.shape
     before = kernel // 2
     result = np.zeros_like(mask)
@@ -59,13 +61,17 @@ def test_threshold_is_the_quantile_of_the_non_zero_values_and_counts_itself():
     cam_map = np.array([[0.0, 0.0, 0.2], [0.4, 0.6, 0.8], [0.0, 0.0, 1.0]], np.float32)
     # Non-zero: 0.2 0.4 0.6 0.8 1.0; their median is 0.6. With the zeros it would be 0.2.
     mask = initial_mask(cam_map, 3, 3, 0.5, 0, "cam")
-    np.testing.assert_array_equal(mask, [[False, False, False], [False, True, True], [False, False, True]])
+    np.testing.assert_array_equal(
+        mask, [[False, False, False], [False, True, True], [False, False, True]]
+    )
     np.testing.assert_array_equal(initial_mask(cam_map, 3, 3, 0.5, 0, "image"), mask)
 
 
 def test_quantile_0_keeps_all_that_is_active_and_nothing_else():
     cam_map = np.array([[0.0, 0.1], [0.5, 1.0]], np.float32)
-    np.testing.assert_array_equal(initial_mask(cam_map, 2, 2, 0.0, 0, "cam"), [[False, True], [True, True]])
+    np.testing.assert_array_equal(
+        initial_mask(cam_map, 2, 2, 0.0, 0, "cam"), [[False, True], [True, True]]
+    )
 
 
 @pytest.mark.parametrize("open_at", ["cam", "image"])
@@ -87,9 +93,15 @@ def test_at_image_size_the_quantile_still_comes_from_the_small_map():
     cam_map = noise(8, 8) * (noise(8, 8, seed=1) < 0.6)
     threshold = np.quantile(cam_map[cam_map > 0], 0.4)
     large = cv2.resize(cam_map, (64, 64), interpolation=cv2.INTER_LINEAR)
-    assert abs(np.quantile(large[large > 0], 0.4) - threshold) > 0.02  # the other reading would differ
-    np.testing.assert_array_equal(initial_mask(cam_map, 64, 64, 0.4, 0, "image"), large >= threshold)
-    np.testing.assert_array_equal(initial_mask(cam_map, 64, 64, 0.4, 7, "image"), opened(large >= threshold, 7))
+    assert (
+        abs(np.quantile(large[large > 0], 0.4) - threshold) > 0.02
+    )  # the other reading would differ
+    np.testing.assert_array_equal(
+        initial_mask(cam_map, 64, 64, 0.4, 0, "image"), large >= threshold
+    )
+    np.testing.assert_array_equal(
+        initial_mask(cam_map, 64, 64, 0.4, 7, "image"), opened(large >= threshold, 7)
+    )
 
 
 def test_at_map_size_opening_comes_before_the_small_mask_grows():
@@ -98,7 +110,8 @@ def test_at_map_size_opening_comes_before_the_small_mask_grows():
     cam_map[6, 6] = 1.0  # narrower than the kernel
     mask = initial_mask(cam_map, 64, 64, 0.3, 3, "cam")
     assert not mask[40:, 40:].any()
-    # Bilinear growth by 8 crosses 0.5 on the cell's edge: the region keeps its place and sides; only corners get round.
+    # Bilinear growth by 8 crosses 0.5 on the cell's edge: the region keeps its place and sides;
+    # only corners get round.
     rows, columns = np.where(mask)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (16, 39, 8, 31)
     assert mask[20:36, 8:32].all()
@@ -118,7 +131,9 @@ def test_mask_takes_any_height_and_width():
 
 
 def upsampled_by_hand(values, size):
-    """Bilinear between pixel centres in one dimension: position (i + 0.5) · n / size - 0.5, clamped to the ends."""
+    """Bilinear between pixel centres in one dimension: position (i + 0.5) · n / size - 0.5, clamped
+    to the ends.
+    """
     position = np.clip((np.arange(size) + 0.5) * len(values) / size - 0.5, 0, len(values) - 1)
     return np.interp(position, np.arange(len(values)), values)
 
@@ -143,14 +158,19 @@ def test_upsampling_is_not_lanczos():
 def test_the_rule_chooses_the_post_processing():
     cam_map, patch = noise(8, 8), np.zeros((40, 40, 3), np.uint8)
     rule = MaskRule(quantile=0.6, open_kernel=3, open_at="image")
-    np.testing.assert_array_equal(cam_to_mask(cam_map, patch, rule), initial_mask(cam_map, 40, 40, 0.6, 3, "image"))
-    with pytest.raises(EpsamError, match="--postprocess snakes: not known here; use ours, crf, none"):
+    np.testing.assert_array_equal(
+        cam_to_mask(cam_map, patch, rule), initial_mask(cam_map, 40, 40, 0.6, 3, "image")
+    )
+    with pytest.raises(
+        EpsamError, match="--postprocess snakes: not known here; use ours, crf, none"
+    ):
         cam_to_mask(cam_map, patch, MaskRule(postprocess="snakes"))
 
 
 def test_without_post_processing_the_upper_half_of_the_map_is_foreground():
     cam_map = np.array([[0.0, 0.39], [0.41, 0.8]], np.float32)
     patch = np.zeros((2, 2, 3), np.uint8)
-    np.testing.assert_array_equal(cam_to_mask(cam_map, patch, MaskRule(postprocess="none")),
-                                  [[False, False], [True, True]])
+    np.testing.assert_array_equal(
+        cam_to_mask(cam_map, patch, MaskRule(postprocess="none")), [[False, False], [True, True]]
+    )
     assert not cam_to_mask(cam_map * 0, patch, MaskRule(postprocess="none")).any()

@@ -1,4 +1,6 @@
-"""Rotate and fuse on a stand-in classifier whose map is the image itself, so that every number is known."""
+"""Rotate and fuse on a stand-in classifier whose map is the image itself, so that every number is
+known.
+"""
 
 import pytest
 import torch
@@ -9,7 +11,9 @@ from epsam.weak.resnet import NetworkSpec, build_classifier
 
 
 class Mirror(torch.nn.Module):
-    """Its map is the image's red channel times `weight`, cut at 0; its logit the upper left value of that channel."""
+    """Its map is the image's red channel times `weight`, cut at 0; its logit the upper left value
+    of that channel.
+    """
 
     def __init__(self, weight=None):
         super().__init__()
@@ -42,9 +46,13 @@ def test_maps_come_back_upright_and_scaled(rotations):
 def test_fused_map_is_the_mean_over_the_four_views():
     images = noise(1, 4)
     weight = torch.zeros(4, 4)
-    weight[0, 0], weight[0, 3] = 1.0, 3.0  # a network that looks at two corners of its view, differently
+    weight[0, 0], weight[0, 3] = (
+        1.0,
+        3.0,
+    )  # a network that looks at two corners of its view, differently
     red = images[0, 0]
-    # A turn anticlockwise brings the upper right corner to the upper left: each is seen once with 1, once with 3.
+    # A turn anticlockwise brings the upper right corner to the upper left: each is seen once with
+    # 1, once with 3.
     expected = torch.zeros(4, 4)
     for row, column in ((0, 0), (0, 3), (3, 0), (3, 3)):
         expected[row, column] = red[row, column] * (1.0 + 3.0) / 4
@@ -56,8 +64,9 @@ def test_views_are_cut_at_0_before_the_mean_and_scaled_once_after_it():
     images = torch.zeros(1, 3, 2, 2)
     images[0, 0] = torch.tensor([[4.0, 1.0], [2.0, 3.0]])
     weight = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
-    # Upper left of the views: 4, 1, 3, 2 (turns of the image); lower right is negative and cut. Mean: a quarter of each
-    # value at its own place; so the shares stay 4 : 1 : 2 : 3, which scaling each view to 1 beforehand would lose.
+    # Upper left of the views: 4, 1, 3, 2 (turns of the image); lower right is negative and cut.
+    # Mean: a quarter of each value at its own place; so the shares stay 4 : 1 : 2 : 3, which
+    # scaling each view to 1 beforehand would lose.
     _, maps = rotation_averaged_cam(Mirror(weight), images)
     torch.testing.assert_close(maps[0], torch.tensor([[1.0, 0.25], [0.5, 0.75]]))
 
@@ -82,7 +91,9 @@ def test_map_without_activation_stays_0():
 
 def test_each_map_is_scaled_by_its_own_maximum():
     maps = torch.tensor([[[0.0, 2.0]], [[8.0, 4.0]], [[0.0, 0.0]]])
-    assert torch.equal(scale_to_maximum(maps), torch.tensor([[[0.0, 1.0]], [[1.0, 0.5]], [[0.0, 0.0]]]))
+    assert torch.equal(
+        scale_to_maximum(maps), torch.tensor([[[0.0, 1.0]], [[1.0, 0.5]], [[0.0, 0.0]]])
+    )
 
 
 def test_images_that_are_not_square_are_refused_with_their_size():
@@ -106,6 +117,6 @@ def test_batch_gives_the_maps_of_its_images_alone():
     images = noise(2, 64)
     probabilities, maps = rotation_averaged_cam(model, images)
     for index in range(2):
-        probability, alone = rotation_averaged_cam(model, images[index:index + 1])
+        probability, alone = rotation_averaged_cam(model, images[index : index + 1])
         torch.testing.assert_close(alone[0], maps[index], atol=1e-4, rtol=1e-3)
         torch.testing.assert_close(probability[0], probabilities[index], atol=1e-5, rtol=1e-4)

@@ -15,21 +15,42 @@ from epsam.config.patches import PatchOptions
 from epsam.config.presets import METHODS, PRESETS
 from epsam.core.errors import BusyError, DatasetError
 
-STAGES = {"extract_patches": PatchOptions, "train_classifier": ClassifierOptions,
-          "generate_initial_masks": MaskOptions, "finetune_decoder": DecoderOptions,
-          "retrain_decoder": RetrainOptions, "evaluate": EvaluateOptions, "infer": InferOptions}
+STAGES = {
+    "extract_patches": PatchOptions,
+    "train_classifier": ClassifierOptions,
+    "generate_initial_masks": MaskOptions,
+    "finetune_decoder": DecoderOptions,
+    "retrain_decoder": RetrainOptions,
+    "evaluate": EvaluateOptions,
+    "infer": InferOptions,
+}
 
 
 def test_flag_beats_preset_beats_default():
-    assert parse("extract_patches", PatchOptions, ["--dataset_type", "mine"]).max_per_bin == (500, 50, 0)
-    assert parse("extract_patches", PatchOptions, ["--dataset_type", "camelyon16"]).max_per_bin == (430, 50, 143)
-    given = parse("extract_patches", PatchOptions, ["--dataset_type", "camelyon16", "--max_per_bin", "1,2,3"])
+    assert parse("extract_patches", PatchOptions, ["--dataset_type", "mine"]).max_per_bin == (
+        500,
+        50,
+        0,
+    )
+    assert parse("extract_patches", PatchOptions, ["--dataset_type", "camelyon16"]).max_per_bin == (
+        430,
+        50,
+        143,
+    )
+    given = parse(
+        "extract_patches", PatchOptions, ["--dataset_type", "camelyon16", "--max_per_bin", "1,2,3"]
+    )
     assert given.max_per_bin == (1, 2, 3)
 
 
 def test_defaults_are_the_papers():
     classifier = parse("train_classifier", ClassifierOptions, ["--dataset_type", "camelyon17"])
-    assert (classifier.batch_size, classifier.epoch, classifier.lr, classifier.weight_decay) == (16, 50, 1e-5, 1e-3)
+    assert (classifier.batch_size, classifier.epoch, classifier.lr, classifier.weight_decay) == (
+        16,
+        50,
+        1e-5,
+        1e-3,
+    )
     assert (classifier.backbone, classifier.adl_positions) == ("resnet50", ("3.0", "4.0"))
     decoder = parse("retrain_decoder", RetrainOptions, ["--dataset_type", "camelyon17"])
     assert (decoder.batch_size, decoder.epoch, decoder.lr) == (4, 20, 2e-4)
@@ -47,7 +68,11 @@ def test_every_preset_names_real_stages_and_flags():
 def test_a_method_beats_the_dataset_and_a_flag_beats_the_method(monkeypatch):
     monkeypatch.setitem(METHODS, "strong", {"epoch": 7, "n_draw": 3, "n_view": 8})
     demo = parse("finetune_decoder", DecoderOptions, ["--dataset_type", "demo"])
-    odd = parse("finetune_decoder", DecoderOptions, ["--dataset_type", "demo", "--method", "strong", "--n_draw", "5"])
+    odd = parse(
+        "finetune_decoder",
+        DecoderOptions,
+        ["--dataset_type", "demo", "--method", "strong", "--n_draw", "5"],
+    )
     assert demo.epoch != 7
     assert (odd.epoch, odd.n_draw, odd.n_view) == (7, 5, 8)
     assert (odd.sam_model_type, odd.patience) == ("vit_demo", demo.patience)
@@ -65,31 +90,76 @@ def test_booleans_can_be_switched_both_ways():
     assert parse("infer", InferOptions, ["--classifier_gate"]).classifier_gate is True
 
 
-@pytest.mark.parametrize("arguments", [["--max_per_bin", "1,2"], ["--epochs", "3"], ["--seed", "x"], ["--dev", "cpu"],
-                                       ["--split", "by_moon"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--max_per_bin", "1,2"],
+        ["--epochs", "3"],
+        ["--seed", "x"],
+        ["--dev", "cpu"],
+        ["--split", "by_moon"],
+    ],
+)
 def test_bad_flags_end_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         parse("extract_patches", PatchOptions, arguments)
     assert end.value.code == 2
 
 
-@pytest.mark.parametrize(("stage", "arguments", "message"), [
-    ("generate_initial_masks", ["--quantile", "30"], "--quantile: 30.0 is out of range, expected 0 to 1"),
-    ("generate_initial_masks", ["--rotations", "0"], "--rotations: 0 is out of range, expected 1 to 4"),
-    ("generate_initial_masks", ["--grid_quantiles", "0.5,-1"], "--grid_quantiles: -1.0 is out of range"),
-    ("train_classifier", ["--batch_size", "0"], "--batch_size: 0 is out of range, expected 1 or more"),
-    ("train_classifier", ["--lr", "-1"], "--lr: -1.0 is out of range, expected 0 or more"),
-    ("train_classifier", ["--lr", "nan"], "--lr: nan is out of range"),
-    ("finetune_decoder", ["--lr", "inf"], "--lr: inf is out of range, expected 0 or more"),
-    ("finetune_decoder", ["--ids_threshold=-inf"], "--ids_threshold: -inf is out of range, expected 1 or less"),
-    ("generate_initial_masks", ["--grid_kernels", ""], "--grid_kernels: no number given, expected one at least, 0 or "
-                                                       "more"),
-    ("generate_initial_masks", ["--grid_quantiles", ","], "--grid_quantiles: no number given, expected one at least, "
-                                                          "0 to 1"),
-    ("extract_patches", ["--max_negative", "5,5,-5"], "--max_negative: -5 is out of range, expected 0 or more"),
-    ("finetune_decoder", ["--ids_threshold", "90"], "--ids_threshold: 90.0 is out of range, expected 1 or less"),
-    ("infer", ["--overlap", "1"], "--overlap: 1.0 is out of range, expected 0 to 0.9"),
-])
+@pytest.mark.parametrize(
+    ("stage", "arguments", "message"),
+    [
+        (
+            "generate_initial_masks",
+            ["--quantile", "30"],
+            "--quantile: 30.0 is out of range, expected 0 to 1",
+        ),
+        (
+            "generate_initial_masks",
+            ["--rotations", "0"],
+            "--rotations: 0 is out of range, expected 1 to 4",
+        ),
+        (
+            "generate_initial_masks",
+            ["--grid_quantiles", "0.5,-1"],
+            "--grid_quantiles: -1.0 is out of range",
+        ),
+        (
+            "train_classifier",
+            ["--batch_size", "0"],
+            "--batch_size: 0 is out of range, expected 1 or more",
+        ),
+        ("train_classifier", ["--lr", "-1"], "--lr: -1.0 is out of range, expected 0 or more"),
+        ("train_classifier", ["--lr", "nan"], "--lr: nan is out of range"),
+        ("finetune_decoder", ["--lr", "inf"], "--lr: inf is out of range, expected 0 or more"),
+        (
+            "finetune_decoder",
+            ["--ids_threshold=-inf"],
+            "--ids_threshold: -inf is out of range, expected 1 or less",
+        ),
+        (
+            "generate_initial_masks",
+            ["--grid_kernels", ""],
+            "--grid_kernels: no number given, expected one at least, 0 or more",
+        ),
+        (
+            "generate_initial_masks",
+            ["--grid_quantiles", ","],
+            "--grid_quantiles: no number given, expected one at least, 0 to 1",
+        ),
+        (
+            "extract_patches",
+            ["--max_negative", "5,5,-5"],
+            "--max_negative: -5 is out of range, expected 0 or more",
+        ),
+        (
+            "finetune_decoder",
+            ["--ids_threshold", "90"],
+            "--ids_threshold: 90.0 is out of range, expected 1 or less",
+        ),
+        ("infer", ["--overlap", "1"], "--overlap: 1.0 is out of range, expected 0 to 0.9"),
+    ],
+)
 def test_a_number_out_of_its_range_ends_with_2_and_one_line(stage, arguments, message, capsys):
     with pytest.raises(SystemExit) as end:
         parse(stage, STAGES[stage], arguments)
@@ -98,8 +168,17 @@ def test_a_number_out_of_its_range_ends_with_2_and_one_line(stage, arguments, me
 
 
 def test_both_ends_of_a_range_and_what_switches_off_are_taken():
-    assert parse("generate_initial_masks", MaskOptions, ["--quantile", "1", "--rotations", "4"]).quantile == 1
-    decoder = parse("finetune_decoder", DecoderOptions, ["--ids_threshold", "-1", "--patience", "0", "--n_region", "0"])
+    assert (
+        parse(
+            "generate_initial_masks", MaskOptions, ["--quantile", "1", "--rotations", "4"]
+        ).quantile
+        == 1
+    )
+    decoder = parse(
+        "finetune_decoder",
+        DecoderOptions,
+        ["--ids_threshold", "-1", "--patience", "0", "--n_region", "0"],
+    )
     assert (decoder.ids_threshold, decoder.patience, decoder.n_region) == (-1, 0, 0)
     assert parse("infer", InferOptions, ["--overlap", "0.9", "--n_point", "0"]).overlap == 0.9
     assert parse("train_classifier", ClassifierOptions, ["--adl_positions", ""]).adl_positions == ()
@@ -123,11 +202,18 @@ def test_help_tells_every_flag_with_default_and_source(stage, capsys):
     assert "paper" in text or stage in ("evaluate", "infer")
 
 
-@pytest.mark.parametrize(("raised", "code", "message"), [
-    (DatasetError("folder: nothing\nin it"), 1, "error: folder: nothing in it"),
-    (OSError(28, "No space left on device", "masks/a.png"), 1, "error: masks/a.png: no space left"),
-    (KeyboardInterrupt(), 130, "run the same command again"),
-])
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (DatasetError("folder: nothing\nin it"), 1, "error: folder: nothing in it"),
+        (
+            OSError(28, "No space left on device", "masks/a.png"),
+            1,
+            "error: masks/a.png: no space left",
+        ),
+        (KeyboardInterrupt(), 130, "run the same command again"),
+    ],
+)
 def test_errors_become_one_line_and_an_exit_code(raised, code, message, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["stage"])
 
@@ -140,18 +226,27 @@ def test_errors_become_one_line_and_an_exit_code(raised, code, message, capsys, 
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("stage", "flags"), [("infer", "--batch_size"), ("finetune_decoder",
-                                                                             "--batch_size or --encoder_chunk")])
-def test_too_little_gpu_memory_ends_with_one_line_that_names_the_flags_to_lower(stage, flags, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("stage", "flags"),
+    [("infer", "--batch_size"), ("finetune_decoder", "--batch_size or --encoder_chunk")],
+)
+def test_too_little_gpu_memory_ends_with_one_line_that_names_the_flags_to_lower(
+    stage, flags, capsys, monkeypatch
+):
     monkeypatch.setattr("sys.argv", [stage])
 
     def main(options):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation")
+        raise torch.cuda.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation"
+        )
 
     with pytest.raises(SystemExit) as end:
         run_stage(stage, STAGES[stage], main)
     assert end.value.code == 1
-    assert capsys.readouterr().err == f"error: the GPU's memory is too small (CUDA out of memory); lower {flags}\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: the GPU's memory is too small (CUDA out of memory); lower {flags}\n"
+    )
 
 
 @pytest.fixture
@@ -171,7 +266,9 @@ def test_sigterm_ends_a_stage_like_ctrl_c(capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("_handlers")
-def test_a_stage_has_its_folder_alone_and_clears_what_killed_writers_left(tmp_path, capsys, monkeypatch):
+def test_a_stage_has_its_folder_alone_and_clears_what_killed_writers_left(
+    tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr("sys.argv", ["stage"])
     (tmp_path / "masks").mkdir()
     for name in (".a.7.part.png", "a.png", ".hidden.png"):

@@ -15,7 +15,9 @@ def test_a_cpu_computes_in_fp32_unless_bf16_is_asked_for():
     assert select_device("cpu", "auto").autocast_dtype is None
     assert select_device("cpu", "fp32").autocast_dtype is None
     with select_device("cpu", "bf16").autocast():
-        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(1, 2)).dtype == torch.bfloat16
+        assert (
+            torch.nn.functional.linear(torch.ones(1, 2), torch.ones(1, 2)).dtype == torch.bfloat16
+        )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -24,10 +26,14 @@ def test_a_gpu_that_is_not_there_is_one_line():
         select_device("cuda", "auto")
 
 
-@pytest.mark.parametrize(("capability", "found"), [
-    ((6, 1), None), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("capability", "found"),
+    [((6, 1), None), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)],
+)
 @pytest.mark.parametrize("old", [True, False])
-def test_a_gpu_that_only_emulates_bf16_computes_in_fp16_if_it_has_units_for_that(monkeypatch, old, capability, found):
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp16_if_it_has_units_for_that(
+    monkeypatch, old, capability, found
+):
     def supported(including_emulation=True):
         return including_emulation or capability >= (8, 0)
 
@@ -38,7 +44,9 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp16_if_it_has_units_for_that
     assert select_device("auto", "bf16").autocast_dtype is torch.bfloat16
 
 
-@pytest.mark.parametrize(("precision", "scales"), [("fp32", False), ("bf16", False), ("fp16", True)])
+@pytest.mark.parametrize(
+    ("precision", "scales"), [("fp32", False), ("bf16", False), ("fp16", True)]
+)
 def test_gradients_are_scaled_in_fp16_only(precision, scales):
     scaler = select_device("cpu", precision).scaler()
     assert scaler.is_enabled() == scales
@@ -63,7 +71,12 @@ def test_freed_memory_stays_with_a_stage_on_the_cpu_and_goes_back_otherwise():
             torch.ones(2**26)
             print(resident_mib() - before)
     """
-    told = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        text=True,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+    ).stdout
     given_back, kept = map(float, told.split())
     assert given_back < 64 < 192 < kept

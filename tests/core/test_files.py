@@ -39,13 +39,24 @@ def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-@pytest.mark.parametrize(("name", "write"), [
-    ("a.pth", lambda path: save_plain(path, {"model": {"a": torch.zeros(100_000)}})),
-    ("a.csv", lambda path: write_table(path, ("id",), [{"id": number} for number in range(10_000)])),
-    ("a.json", lambda path: write_json(path, list(range(10_000)))),
-    ("a.npz", lambda path: save_cams(path, CamStore("x", {"p": np.zeros((90, 90), np.float32)}, {"p": 0.5}))),
-    ("a.png", lambda path: write_mask(path, np.eye(50) > 0)),
-])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.pth", lambda path: save_plain(path, {"model": {"a": torch.zeros(100_000)}})),
+        (
+            "a.csv",
+            lambda path: write_table(path, ("id",), [{"id": number} for number in range(10_000)]),
+        ),
+        ("a.json", lambda path: write_json(path, list(range(10_000)))),
+        (
+            "a.npz",
+            lambda path: save_cams(
+                path, CamStore("x", {"p": np.zeros((90, 90), np.float32)}, {"p": 0.5})
+            ),
+        ),
+        ("a.png", lambda path: write_mask(path, np.eye(50) > 0)),
+    ],
+)
 def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path, name, write):
     (tmp_path / name).write_text("old")
     stem, suffix = name.split(".")
@@ -57,8 +68,12 @@ def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path, name, write):
     assert os.listdir(tmp_path) == [name]
 
 
-@pytest.mark.parametrize(("durable", "expected"), [(True, ["content on disk", "name"]), (False, ["name"])])
-def test_a_durable_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, durable, expected):
+@pytest.mark.parametrize(
+    ("durable", "expected"), [(True, ["content on disk", "name"]), (False, ["name"])]
+)
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path, monkeypatch, durable, expected
+):
     steps, replace = [], Path.replace
 
     def note_flush(number):
@@ -94,7 +109,10 @@ def test_the_temporary_name_keeps_the_suffix_and_is_hidden(tmp_path):
 def test_a_table_comes_back_with_awkward_text(tmp_path):
     rows = [{"id": 'a,"b"', "x": 1}, {"id": "line\nbreak"}]
     write_table(tmp_path / "t.csv", ("id", "x"), rows)
-    assert read_table(tmp_path / "t.csv", ("id",)) == [{"id": 'a,"b"', "x": "1"}, {"id": "line\nbreak", "x": ""}]
+    assert read_table(tmp_path / "t.csv", ("id",)) == [
+        {"id": 'a,"b"', "x": "1"},
+        {"id": "line\nbreak", "x": ""},
+    ]
 
 
 def test_an_empty_table_is_a_header(tmp_path):
@@ -103,13 +121,16 @@ def test_an_empty_table_is_a_header(tmp_path):
     assert read_table(tmp_path / "t.csv", ("id", "x")) == []
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"id\n1\n", "no column x"),
-    (b"", "found nothing"),
-    (b"id,x\n1\n", "line 2: 2 fields expected"),
-    (b"id,x\n1,2,3\n", "line 2: 2 fields expected"),
-    (b"id,x\n\xff,2\n", "not a CSV table in UTF-8"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id\n1\n", "no column x"),
+        (b"", "found nothing"),
+        (b"id,x\n1\n", "line 2: 2 fields expected"),
+        (b"id,x\n1,2,3\n", "line 2: 2 fields expected"),
+        (b"id,x\n\xff,2\n", "not a CSV table in UTF-8"),
+    ],
+)
 def test_a_table_edited_by_hand_is_told_where_it_broke(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DatasetError, match=message):
@@ -118,7 +139,10 @@ def test_a_table_edited_by_hand_is_told_where_it_broke(tmp_path, content, messag
 
 def test_checksum_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        sha256_of(tmp_path / "a")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_json_keeps_other_alphabets_readable(tmp_path):
@@ -129,7 +153,14 @@ def test_json_keeps_other_alphabets_readable(tmp_path):
 def test_a_sketch_tells_size_beginning_and_end(tmp_path):
     path = tmp_path / "slide.tif"
     seen = set()
-    for content in (b"", b"a", b"b" * 200_000, b"b" * 200_001, b"a" + b"b" * 199_999, b"b" * 199_999 + b"a"):
+    for content in (
+        b"",
+        b"a",
+        b"b" * 200_000,
+        b"b" * 200_001,
+        b"a" + b"b" * 199_999,
+        b"b" * 199_999 + b"a",
+    ):
         path.write_bytes(content)
         seen.add(quick_hash(path))
     assert len(seen) == 6

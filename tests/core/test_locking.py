@@ -16,7 +16,10 @@ def holder(tmp_path):
 
 def test_a_folder_in_use_is_refused_with_who_holds_it_and_what_else_to_do(tmp_path, holder):
     expected = rf"run: in use by another run \(process {holder.pid} on .+\); wait for it to end, or take another name"
-    with pytest.raises(BusyError, match=expected), exclusive_lock(tmp_path / "run", "take another name"):
+    with (
+        pytest.raises(BusyError, match=expected),
+        exclusive_lock(tmp_path / "run", "take another name"),
+    ):
         pass
 
 

@@ -20,8 +20,17 @@ def test_a_stage_takes_its_own_place_and_leaves_the_others(tmp_path):
     kept = json.loads(path.read_text())
     assert {name: entry["options"]["lr"] for name, entry in kept.items()} == {"a": 0.3, "b": 0.2}
     assert (kept["a"]["seconds"], kept["a"]["inputs"]) == (2.0, {})
-    assert set(kept["a"]) == {"ended", "seconds", "peak_ram_gib", "peak_ram_worker_gib", "options", "inputs", "code",
-                              "versions", "machine"} | ({"peak_gpu_gib"} & set(kept["a"]))
+    assert set(kept["a"]) == {
+        "ended",
+        "seconds",
+        "peak_ram_gib",
+        "peak_ram_worker_gib",
+        "options",
+        "inputs",
+        "code",
+        "versions",
+        "machine",
+    } | ({"peak_gpu_gib"} & set(kept["a"]))
 
 
 def test_what_another_record_tells_of_a_stage_is_taken_over(tmp_path):
@@ -43,9 +52,15 @@ print(before, peak_memory()["peak_ram_gib"])
 
 
 def test_peak_memory_is_in_gib_and_grows_with_what_is_held():
-    # The peak of this process is that of all tests before, and its children begin with it; theirs do not.
-    told = subprocess.run(["bash", "-c", '"$0" -c "$1"; exit $?', sys.executable, HOLD], text=True,
-                          cwd=Path(record.__file__).parents[2], capture_output=True, check=True).stdout
+    # The peak of this process is that of all tests before, and its children begin with it; theirs
+    # do not.
+    told = subprocess.run(
+        ["bash", "-c", '"$0" -c "$1"; exit $?', sys.executable, HOLD],
+        text=True,
+        cwd=Path(record.__file__).parents[2],
+        capture_output=True,
+        check=True,
+    ).stdout
     before, after = map(float, told.split())
     assert 0 < before < 0.5
     assert after == pytest.approx(before + 0.5, abs=0.05)

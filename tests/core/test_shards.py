@@ -12,7 +12,8 @@ def test_every_slide_falls_to_exactly_one_shard():
 
 
 def test_a_slides_shard_is_a_matter_of_its_name():
-    # The first 8 bytes of SHA-256("str:shard␟str:tumor_001"), worked out with sha256sum, halved, modulo 7.
+    # The first 8 bytes of SHA-256("str:shard␟str:tumor_001"), worked out with sha256sum, halved,
+    # modulo 7.
     assert [number for number in range(1, 8) if Shard(number, 7).holds("tumor_001")] == [6]
 
 

@@ -60,5 +60,8 @@ def test_a_patch_is_augmented_alike_in_any_batch(image):
 
 def test_draws_stay_in_the_published_ranges():
     draws = [draw_augmentation(generator(2, i)) for i in range(500)]
-    assert all(0.8 <= d.brightness <= 1.2 and -0.2 <= d.hue <= 0.2 and 0 <= d.angle < 2 * math.pi for d in draws)
+    assert all(
+        0.8 <= d.brightness <= 1.2 and -0.2 <= d.hue <= 0.2 and 0 <= d.angle < 2 * math.pi
+        for d in draws
+    )
     assert 0.05 < sum(d.grey for d in draws) / 500 < 0.16

@@ -11,13 +11,22 @@ from epsam.data.patches import list_patches
 @pytest.fixture
 def patches(tmp_path):
     for number in range(5):
-        write_rgb(tmp_path / "image" / f"p{number}_{number % 2}.png", np.full((8, 8, 3), 10 * number, np.uint8))
+        write_rgb(
+            tmp_path / "image" / f"p{number}_{number % 2}.png",
+            np.full((8, 8, 3), 10 * number, np.uint8),
+        )
     return list_patches(tmp_path / "image", tmp_path / "mask")
 
 
 def test_batches_are_those_of_the_given_order_however_many_workers_read(patches):
-    alone, helped = (list(load_batches(patches, 8, 2, workers, order=[4, 1, 0])) for workers in (0, 2))
-    assert [batch.names for batch in alone] == [batch.names for batch in helped] == [["p4_0", "p1_1"], ["p0_0"]]
+    alone, helped = (
+        list(load_batches(patches, 8, 2, workers, order=[4, 1, 0])) for workers in (0, 2)
+    )
+    assert (
+        [batch.names for batch in alone]
+        == [batch.names for batch in helped]
+        == [["p4_0", "p1_1"], ["p0_0"]]
+    )
     for batch, other in zip(alone, helped, strict=True):
         assert torch.equal(batch.images, other.images)
         assert torch.equal(batch.labels, other.labels)
@@ -47,7 +56,9 @@ def test_a_patch_of_another_size_keeps_its_kind_of_error(patches):
 def test_a_batch_pins_both_its_tensors(monkeypatch):
     # Pinning needs a GPU; what is asked of it does not.
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)
-    pinned = PatchBatch(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1), ["a"]).pin_memory()
+    pinned = PatchBatch(
+        torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1), ["a"]
+    ).pin_memory()
     assert pinned.images.unique().tolist() == [1]
     assert pinned.labels.tolist() == [1]
     assert pinned.names == ["a"]

@@ -24,7 +24,9 @@ def test_maps_of_another_classifier_are_refused(tmp_path):
         load_cams(tmp_path / "train.npz", "xyz")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut"], ids=["missing", "empty", "cut short"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"PK\x03\x04 cut"], ids=["missing", "empty", "cut short"]
+)
 def test_unreadable_maps_name_the_stage_that_makes_them(tmp_path, content):
     if content is not None:
         (tmp_path / "train.npz").write_bytes(content)

@@ -51,8 +51,11 @@ def test_without_a_folder_the_numbers_are_the_same_and_nothing_is_written(tmp_pa
     assert [p.name for p in tmp_path.iterdir()] == ["kept"]
 
 
-@pytest.mark.parametrize("harm", [lambda b: b[:-20], lambda b: b[:150] + bytes([b[150] ^ 1]) + b[151:], lambda b: b""],
-                         ids=["cut short", "one bit flipped", "emptied"])
+@pytest.mark.parametrize(
+    "harm",
+    [lambda b: b[:-20], lambda b: b[:150] + bytes([b[150] ^ 1]) + b[151:], lambda b: b""],
+    ids=["cut short", "one bit flipped", "emptied"],
+)
 def test_a_damaged_file_is_made_again(tmp_path, encoder, harm):
     whole = np.array(EmbeddingStore(tmp_path, encoder).get(image(50)))
     file = next(tmp_path.rglob("*.npy"))
@@ -84,8 +87,12 @@ def test_two_processes_that_fill_the_same_cache_leave_every_file_whole(tmp_path,
 
 
 def test_the_key_tells_pixels_and_shapes_apart():
-    keys = {content_key(image(1)), content_key(image(2)), content_key(image(1, 6)),
-            content_key(np.full((8, 2, 3), 1, np.uint8))}
+    keys = {
+        content_key(image(1)),
+        content_key(image(2)),
+        content_key(image(1, 6)),
+        content_key(np.full((8, 2, 3), 1, np.uint8)),
+    }
     assert len(keys) == 4
 
 

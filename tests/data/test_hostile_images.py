@@ -18,19 +18,35 @@ from support.fuzzing import damaged, fuzz
 
 def png(width, height, rows=1):
     """A PNG that states a size and holds some rows of zeros."""
+
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     pixels = zlib.compress(b"\0" * (1 + width * 3) * rows if width < 10**6 else b"\0")
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", pixels)
+        + chunk(b"IEND", b"")
+    )
 
 
-@pytest.mark.parametrize(("width", "height"), [(30_000, 30_000), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(30_000, 30_000), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)]
+)
 @pytest.mark.parametrize("read", [read_rgb, read_mask])
-def test_a_small_file_that_unfolds_into_gigabytes_is_refused_before_it_does(tmp_path, read, width, height):
+def test_a_small_file_that_unfolds_into_gigabytes_is_refused_before_it_does(
+    tmp_path, read, width, height
+):
     (tmp_path / "bomb.png").write_bytes(png(width, height))
-    with pytest.raises(ImageError, match=rf"bomb\.png: {width}×{height} px, more than is read at once"):
+    with pytest.raises(
+        ImageError, match=rf"bomb\.png: {width}×{height} px, more than is read at once"
+    ):
         read(tmp_path / "bomb.png")
 
 
@@ -38,13 +54,27 @@ def headed(kind, width, height):
     """The beginning of a file that states a size and holds no pixels."""
     if kind == "jpeg":
         comment = b"\xff\xfe" + struct.pack(">H", 4) + b"hi"
-        return b"\xff\xd8" + comment + b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, height, width, 3) + bytes(9)
+        return (
+            b"\xff\xd8"
+            + comment
+            + b"\xff\xc0"
+            + struct.pack(">HBHHB", 17, 8, height, width, 3)
+            + bytes(9)
+        )
     order, big, short = kind[0], kind.endswith("big"), width < 2**16
     body = b""
-    for tag, form, value in ((254, "I", 0), (256, "H" if short else "I", width), (257, "I", height)):
+    for tag, form, value in (
+        (254, "I", 0),
+        (256, "H" if short else "I", width),
+        (257, "I", height),
+    ):
         body += struct.pack(f"{order}HH{'Q' if big else 'I'}", tag, {"H": 3, "I": 4}[form], 1)
         body += struct.pack(order + form, value).ljust(8 if big else 4, b"\0")
-    start = struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 3) if big else struct.pack(f"{order}HIH", 42, 8, 3)
+    start = (
+        struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 3)
+        if big
+        else struct.pack(f"{order}HIH", 42, 8, 3)
+    )
     return {"<": b"II", ">": b"MM"}[order] + start + body
 
 
@@ -54,13 +84,17 @@ def test_the_other_formats_are_looked_into_before_they_unfold_too(tmp_path, kind
     content = headed(kind, width, height)
     assert image_size_from_header(content) == (width, height)
     (tmp_path / "bomb.tif").write_bytes(content)
-    with pytest.raises(ImageError, match=rf"bomb\.tif: {width}×{height} px, more than is read at once"):
+    with pytest.raises(
+        ImageError, match=rf"bomb\.tif: {width}×{height} px, more than is read at once"
+    ):
         read_rgb(tmp_path / "bomb.tif")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_the_stated_size_is_that_of_the_pixels(suffix):
-    assert image_size_from_header(cv2.imencode(suffix, np.zeros((7, 11, 3), np.uint8))[1].tobytes()) == (11, 7)
+    assert image_size_from_header(
+        cv2.imencode(suffix, np.zeros((7, 11, 3), np.uint8))[1].tobytes()
+    ) == (11, 7)
 
 
 def test_a_big_tiff_patch_is_read(tmp_path):
@@ -69,8 +103,11 @@ def test_a_big_tiff_patch_is_read(tmp_path):
     assert np.array_equal(read_rgb(tmp_path / "a.tif"), image)
 
 
-@pytest.mark.parametrize("content", [png(0, 5), png(5, 0), b"GIF89a", b"\xff\xd8\xff", b"II*\0\xff\xff\xff\xff"],
-                         ids=["no width", "no height", "another format", "JPEG's start", "TIFF's start"])
+@pytest.mark.parametrize(
+    "content",
+    [png(0, 5), png(5, 0), b"GIF89a", b"\xff\xd8\xff", b"II*\0\xff\xff\xff\xff"],
+    ids=["no width", "no height", "another format", "JPEG's start", "TIFF's start"],
+)
 def test_files_without_pixels_are_named(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ImageError, match=r"a\.png: (not a readable PNG, JPEG or TIFF|refused)"):
@@ -99,7 +136,16 @@ def test_a_fuzzed_image_is_an_error_or_rgb(tmp_path, suffix):
 
 
 def test_odd_names_stay_apart_and_inside_the_folder(tmp_path):
-    names = ["with space_1", "new\nline_1", "-rf_0", "..dots_1", "ünï-日本_0", "a,b\"c_1", "%s{}_0", "x" * 200 + "_1"]
+    names = [
+        "with space_1",
+        "new\nline_1",
+        "-rf_0",
+        "..dots_1",
+        "ünï-日本_0",
+        'a,b"c_1',
+        "%s{}_0",
+        "x" * 200 + "_1",
+    ]
     for name in names:
         write_rgb(tmp_path / "image" / f"{name}.png", np.zeros((2, 2, 3), np.uint8))
     found = list_patches(tmp_path / "image", tmp_path / "mask")

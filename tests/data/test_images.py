@@ -19,23 +19,32 @@ def test_colours_survive_the_disk_and_red_stays_red(tmp_path):
 def test_masks_are_0_and_255_on_disk_and_0_and_1_files_are_read_too(tmp_path):
     mask = np.array([[True, False], [False, True]])
     write_mask(tmp_path / "m.png", mask)
-    assert cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_UNCHANGED).tolist() == [[255, 0], [0, 255]]
+    assert cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_UNCHANGED).tolist() == [
+        [255, 0],
+        [0, 255],
+    ]
     assert np.array_equal(read_mask(tmp_path / "m.png"), mask)
     cv2.imwrite(str(tmp_path / "ones.png"), mask.astype(np.uint8))
     assert np.array_equal(read_mask(tmp_path / "ones.png"), mask)
 
 
-@pytest.mark.parametrize(("pixels", "expected"), [
-    (np.full((3, 3), 7, np.uint8), [7, 7, 7]),
-    (np.full((3, 3, 4), (1, 2, 3, 99), np.uint8), [3, 2, 1]),
-    (np.full((3, 3, 3), 0x1234, np.uint16), [0x12, 0x12, 0x12]),
-], ids=["grey", "alpha", "16 bit"])
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.full((3, 3), 7, np.uint8), [7, 7, 7]),
+        (np.full((3, 3, 4), (1, 2, 3, 99), np.uint8), [3, 2, 1]),
+        (np.full((3, 3, 3), 0x1234, np.uint16), [0x12, 0x12, 0x12]),
+    ],
+    ids=["grey", "alpha", "16 bit"],
+)
 def test_other_pixel_formats_become_rgb(tmp_path, pixels, expected):
     cv2.imwrite(str(tmp_path / "p.png"), pixels)
     assert read_rgb(tmp_path / "p.png")[0, 0].tolist() == expected
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "header only"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "header only"]
+)
 def test_a_broken_file_is_named(tmp_path, content):
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(ImageError, match="broken.png"):

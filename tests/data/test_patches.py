@@ -19,14 +19,25 @@ def put(folder, name, side=8):
     write_rgb(folder / "image" / name, np.zeros((side, side, 3), np.uint8))
 
 
-@pytest.mark.parametrize(("stem", "label"), [("a_1", 1), ("a_0", 0), ("a_1_0", 0), ("a", None), ("a_2", None),
-                                             ("a1", None), ("slide_x0_y10", None)])
+@pytest.mark.parametrize(
+    ("stem", "label"),
+    [
+        ("a_1", 1),
+        ("a_0", 0),
+        ("a_1_0", 0),
+        ("a", None),
+        ("a_2", None),
+        ("a1", None),
+        ("slide_x0_y10", None),
+    ],
+)
 def test_label_is_the_end_of_the_name(stem, label):
     assert label_from_name(stem) == label
 
 
 def test_stray_files_shift_no_labels(tmp_path):
-    # The published dataset class kept a label list of .png files beside an image list of all files (methods D27).
+    # The published dataset class kept a label list of .png files beside an image list of all files
+    # (methods D27).
     put(tmp_path, "b_1.png")
     put(tmp_path, "a_0.png")
     (tmp_path / "image" / "Thumbs.db").touch()

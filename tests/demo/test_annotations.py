@@ -43,9 +43,15 @@ def test_an_empty_mask_gives_a_file_without_outlines():
 def test_the_file_keeps_groups_order_and_x_before_y():
     mask = np.zeros((60, 90), bool)
     mask[10:31, 40:81] = True
-    annotation, = ElementTree.fromstring(format_asap_xml(coarse_annotations(mask))).findall(".//Annotation")
+    (annotation,) = ElementTree.fromstring(format_asap_xml(coarse_annotations(mask))).findall(
+        ".//Annotation"
+    )
     assert (annotation.get("Type"), annotation.get("PartOfGroup")) == ("Polygon", "Tumor")
     corners = annotation.findall(".//Coordinate")
     assert [corner.get("Order") for corner in corners] == ["0", "1", "2", "3"]
-    assert {(corner.get("X"), corner.get("Y")) for corner in corners} == {("40", "10"), ("40", "30"), ("80", "10"),
-                                                                          ("80", "30")}
+    assert {(corner.get("X"), corner.get("Y")) for corner in corners} == {
+        ("40", "10"),
+        ("40", "30"),
+        ("80", "10"),
+        ("80", "30"),
+    }

@@ -5,7 +5,9 @@ import pytest
 from demo.inks import _Grains, _Ground, render_with_inks
 from epsam.core.seeding import generator
 
-ROUND = _Grains(radius=4, spread=0, elongation=1, spacing=16, inside=(1, 1), rim=0, spots=0, aligned=1)
+ROUND = _Grains(
+    radius=4, spread=0, elongation=1, spacing=16, inside=(1, 1), rim=0, spots=0, aligned=1
+)
 
 
 def halves(side: int = 96) -> np.ndarray:

@@ -16,7 +16,8 @@ def layout(request):
 
 
 def test_the_outline_runs_where_the_cells_end(layout):
-    # Half of the cells' weight is the border that one sees; septa belong to tumour, hence the closing.
+    # Half of the cells' weight is the border that one sees; septa belong to tumour, hence the
+    # closing.
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25))
     seen = cv2.morphologyEx((layout.nests > 0.5).astype(np.uint8), cv2.MORPH_CLOSE, disc) > 0
     dice = 2 * (seen & layout.tumour).sum() / (seen.sum() + layout.tumour.sum())

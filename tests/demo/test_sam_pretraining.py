@@ -12,8 +12,14 @@ def halves(points_xy, labels):
     embeddings = torch.zeros(1, 2, 4, 4)
     embeddings[0, 0, :, :2] = 1
     embeddings[0, 1, :, 2:] = 1
-    batch = SceneBatch(torch.zeros(1, 3, 8, 8), torch.zeros(1, 8, 8).long(), torch.tensor([0]),
-                       torch.tensor([points_xy]).float(), torch.tensor([labels]), torch.zeros(1, 8, 8))
+    batch = SceneBatch(
+        torch.zeros(1, 3, 8, 8),
+        torch.zeros(1, 8, 8).long(),
+        torch.tensor([0]),
+        torch.tensor([points_xy]).float(),
+        torch.tensor([labels]),
+        torch.zeros(1, 8, 8),
+    )
     return Prototypes()(embeddings, batch)[0]
 
 
@@ -24,7 +30,9 @@ def test_pixels_like_those_under_the_points_are_foreground():
 
 
 def test_padding_points_count_for_nothing():
-    assert torch.equal(halves([[1.0, 4.0], [7.0, 7.0]], [1, -1]), halves([[1.0, 4.0], [7.0, 0.0]], [1, -1]))
+    assert torch.equal(
+        halves([[1.0, 4.0], [7.0, 7.0]], [1, -1]), halves([[1.0, 4.0], [7.0, 0.0]], [1, -1])
+    )
 
 
 def test_a_batch_depends_on_its_key_alone_and_its_points_are_padded():
@@ -46,7 +54,9 @@ def test_a_perfect_mask_costs_next_to_nothing_and_a_wrong_one_a_lot():
 
 def test_priming_ties_queries_to_keys_and_undoes_the_values():
     torch.manual_seed(0)
-    attention = prime(build_sam("vit_demo")).mask_decoder.transformer.layers[0].cross_attn_token_to_image
+    attention = (
+        prime(build_sam("vit_demo")).mask_decoder.transformer.layers[0].cross_attn_token_to_image
+    )
     assert torch.equal(attention.q_proj.weight, attention.k_proj.weight)
     rows = attention.v_proj.weight @ attention.v_proj.weight.T
     assert torch.allclose(rows, torch.eye(len(rows)), atol=1e-5)
@@ -60,7 +70,9 @@ CROSSED = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
 def test_tokens_unlike_the_other_regions_cost_little_whatever_the_regions_numbers(numbers):
     regions = torch.tensor([[[numbers[0]] * 2 + [numbers[1]] * 2] * 2])
     # Likeness 1 to the own region and 0 to the other, times 3: −log(e³ / (e³ + 1)).
-    assert float(region_loss(CROSSED, regions, torch.tensor(3.0))) == pytest.approx(math.log1p(math.exp(-3)), rel=1e-5)
+    assert float(region_loss(CROSSED, regions, torch.tensor(3.0))) == pytest.approx(
+        math.log1p(math.exp(-3)), rel=1e-5
+    )
 
 
 def test_a_token_across_a_border_belongs_to_both_regions_by_its_share():
@@ -69,8 +81,12 @@ def test_a_token_across_a_border_belongs_to_both_regions_by_its_share():
     to_first = torch.tensor([[2 / math.sqrt(5), 0.0], [1 / math.sqrt(5), 1.0]])
     own = to_first.log_softmax(dim=1)
     expected = (-(own[0, 0] + 0.5 * own[1, 0]) / 1.5 - 0.5 * own[1, 1] / 0.5) / 2
-    assert float(region_loss(CROSSED, regions, torch.tensor(1.0))) == pytest.approx(float(expected), rel=1e-5)
+    assert float(region_loss(CROSSED, regions, torch.tensor(1.0))) == pytest.approx(
+        float(expected), rel=1e-5
+    )
 
 
 def test_a_scene_of_one_region_has_nothing_to_tell_apart():
-    assert float(region_loss(CROSSED, torch.zeros(1, 2, 4).long(), torch.tensor(3.0))) == pytest.approx(0, abs=1e-6)
+    assert float(
+        region_loss(CROSSED, torch.zeros(1, 2, 4).long(), torch.tensor(3.0))
+    ) == pytest.approx(0, abs=1e-6)

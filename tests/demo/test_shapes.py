@@ -34,7 +34,9 @@ def test_a_scene_depends_on_seed_purpose_and_index_alone():
 
 @pytest.mark.parametrize("key", [(2, "train", 3), (1, "held out", 3), (1, "train", 4)])
 def test_another_key_gives_another_scene(key):
-    assert not np.array_equal(draw_scene(1, "train", 3, side=64).image, draw_scene(*key, side=64).image)
+    assert not np.array_equal(
+        draw_scene(1, "train", 3, side=64).image, draw_scene(*key, side=64).image
+    )
 
 
 def test_every_scene_has_a_target():
@@ -83,7 +85,10 @@ def test_points_are_x_then_y():
 
 
 def test_at_most_the_stated_share_of_points_is_wrong_and_some_prompts_have_such_points():
-    shares = [1 - inside(disc(), draw_points(disc(), generator(4, index), count=40)).mean() for index in range(60)]
+    shares = [
+        1 - inside(disc(), draw_points(disc(), generator(4, index), count=40)).mean()
+        for index in range(60)
+    ]
     assert max(shares) <= MAX_WRONG_SHARE
     assert sum(share > 0 for share in shares) >= 10
     assert sum(share == 0 for share in shares) >= 20
@@ -91,13 +96,17 @@ def test_at_most_the_stated_share_of_points_is_wrong_and_some_prompts_have_such_
 
 def test_a_target_that_fills_the_frame_has_no_wrong_points():
     full = np.ones((16, 16), bool)
-    assert all(inside(full, draw_points(full, generator(5, index), count=50)).all() for index in range(10))
+    assert all(
+        inside(full, draw_points(full, generator(5, index), count=50)).all() for index in range(10)
+    )
 
 
 def test_points_of_many_prompts_cover_the_target_evenly_on_average():
     target = np.zeros((64, 64), bool)
     target[:, 32:] = True
-    points = np.concatenate([draw_points(target, generator(6, index), count=50) for index in range(200)])
+    points = np.concatenate(
+        [draw_points(target, generator(6, index), count=50) for index in range(200)]
+    )
     points = points[inside(target, points)]
     quarters = np.histogram(points[:, 1], bins=4, range=(0, 64))[0] / len(points)
     assert np.abs(quarters - 0.25).max() < 0.05
@@ -114,5 +123,6 @@ def test_in_two_inks_there_is_no_region_smaller_than_a_grain():
         regions = draw_scene(11, "train", index, 128, inked_share=1.0).regions
         for number in range(regions.max() + 1):
             _, _, stats, _ = cv2.connectedComponentsWithStats((regions == number).astype(np.uint8))
-            # The median filter is at least 13 px wide: what survives it fills half of such a window somewhere.
+            # The median filter is at least 13 px wide: what survives it fills half of such a window
+            # somewhere.
             assert stats[1:, cv2.CC_STAT_AREA].max(initial=13 * 13) >= 13 * 13 // 2

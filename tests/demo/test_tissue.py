@@ -1,4 +1,6 @@
-"""Made-up tissue: deterministic, with tumour where the mask says and none where none was asked for."""
+"""Made-up tissue: deterministic, with tumour where the mask says and none where none was asked
+for.
+"""
 
 import numpy as np
 import pytest
@@ -30,10 +32,13 @@ def test_image_and_mask_have_the_slides_form(tissue):
 
 
 def test_tumour_holds_more_haematoxylin_than_most_of_the_rest(tissue):
-    # Haematoxylin absorbs red, eosin hardly does. The median leaves out lymphocytes, which hold as much.
+    # Haematoxylin absorbs red, eosin hardly does. The median leaves out lymphocytes, which hold as
+    # much.
     red = tissue.image[:, :, 0].astype(float)
     is_tissue = tissue.image.min(axis=2) < 200
-    assert np.median(red[tissue.tumour & is_tissue]) < np.median(red[~tissue.tumour & is_tissue]) - 15
+    assert (
+        np.median(red[tissue.tumour & is_tissue]) < np.median(red[~tissue.tumour & is_tissue]) - 15
+    )
 
 
 def test_a_normal_slide_has_an_empty_mask():

@@ -22,22 +22,29 @@ class Numbers:
 
 def task(validate=None, loss=None):
     torch.manual_seed(0)
-    # Dropout draws from torch's own state: only a fit that seeds each step by key can be resumed with the same bits.
+    # Dropout draws from torch's own state: only a fit that seeds each step by key can be resumed
+    # with the same bits.
     model = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
 
     def batches(epoch, first_step):
         order = generator(5, "order", epoch).permutation(12)
-        return [Numbers(DATA[order[i : i + 4]], [str(j) for j in order[i : i + 4]]) for i in (0, 4, 8)][first_step:]
+        return [
+            Numbers(DATA[order[i : i + 4]], [str(j) for j in order[i : i + 4]]) for i in (0, 4, 8)
+        ][first_step:]
 
     def squared(batch, _epoch):
         return ((model(batch.values) - 2 * batch.values) ** 2).mean()
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
-    return Task("task", 5, model, optimiser, batches, loss or squared, validate or (lambda: {"val": 0.0}), 3)
+    return Task(
+        "task", 5, model, optimiser, batches, loss or squared, validate or (lambda: {"val": 0.0}), 3
+    )
 
 
 def schedule(epochs, patience=0, monitor="", higher=True):
-    return FitSchedule(epochs, patience, monitor, higher, lambda step, steps: 1 / (1 + step / steps))
+    return FitSchedule(
+        epochs, patience, monitor, higher, lambda step, steps: 1 / (1 + step / steps)
+    )
 
 
 def weights(fitted):
@@ -62,7 +69,12 @@ def scaled_task(loss=None, **settings):
 
 
 def test_a_step_whose_scaled_gradients_overflow_is_left_out(tmp_path):
-    scaled, steps = scaled_task(lambda batch, _: (scaled.model(batch.values) * 1e38).mean(), init_scale=2.0**16), []
+    scaled, steps = (
+        scaled_task(
+            lambda batch, _: (scaled.model(batch.values) * 1e38).mean(), init_scale=2.0**16
+        ),
+        [],
+    )
     scaled.optimiser.step = lambda: steps.append(1)
     fit(scaled, schedule(1), tmp_path / "fit.pth")
     assert (steps, scaled.scaler.get_scale()) == ([], 2.0**13)
@@ -84,7 +96,9 @@ class Killed(BaseException):
 
 
 def dying(at, where="loss"):
-    """A task whose power is cut in a given call, counted from 0, of its loss, of its optimiser or of validation."""
+    """A task whose power is cut in a given call, counted from 0, of its loss, of its optimiser or
+    of validation.
+    """
     doomed, calls = task(), iter(range(1000))
 
     def cut(call, before):
@@ -96,6 +110,7 @@ def dying(at, where="loss"):
             if dies:
                 raise Killed
             return result
+
         return wrapped
 
     if where == "step done, rate not yet":
@@ -106,7 +121,9 @@ def dying(at, where="loss"):
 
 
 def after_kills(path, *kills, resume=task):
-    """The figures and weights of a fit of 3 epochs of 3 steps that was killed at each of these moments."""
+    """The figures and weights of a fit of 3 epochs of 3 steps that was killed at each of these
+    moments.
+    """
     for doomed in kills:
         with pytest.raises(Killed):
             fit(doomed, schedule(3), path, save_every_s=0)
@@ -125,15 +142,20 @@ def same(one, other):
     return torch.equal(one[0], other[0]) and one[1:] == other[1:]
 
 
-# The steps of epoch 2 are calls 3, 4, 5: the boundary, one batch before it, one after it, and all others.
+# The steps of epoch 2 are calls 3, 4, 5: the boundary, one batch before it, one after it, and all
+# others.
 @pytest.mark.parametrize("step", range(9))
 @pytest.mark.parametrize("where", ["loss", "step done, rate not yet"])
-def test_a_fit_killed_at_any_step_ends_with_the_same_bits_and_figures(tmp_path, uninterrupted, where, step):
+def test_a_fit_killed_at_any_step_ends_with_the_same_bits_and_figures(
+    tmp_path, uninterrupted, where, step
+):
     assert same(after_kills(tmp_path / "c.pth", dying(step, where)), uninterrupted)
 
 
 @pytest.mark.parametrize("epoch", range(3))
-def test_a_fit_killed_during_validation_ends_with_the_same_bits_and_figures(tmp_path, uninterrupted, epoch):
+def test_a_fit_killed_during_validation_ends_with_the_same_bits_and_figures(
+    tmp_path, uninterrupted, epoch
+):
     assert same(after_kills(tmp_path / "c.pth", dying(epoch, "validate")), uninterrupted)
 
 
@@ -179,8 +201,9 @@ def test_a_resume_that_forgets_the_epochs_order_is_noticed(tmp_path, uninterrupt
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", [0, 4, 5, 6])
-def test_a_request_to_stop_finishes_the_step_saves_and_goes_on_with_the_same_bits(tmp_path, uninterrupted, number,
-                                                                                 step):
+def test_a_request_to_stop_finishes_the_step_saves_and_goes_on_with_the_same_bits(
+    tmp_path, uninterrupted, number, step
+):
     asked, calls = task(), iter(range(1000))
     plain, before = asked.loss, signal.getsignal(number)
 
@@ -223,11 +246,15 @@ def test_early_stopping_counts_through_a_kill(tmp_path):
     doomed.validate = validate
     with pytest.raises(Killed):
         fit(doomed, schedule(4, patience=2, monitor="val"), tmp_path / "c.pth", save_every_s=0)
-    progress = fit(task(scripted(values[2:])), schedule(4, patience=2, monitor="val"), tmp_path / "c.pth")
+    progress = fit(
+        task(scripted(values[2:])), schedule(4, patience=2, monitor="val"), tmp_path / "c.pth"
+    )
     assert (progress.epoch, progress.best_epoch) == (3, 1)
 
 
-def test_damaged_progress_begins_again_instead_of_going_on_with_other_numbers(tmp_path, uninterrupted, caplog):
+def test_damaged_progress_begins_again_instead_of_going_on_with_other_numbers(
+    tmp_path, uninterrupted, caplog
+):
     with pytest.raises(Killed):
         fit(dying(4), schedule(3), tmp_path / "c.pth", save_every_s=0)
     content = bytearray((tmp_path / "c.pth").read_bytes())
@@ -238,18 +265,34 @@ def test_damaged_progress_begins_again_instead_of_going_on_with_other_numbers(tm
     assert "task begins again" in caplog.text
 
 
-@pytest.mark.parametrize(("harm", "message"), [
-    (lambda kept: kept.pop("optimiser"), "not the progress of a fit"),
-    (lambda kept: kept.update(running={"step": 1, "more": 2}), "not the progress of a fit"),
-    (lambda kept: kept.update(history=[1, 2]), "not the progress of a fit"),
-    (lambda kept: kept["optimiser"]["param_groups"].clear(), "not the progress of a fit"),
-    (lambda kept: kept["model"].pop("0.weight"), "1 missing"),
-    (lambda kept: kept["model"].update(more=torch.zeros(1)), "1 unexpected"),
-    (lambda kept: kept["model"]["0.weight"].fill_(math.nan), "1 not finite"),
-    (lambda kept: kept["best_weights"]["0.weight"].fill_(math.inf), "1 not finite"),
-    (lambda kept: kept.update(model="none"), "not the progress of a fit"),
-], ids=["no optimiser", "other sums", "other history", "no groups", "missing", "extra", "NaN", "best", "text"])
-def test_progress_that_does_not_fit_is_told_and_begins_again(tmp_path, uninterrupted, caplog, harm, message):
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda kept: kept.pop("optimiser"), "not the progress of a fit"),
+        (lambda kept: kept.update(running={"step": 1, "more": 2}), "not the progress of a fit"),
+        (lambda kept: kept.update(history=[1, 2]), "not the progress of a fit"),
+        (lambda kept: kept["optimiser"]["param_groups"].clear(), "not the progress of a fit"),
+        (lambda kept: kept["model"].pop("0.weight"), "1 missing"),
+        (lambda kept: kept["model"].update(more=torch.zeros(1)), "1 unexpected"),
+        (lambda kept: kept["model"]["0.weight"].fill_(math.nan), "1 not finite"),
+        (lambda kept: kept["best_weights"]["0.weight"].fill_(math.inf), "1 not finite"),
+        (lambda kept: kept.update(model="none"), "not the progress of a fit"),
+    ],
+    ids=[
+        "no optimiser",
+        "other sums",
+        "other history",
+        "no groups",
+        "missing",
+        "extra",
+        "NaN",
+        "best",
+        "text",
+    ],
+)
+def test_progress_that_does_not_fit_is_told_and_begins_again(
+    tmp_path, uninterrupted, caplog, harm, message
+):
     with pytest.raises(Killed):
         fit(dying(4), schedule(3), tmp_path / "c.pth", save_every_s=0)
     kept = torch.load(tmp_path / "c.pth", weights_only=True)
@@ -284,17 +327,27 @@ def test_the_best_epoch_is_kept(tmp_path):
 
 
 def test_a_falling_figure_can_be_the_better_one(tmp_path):
-    progress = fit(task(scripted([0.5, 0.2, 0.4])), schedule(3, monitor="val", higher=False), tmp_path / "c.pth")
+    progress = fit(
+        task(scripted([0.5, 0.2, 0.4])),
+        schedule(3, monitor="val", higher=False),
+        tmp_path / "c.pth",
+    )
     assert progress.best_epoch == 2
 
 
 def test_patience_ends_the_fit_early(tmp_path):
-    progress = fit(task(scripted([0.5, 0.4, 0.3, 0.9])), schedule(4, patience=2, monitor="val"), tmp_path / "c.pth")
+    progress = fit(
+        task(scripted([0.5, 0.4, 0.3, 0.9])),
+        schedule(4, patience=2, monitor="val"),
+        tmp_path / "c.pth",
+    )
     assert (progress.epoch, progress.best_epoch) == (3, 1)
 
 
 def test_without_a_figure_the_last_epoch_is_kept(tmp_path):
-    progress = fit(task(lambda: {"val": math.nan}), schedule(3, patience=1, monitor="val"), tmp_path / "c.pth")
+    progress = fit(
+        task(lambda: {"val": math.nan}), schedule(3, patience=1, monitor="val"), tmp_path / "c.pth"
+    )
     assert (progress.epoch, progress.best_epoch) == (3, 3)
 
 

@@ -16,7 +16,9 @@ def read_back(folder):
     found = accumulators.EventAccumulator(str(folder))
     found.Reload()
     tags = found.Tags()["scalars"]
-    return [(event.step, tag, round(event.value, 6)) for tag in tags for event in found.Scalars(tag)], found
+    return [
+        (event.step, tag, round(event.value, 6)) for tag in tags for event in found.Scalars(tag)
+    ], found
 
 
 def test_nobody_is_told_unless_it_is_wanted(tmp_path):
@@ -32,13 +34,18 @@ def test_each_point_is_told_once_and_a_session_tells_all_again(tmp_path):
     first = open_metric_logger(RunPaths(tmp_path), "decoder_1", True)
     for length in (0, 2, 3):
         first.figures(history[:length])
-    # The second session goes on after the first epoch, whose second epoch it finds other figures for.
+    # The second session goes on after the first epoch, whose second epoch it finds other figures
+    # for.
     second = open_metric_logger(RunPaths(tmp_path), "decoder_1", True)
     for rows in (history[:2], [*history[:2], (2, "loss", 0.3), (2, "dice", 0.75)]):
         second.figures(rows)
     found, _ = read_back(tmp_path / "tensorboard" / "decoder_1")
     assert Counter((step, tag) for step, tag, _ in found) == {
-        (1, "loss"): 1, (2, "loss"): 1, (1, "dice"): 1, (2, "dice"): 1}
+        (1, "loss"): 1,
+        (2, "loss"): 1,
+        (1, "dice"): 1,
+        (2, "dice"): 1,
+    }
     assert (2, "loss", 0.3) in found
 
 
@@ -68,6 +75,8 @@ def test_without_the_package_one_line_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(TrainingError, match=r"--tensorboard: .* run: pip install tensorboard") as error:
+    with pytest.raises(
+        TrainingError, match=r"--tensorboard: .* run: pip install tensorboard"
+    ) as error:
         open_metric_logger(RunPaths(tmp_path), "classifier", True)
     assert "\n" not in str(error.value)

@@ -15,19 +15,24 @@ def counted(*masks):
     return counts
 
 
-@pytest.mark.parametrize(("masks", "told"), [
-    ([EMPTY, EMPTY], "of 2 masks every one is empty or full (2 empty)"),
-    ([FULL], "of 1 masks every one is empty or full (1 full)"),
-    ([FULL, EMPTY, FULL], "of 3 masks every one is empty or full (1 empty, 2 full)"),
-    ([FULL, EMPTY, HALF], ""),
-    ([], ""),
-])
+@pytest.mark.parametrize(
+    ("masks", "told"),
+    [
+        ([EMPTY, EMPTY], "of 2 masks every one is empty or full (2 empty)"),
+        ([FULL], "of 1 masks every one is empty or full (1 full)"),
+        ([FULL, EMPTY, FULL], "of 3 masks every one is empty or full (1 empty, 2 full)"),
+        ([FULL, EMPTY, HALF], ""),
+        ([], ""),
+    ],
+)
 def test_masks_that_are_all_empty_or_full_are_told(masks, told):
     assert counted(*masks).trouble("masks") == told
 
 
-@pytest.mark.parametrize(("auroc", "at_chance"), [(0.5, True), (0.3, True), (0.55, True), (0.56, False), (1.0, False),
-                                                  (math.nan, False)])
+@pytest.mark.parametrize(
+    ("auroc", "at_chance"),
+    [(0.5, True), (0.3, True), (0.55, True), (0.56, False), (1.0, False), (math.nan, False)],
+)
 def test_a_classifier_is_judged_by_its_best_epoch(auroc, at_chance):
     history = [(1, "val_auroc", 1 - auroc), (2, "val_loss", 0.1), (2, "val_auroc", auroc)]
     assert bool(check_classifier(history, 2)) == at_chance

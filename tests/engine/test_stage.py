@@ -43,7 +43,9 @@ def test_a_stage_broken_off_while_being_redone_is_not_taken_for_the_earlier_one(
     assert not Stage("decoder_0", options(), INPUTS).finished()
 
 
-@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"bytez"), lambda path: path.unlink()])
+@pytest.mark.parametrize(
+    "harm", [lambda path: path.write_bytes(b"bytez"), lambda path: path.unlink()]
+)
 def test_a_stage_whose_files_were_damaged_is_done_again(options, tmp_path, harm, caplog):
     masks = [tmp_path / "r" / "masks" / name for name in ("a.png", "b.png")]
     for path in masks:
@@ -66,7 +68,9 @@ def test_a_damaged_mark_means_doing_it_again(options, tmp_path, content):
 def test_a_stage_refuses_to_follow_one_that_left_nothing_unless_told_to(options, caplog):
     finish(options(), trouble="all masks are empty")
     assert "WARNING: decoder_0: all masks are empty" in caplog.text
-    with pytest.raises(TrainingError, match=r"decoder_1: .* in decoder_0 all masks are empty.*--allow_degenerate"):
+    with pytest.raises(
+        TrainingError, match=r"decoder_1: .* in decoder_0 all masks are empty.*--allow_degenerate"
+    ):
         check_predecessor("decoder_1", "decoder_0", options())
     check_predecessor("decoder_1", "decoder_0", options(allow_degenerate=True))
     check_predecessor("decoder_1", "never_run", options())
@@ -85,7 +89,9 @@ def test_the_record_says_how_the_stage_was_made(options, tmp_path):
     assert (entry["options"]["seed"], entry["inputs"]) == (7, INPUTS)
 
 
-def test_the_record_tells_the_seconds_of_all_epochs_also_of_those_before_an_interruption(options, tmp_path):
+def test_the_record_tells_the_seconds_of_all_epochs_also_of_those_before_an_interruption(
+    options, tmp_path
+):
     stage = Stage("a", options(), {})
     stage.record("a", [(1, "loss", 0.5), (1, "seconds", 40.0), (2, "seconds", 2.25)])
     stage.finish([])
@@ -109,8 +115,10 @@ def test_restart_forgets_the_marker_and_half_done_work(options):
 
 
 def test_half_done_work_of_other_options_is_never_taken_up(options):
-    names = {Stage("decoder_0", options(**o), i).unfinished("t") for o, i in
-             [({}, INPUTS), ({"lr": 1e-3}, INPUTS), ({}, {"x": "other"})]}
+    names = {
+        Stage("decoder_0", options(**o), i).unfinished("t")
+        for o, i in [({}, INPUTS), ({"lr": 1e-3}, INPUTS), ({}, {"x": "other"})]
+    }
     assert len(names) == 3
 
 
@@ -127,8 +135,11 @@ def test_a_tasks_figures_replace_its_earlier_ones_and_leave_the_others(options, 
     stage.record("b", [(1, "loss", 0.25)])
     stage.record("a", [(1, "loss", 0.125), (2, "loss", 0.0)])
     rows = read_table(tmp_path / "r" / "metrics.csv", METRIC_COLUMNS)
-    assert [(r["stage"], r["epoch"], float(r["value"])) for r in rows] == [("b", "1", 0.25), ("a", "1", 0.125),
-                                                                         ("a", "2", 0.0)]
+    assert [(r["stage"], r["epoch"], float(r["value"])) for r in rows] == [
+        ("b", "1", 0.25),
+        ("a", "1", 0.125),
+        ("a", "2", 0.0),
+    ]
 
 
 def test_digests_see_what_they_should(tmp_path):

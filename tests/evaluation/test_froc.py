@@ -28,7 +28,8 @@ def test_lesions_are_widened_by_half_of_75_um_and_joined_when_nearer():
     truth = np.zeros((100, 200), bool)
     truth[20:60, 20:60] = truth[20:60, 68:108] = truth[20:60, 130:170] = True
     labels, counts = label_lesions(truth, UM)
-    # 37.5 µm are 5 px: less than 5 px away counts, so the gap of 8 px closes and that of 22 px does not.
+    # 37.5 µm are 5 px: less than 5 px away counts, so the gap of 8 px closes and that of 22 px does
+    # not.
     assert counts == [True, True]
     assert labels[40, 40] == labels[40, 64] == labels[40, 100] != labels[40, 150]
     assert labels[40, 16] == labels[40, 40]
@@ -61,14 +62,20 @@ def test_the_main_axis_is_that_of_regionprops():
 def test_finds_hit_the_best_counts_and_isolated_cells_are_neutral():
     labels = np.zeros((10, 30), np.int32)
     labels[:, 0:8], labels[:, 10:18], labels[:, 20:22] = 1, 2, 3
-    found = match_detections(finds((1, 1, 0.4), (2, 2, 0.9), (20, 5, 0.8), (25, 5, 0.7)), labels, [True, True, False])
+    found = match_detections(
+        finds((1, 1, 0.4), (2, 2, 0.9), (20, 5, 0.8), (25, 5, 0.7)), labels, [True, True, False]
+    )
     assert found == Hits(lesions=[0.9, 0.0], false=[0.7])
 
 
 def test_the_curve_counts_false_finds_a_slide_and_lesions_found():
     slides = [Hits([0.9, 0.3], [0.5]), Hits([], [0.8, 0.3]), Hits([0.0], [])]
-    assert froc(slides) == [(0.9, 0.0, pytest.approx(1 / 3)), (0.8, pytest.approx(1 / 3), pytest.approx(1 / 3)),
-                            (0.5, pytest.approx(2 / 3), pytest.approx(1 / 3)), (0.3, 1.0, pytest.approx(2 / 3))]
+    assert froc(slides) == [
+        (0.9, 0.0, pytest.approx(1 / 3)),
+        (0.8, pytest.approx(1 / 3), pytest.approx(1 / 3)),
+        (0.5, pytest.approx(2 / 3), pytest.approx(1 / 3)),
+        (0.3, 1.0, pytest.approx(2 / 3)),
+    ]
     assert froc([Hits([], [0.5])]) == []
 
 

@@ -59,7 +59,10 @@ def evaluation(tmp_path):
             write_mask(run.initial_masks(split) / f"{name}.png", INITIAL_MASK)
             asked.append(PromptedPatch(Patch(name, 1, image, truth), ()))
         case = SplitCase(split, {INITIAL: asked, ZERO_SHOT: asked}, None)
-        return Evaluation(run, [case], decoders, {INITIAL: SelectionOptions(), ZERO_SHOT: SelectionOptions()})
+        return Evaluation(
+            run, [case], decoders, {INITIAL: SelectionOptions(), ZERO_SHOT: SelectionOptions()}
+        )
+
     return of
 
 
@@ -67,14 +70,17 @@ def test_train_rows_tell_what_the_filter_would_keep(evaluation):
     found = score_all(evaluation("train", FixedDecoders()))
     rows, scores = [one.row() for one in found], [row for one in found for row in one.patch_rows()]
     assert [row["what"] for row in rows] == [INITIAL, ZERO_SHOT]
-    # Initial mask: 16 of 32 true pixels, 32 marked: Dice 1/2. Both decoded masks: 16 of 32, 16 marked: 2/3, IoU 1/2.
+    # Initial mask: 16 of 32 true pixels, 32 marked: Dice 1/2. Both decoded masks: 16 of 32, 16
+    # marked: 2/3, IoU 1/2.
     assert rows[0]["dice"] == pytest.approx(0.5, abs=1e-4)
     assert "kept" not in rows[0]
     assert (rows[1]["dice"], rows[1]["iou"]) == pytest.approx((2 / 3, 0.5), abs=1e-4)
     # Only the first lies inside the initial mask.
     assert rows[1]["kept"] == 0.5
     assert rows[1]["kept_dice"] == pytest.approx(2 / 3, abs=1e-4)
-    assert [(s["what"], s["id"]) for s in scores] == [(w, i) for w in (INITIAL, ZERO_SHOT) for i in ("a_1", "b_1")]
+    assert [(s["what"], s["id"]) for s in scores] == [
+        (w, i) for w in (INITIAL, ZERO_SHOT) for i in ("a_1", "b_1")
+    ]
     assert [float(s["dice"]) for s in scores] == pytest.approx([0.5, 0.5, 2 / 3, 2 / 3], abs=1e-4)
 
 
@@ -89,9 +95,14 @@ def test_each_decoder_has_its_own_filter(evaluation):
 
 
 def test_what_a_decoder_does_not_tell_is_as_for_the_preliminary_one(decoders):
-    made = {what: merge_fields(SelectionOptions, facts) for what, facts in metadata_by_predictor(*decoders).items()}
-    assert made == {**dict.fromkeys((INITIAL, ZERO_SHOT, PRELIMINARY), SelectionOptions(0.8, 0.1)),
-                    "round 1": SelectionOptions(0.95, 0.1)}
+    made = {
+        what: merge_fields(SelectionOptions, facts)
+        for what, facts in metadata_by_predictor(*decoders).items()
+    }
+    assert made == {
+        **dict.fromkeys((INITIAL, ZERO_SHOT, PRELIMINARY), SelectionOptions(0.8, 0.1)),
+        "round 1": SelectionOptions(0.95, 0.1),
+    }
 
 
 def test_other_splits_have_no_filter_and_a_run_of_masks_alone_is_scored(evaluation):
@@ -101,11 +112,18 @@ def test_other_splits_have_no_filter_and_a_run_of_masks_alone_is_scored(evaluati
 
 @pytest.fixture
 def decoders(tmp_path):
-    """A preliminary decoder made with 5 points in one view, and a round 1 kept with 3 and 2 negative ones in two; round
-    1 is filtered more strictly."""
-    run, facts = RunPaths(tmp_path), {"prompt": "uniform", "n_point": 5, "ids_threshold": 0.8, "min_area_ratio": 0.1}
+    """A preliminary decoder made with 5 points in one view, and a round 1 kept with 3 and 2
+    negative ones in two; round 1 is filtered more strictly.
+    """
+    run, facts = (
+        RunPaths(tmp_path),
+        {"prompt": "uniform", "n_point": 5, "ids_threshold": 0.8, "min_area_ratio": 0.1},
+    )
     save_plain(run.preliminary_decoder, {"made_with": facts})
-    save_plain(run.round_decoder(1), {"made_with": {"n_point": 3, "n_negative": 2, "n_view": 2, "ids_threshold": 0.95}})
+    save_plain(
+        run.round_decoder(1),
+        {"made_with": {"n_point": 3, "n_negative": 2, "n_view": 2, "ids_threshold": 0.95}},
+    )
     return run, facts
 
 
@@ -122,22 +140,37 @@ def test_each_decoder_is_asked_as_in_its_own_training(decoders):
 
 def test_prompts_are_filled_up_to_the_points_of_the_decoder_that_is_asked(decoders, monkeypatch):
     filled = []
-    segmenter = SimpleNamespace(sam=None, filled_to=lambda count: filled.append(count) or "segmenter")
+    segmenter = SimpleNamespace(
+        sam=None, filled_to=lambda count: filled.append(count) or "segmenter"
+    )
     monkeypatch.setattr(evaluation_module, "load_decoder", lambda path, sam: None)
-    monkeypatch.setattr(evaluation_module, "predict_masks", lambda segmenter, *_: [(None, segmenter)])
-    found = SamPredictors(SimpleNamespace(segmenter=segmenter, embeddings=None), decoders_of(decoders[0]),
-                     prompt_options_of(metadata_by_predictor(*decoders), {}), {}, 4)
+    monkeypatch.setattr(
+        evaluation_module, "predict_masks", lambda segmenter, *_: [(None, segmenter)]
+    )
+    found = SamPredictors(
+        SimpleNamespace(segmenter=segmenter, embeddings=None),
+        decoders_of(decoders[0]),
+        prompt_options_of(metadata_by_predictor(*decoders), {}),
+        {},
+        4,
+    )
     assert found.masks(PRELIMINARY, []) == found.masks("round 1", []) == ["segmenter"]
     assert filled == [5, 3 + 2]
 
 
 def scored(**dice):
     """Patches with the given Dice, each of 100 predicted and 100 true pixels."""
-    return SplitScores("test", "round 1", {name: PixelCounts(round(100 * value), 100, 100) for name, value in dice.items()})
+    return SplitScores(
+        "test",
+        "round 1",
+        {name: PixelCounts(round(100 * value), 100, 100) for name, value in dice.items()},
+    )
 
 
 def test_a_row_has_the_mean_over_patches_and_all_pixels_pooled():
-    found = SplitScores("val", "x", {"a": PixelCounts(10, 10, 10), "b": PixelCounts(0, 90, 90)}).row()
+    found = SplitScores(
+        "val", "x", {"a": PixelCounts(10, 10, 10), "b": PixelCounts(0, 90, 90)}
+    ).row()
     assert (found["split"], found["what"], found["patches"]) == ("val", "x", 2)
     assert found["dice"] == pytest.approx(0.5, abs=1e-5)
     assert found["pooled_dice"] == pytest.approx(20 / 200, abs=1e-5)
@@ -146,7 +179,10 @@ def test_a_row_has_the_mean_over_patches_and_all_pixels_pooled():
 
 def test_every_patch_has_a_row():
     rows = scored(a=0.5, b=1.0).patch_rows()
-    assert [(row["id"], row["dice"]) for row in rows] == [("a", pytest.approx(0.5, abs=1e-5)), ("b", 1.0)]
+    assert [(row["id"], row["dice"]) for row in rows] == [
+        ("a", pytest.approx(0.5, abs=1e-5)),
+        ("b", 1.0),
+    ]
 
 
 def test_extreme_cases_are_lowest_middle_highest_and_none_twice():

@@ -31,16 +31,28 @@ def case(tmp_path):
 def test_every_pair_is_scored_by_its_masks_over_the_patches_with_truth(case):
     activations, patches = case
     rows = search_grid(activations, patches, OPTIONS)
-    assert [(r["quantile"], r["open_kernel"]) for r in rows] == [(q, k) for q in (0.1, 0.5, 0.9) for k in (0, 3)]
+    assert [(r["quantile"], r["open_kernel"]) for r in rows] == [
+        (q, k) for q in (0.1, 0.5, 0.9) for k in (0, 3)
+    ]
     for row in rows:
-        found = [count_pixels(initial_mask(activations.maps[p.name], 32, 32, row["quantile"], row["open_kernel"], "cam"),
-                         p.truth()) for p in patches[:2]]
+        found = [
+            count_pixels(
+                initial_mask(
+                    activations.maps[p.name], 32, 32, row["quantile"], row["open_kernel"], "cam"
+                ),
+                p.truth(),
+            )
+            for p in patches[:2]
+        ]
         assert (row["dice"], row["iou"]) == macro_dice_iou(found)
         assert row["patches"] == 2
 
 
 def test_the_best_is_the_first_of_the_highest_dice():
-    rows = [{"quantile": q, "open_kernel": 0, "dice": d} for q, d in ((0.1, 0.3), (0.2, 0.7), (0.3, 0.7), (0.4, 0.1))]
+    rows = [
+        {"quantile": q, "open_kernel": 0, "dice": d}
+        for q, d in ((0.1, 0.3), (0.2, 0.7), (0.3, 0.7), (0.4, 0.1))
+    ]
     assert best_row(rows) == (0.2, 0)
 
 
@@ -48,7 +60,9 @@ def test_the_whole_grid_is_kept_as_table_and_picture(case, tmp_path):
     rows = search_grid(*case, OPTIONS)
     write_grid(tmp_path / "grid_search.csv", rows)
     kept = read_table(tmp_path / "grid_search.csv", GRID_SEARCH_COLUMNS)
-    assert [float(row["dice"]) for row in kept] == pytest.approx([row["dice"] for row in rows], abs=1e-6)
+    assert [float(row["dice"]) for row in kept] == pytest.approx(
+        [row["dice"] for row in rows], abs=1e-6
+    )
     assert read_rgb(tmp_path / "grid_search.png").shape[2] == 3
 
 

@@ -24,8 +24,8 @@ def blob(seed, low=-30, high=260, corners=12):
 
 def test_grid_is_full_and_inside_a_slide_that_is_not_square():
     grid = make_candidate_grid(1300, 1023, 512, 256)
-    assert grid.lefts_px0.tolist() == [0, 256, 512, 768]   # 768 + 512 = 1280 ≤ 1300
-    assert grid.tops_px0.tolist() == [0, 256]              # 512 + 512 = 1024 > 1023
+    assert grid.lefts_px0.tolist() == [0, 256, 512, 768]  # 768 + 512 = 1280 ≤ 1300
+    assert grid.tops_px0.tolist() == [0, 256]  # 512 + 512 = 1024 > 1023
     assert grid.size == 8
 
 
@@ -40,7 +40,9 @@ def test_sides_scale_with_resolution():
     assert tile_sides_px0(512, 256, 0.5 / 0.243) == (1053, 527)
 
 
-@pytest.mark.parametrize(("side", "stride"), [(64, 32), (64, 64), (50, 20), (33, 47), (40, 100), (7, 3)])
+@pytest.mark.parametrize(
+    ("side", "stride"), [(64, 32), (64, 64), (50, 20), (33, 47), (40, 100), (7, 3)]
+)
 def test_tumour_share_is_exact_for_any_side_and_stride(side, stride):
     outlines = Annotations([blob(1), blob(2, 100, 200)], [blob(3, 60, 170)])
     grid = make_candidate_grid(250, 190, side, stride)
@@ -49,7 +51,7 @@ def test_tumour_share_is_exact_for_any_side_and_stride(side, stride):
     assert shares.shape == (len(grid.tops_px0), len(grid.lefts_px0))
     for row, top in enumerate(grid.tops_px0):
         for column, left in enumerate(grid.lefts_px0):
-            assert shares[row, column] == whole[top:top + side, left:left + side].mean()
+            assert shares[row, column] == whole[top : top + side, left : left + side].mean()
 
 
 def test_share_without_outlines_is_zero_everywhere():
@@ -58,12 +60,17 @@ def test_share_without_outlines_is_zero_everywhere():
 
 def test_outlines_outside_of_the_grid_are_harmless():
     corner = np.array([(900.0, 900.0), (950, 900), (950, 950)])
-    assert not tumour_fractions(Annotations([corner, corner - 2000, corner * (1, -1)]), make_candidate_grid(200, 150, 64, 32)).any()
+    assert not tumour_fractions(
+        Annotations([corner, corner - 2000, corner * (1, -1)]),
+        make_candidate_grid(200, 150, 64, 32),
+    ).any()
 
 
 def test_holes_count_as_no_tumour():
     square = np.array([(0.0, 0.0), (64, 0), (64, 64), (0, 64)])
-    assert tumour_fractions(Annotations([square], [square / 2]), make_candidate_grid(64, 64, 64, 64)).tolist() == [[0.75]]
+    assert tumour_fractions(
+        Annotations([square], [square / 2]), make_candidate_grid(64, 64, 64, 64)
+    ).tolist() == [[0.75]]
 
 
 def test_positive_range_excludes_both_ends():
@@ -78,15 +85,26 @@ def test_the_range_of_the_paper_has_14_bins():
 
 def limits_of(dataset, split):
     options = PatchOptions(**preset(dataset, "extract_patches"))
-    return PatchLimits(options.max_per_bin[split], options.max_positive[split], options.max_negative[split])
+    return PatchLimits(
+        options.max_per_bin[split], options.max_positive[split], options.max_negative[split]
+    )
 
 
-@pytest.mark.parametrize(("dataset", "split", "positives", "negatives"), [
-    ("camelyon16", 0, 6020, 6000), ("camelyon16", 1, 700, 700), ("camelyon16", 2, 2002, 2000),
-    ("camelyon17", 0, 7000, 6000), ("camelyon17", 1, 700, 700), ("camelyon17", 2, 2000, 2000),
-])
+@pytest.mark.parametrize(
+    ("dataset", "split", "positives", "negatives"),
+    [
+        ("camelyon16", 0, 6020, 6000),
+        ("camelyon16", 1, 700, 700),
+        ("camelyon16", 2, 2002, 2000),
+        ("camelyon17", 0, 7000, 6000),
+        ("camelyon17", 1, 700, 700),
+        ("camelyon17", 2, 2000, 2000),
+    ],
+)
 def test_arithmetic_of_table_1(dataset, split, positives, negatives):
-    """14 bins of 430, 50 and 143 on CAMELYON16 and 2000 at will in CAMELYON17's test split (methods D54)."""
+    """14 bins of 430, 50 and 143 on CAMELYON16 and 2000 at will in CAMELYON17's test split (methods
+    D54).
+    """
     limits = limits_of(dataset, split)
     shares = np.random.default_rng(0).uniform(0.2001, 0.8999, 40_000)
     assert positive_limit(limits, PAPER) == positives
@@ -115,6 +133,8 @@ def test_no_limit_takes_everything_and_nothing_is_a_value():
 
 def test_choice_depends_on_the_key_alone():
     shares = np.random.default_rng(0).uniform(0.2, 0.9, 500)
-    first, again, other = (choose_positives(shares, PatchLimits(5, 0, 0), (seed, "patches")) for seed in (1, 1, 2))
+    first, again, other = (
+        choose_positives(shares, PatchLimits(5, 0, 0), (seed, "patches")) for seed in (1, 1, 2)
+    )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)

@@ -5,17 +5,33 @@ import pytest
 
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_table
-from epsam.extraction.splits import full_name, patient_of, read_exclusions, read_labels, read_splits, split_by_ratio
+from epsam.extraction.splits import (
+    full_name,
+    patient_of,
+    read_exclusions,
+    read_labels,
+    read_splits,
+    split_by_ratio,
+)
 
 TABLES = Path(__file__).resolve().parents[2] / "dataset"
 RATIO = (0.7, 0.1, 0.2)
 
 
-@pytest.mark.parametrize(("stem", "name"), [
-    ("tumor_1", "tumor_001"), ("Tumor_061", "tumor_061"), ("normal_86", "normal_086"), ("test_0049", "test_049"),
-    ("patient_24_node_1", "patient_024_node_1"), ("patient_024_node_01", "patient_024_node_1"),
-    ("tumor_1b", "tumor_1b"), ("061", "061"), ("my tumor_1", "my tumor_1"),
-])
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("tumor_1", "tumor_001"),
+        ("Tumor_061", "tumor_061"),
+        ("normal_86", "normal_086"),
+        ("test_0049", "test_049"),
+        ("patient_24_node_1", "patient_024_node_1"),
+        ("patient_024_node_01", "patient_024_node_1"),
+        ("tumor_1b", "tumor_1b"),
+        ("061", "061"),
+        ("my tumor_1", "my tumor_1"),
+    ],
+)
 def test_names_get_camelyons_zeros_and_are_compared_whole(stem, name):
     assert full_name(stem) == name
 
@@ -27,8 +43,10 @@ def test_patients_of_known_name_schemes():
 
 
 def test_the_authors_table_has_their_counts():
-    counts = {name: Counter(read_splits(TABLES / "splits_published.csv", name).values())
-              for name in ("camelyon16", "camelyon17")}
+    counts = {
+        name: Counter(read_splits(TABLES / "splits_published.csv", name).values())
+        for name in ("camelyon16", "camelyon17")
+    }
     assert counts["camelyon16"] == {"train": 47, "val": 6, "test": 15}
     assert counts["camelyon17"] == {"train": 27, "val": 3, "test": 9}
 
@@ -53,12 +71,17 @@ def test_no_patient_is_in_two_splits_of_the_patient_table(dataset):
 
 
 def test_what_the_patient_table_moves():
-    """Patients 015 (train and val) and 017, 046 (train and test) go whole to the later split (methods D51)."""
+    """Patients 015 (train and val) and 017, 046 (train and test) go whole to the later split
+    (methods D51).
+    """
     authors = read_splits(TABLES / "splits_published.csv", "camelyon17")
     ours = read_splits(TABLES / "splits_patient.csv", "camelyon17")
     assert {slide: split for slide, split in ours.items() if authors[slide] != split} == {
-        "patient_015_node_1": "val", "patient_017_node_1": "test", "patient_017_node_4": "test",
-        "patient_046_node_4": "test"}
+        "patient_015_node_1": "val",
+        "patient_017_node_1": "test",
+        "patient_017_node_4": "test",
+        "patient_046_node_4": "test",
+    }
 
 
 def test_every_row_of_the_tables_is_a_slide_of_its_own():
@@ -69,7 +92,11 @@ def test_every_row_of_the_tables_is_a_slide_of_its_own():
 
 def test_exclusions_of_camelyon():
     found = read_exclusions(TABLES / "camelyon_exclusions.csv", "camelyon16")
-    assert {slide for slide, (action, _) in found.items() if action == "drop"} == {"normal_086", "test_049", "test_114"}
+    assert {slide for slide, (action, _) in found.items() if action == "drop"} == {
+        "normal_086",
+        "test_049",
+        "test_114",
+    }
     assert found["normal_144"][0] == "check"
     assert all(reason for _, reason in found.values())
     assert read_exclusions(TABLES / "camelyon_exclusions.csv", "mine") == {}
@@ -87,11 +114,14 @@ def test_a_users_table(tmp_path):
     assert read_labels(table) == {"b": "normal", "c": "partial"}
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("slide,split\na,training\n", "line 2: split 'training'"),
-    ("slide,split\na,train\nb,val\na,test\n", "line 4: a is in train and in test"),
-    ("slide\na\n", "no column split"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slide,split\na,training\n", "line 2: split 'training'"),
+        ("slide,split\na,train\nb,val\na,test\n", "line 4: a is in train and in test"),
+        ("slide\na\n", "no column split"),
+    ],
+)
 def test_wrong_tables_are_told_with_the_line(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         read_splits(write(tmp_path, text))
@@ -127,7 +157,9 @@ def test_one_or_two_slides_are_no_error():
 
 
 def test_a_split_without_a_share_stays_empty():
-    assert "val" not in split_by_ratio({f"s{n}": True for n in range(9)}, (0.5, 0.0, 0.5), 22).values()
+    assert (
+        "val" not in split_by_ratio({f"s{n}": True for n in range(9)}, (0.5, 0.0, 0.5), 22).values()
+    )
 
 
 def test_slides_of_a_patient_stay_together():

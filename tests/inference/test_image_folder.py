@@ -24,7 +24,9 @@ def segment(tmp_path):
 
     def run(gate, fingerprint="x"):
         network = FakePipeline()
-        rows, overlaps = segment_folder(find_images(tmp_path), network, tmp_path / "out", 0.25, gate, fingerprint)
+        rows, overlaps = segment_folder(
+            find_images(tmp_path), network, tmp_path / "out", 0.25, gate, fingerprint
+        )
         return network, {row["image"]: row for row in rows}, overlaps
 
     return run
@@ -36,9 +38,17 @@ def write_image(folder, name, height=32, width=32):
     return image
 
 
-@pytest.mark.parametrize("spoil", [lambda path: write_mask(path, np.ones((32, 31), bool)),
-                                   lambda path: path.write_bytes(b"no image")], ids=["other size", "unreadable"])
-def test_truth_that_does_not_fit_costs_its_own_image_only_and_no_work_of_the_network(tmp_path, segment, caplog, spoil):
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: write_mask(path, np.ones((32, 31), bool)),
+        lambda path: path.write_bytes(b"no image"),
+    ],
+    ids=["other size", "unreadable"],
+)
+def test_truth_that_does_not_fit_costs_its_own_image_only_and_no_work_of_the_network(
+    tmp_path, segment, caplog, spoil
+):
     for name in "abc":
         write_mask(tmp_path / "mask" / f"{name}.png", blue(write_image(tmp_path, name)))
     spoil(tmp_path / "mask" / "b.png")
@@ -71,7 +81,9 @@ def test_a_shut_gate_is_for_images_without_a_label_only(tmp_path, segment):
     # 12 of 32 columns and 16 of 32 rows are blue.
     assert (rows["y.png"]["gated"], rows["y.png"]["probability"]) == (1, 12 * 16 / 32**2)
     assert not read_mask(tmp_path / "out" / "mask" / "z_0.png").any()
-    assert (network.looked, network.encoded) == (2, 1), "SAM saw x_1 alone, the classifier not even z_0"
+    assert (network.looked, network.encoded) == (2, 1), (
+        "SAM saw x_1 alone, the classifier not even z_0"
+    )
 
 
 def test_an_image_without_a_label_is_segmented_where_the_gate_is_open_or_off(tmp_path, segment):
@@ -81,10 +93,16 @@ def test_an_image_without_a_label_is_segmented_where_the_gate_is_open_or_off(tmp
         assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "y.png"), blue(image))
 
 
-def test_in_a_labelled_image_of_several_windows_the_gate_shuts_out_the_normal_ones(tmp_path, segment):
+def test_in_a_labelled_image_of_several_windows_the_gate_shuts_out_the_normal_ones(
+    tmp_path, segment
+):
     image = write_image(tmp_path, "large_1", 32, 80)
     network, rows, _ = segment(Gate(True, 0.1))
-    assert (rows["large_1.png"]["windows"], rows["large_1.png"]["gated"], network.encoded) == (3, 2, 1)
+    assert (rows["large_1.png"]["windows"], rows["large_1.png"]["gated"], network.encoded) == (
+        3,
+        2,
+        1,
+    )
     assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "large_1.png"), blue(image))
 
 
@@ -109,14 +127,20 @@ def rewritten(path):
     write_rgb(path, image)
 
 
-@pytest.mark.parametrize(("file", "change"), [
-    ("image/b.png", rewritten),
-    ("mask/b.png", lambda path: write_mask(path, np.ones((32, 32), bool))),
-    ("mask/b.png", lambda path: path.unlink()),
-    ("out/mask/b.png", lambda path: path.unlink()),
-    ("out/overlay/b.png", lambda path: path.write_bytes(path.read_bytes()[:-1])),
-], ids=["image", "truth", "no truth", "mask removed", "overlay cut"])
-def test_an_image_is_done_again_if_it_its_truth_or_a_result_has_changed(tmp_path, segment, three, file, change):
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("image/b.png", rewritten),
+        ("mask/b.png", lambda path: write_mask(path, np.ones((32, 32), bool))),
+        ("mask/b.png", lambda path: path.unlink()),
+        ("out/mask/b.png", lambda path: path.unlink()),
+        ("out/overlay/b.png", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+    ],
+    ids=["image", "truth", "no truth", "mask removed", "overlay cut"],
+)
+def test_an_image_is_done_again_if_it_its_truth_or_a_result_has_changed(
+    tmp_path, segment, three, file, change
+):
     change(tmp_path / file)
     network, rows, _ = segment(OFF)
     assert (network.looked, [row["status"] for row in rows.values()]) == (1, ["done"] * 3)
@@ -128,7 +152,9 @@ def test_another_fingerprint_does_all_images_again(segment, three):
 
 
 def test_a_run_that_was_broken_off_goes_on_with_the_next_image(tmp_path, segment, three):
-    """Killed while the line of the second image was written: it and the third are done, the first is not."""
+    """Killed while the line of the second image was written: it and the third are done, the first
+    is not.
+    """
     kept = tmp_path / "out" / ".finished.jsonl"
     lines = kept.read_text("utf-8").split("\n")
     kept.write_text("\n".join(lines[:2]) + "\n" + lines[2][:40], "utf-8")

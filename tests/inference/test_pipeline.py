@@ -16,7 +16,9 @@ SIDE = 16
 
 
 class Bright(torch.nn.Module):
-    """Red is tumour: its map is what exceeds a half, weighted by place, its logit the mean. Counts what it is shown."""
+    """Red is tumour: its map is what exceeds a half, weighted by place, its logit the mean. Counts
+    what it is shown.
+    """
 
     def __init__(self):
         super().__init__()
@@ -45,12 +47,18 @@ class Everywhere:
 
 
 def pipeline(rotations=4, batch_size=3):
-    rule = MapAndPromptOptions(MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2))
-    return Pipeline(Bright(), Everywhere(), rule, DeviceConfig(torch.device("cpu"), None), batch_size, seed=0)
+    rule = MapAndPromptOptions(
+        MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2)
+    )
+    return Pipeline(
+        Bright(), Everywhere(), rule, DeviceConfig(torch.device("cpu"), None), batch_size, seed=0
+    )
 
 
 def windows(count, low=0, high=256):
-    return list(np.random.default_rng(0).integers(low, high, (count, SIDE, SIDE, 3)).astype(np.uint8))
+    return list(
+        np.random.default_rng(0).integers(low, high, (count, SIDE, SIDE, 3)).astype(np.uint8)
+    )
 
 
 @pytest.mark.parametrize("rotations", [1, 2, 4])

@@ -15,7 +15,9 @@ def test_results_come_in_order_and_only_the_next_is_made_meanwhile():
 
 
 def test_the_next_is_made_while_this_is_worked_on():
-    """The work on 1 ends only once 0 is being worked on, so that neither waits for the other for ever."""
+    """The work on 1 ends only once 0 is being worked on, so that neither waits for the other for
+    ever.
+    """
     working = threading.Event()
 
     def work(job):

@@ -20,7 +20,9 @@ def time_goes_on_by_3_s_whenever_it_is_asked_for(monkeypatch):
 
 
 def shown(name, pace, windows=16, screen=None):
-    """What stood on the terminal's line, one after the other, while four times a quarter of the windows was done."""
+    """What stood on the terminal's line, one after the other, while four times a quarter of the
+    windows was done.
+    """
     screen = screen or Terminal()
     with redirect_stderr(screen), slide_progress("2/4", name, pace) as opened:
         tick = opened(windows)

@@ -1,4 +1,6 @@
-"""Inference with both checkpoints as the published code writes them: bare state dicts that tell no settings."""
+"""Inference with both checkpoints as the published code writes them: bare state dicts that tell no
+settings.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from epsam.segment.sam.models import build_sam
 from epsam.weak.resnet import NetworkSpec, build_classifier
 from support.mini import write_random_sam
 
-PUBLISHED = NetworkSpec("resnet50", evp_block="center2x2", adl_positions=("3.0", "4.0"), normalise=False)
+PUBLISHED = NetworkSpec(
+    "resnet50", evp_block="center2x2", adl_positions=("3.0", "4.0"), normalise=False
+)
 
 
 @pytest.fixture
@@ -25,18 +29,41 @@ def flags(tmp_path):
     classifier, sam = build_classifier(PUBLISHED), build_sam("vit_demo")
     classifier.fc.weight.data.abs_()
     torch.save(classifier.state_dict(), tmp_path / "classifier.pth")
-    torch.save({name: value for name, value in sam.state_dict().items() if name.startswith("mask_decoder.")},
-               tmp_path / "decoder.pth")
+    torch.save(
+        {
+            name: value
+            for name, value in sam.state_dict().items()
+            if name.startswith("mask_decoder.")
+        },
+        tmp_path / "decoder.pth",
+    )
     write_random_sam(tmp_path / "sam.pth")
     image = np.random.default_rng(0).integers(120, 250, (512, 512, 3)).astype(np.uint8)
     image[100:300, 100:300] //= 2
     write_rgb(tmp_path / "in" / "image" / "x_1.png", image)
     write_mask(tmp_path / "in" / "mask" / "x_1.png", image[..., 0] < 125)
-    return ["--dataset_type", "camelyon16", "--checkpoint_root", str(tmp_path / "runs"), "--device", "cpu",
-            "--resnet_checkpoint", str(tmp_path / "classifier.pth"), "--n_point", "5",
-            "--sam_decoder_checkpoint", str(tmp_path / "decoder.pth"),
-            "--sam_model_type", "vit_demo", "--sam_checkpoint", str(tmp_path / "sam.pth"),
-            "--test_dataset_dir", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out")]
+    return [
+        "--dataset_type",
+        "camelyon16",
+        "--checkpoint_root",
+        str(tmp_path / "runs"),
+        "--device",
+        "cpu",
+        "--resnet_checkpoint",
+        str(tmp_path / "classifier.pth"),
+        "--n_point",
+        "5",
+        "--sam_decoder_checkpoint",
+        str(tmp_path / "decoder.pth"),
+        "--sam_model_type",
+        "vit_demo",
+        "--sam_checkpoint",
+        str(tmp_path / "sam.pth"),
+        "--test_dataset_dir",
+        str(tmp_path / "in"),
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
 
 
 @pytest.mark.slow
@@ -50,7 +77,9 @@ def test_it_runs_to_the_end(flags, tmp_path):
 
 
 def test_what_the_files_do_not_tell_is_the_published_setting(flags, tmp_path):
-    pipeline = load_pipeline(parse("infer", InferOptions, flags), DeviceConfig(torch.device("cpu"), None))
+    pipeline = load_pipeline(
+        parse("infer", InferOptions, flags), DeviceConfig(torch.device("cpu"), None)
+    )
     assert pipeline._classifier.spec == PUBLISHED
     assert pipeline._segmenter.frame.patch_size == 512
     masks = pipeline._rule.masks
@@ -58,4 +87,7 @@ def test_what_the_files_do_not_tell_is_the_published_setting(flags, tmp_path):
     assert (masks.quantile, masks.open_kernel, masks.open_at) == (0.1, 21, "image")
     given = torch.load(tmp_path / "decoder.pth", weights_only=True)
     found = pipeline._segmenter.sam.mask_decoder.state_dict()
-    assert all(torch.equal(found[name.removeprefix("mask_decoder.")], value) for name, value in given.items())
+    assert all(
+        torch.equal(found[name.removeprefix("mask_decoder.")], value)
+        for name, value in given.items()
+    )

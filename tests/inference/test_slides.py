@@ -63,14 +63,20 @@ def folder(tmp_path):
     return tmp_path / "slides"
 
 
-def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slides_pixel_size(folder, tmp_path):
+def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slides_pixel_size(
+    folder, tmp_path
+):
     run(find_slides(folder), tmp_path / "out", rule=replace(RULE, gate=Gate(False, 0.5)))
     truth = blue(picture(400, 448, TISSUE, TUMOUR))
     for name in ("mask.tif", "probability.tif"):
         with tifffile.TiffFile(tmp_path / "out" / "a" / name) as tif:
             assert [level.shape for level in tif.series[0].levels] == [(400, 448), (200, 224)]
             page = tif.pages[0]
-            assert (page.is_tiled, page.dtype, page.compression.name) == (True, np.uint8, "ADOBE_DEFLATE")
+            assert (page.is_tiled, page.dtype, page.compression.name) == (
+                True,
+                np.uint8,
+                "ADOBE_DEFLATE",
+            )
             per_cm = page.tags["XResolution"].value[0] / page.tags["XResolution"].value[1]
             assert (1e4 / per_cm, int(page.tags["ResolutionUnit"].value)) == (pytest.approx(0.5), 3)
             assert np.array_equal(page.asarray(), np.where(truth, 255, 0))
@@ -94,18 +100,24 @@ def test_the_row_of_a_slide(folder, tmp_path):
     assert row["regions"] == "2"
     assert 0 < float(row["seconds"]) == float(table(tmp_path / "out" / "timings.csv")[0]["seconds"])
     # The larger box is 104 × 80 px of 0.5 µm; blending rounds its corners off.
-    assert float(row["largest_diameter_mm"]) == pytest.approx(np.hypot(104, 80) * 0.5 / 1e3, rel=0.03)
+    assert float(row["largest_diameter_mm"]) == pytest.approx(
+        np.hypot(104, 80) * 0.5 / 1e3, rel=0.03
+    )
 
 
 @pytest.mark.parametrize("clip", [True, False])
 def test_what_lies_on_glass_is_no_tumour(tmp_path, clip):
-    """A grey mark looks like tumour to the network; it crosses the border of the tissue, which has a gap, too."""
+    """A grey mark looks like tumour to the network; it crosses the border of the tissue, which has
+    a gap, too.
+    """
     image = picture(400, 448, [(64, 64, 256, 320)], [(96, 96, 200, 176)])
     image[120:140, 120:140] = 100
     image[200:240, 200:400] = 100
     path = lossless(tmp_path / "a.tif", image)
     rule = replace(RULE, gate=Gate(False, 0.5), clip_to_tissue=clip)
-    _, rows = run([SlideRecord("a", path, None)], tmp_path / "out", FakeNetwork(window_size=128), rule)
+    _, rows = run(
+        [SlideRecord("a", path, None)], tmp_path / "out", FakeNetwork(window_size=128), rule
+    )
     mask = tifffile.imread(tmp_path / "out" / "a" / "mask.tif") > 0
     assert mask[96:176, 96:200].all()
     assert mask[200:240, 310:400].any() != clip
@@ -115,18 +127,31 @@ def test_what_lies_on_glass_is_no_tumour(tmp_path, clip):
 
 
 def test_regions_and_gaps_of_less_than_min_region_are_left_out_of_the_mask(tmp_path):
-    """With 0.5 µm a pixel: a speck of 64 px is 16 µm², a gap of 100 px 25 µm², the region 2080 µm²."""
+    """With 0.5 µm a pixel: a speck of 64 px is 16 µm², a gap of 100 px 25 µm², the region 2080
+    µm².
+    """
     image = picture(400, 448, TISSUE, [TUMOUR[0], (300, 200, 308, 208)])
     image[120:130, 140:150] = PINK
     path = lossless(tmp_path / "a.tif", image)
     network = FakeNetwork(window_size=128)
-    _, rows = run([SlideRecord("a", path, None)], tmp_path / "out", network,
-                  replace(RULE, gate=Gate(False, 0.5), min_region=30))
-    mask, found = (tifffile.imread(tmp_path / "out" / "a" / name) for name in ("mask.tif", "probability.tif"))
+    _, rows = run(
+        [SlideRecord("a", path, None)],
+        tmp_path / "out",
+        network,
+        replace(RULE, gate=Gate(False, 0.5), min_region=30),
+    )
+    mask, found = (
+        tifffile.imread(tmp_path / "out" / "a" / name) for name in ("mask.tif", "probability.tif")
+    )
     assert np.array_equal(mask > 0, blue(picture(400, 448, TISSUE, TUMOUR[:1])))
     assert np.array_equal(found > 127, blue(image))
-    assert (int(rows[0]["regions"]), float(rows[0]["tumour_mm2"])) == (1, pytest.approx(104 * 80 * 0.25 / 1e6))
-    regions = json.loads((tmp_path / "out" / "a" / "tumour.geojson").read_text(encoding="utf-8"))["features"]
+    assert (int(rows[0]["regions"]), float(rows[0]["tumour_mm2"])) == (
+        1,
+        pytest.approx(104 * 80 * 0.25 / 1e6),
+    )
+    regions = json.loads((tmp_path / "out" / "a" / "tumour.geojson").read_text(encoding="utf-8"))[
+        "features"
+    ]
     assert [len(region["geometry"]["coordinates"]) for region in regions] == [1]
 
 
@@ -151,22 +176,31 @@ def test_a_slide_of_the_same_size_and_other_content_is_not_the_finished_one(fold
     assert not is_finished(slides[0], output, "x")
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])],
-                         ids=["missing", "cut"])
-@pytest.mark.parametrize("name", ["mask.tif", "probability.tif", "tumour.geojson", "overlay.jpg", "windows.csv"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])],
+    ids=["missing", "cut"],
+)
+@pytest.mark.parametrize(
+    "name", ["mask.tif", "probability.tif", "tumour.geojson", "overlay.jpg", "windows.csv"]
+)
 def test_a_finished_slide_that_lost_a_result_is_done_again(folder, tmp_path, caplog, name, damage):
     slides, output = find_slides(folder), tmp_path / "out"
     seen = run(slides, output)[1][0]["seen"]
     before = (output / "a" / name).read_bytes()
     damage(output / "a" / name)
-    with pytest.raises(DatasetError, match="1 of 2 slides are not there with these options, such as a"):
+    with pytest.raises(
+        DatasetError, match="1 of 2 slides are not there with these options, such as a"
+    ):
         check_complete(slides, output, "x")
     assert run(slides, output)[0].looked == seen
     assert (output / "a" / name).read_bytes() == before
     assert f"{name} cut, changed or missing; the slide is done again" in caplog.text
 
 
-@pytest.mark.parametrize("content", [b"", b'{"slide": "a", "sec', b"[]", b"{}", b'{"seconds": "x"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"slide": "a", "sec', b"[]", b"{}", b'{"seconds": "x"}', b"\xff"]
+)
 def test_a_damaged_file_of_seconds_is_as_none(folder, tmp_path, caplog, content):
     slides, output = find_slides(folder), tmp_path / "out"
     run(slides, output)
@@ -186,7 +220,13 @@ def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp
     assert [row["status"] for row in rows] == ["failed", "done", "failed"]
     assert "not a readable TIFF" in rows[0]["reason"]
     assert "pass --slide_mpp" in rows[2]["reason"]
-    assert sorted(path.name for path in output.glob("[!.]*")) == ["a", "b", "c", "slides.csv", "timings.csv"]
+    assert sorted(path.name for path in output.glob("[!.]*")) == [
+        "a",
+        "b",
+        "c",
+        "slides.csv",
+        "timings.csv",
+    ]
     assert [path.name for path in (output / "a").iterdir()] == ["slide.json"]
     lossless(folder / "a.tif", picture(400, 448, TISSUE, TUMOUR))
     assert [row["status"] for row in run(slides, output)[1]] == ["done", "done", "failed"]
@@ -195,11 +235,17 @@ def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp
         check_some_done(rows[:1], output)
 
 
-@pytest.mark.parametrize(("error", "reason"), [
-    (MemoryError("8 GB"), "a: too little memory for it (8 GB); free some and run again"),
-    (ValueError("odd"), "a: odd; check the slide and its folder of results, and run again"),
-    (OSError(errno.EIO, "I/O error", "a.tif"),
-     "a: [Errno 5] I/O error: 'a.tif'; check the slide and its folder of results, and run again")])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError("8 GB"), "a: too little memory for it (8 GB); free some and run again"),
+        (ValueError("odd"), "a: odd; check the slide and its folder of results, and run again"),
+        (
+            OSError(errno.EIO, "I/O error", "a.tif"),
+            "a: [Errno 5] I/O error: 'a.tif'; check the slide and its folder of results, and run again",
+        ),
+    ],
+)
 def test_whatever_one_slide_dies_of_the_next_is_done(folder, tmp_path, error, reason):
     class Failing(FakeNetwork):
         def look(self, windows):
@@ -244,7 +290,10 @@ def test_a_slide_at_which_another_run_works_is_left_to_it(folder, tmp_path, capl
     assert staging.is_dir(), "the other run writes there"
     assert not (output / "a").exists()
     assert f"process {other.pid} on" in caplog.text
-    assert "1 slides are left to the other run, not in the tables: a; once it has ended, --merge" in caplog.text
+    assert (
+        "1 slides are left to the other run, not in the tables: a; once it has ended, --merge"
+        in caplog.text
+    )
     assert [row["slide"] for row in run(slides, output)[1]] == ["a", "b"]
 
 
@@ -269,7 +318,11 @@ def test_time_is_told_by_part(folder, tmp_path, caplog):
         log_summary(*result_rows(slides, output), output)
     assert "windows a second: decode " in caplog.text
     timing = json.loads((output / "a" / "timings.json").read_text())
-    parts = sum(value for name, value in timing.items() if name not in ("slide", "seconds", "windows_per_second"))
+    parts = sum(
+        value
+        for name, value in timing.items()
+        if name not in ("slide", "seconds", "windows_per_second")
+    )
     assert parts == pytest.approx(timing["seconds"], abs=0.01)
 
 
@@ -282,8 +335,10 @@ def test_each_slide_that_was_done_now_tells_how_much_is_left(folder, tmp_path, c
     with caplog.at_level(logging.INFO):
         run(find_slides(folder), tmp_path / "out")
     assert [line for line in caplog.messages if "done in" in line] == [
-        "a: done in 90 s, 1/5 slides, about 4 min left", "d: done in 90 s, 4/5 slides, about 2 min left",
-        "e: done in 90 s, 5/5 slides"]
+        "a: done in 90 s, 1/5 slides, about 4 min left",
+        "d: done in 90 s, 4/5 slides, about 2 min left",
+        "e: done in 90 s, 5/5 slides",
+    ]
 
 
 def test_time_left_goes_by_the_slides_that_were_done():
@@ -293,7 +348,12 @@ def test_time_left_goes_by_the_slides_that_were_done():
     assert pace.left() == "25 s"
     # A quarter of the last slide took 3 s.
     assert pace.left(3.0, 0.25) == "9 s"
-    assert [as_text(seconds) for seconds in (59, 60, 3_599, 12_030)] == ["59 s", "1 min", "1 h 0 min", "3 h 20 min"]
+    assert [as_text(seconds) for seconds in (59, 60, 3_599, 12_030)] == [
+        "59 s",
+        "1 min",
+        "1 h 0 min",
+        "3 h 20 min",
+    ]
 
 
 def test_before_a_slide_is_done_the_first_ones_pace_counts_for_all():
@@ -324,7 +384,9 @@ def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch)
 
     monkeypatch.setattr("epsam.inference.progress_bar.tqdm", Bar)
     rows = run(find_slides(folder), tmp_path / "out")[1]
-    assert [(bar.total, sum(bar.steps)) for bar in bars] == [(row["seen"], row["seen"]) for row in rows]
+    assert [(bar.total, sum(bar.steps)) for bar in bars] == [
+        (row["seen"], row["seen"]) for row in rows
+    ]
     assert all(len(bar.steps) > 1 for bar in bars)
 
 
@@ -334,7 +396,11 @@ def test_a_part_within_another_counts_for_itself():
     with clock.part("write"), clock.part("read"):
         pass
     assert clock.total() == 15.0
-    assert {name: value for name, value in clock.seconds.items() if value} == {"other": 6.0, "write": 6.0, "read": 3.0}
+    assert {name: value for name, value in clock.seconds.items() if value} == {
+        "other": 6.0,
+        "write": 6.0,
+        "read": 3.0,
+    }
 
 
 def test_slides_are_told_from_images_by_the_file(tmp_path):
@@ -358,7 +424,10 @@ def test_slides_of_a_dataset_come_with_their_truth_and_without_earlier_results(t
     (tmp_path / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
     found = find_slides(tmp_path)
     assert [(record.name, has_truth(record)) for record in found] == [
-        ("normal_002", True), ("other", False), ("tumor_001", True)]
+        ("normal_002", True),
+        ("other", False),
+        ("tumor_001", True),
+    ]
     single = find_slides(tmp_path / "images" / "tumor_1.tif")
     assert [(record.name, has_truth(record)) for record in single] == [("tumor_001", True)]
     with pytest.raises(DatasetError, match="no slide in it"):
@@ -373,7 +442,9 @@ def test_two_slides_of_one_name_fail_by_name(tmp_path):
 
 
 def test_a_slide_that_does_not_tell_its_pixel_size_takes_the_given_one(tmp_path):
-    path = lossless(tmp_path / "a.tif", picture(200, 200, [(0, 0, 200, 200)], [(50, 50, 90, 90)]), mpp=5.0)
+    path = lossless(
+        tmp_path / "a.tif", picture(200, 200, [(0, 0, 200, 200)], [(50, 50, 90, 90)]), mpp=5.0
+    )
     rule = SlideRule(mpp=0.5, slide_mpp=0.25, overlap=0.25, min_tissue=0.0, gate=Gate(False, 0.5))
     rows = run([SlideRecord("a", path, None)], tmp_path / "out", rule=rule)[1]
     assert (rows[0]["mpp"], rows[0]["width"]) == ("0.5000", 100)
@@ -385,7 +456,9 @@ def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
     run(slides, output, rule=replace(RULE, mpp=mpp, asap=True))
     mask = tifffile.imread(output / "a" / "mask.tif") > 0
     features = json.loads((output / "a" / "tumour.geojson").read_text("utf-8"))["features"]
-    rings = [np.array(ring[:-1]) for feature in features for ring in feature["geometry"]["coordinates"]]
+    rings = [
+        np.array(ring[:-1]) for feature in features for ring in feature["geometry"]["coordinates"]
+    ]
     for outlines in (Annotations(rings), read_annotations(output / "a" / "tumour.xml")):
         found = rasterize_tumour(outlines, 0, 0, mask.shape[1], mask.shape[0], mpp / 0.5)
         assert (found & mask).sum() / (found | mask).sum() > 0.98
@@ -398,7 +471,11 @@ def test_every_result_is_on_the_disk_before_the_slide_counts_as_done(folder, tmp
     flushed = set()
     monkeypatch.setattr(os, "fsync", lambda number: flushed.add(os.fstat(number).st_ino))
     run(find_slides(folder / "a.tif"), tmp_path / "out", rule=replace(RULE, asap=True))
-    assert [path.name for path in (tmp_path / "out" / "a").iterdir() if path.stat().st_ino not in flushed] == []
+    assert [
+        path.name
+        for path in (tmp_path / "out" / "a").iterdir()
+        if path.stat().st_ino not in flushed
+    ] == []
 
 
 def test_the_overlay_shows_the_outlines(folder, tmp_path):
@@ -427,7 +504,9 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder
     (folder / "broken.tif").write_bytes(b"no slide")
     slides = find_slides(folder)
     run(slides, tmp_path / "one")
-    parts = [[slide for slide in slides if Shard(number, 3).holds(slide.name)] for number in (1, 2, 3)]
+    parts = [
+        [slide for slide in slides if Shard(number, 3).holds(slide.name)] for number in (1, 2, 3)
+    ]
     assert all(len(part) < len(slides) for part in parts)
     for part in parts:
         segment_slides(part, FakeNetwork(), RULE, tmp_path / "three", "x")
@@ -439,7 +518,9 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder
 def test_a_merge_names_slides_that_lack_or_came_from_other_options(folder, tmp_path):
     slides, output = find_slides(folder), tmp_path / "out"
     run(slides[:1], output)
-    with pytest.raises(DatasetError, match="1 of 2 slides are not there with these options, such as b"):
+    with pytest.raises(
+        DatasetError, match="1 of 2 slides are not there with these options, such as b"
+    ):
         check_complete(slides, output, "x")
     with pytest.raises(DatasetError, match="1 of 1 slides"):
         check_complete(slides[:1], output, "y")
@@ -451,7 +532,9 @@ def outline(path, *boxes):
     for left, top, right, bottom in boxes:
         corners = ((left, top), (right, top), (right, bottom), (left, bottom))
         points = "".join(f'<Coordinate X="{x}" Y="{y}"/>' for x, y in corners)
-        shapes += f'<Annotation PartOfGroup="Tumor"><Coordinates>{points}</Coordinates></Annotation>'
+        shapes += (
+            f'<Annotation PartOfGroup="Tumor"><Coordinates>{points}</Coordinates></Annotation>'
+        )
     path.write_text(f"<ASAP_Annotations><Annotations>{shapes}</Annotations></ASAP_Annotations>")
 
 
@@ -459,8 +542,14 @@ def test_truth_gives_overlap_lesions_and_windows(tmp_path):
     """One lesion is found whole and one is missed; on the other slide there is one false find."""
     found, missed = (64, 64, 704, 704), (1000, 200, 1640, 840)
     lossless(tmp_path / "images" / "t.tif", picture(1000, 1700, [(0, 0, 1700, 1000)], [found]))
-    lossless(tmp_path / "images" / "normal_1.tif", picture(1000, 1000, [(0, 0, 1000, 1000)], [(400, 400, 600, 600)]))
-    lossless(tmp_path / "images" / "unknown.tif", picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]))
+    lossless(
+        tmp_path / "images" / "normal_1.tif",
+        picture(1000, 1000, [(0, 0, 1000, 1000)], [(400, 400, 600, 600)]),
+    )
+    lossless(
+        tmp_path / "images" / "unknown.tif",
+        picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]),
+    )
     outline(tmp_path / "annotations" / "t.xml", found, missed)
     rule, output = replace(RULE, gate=Gate(False, 0.5)), tmp_path / "out"
     run(find_slides(tmp_path), output, FakeNetwork(window_size=128), rule)
@@ -472,27 +561,39 @@ def test_truth_gives_overlap_lesions_and_windows(tmp_path):
     assert (figures["scored"], figures["with_tumour"], figures["lesions"]) == (2, 1, 2)
     assert figures["mean_dice"] == figures["pooled_dice"] == pytest.approx(2 / 3, abs=1e-4)
     assert figures["froc_0.5"] == figures["froc_8"] == 0.5
-    assert table(output / "froc.csv")[-1] == {"threshold": "1.000000", "false_finds_per_slide": "0.500000",
-                                              "sensitivity": "0.500000"}
+    assert table(output / "froc.csv")[-1] == {
+        "threshold": "1.000000",
+        "false_finds_per_slide": "0.500000",
+        "sensitivity": "0.500000",
+    }
     windows = table(output / "t" / "windows.csv")
     scores, labels = [], []
     for row in windows:
         x, y = int(row["x"]), int(row["y"])
-        shares = [max(0, min(x + 128, r) - max(x, a)) * max(0, min(y + 128, b) - max(y, c)) / 128**2
-                  for a, c, r, b in (found, missed)]
+        shares = [
+            max(0, min(x + 128, r) - max(x, a)) * max(0, min(y + 128, b) - max(y, c)) / 128**2
+            for a, c, r, b in (found, missed)
+        ]
         if not sum(shares) or sum(shares) >= 0.2:
             scores.append(float(row["probability"]))
             labels.append(sum(shares) > 0)
     for row in table(output / "normal_001" / "windows.csv"):
         scores.append(float(row["probability"]))
         labels.append(False)
-    pairs = [(a > b) + (a == b) / 2 for a, la in zip(scores, labels, strict=True) if la
-             for b, lb in zip(scores, labels, strict=True) if not lb]
+    pairs = [
+        (a > b) + (a == b) / 2
+        for a, la in zip(scores, labels, strict=True)
+        if la
+        for b, lb in zip(scores, labels, strict=True)
+        if not lb
+    ]
     assert figures["patch_auroc"] == pytest.approx(np.mean(pairs), abs=1e-5)
 
 
 def test_outlines_that_cannot_be_read_are_told_and_the_slide_is_not_scored(tmp_path, caplog):
-    lossless(tmp_path / "images" / "t.tif", picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]))
+    lossless(
+        tmp_path / "images" / "t.tif", picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)])
+    )
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "t.xml").write_text("<ASAP_Annotations>")
     rows = run(find_slides(tmp_path), tmp_path / "out")[1]
@@ -502,10 +603,18 @@ def test_outlines_that_cannot_be_read_are_told_and_the_slide_is_not_scored(tmp_p
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
-@pytest.mark.parametrize(("name", "content"), [
-    ("windows.csv", b"x,y,tissue,probability,gated\n1,one,1,1,0\n"), ("windows.csv", None),
-    ("probability.tif", b"cut"), ("mask.tif", b"cut")])
-def test_results_that_were_changed_by_hand_are_not_scored_and_the_others_are(folder, tmp_path, name, content):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("windows.csv", b"x,y,tissue,probability,gated\n1,one,1,1,0\n"),
+        ("windows.csv", None),
+        ("probability.tif", b"cut"),
+        ("mask.tif", b"cut"),
+    ],
+)
+def test_results_that_were_changed_by_hand_are_not_scored_and_the_others_are(
+    folder, tmp_path, name, content
+):
     for slide in "ab":
         outline(folder / "annotations" / f"{slide}.xml", *TUMOUR)
     slides, output = find_slides(folder), tmp_path / "out"

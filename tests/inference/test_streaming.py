@@ -12,7 +12,9 @@ from support.fake_network import FakeNetwork, blue, lossless, picture
 
 
 def scan_of(slide, network, gate=None, overlap=0.25, mpp=0.5, tissue=None):
-    mask = np.ones((-(-slide.height0 // 8), -(-slide.width0 // 8)), bool) if tissue is None else tissue
+    mask = (
+        np.ones((-(-slide.height0 // 8), -(-slide.width0 // 8)), bool) if tissue is None else tissue
+    )
     grid = plan_tiles(slide, TissueMask(mask, 8.0), network.window_size, overlap, mpp)
     return SlideInference(slide, "a", grid, network, gate or Gate(False, 0.5), 0.01, PhaseTimer())
 
@@ -24,7 +26,9 @@ def test_a_slide_full_of_tissue_is_blended_as_one_image_would_be(tmp_path):
         scan = scan_of(slide, network, overlap=0.5)
         found = np.concatenate(list(scan.rows()))
     tiling = Tiling.over(75, 131, 32, 0.5)
-    whole = tiling.blend(np.stack([blue(window).astype(np.float32) for window in tiling.windows(image)]))
+    whole = tiling.blend(
+        np.stack([blue(window).astype(np.float32) for window in tiling.windows(image)])
+    )
     assert found.shape == (75, 131)
     assert np.abs(found - whole * 255).max() <= 0.51
     assert sorted(network.numbers) == list(range(len(tiling.corners_xy)))
@@ -79,7 +83,9 @@ def test_a_slide_smaller_than_a_window_is_cut_back_to_its_size(tmp_path):
 
 
 def test_bytes_above_127_are_probabilities_above_a_half():
-    values = np.array([0.0, 0.25, 0.5, np.nextafter(np.float32(0.5), np.float32(1)), 0.51, 1.0], np.float32)
+    values = np.array(
+        [0.0, 0.25, 0.5, np.nextafter(np.float32(0.5), np.float32(1)), 0.51, 1.0], np.float32
+    )
     assert as_bytes(values.copy()).tolist() == [0, 64, 127, 128, 130, 255]
 
 

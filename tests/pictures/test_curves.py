@@ -16,11 +16,14 @@ def pixels_of(picture, colour):
     return int((picture == np.array(colour)).all(axis=2).sum())
 
 
-@pytest.mark.parametrize(("low", "high", "expected"), [
-    (0.0, 1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-    (0.31, 0.78, [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]),
-    (0.0, 140.0, [0, 20, 40, 60, 80, 100, 120, 140]),
-])
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.31, 0.78, [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]),
+        (0.0, 140.0, [0, 20, 40, 60, 80, 100, 120, 140]),
+    ],
+)
 def test_ticks_are_round_numbers_around_the_range(low, high, expected):
     assert nice_ticks(low, high) == pytest.approx(expected)
 
@@ -43,11 +46,17 @@ def test_ticks_of_epochs_are_whole_numbers(last):
 
 
 def test_metrics_are_sorted_into_families():
-    rows = [row("classifier", 2, "train_loss", 0.4), row("classifier", 1, "train_loss", 0.7),
-            row("classifier", 1, "val_loss", 0.6), row("classifier", 1, "val_accuracy", 0.8),
-            row("classifier", 1, "val_auroc", 0.9), row("classifier", 1, "seconds", 12),
-            row("decoder_0", 1, "train_loss", 1.5), row("decoder 2", 1, "val_dice", 0.7),
-            row("decoder_2", 20, "acceptance", 0.75)]
+    rows = [
+        row("classifier", 2, "train_loss", 0.4),
+        row("classifier", 1, "train_loss", 0.7),
+        row("classifier", 1, "val_loss", 0.6),
+        row("classifier", 1, "val_accuracy", 0.8),
+        row("classifier", 1, "val_auroc", 0.9),
+        row("classifier", 1, "seconds", 12),
+        row("decoder_0", 1, "train_loss", 1.5),
+        row("decoder 2", 1, "val_dice", 0.7),
+        row("decoder_2", 20, "acceptance", 0.75),
+    ]
     assert curves_from_metrics(rows) == {
         "classifier loss": {"train": [(1.0, 0.7), (2.0, 0.4)], "validation": [(1.0, 0.6)]},
         "classifier accuracy": {"accuracy": [(1.0, 0.8)], "AUROC": [(1.0, 0.9)]},
@@ -58,7 +67,10 @@ def test_metrics_are_sorted_into_families():
 
 
 def test_empty_values_and_nan_stay_as_gaps():
-    rows = [row("decoder_1", epoch, "val_dice", value) for epoch, value in ((1, 0.5), (2, ""), (3, "nan"))]
+    rows = [
+        row("decoder_1", epoch, "val_dice", value)
+        for epoch, value in ((1, 0.5), (2, ""), (3, "nan"))
+    ]
     points = curves_from_metrics(rows)["decoder validation Dice"]["round 1"]
     assert points[0] == (1.0, 0.5)
     assert [x for x, _ in points] == [1.0, 2.0, 3.0]
@@ -80,7 +92,9 @@ def test_each_series_has_its_colour():
 
 def test_a_gap_is_not_bridged():
     whole = draw_curves({"a": [(x, 0.5 + 0.01 * x) for x in range(1, 6)]}, "t")
-    gap = draw_curves({"a": [(x, math.nan if x == 3 else 0.5 + 0.01 * x) for x in range(1, 6)]}, "t")
+    gap = draw_curves(
+        {"a": [(x, math.nan if x == 3 else 0.5 + 0.01 * x) for x in range(1, 6)]}, "t"
+    )
     assert pixels_of(gap, COLOURS[0]) < 0.8 * pixels_of(whole, COLOURS[0])
 
 
@@ -90,7 +104,7 @@ def test_without_values_the_picture_says_so(series):
     assert picture.shape == (*SIZE, 3)
     # The last colour is a grey, which the rims of letters have too.
     assert all(pixels_of(picture, colour) == 0 for colour in COLOURS[:-1])
-    middle = picture[SIZE[0] // 2 - 40:SIZE[0] // 2 + 40, 300:600]
+    middle = picture[SIZE[0] // 2 - 40 : SIZE[0] // 2 + 40, 300:600]
     assert (middle < 160).any()
 
 

@@ -12,18 +12,24 @@ def corner(picture, row, column):
 
 
 def test_high_and_low_have_the_ends_of_viridis_and_equal_values_one_colour():
-    picture = draw_heat_map(np.array([[0.0, 1.0], [0.5, 0.5]]), ["3", "5"], NAMES, "t", "kernel", "quantile")
+    picture = draw_heat_map(
+        np.array([[0.0, 1.0], [0.5, 0.5]]), ["3", "5"], NAMES, "t", "kernel", "quantile"
+    )
     assert corner(picture, 0, 0) == pytest.approx((68, 1, 84), abs=2)
     assert corner(picture, 0, 1) == pytest.approx((253, 231, 37), abs=2)
     assert corner(picture, 1, 0) == corner(picture, 1, 1)
 
 
 def test_the_best_cell_is_framed():
-    picture = draw_heat_map(np.array([[0.2, 0.1], [0.3, 0.9]]), ["3", "5"], NAMES, "t", "kernel", "quantile")
+    picture = draw_heat_map(
+        np.array([[0.2, 0.1], [0.3, 0.9]]), ["3", "5"], NAMES, "t", "kernel", "quantile"
+    )
     assert tuple(picture[TOP + CELL[0] + 1, LEFT + CELL[1] + 20]) == (220, 30, 30)
     assert tuple(picture[TOP + 1, LEFT + 20]) != (220, 30, 30)
 
 
-@pytest.mark.parametrize("values", [np.full((1, 2), 0.5), np.full((1, 2), np.nan), np.array([[np.nan, 0.3]])])
+@pytest.mark.parametrize(
+    "values", [np.full((1, 2), 0.5), np.full((1, 2), np.nan), np.array([[np.nan, 0.3]])]
+)
 def test_equal_or_missing_values_are_drawn_too(values):
     assert draw_heat_map(values, ["3"], NAMES, "t", "kernel", "quantile").dtype == np.uint8

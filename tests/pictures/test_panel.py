@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from epsam.pictures.panel import GAP_PX, TITLE_PX, PanelRow, blank, dots, draw_panel, heat, overlay, panel
+from epsam.pictures.panel import (
+    GAP_PX,
+    TITLE_PX,
+    PanelRow,
+    blank,
+    dots,
+    draw_panel,
+    heat,
+    overlay,
+    panel,
+)
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
 
@@ -56,7 +66,7 @@ def test_panel_has_a_tile_for_each_column_under_its_title():
     assert shown.shape == (TITLE_PX + 100 + GAP_PX, 2 * 100 + 3 * GAP_PX, 3)
     assert shown[:TITLE_PX].min() < 128
     assert shown[TITLE_PX + 50, GAP_PX + 50].tolist() == [128, 128, 128]
-    second = shown[TITLE_PX:TITLE_PX + 100, 2 * GAP_PX + 100:2 * GAP_PX + 200]
+    second = shown[TITLE_PX : TITLE_PX + 100, 2 * GAP_PX + 100 : 2 * GAP_PX + 200]
     # Half as high as wide, so white above and below.
     assert second[10].min() == 255
     assert second[50].max() == 0
@@ -67,17 +77,19 @@ def test_missing_truth_is_a_grey_tile_and_columns_without_anything_are_left_out(
     shown = draw_panel([full, PanelRow(GREY, None, np.ones((4, 4), np.float32), square())], side=80)
     assert shown.shape[1] == 4 * 80 + 5 * GAP_PX
     top, left = TITLE_PX + 80 + GAP_PX, 2 * GAP_PX + 80
-    assert np.array_equal(shown[top:top + 80, left:left + 80], blank("no truth", 80))
+    assert np.array_equal(shown[top : top + 80, left : left + 80], blank("no truth", 80))
 
 
 def test_every_column_is_drawn_and_points_are_scaled_with_the_patch():
     image = np.full((256, 256, 3), 200, np.uint8)
     mask = np.zeros((256, 256), bool)
     mask[64:192, 64:192] = True
-    row = PanelRow(image, mask, np.zeros((8, 8), np.float32), mask, np.array([[192, 64]], np.float32), mask)
+    row = PanelRow(
+        image, mask, np.zeros((8, 8), np.float32), mask, np.array([[192, 64]], np.float32), mask
+    )
     shown = draw_panel([row], side=128)
     assert shown.shape[1] == 6 * 128 + 7 * GAP_PX
-    points = shown[TITLE_PX:TITLE_PX + 128, 5 * GAP_PX + 4 * 128:][:, :128]
+    points = shown[TITLE_PX : TITLE_PX + 128, 5 * GAP_PX + 4 * 128 :][:, :128]
     assert points[32, 96].tolist() == [255, 225, 60]
     assert points[96, 32].tolist() == [200, 200, 200]
 
@@ -85,5 +97,5 @@ def test_every_column_is_drawn_and_points_are_scaled_with_the_patch():
 def test_no_points_and_no_rows_are_said_in_words():
     shown = draw_panel([PanelRow(GREY, points_xy_patch=np.zeros((0, 2), np.float32))], side=80)
     left = 3 * GAP_PX + 2 * 80
-    assert np.array_equal(shown[TITLE_PX:TITLE_PX + 80, left:left + 80], blank("no points", 80))
+    assert np.array_equal(shown[TITLE_PX : TITLE_PX + 80, left : left + 80], blank("no points", 80))
     assert draw_panel([], side=80).shape == (TITLE_PX + 80 + GAP_PX, 80 + 2 * GAP_PX, 3)

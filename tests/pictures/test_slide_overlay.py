@@ -5,8 +5,16 @@ from epsam.pictures.slide_overlay import bar_length_um, bar_text, slide_overlay
 from epsam.pictures.text import INK
 
 
-@pytest.mark.parametrize(("widest", "length", "text"), [
-    (999, 500, "500 um"), (1000, 1000, "1 mm"), (2600, 2000, "2 mm"), (73, 50, "50 um"), (0.7, 0.5, "0.5 um")])
+@pytest.mark.parametrize(
+    ("widest", "length", "text"),
+    [
+        (999, 500, "500 um"),
+        (1000, 1000, "1 mm"),
+        (2600, 2000, "2 mm"),
+        (73, 50, "50 um"),
+        (0.7, 0.5, "0.5 um"),
+    ],
+)
 def test_bars_are_one_two_or_five(widest, length, text):
     assert bar_length_um(widest) == pytest.approx(length)
     assert bar_text(length) == text
@@ -24,7 +32,13 @@ def test_the_bar_is_as_long_as_it_says():
 def test_outlines_are_drawn_where_they_are():
     outline = np.array([(100.0, 50), (300, 50), (300, 120), (100, 120)])
     drawn = slide_overlay(np.full((200, 400, 3), 255, np.uint8), [outline], 8.0)
-    for x, y, is_line in ((200, 50, True), (299, 80, True), (200, 80, False), (200, 40, False), (90, 80, False)):
+    for x, y, is_line in (
+        (200, 50, True),
+        (299, 80, True),
+        (200, 80, False),
+        (200, 40, False),
+        (90, 80, False),
+    ):
         assert (drawn[y, x] != 255).any() == is_line
 
 

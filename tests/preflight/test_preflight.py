@@ -55,33 +55,54 @@ def test_an_error_in_one_check_does_not_hide_the_others():
         yield warning("first")
         raise DatasetError("second\nline")
 
-    assert told(collect_findings([breaks, lambda: [problem("third")]])) == [(False, "first"), (True, "second line"),
-                                                                     (True, "third")]
+    assert told(collect_findings([breaks, lambda: [problem("third")]])) == [
+        (False, "first"),
+        (True, "second line"),
+        (True, "third"),
+    ]
 
 
-# Software ------------------------------------------------------------------------------------------------------------
+# Software
+# ------------------------------------------------------------------------------------------------------------
+
 
 def test_an_old_python_stops_and_a_new_one_does_not():
     only(check_python((3, 9)), True, "Python 3.9 is too old")
     assert told(check_python((3, 10))) == []
 
 
-@pytest.mark.parametrize(("version", "bounds", "kept"), [
-    ("2.4", ">=2.4,<3", True), ("2.10.1", ">=2.4,<3", True), ("2.3.9", ">=2.4,<3", False), ("3.0", ">=2.4,<3", False),
-    ("2.6.0+cu124", ">=2.4,<3", True), ("1.0", "==1.0", True), ("1.0.1", "==1.0", True), ("1.1", "==1.0", False),
-    ("2024.1.30", ">=2024.1.30,<2027", True), ("", ">=2", True), ("9", "", True),
-])
+@pytest.mark.parametrize(
+    ("version", "bounds", "kept"),
+    [
+        ("2.4", ">=2.4,<3", True),
+        ("2.10.1", ">=2.4,<3", True),
+        ("2.3.9", ">=2.4,<3", False),
+        ("3.0", ">=2.4,<3", False),
+        ("2.6.0+cu124", ">=2.4,<3", True),
+        ("1.0", "==1.0", True),
+        ("1.0.1", "==1.0", True),
+        ("1.1", "==1.0", False),
+        ("2024.1.30", ">=2024.1.30,<2027", True),
+        ("", ">=2", True),
+        ("9", "", True),
+    ],
+)
 def test_bounds_of_versions(version, bounds, kept):
     assert within(version, bounds) == kept
 
 
 def test_packages_are_compared_with_the_requirements(tmp_path):
     listed = tmp_path / "requirements.txt"
-    listed.write_text("# a comment\nnumpy>=1.0,<99\ntorch>=99  # too new\nnot-a-package-of-any-kind>=1\n\n-r x.txt\n")
+    listed.write_text(
+        "# a comment\nnumpy>=1.0,<99\ntorch>=99  # too new\nnot-a-package-of-any-kind>=1\n\n-r x.txt\n"
+    )
     (old, absent) = list(check_packages(listed))
     assert (old.stops, absent.stops) == (False, True)
     assert "package torch is 2" in old.text
-    assert absent.text == "package not-a-package-of-any-kind is not installed; run: pip install -r requirements.txt"
+    assert (
+        absent.text
+        == "package not-a-package-of-any-kind is not installed; run: pip install -r requirements.txt"
+    )
 
 
 def test_the_package_for_tensorboard_is_missed_only_if_a_stage_wants_it(monkeypatch):
@@ -93,7 +114,11 @@ def test_the_package_for_tensorboard_is_missed_only_if_a_stage_wants_it(monkeypa
 def test_the_package_for_dense_crf_is_missed_only_if_the_masks_want_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     assert told(check_postprocessing(MaskOptions())) == []
-    only(collect_findings([lambda: check_postprocessing(MaskOptions(postprocess="crf"))]), True, "pip install pydensecrf2")
+    only(
+        collect_findings([lambda: check_postprocessing(MaskOptions(postprocess="crf"))]),
+        True,
+        "pip install pydensecrf2",
+    )
 
 
 def test_missing_codecs_are_named(monkeypatch):
@@ -110,14 +135,20 @@ def test_a_device_that_is_not_there_stops_and_a_cpu_warns_for_the_real_sam_only(
 
 @pytest.mark.parametrize(("free", "warns"), [(8, True), (11.9, False)])
 def test_a_small_or_busy_gpu_warns(monkeypatch, free, warns):
-    monkeypatch.setattr(software, "select_device", lambda *_: SimpleNamespace(device=torch.device("cuda")))
+    monkeypatch.setattr(
+        software, "select_device", lambda *_: SimpleNamespace(device=torch.device("cuda"))
+    )
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 12 * 2**30))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
-    assert [f"GPU Card has {free:.1f} of 12.0 GiB free" in finding.text for finding in
-            check_device("auto", "auto", True)] == [True] * warns
+    assert [
+        f"GPU Card has {free:.1f} of 12.0 GiB free" in finding.text
+        for finding in check_device("auto", "auto", True)
+    ] == [True] * warns
 
 
-# Disk ----------------------------------------------------------------------------------------------------------------
+# Disk
+# ----------------------------------------------------------------------------------------------------------------
+
 
 def test_the_estimate_is_that_of_table_1():
     # 14 bins of 500 and 50, 2000 test positives; 6000, 700 and 2000 negatives (CAMELYON17).
@@ -126,22 +157,31 @@ def test_the_estimate_is_that_of_table_1():
     needs = estimate(counts, True, PatchOptions(), DecoderOptions())
     assert needs.patches == 18_400 * 512 * 512 * 3 * 3 // 4
     assert needs.embeddings == (7000 * 2 + 700 + 2000) * 256 * 64 * 64 * 2
-    assert estimate(counts, False, PatchOptions(), DecoderOptions(embedding_cache=False)) == Needs(0, 0, needs.run)
+    assert estimate(counts, False, PatchOptions(), DecoderOptions(embedding_cache=False)) == Needs(
+        0, 0, needs.run
+    )
 
 
 def test_further_views_and_normal_patches_take_room():
     counts = {"train": (60, 10), "val": (5, 5), "test": (4, 4)}
     for share, normal in ((0.1, 7), (0.5, 10)):
-        needs = estimate(counts, False, PatchOptions(), DecoderOptions(n_view=4, normal_patches=share))
+        needs = estimate(
+            counts, False, PatchOptions(), DecoderOptions(n_view=4, normal_patches=share)
+        )
         assert needs.embeddings == (60 * 4 + normal * 2 + 5 * 4 + 4 * 4) * 256 * 64 * 64 * 2
 
 
-@pytest.mark.parametrize(("free", "expected"), [
-    (5, [(True, "about 7.0 GB will be written, 5.0 GB are free")]),
-    (8, [(False, "embeddings take about 3.0 GB, 1.0 GB are left")]),
-    (11, []),
-])
-def test_room_for_patches_and_run_is_needed_and_for_embeddings_wished(tmp_path, monkeypatch, free, expected):
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [
+        (5, [(True, "about 7.0 GB will be written, 5.0 GB are free")]),
+        (8, [(False, "embeddings take about 3.0 GB, 1.0 GB are left")]),
+        (11, []),
+    ],
+)
+def test_room_for_patches_and_run_is_needed_and_for_embeddings_wished(
+    tmp_path, monkeypatch, free, expected
+):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free * GB))
     found = told(check_disk(Needs(6 * GB, 3 * GB, GB), tmp_path / "not" / "yet", tmp_path))
     assert len(found) == len(expected)
@@ -153,10 +193,17 @@ def test_room_for_patches_and_run_is_needed_and_for_embeddings_wished(tmp_path, 
 def test_a_folder_without_permission_stops(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda place, _: "run" not in str(place))
     (tmp_path / "run").mkdir()
-    only(check_disk(Needs(0, 0, 0), tmp_path, tmp_path / "run"), True, "no permission to write", "checkpoints")
+    only(
+        check_disk(Needs(0, 0, 0), tmp_path, tmp_path / "run"),
+        True,
+        "no permission to write",
+        "checkpoints",
+    )
 
 
-# Weights -------------------------------------------------------------------------------------------------------------
+# Weights
+# -------------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def demo_weights(tmp_path_factory):
@@ -175,13 +222,21 @@ def test_weights_that_fit_say_nothing(tmp_path, demo_weights):
 
 
 def test_weights_of_another_network_stop_before_the_run(tmp_path, demo_weights):
-    only(collect_findings([lambda: check_sam(sam(demo_weights, "vit_b"), tmp_path)]), True, "tensors do not fit vit_b")
+    only(
+        collect_findings([lambda: check_sam(sam(demo_weights, "vit_b"), tmp_path)]),
+        True,
+        "tensors do not fit vit_b",
+    )
 
 
 def test_given_weights_that_are_not_there_stop(tmp_path):
     only(check_sam(sam(tmp_path / "no.pth"), tmp_path), True, "no.pth: no such file")
     only(check_sam(sam(), tmp_path), True, "comes with this repository")
-    only(check_given_classifier(MaskOptions(resnet_checkpoint="no.pth")), True, "no.pth: no such file")
+    only(
+        check_given_classifier(MaskOptions(resnet_checkpoint="no.pth")),
+        True,
+        "no.pth: no such file",
+    )
 
 
 def test_a_known_file_with_another_hash_stops(tmp_path):
@@ -189,22 +244,37 @@ def test_a_known_file_with_another_hash_stops(tmp_path):
     only(check_sam(sam(kind="vit_b"), tmp_path), True, "its SHA-256 is not that of", "remove it")
 
 
-@pytest.mark.parametrize(("reason", "stops", "words"), [("", False, "will be downloaded from https://"),
-                                                        ("no network", True, "cannot be reached (no network)")])
-def test_what_has_to_be_fetched_warns_online_and_stops_offline(tmp_path, monkeypatch, reason, stops, words):
+@pytest.mark.parametrize(
+    ("reason", "stops", "words"),
+    [
+        ("", False, "will be downloaded from https://"),
+        ("no network", True, "cannot be reached (no network)"),
+    ],
+)
+def test_what_has_to_be_fetched_warns_online_and_stops_offline(
+    tmp_path, monkeypatch, reason, stops, words
+):
     monkeypatch.setattr(weights, "unreachable", lambda _: reason)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     only(check_sam(sam(kind="vit_b"), tmp_path), stops, words, "sam_vit_b_01ec64.pth")
-    only(check_classifier_start(ClassifierOptions(), tmp_path), stops, words, "resnet50-0676ba61.pth")
+    only(
+        check_classifier_start(ClassifierOptions(), tmp_path), stops, words, "resnet50-0676ba61.pth"
+    )
 
 
 def test_a_start_from_a_file_that_does_not_fit_stops(tmp_path, demo_weights):
     options = ClassifierOptions(backbone="resnet18", pretrained=str(demo_weights))
-    only(collect_findings([lambda: check_classifier_start(options, tmp_path)]), True, "do not fit resnet18")
+    only(
+        collect_findings([lambda: check_classifier_start(options, tmp_path)]),
+        True,
+        "do not fit resnet18",
+    )
     assert told(check_classifier_start(ClassifierOptions(pretrained="none"), tmp_path)) == []
 
 
-# Data ----------------------------------------------------------------------------------------------------------------
+# Data
+# ----------------------------------------------------------------------------------------------------------------
+
 
 def dataset(root):
     return DatasetPaths.of(PatchOptions(dataset_root=str(root), dataset_type="d"))
@@ -238,11 +308,21 @@ def test_patches_without_one_class_or_with_strangers_in_mask_are_told(tmp_path):
     write_patch(paths.split("test"), "a_1")
     assert keeps_patches(paths, tmp_path, PatchOptions())
     assert not keeps_patches(paths, tmp_path, PatchOptions(restart=True))
-    only(check_patches(paths, "train", ""), False, "1 masks have no image of the same name, such as c_1.png")
-    only(check_patches(paths, "val", ""), False, "1 tumour patches have no mask, such as a_1", "Dice")
+    only(
+        check_patches(paths, "train", ""),
+        False,
+        "1 masks have no image of the same name, such as c_1.png",
+    )
+    only(
+        check_patches(paths, "val", ""), False, "1 tumour patches have no mask, such as a_1", "Dice"
+    )
     only(check_patches(paths, "test", ""), False, "they are not scored")
     (paths.split("val") / "image" / "b_0.png").unlink()
-    only(collect_findings([lambda: check_patches(paths, "val", "")]), True, "1 positives and 0 negatives")
+    only(
+        collect_findings([lambda: check_patches(paths, "val", "")]),
+        True,
+        "1 positives and 0 negatives",
+    )
 
 
 def test_images_of_another_size_than_the_first_are_told_in_one_line_and_not_decoded(tmp_path):
@@ -251,7 +331,12 @@ def test_images_of_another_size_than_the_first_are_told_in_one_line_and_not_deco
         write_patch(paths.split("train"), name, side)
     odd = paths.split("train") / "image" / "c_1.png"
     odd.write_bytes(odd.read_bytes()[:40])
-    only(check_patches(paths, "train", ""), True, f"{odd}: 12×12 px, the first image has 8×8 px", "2 of 4 images")
+    only(
+        check_patches(paths, "train", ""),
+        True,
+        f"{odd}: 12×12 px, the first image has 8×8 px",
+        "2 of 4 images",
+    )
 
 
 def test_masks_of_another_size_than_their_images_are_told_in_one_line(tmp_path):
@@ -262,15 +347,25 @@ def test_masks_of_another_size_than_their_images_are_told_in_one_line(tmp_path):
     write_mask(masks / "a_1.png", np.eye(8) > 0)
     write_mask(masks / "c_1.png", np.ones((4, 6), bool))
     # Its directory lies behind the pixels, far from the first bytes.
-    cv2.imwrite(str(masks / "d_1.tif"), np.random.default_rng(0).integers(256, size=(90, 100), dtype=np.uint8))
-    only(check_patches(paths, "train", ""), True, f"{masks / 'c_1.png'}: 6×4 px, the image has 8×8 px", "2 of 3 masks")
+    cv2.imwrite(
+        str(masks / "d_1.tif"),
+        np.random.default_rng(0).integers(256, size=(90, 100), dtype=np.uint8),
+    )
+    only(
+        check_patches(paths, "train", ""),
+        True,
+        f"{masks / 'c_1.png'}: 6×4 px, the image has 8×8 px",
+        "2 of 3 masks",
+    )
     (masks / "c_1.png").unlink()
     only(check_patches(paths, "train", ""), True, "d_1.tif: 100×90 px", "1 of 2 masks")
 
 
 def write_slide(paths, name, size=64):
     paths.slides.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(paths.slides / f"{name}.tif", np.zeros((size, size, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(
+        paths.slides / f"{name}.tif", np.zeros((size, size, 3), np.uint8), photometric="rgb"
+    )
 
 
 def write_outlines(paths, name, content="<ASAP_Annotations/>"):
@@ -299,7 +394,9 @@ def test_patches_that_step_1_will_cut_again_are_not_those_to_train_on(slides):
     tables, options = slides.root.parent, PatchOptions()
     slide_findings(slides)
     write_patch(slides.split("train"), "a_1")
-    write_json(slides.patch_options, provenance(load_slides(slides, tables, options).records, options))
+    write_json(
+        slides.patch_options, provenance(load_slides(slides, tables, options).records, options)
+    )
     assert keeps_patches(slides, tables, options)
     assert not keeps_patches(slides, tables, replace(options, stride=128))
     write_outlines(slides, "s0", "<ASAP_Annotations> </ASAP_Annotations>")
@@ -316,14 +413,20 @@ def test_slides_and_outlines_without_each_other_are_told_in_one_line_a_reason(sl
     write_slide(slides, "lonely")
     write_outlines(slides, "nobodys")
     reasons = [finding.text for finding in slide_findings(slides) if not finding.stops]
-    assert reasons == ["1 slides are left out (lonely): no outlines and not known to be normal (label it in splits.csv "
-                       "if it is)", "1 slides are left out (nobodys): outlines without a slide in images/"]
+    assert reasons == [
+        "1 slides are left out (lonely): no outlines and not known to be normal (label it in splits.csv "
+        "if it is)",
+        "1 slides are left out (nobodys): outlines without a slide in images/",
+    ]
 
 
 def test_a_split_without_slides_stops(slides):
     rows = "".join(f"s{number},train\n" for number in range(6))
     (slides.root / "splits.csv").write_text(f"slide,split\n{rows}")
-    assert [finding.text[:14] for finding in slide_findings(slides)] == ["val: no slide;", "test: no slide"]
+    assert [finding.text[:14] for finding in slide_findings(slides)] == [
+        "val: no slide;",
+        "test: no slide",
+    ]
 
 
 def test_damaged_slides_and_outlines_warn_and_stop_a_strict_run(slides):

@@ -18,7 +18,8 @@ def test_ids_is_the_share_of_the_pseudo_label_inside_the_initial_mask():
 
 
 def test_a_small_label_inside_the_mask_scores_one():
-    # The published denominator |S| + 1 makes this 8/9 and rejects every label under nine pixels (methods D29).
+    # The published denominator |S| + 1 makes this 8/9 and rejects every label under nine pixels
+    # (methods D29).
     assert score_pseudo_label(*masks(list(range(10)), list(range(8)))).ids == 1.0
 
 

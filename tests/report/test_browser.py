@@ -1,4 +1,6 @@
-"""The pages in a real browser, with JavaScript off: on a screen and on a phone, from the disk and without a network."""
+"""The pages in a real browser, with JavaScript off: on a screen and on a phone, from the disk and
+without a network.
+"""
 
 import numpy as np
 import pytest
@@ -11,11 +13,22 @@ from epsam.report.page import document, paragraph
 from epsam.report.training import RunRecord, training_report
 from support.browser import find_browser, open_browser
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(
-    find_browser() is None, reason="no Chromium found (on Debian: apt-get install chromium); pages are not looked at")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_browser() is None,
+        reason="no Chromium found (on Debian: apt-get install chromium); pages are not looked at",
+    ),
+]
 
 LONG_NAME = "a_slide_with_a_name_" + "x" * 120
-MADE = {"infer": {"ended": "2026-01-01", "seconds": 3.0, "options": {"output_dir": "/a/long/way/" * 20, "lr": 0.1}}}
+MADE = {
+    "infer": {
+        "ended": "2026-01-01",
+        "seconds": 3.0,
+        "options": {"output_dir": "/a/long/way/" * 20, "lr": 0.1},
+    }
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +42,76 @@ def tissue(side=700):
 
 
 def training():
-    score = {"split": "test", "patches": "9", "dice": "0.5", "iou": "0.4", "pooled_dice": "0.5", "pooled_iou": "0.4"}
-    patches = [{"split": "test", "what": "round 1", "id": f"p{n}", "dice": str(n / 9), "iou": "0.1"} for n in range(9)]
-    metrics = [{"stage": f"decoder_{n}", "epoch": "1", "name": "val_dice", "value": "0.5"} for n in range(3)]
+    score = {
+        "split": "test",
+        "patches": "9",
+        "dice": "0.5",
+        "iou": "0.4",
+        "pooled_dice": "0.5",
+        "pooled_iou": "0.4",
+    }
+    patches = [
+        {"split": "test", "what": "round 1", "id": f"p{n}", "dice": str(n / 9), "iou": "0.1"}
+        for n in range(9)
+    ]
+    metrics = [
+        {"stage": f"decoder_{n}", "epoch": "1", "name": "val_dice", "value": "0.5"}
+        for n in range(3)
+    ]
     curve = draw_curves({"train": [(1.0, 0.5), (2.0, 0.4)]}, "loss")
-    return training_report(RunRecord(LONG_NAME, [{**score, "what": what} for what in ("initial mask", "round 1")],
-                                     patches, metrics, {"a_stage": {"run": LONG_NAME}}, MADE,
-                                     {"train_classifier": "nothing was learnt " * 20}, [], {"loss": curve},
-                                     {"cases": tissue(), "test": tissue()}))
+    return training_report(
+        RunRecord(
+            LONG_NAME,
+            [{**score, "what": what} for what in ("initial mask", "round 1")],
+            patches,
+            metrics,
+            {"a_stage": {"run": LONG_NAME}},
+            MADE,
+            {"train_classifier": "nothing was learnt " * 20},
+            [],
+            {"loss": curve},
+            {"cases": tissue(), "test": tissue()},
+        )
+    )
 
 
 def images():
-    rows = [{"image": f"{LONG_NAME}.png", "status": "done", "windows": 4, "gated": 1, "dice": "0.75"},
-            {"image": "b.png", "status": "failed", "reason": f"/data/{LONG_NAME}.png: not a readable image " * 3}]
-    return inference_report(Inference(f"/data/{LONG_NAME}", "image", rows, {"mean_dice": 0.75}, {LONG_NAME: 0.75},
-                                      {f"{LONG_NAME}: Dice 0.750": tissue()}, MADE))
+    rows = [
+        {"image": f"{LONG_NAME}.png", "status": "done", "windows": 4, "gated": 1, "dice": "0.75"},
+        {
+            "image": "b.png",
+            "status": "failed",
+            "reason": f"/data/{LONG_NAME}.png: not a readable image " * 3,
+        },
+    ]
+    return inference_report(
+        Inference(
+            f"/data/{LONG_NAME}",
+            "image",
+            rows,
+            {"mean_dice": 0.75},
+            {LONG_NAME: 0.75},
+            {f"{LONG_NAME}: Dice 0.750": tissue()},
+            MADE,
+        )
+    )
 
 
 def slides():
-    rows = [{"slide": f"{LONG_NAME}_{n}", "status": "done", "seen": 4, "gated": 1, "tumour_mm2": "1.5",
-             "seconds": 4.0} for n in range(20)]
-    timings = [{"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)} for row in rows]
+    rows = [
+        {
+            "slide": f"{LONG_NAME}_{n}",
+            "status": "done",
+            "seen": 4,
+            "gated": 1,
+            "tumour_mm2": "1.5",
+            "seconds": 4.0,
+        }
+        for n in range(20)
+    ]
+    timings = [
+        {"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)} for row in rows
+    ]
     pictures = {"a; tumour 1.5 mm²": tissue(960)}
     return inference_report(Inference("slides", "slide", rows, {}, {}, pictures, MADE, timings))
 
@@ -67,15 +129,24 @@ def test_a_page_is_readable(browser, tmp_path, page, width):
     dark, coloured = (shown.max(axis=2) < 80), (np.ptp(shown, axis=2) > 60)
     assert dark.mean() > 0.002, "letters"
     assert coloured.mean() > 0.01, "pictures, bars and warnings"
-    # Text reaches from the left margin over most of the width, and nothing is drawn outside of the margins.
+    # Text reaches from the left margin over most of the width, and nothing is drawn outside of the
+    # margins.
     columns = np.flatnonzero((shown < 200).any(axis=(0, 2)))
     assert columns.min() >= 8
     assert width / 2 < columns.max() < width
 
 
 def test_the_test_would_notice_scripts_network_and_overflow(browser, tmp_path):
-    html = document("t", [("a", paragraph("x") + '<div style="width: 3000px">wide</div>'
-                           '<img src="http://127.0.0.1:9/a.png"><script>document.body.innerHTML = ""</script>')])
+    html = document(
+        "t",
+        [
+            (
+                "a",
+                paragraph("x") + '<div style="width: 3000px">wide</div>'
+                '<img src="http://127.0.0.1:9/a.png"><script>document.body.innerHTML = ""</script>',
+            )
+        ],
+    )
     write_text(tmp_path / "bad.html", html)
     shot = browser.shoot((tmp_path / "bad.html").as_uri(), 390)
     assert shot.width >= 3000

@@ -25,23 +25,37 @@ def test_images_stand_beside_truth_and_mask(tmp_path):
         write_rgb(tmp_path / "image" / f"{name}.png", np.full((64, 64, 3), 240, np.uint8))
         write_mask(tmp_path / "mask" / f"{name}.png", mask)
         write_mask(tmp_path / "out" / "mask" / f"{name}.png", ~mask)
-    rows = [{"image": f"{name}.png", "status": status}
-            for name, status in (("a", "done"), ("b", "done"), ("broken", "failed"))]
+    rows = [
+        {"image": f"{name}.png", "status": status}
+        for name, status in (("a", "done"), ("b", "done"), ("broken", "failed"))
+    ]
     found = image_cases(find_images(tmp_path), rows, {"a.png": 0.5}, tmp_path / "out")
     assert list(found) == ["a.png: Dice 0.500"]
     (picture,) = found.values()
     # Three tiles of 300 px: the patch is white, truth is tinted above, the mask below.
-    tiles = [picture[26:326, 6 + 306 * number : 306 + 306 * number].astype(int) for number in range(3)]
-    upper, lower = ([tile[rows].mean() for tile in tiles] for rows in (slice(20, 130), slice(170, 280)))
+    tiles = [
+        picture[26:326, 6 + 306 * number : 306 + 306 * number].astype(int) for number in range(3)
+    ]
+    upper, lower = (
+        [tile[rows].mean() for tile in tiles] for rows in (slice(20, 130), slice(170, 280))
+    )
     assert upper[0] == lower[0] == upper[2] == lower[1] == 240
     assert max(upper[1], lower[2]) < 235
 
 
 def test_a_slides_picture_is_its_overlay_made_smaller(tmp_path):
     write_jpeg(tmp_path / "s" / "overlay.jpg", np.full((500, 1920, 3), 90, np.uint8))
-    row = {"slide": "s", "status": "done", "tumour_mm2": "1.5", "tissue_mm2": "6.0", "tumour_share": "0.25",
-           "regions": 3}
-    ((caption, picture),) = slide_cases([row, {"slide": "x", "status": "failed"}], {}, tmp_path).items()
+    row = {
+        "slide": "s",
+        "status": "done",
+        "tumour_mm2": "1.5",
+        "tissue_mm2": "6.0",
+        "tumour_share": "0.25",
+        "regions": 3,
+    }
+    ((caption, picture),) = slide_cases(
+        [row, {"slide": "x", "status": "failed"}], {}, tmp_path
+    ).items()
     assert caption == "s; tumour 1.50 of 6.00 mm² of tissue (25 %), 3 regions"
     assert picture.shape == (250, 960, 3)
     assert picture.mean() == pytest.approx(90, abs=2)

@@ -2,10 +2,19 @@ from epsam.report.making import options_part, stage_rows, stages_part
 
 
 def test_stages_are_in_the_order_in_which_they_ended():
-    stages = {"b": {"ended": "2026-01-02", "seconds": 3.0, "peak_ram_gib": 1.5, "options": {}},
-              "a": {"ended": "2026-01-01", "seconds": 2.0, "peak_gpu_gib": 4.0, "machine": {"gpu": "the older"}}}
-    assert stage_rows(stages) == [{"stage": "a", "seconds": 2.0, "GPU, GiB": 4.0},
-                                  {"stage": "b", "seconds": 3.0, "RAM, GiB": 1.5}]
+    stages = {
+        "b": {"ended": "2026-01-02", "seconds": 3.0, "peak_ram_gib": 1.5, "options": {}},
+        "a": {
+            "ended": "2026-01-01",
+            "seconds": 2.0,
+            "peak_gpu_gib": 4.0,
+            "machine": {"gpu": "the older"},
+        },
+    }
+    assert stage_rows(stages) == [
+        {"stage": "a", "seconds": 2.0, "GPU, GiB": 4.0},
+        {"stage": "b", "seconds": 3.0, "RAM, GiB": 1.5},
+    ]
     stages["b"]["machine"] = {"cores": 2}
     assert "2026-01-02; 2 CPU cores; " in stages_part(stages)
     assert stages_part({}) == ""
@@ -14,4 +23,11 @@ def test_stages_are_in_the_order_in_which_they_ended():
 def test_every_option_is_told_as_one_would_type_it():
     page = options_part({"a stage": {"run": "", "lr": 0.5, "grid": [1, 2]}})
     assert "<summary>a stage: 3 options</summary>" in page
-    assert [cell.split("<")[0] for cell in page.split("<td>")[1:]] == ["--run", "empty", "--lr", "0.5", "--grid", "1,2"]
+    assert [cell.split("<")[0] for cell in page.split("<td>")[1:]] == [
+        "--run",
+        "empty",
+        "--lr",
+        "0.5",
+        "--grid",
+        "1,2",
+    ]

@@ -9,7 +9,9 @@ from epsam.report.page import document, drawing, histogram, photo, table, warnin
 
 
 class Balance(HTMLParser):
-    """Fails at a tag that is closed without having been opened, and collects tags and their attributes."""
+    """Fails at a tag that is closed without having been opened, and collects tags and their
+    attributes.
+    """
 
     def __init__(self):
         super().__init__()
@@ -41,7 +43,9 @@ def test_a_page_is_whole_and_asks_nobody_for_anything():
 
 def test_names_from_outside_cannot_become_markup():
     hostile = '<script>alert("x")</script>'
-    page = document(hostile, [(hostile, table([hostile], [{hostile: hostile}]) + warnings_list([hostile]))])
+    page = document(
+        hostile, [(hostile, table([hostile], [{hostile: hostile}]) + warnings_list([hostile]))]
+    )
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 6  # title twice, heading, column, cell, warning
 
@@ -49,7 +53,11 @@ def test_names_from_outside_cannot_become_markup():
 def test_a_table_leaves_empty_what_a_row_lacks_and_puts_numbers_to_the_right():
     html = table(["a", "b"], [{"a": "text", "b": 0.5}, {"a": "more"}])
     assert re.findall(r"<td[^>]*>[^<]*</td>", html) == [
-        "<td>text</td>", '<td class="number">0.5</td>', "<td>more</td>", '<td class="number"></td>']
+        "<td>text</td>",
+        '<td class="number">0.5</td>',
+        "<td>more</td>",
+        '<td class="number"></td>',
+    ]
     mixed = table(["a", "b"], [{"a": "0.5", "b": "x" * 40}, {"a": "none"}])
     assert re.findall(r"<td[^>]*>", mixed) == ["<td>", '<td class="long">', "<td>", "<td>"]
     assert table(["a"], []) == ""
@@ -59,10 +67,12 @@ def test_pictures_travel_within_the_page():
     image = np.zeros((8, 12, 3), np.uint8)
     image[:, :, 0] = 200
     for make, kind in ((photo, "jpeg"), (drawing, "png")):
-        (_, attributes), = [found for found in parsed(make(image, "a < b")) if found[0] == "img"]
+        ((_, attributes),) = [found for found in parsed(make(image, "a < b")) if found[0] == "img"]
         head, content = attributes["src"].split(",")
         assert head == f"data:image/{kind};base64"
-        shown = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        shown = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR)[
+            :, :, ::-1
+        ]
         assert np.abs(shown.astype(int) - image).max() < 12
         assert attributes["alt"] == "a < b"
 

@@ -11,15 +11,28 @@ def metric(stage, epoch, name, value):
     return {"stage": stage, "epoch": str(epoch), "name": name, "value": str(value)}
 
 
-METRICS = [metric("classifier", 1, "seconds", 10.0), metric("classifier", 2, "seconds", 12.5),
-           metric("decoder_0", 1, "val_dice", 0.5), metric("decoder_0", 2, "val_dice", 0.7),
-           metric("decoder_0", 3, "val_dice", 0.6), metric("decoder_0", 3, "acceptance", 0.25),
-           metric("decoder_1", 1, "val_dice", 0.8), metric("decoder_1", 1, "acceptance", 0.01)]
+METRICS = [
+    metric("classifier", 1, "seconds", 10.0),
+    metric("classifier", 2, "seconds", 12.5),
+    metric("decoder_0", 1, "val_dice", 0.5),
+    metric("decoder_0", 2, "val_dice", 0.7),
+    metric("decoder_0", 3, "val_dice", 0.6),
+    metric("decoder_0", 3, "acceptance", 0.25),
+    metric("decoder_1", 1, "val_dice", 0.8),
+    metric("decoder_1", 1, "acceptance", 0.01),
+]
 
 
 def score(split, what, dice):
-    return {"split": split, "what": what, "patches": "3", "dice": str(dice), "iou": "0.5", "pooled_dice": "0.5",
-            "pooled_iou": "0.5"}
+    return {
+        "split": split,
+        "what": what,
+        "patches": "3",
+        "dice": str(dice),
+        "iou": "0.5",
+        "pooled_dice": "0.5",
+        "pooled_iou": "0.5",
+    }
 
 
 def record(scores=(), patches=(), metrics=(), options=None):
@@ -31,8 +44,10 @@ def nothing(folder):
 
 
 def test_each_round_has_its_best_epoch_and_what_it_kept():
-    assert round_rows(METRICS) == [{"round": "0", "best val_dice": "0.7000", "kept": "0.2500"},
-                                   {"round": "1", "best val_dice": "0.8000", "kept": "0.0100"}]
+    assert round_rows(METRICS) == [
+        {"round": "0", "best val_dice": "0.7000", "kept": "0.2500"},
+        {"round": "1", "best val_dice": "0.8000", "kept": "0.0100"},
+    ]
 
 
 def test_warnings_name_what_spoils_trust():
@@ -47,14 +62,23 @@ def test_warnings_name_what_spoils_trust():
 
 def test_a_stage_that_left_nothing_to_learn_from_is_the_first_warning(tmp_path):
     run = RunPaths(tmp_path)
-    write_json(tmp_path / "stages" / "train_classifier.json", {"fingerprint": "x", "trouble": "it is at chance"})
+    write_json(
+        tmp_path / "stages" / "train_classifier.json",
+        {"fingerprint": "x", "trouble": "it is at chance"},
+    )
     assert run_warnings(read_run(run, nothing(tmp_path))) == ["train_classifier: it is at chance."]
 
 
 def test_slides_that_failed_and_the_options_of_their_patches_are_told(tmp_path):
     data = nothing(tmp_path)
-    write_table(data.slide_table, ["slide", "status", "reason"], [
-        {"slide": "a", "status": "used", "reason": ""}, {"slide": "b", "status": "failed", "reason": "no pixel size"}])
+    write_table(
+        data.slide_table,
+        ["slide", "status", "reason"],
+        [
+            {"slide": "a", "status": "used", "reason": ""},
+            {"slide": "b", "status": "failed", "reason": "no pixel size"},
+        ],
+    )
     write_json(data.patch_options, {"options": {"stride": 99}})
     found = read_run(RunPaths(tmp_path), data)
     assert run_warnings(found) == ["1 of 2 slides failed.", "b: no pixel size"]
@@ -63,8 +87,14 @@ def test_slides_that_failed_and_the_options_of_their_patches_are_told(tmp_path):
 
 def test_figures_edited_by_hand_are_told_with_the_line(tmp_path):
     run = RunPaths(tmp_path)
-    write_table(run.metrics, METRIC_COLUMNS, [metric("classifier", 1, "seconds", 1.0), metric("x", 1, "y", "high")])
-    with pytest.raises(DatasetError, match=r"metrics\.csv line 3: value is 'high', not the number it should be"):
+    write_table(
+        run.metrics,
+        METRIC_COLUMNS,
+        [metric("classifier", 1, "seconds", 1.0), metric("x", 1, "y", "high")],
+    )
+    with pytest.raises(
+        DatasetError, match=r"metrics\.csv line 3: value is 'high', not the number it should be"
+    ):
         read_run(run, nothing(tmp_path))
 
 
@@ -74,9 +104,11 @@ def test_a_good_run_has_no_warnings():
 
 
 def test_only_the_last_decoders_test_patches_are_in_the_histogram():
-    patches = [{"split": "test", "what": "round 1", "id": "a", "dice": "0.9", "iou": "0.8"},
-               {"split": "val", "what": "round 1", "id": "b", "dice": "0.9", "iou": "0.8"},
-               {"split": "test", "what": "initial mask", "id": "a", "dice": "0.1", "iou": "0.1"}]
+    patches = [
+        {"split": "test", "what": "round 1", "id": "a", "dice": "0.9", "iou": "0.8"},
+        {"split": "val", "what": "round 1", "id": "b", "dice": "0.9", "iou": "0.8"},
+        {"split": "test", "what": "initial mask", "id": "a", "dice": "0.1", "iou": "0.1"},
+    ]
     page = training_report(record([score("test", "round 1", 0.9)], patches))
     assert "1 test patches, round 1; lowest 0.900, median 0.900" in page
     assert "0.90 to 0.95: 1<" in page

@@ -1,4 +1,6 @@
-"""A network that answers from colour alone, so that what a slide's windows go through can be followed by hand."""
+"""A network that answers from colour alone, so that what a slide's windows go through can be
+followed by hand.
+"""
 
 import numpy as np
 
@@ -8,7 +10,9 @@ PINK, BLUE, WHITE = (220, 120, 180), (70, 60, 150), (245, 245, 245)
 
 
 class FakeNetwork:
-    """Blue is tumour: a window's score is its share of blue, its probability 1 where it is blue. Counts its calls."""
+    """Blue is tumour: a window's score is its share of blue, its probability 1 where it is blue.
+    Counts its calls.
+    """
 
     def __init__(self, window_size=32, batch_size=4, mpp=0.5):
         self.window_size = window_size
@@ -19,7 +23,9 @@ class FakeNetwork:
 
     def look(self, windows):
         self.looked += len(windows)
-        return [float(blue(window).mean()) for window in windows], [np.ones((4, 4), np.float32) for _ in windows]
+        return [float(blue(window).mean()) for window in windows], [
+            np.ones((4, 4), np.float32) for _ in windows
+        ]
 
     def fuse(self, windows, maps):
         assert 0 < len(windows) == len(maps) <= self.batch_size

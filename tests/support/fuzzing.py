@@ -1,6 +1,8 @@
-"""Damaged files, drawn by Hypothesis: an attempt to read one may fail only with a clear error, soon and in little room.
+"""Damaged files, drawn by Hypothesis: an attempt to read one may fail only with a clear error, soon
+and in little room.
 
-The same contents are drawn each time. `EPSAM_FUZZ=50 python -m pytest -k fuzz` draws fifty times as many.
+The same contents are drawn each time. `EPSAM_FUZZ=50 python -m pytest -k fuzz` draws fifty times as
+many.
 """
 
 import faulthandler
@@ -17,8 +19,24 @@ LONGEST_S = 10
 MOST_BYTES = 2 << 30
 TIMES = int(os.environ.get("EPSAM_FUZZ", "1"))
 
-PIECES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0", b"\n", b'"', b",,,", b"1e999",
-          b"nan", b"-1", b"<!DOCTYPE x [", b"&a;", b"\xef\xbb\xbf", b"]]>", "\u202e".encode()]
+PIECES = [
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\x80\0\0\0",
+    b"\0",
+    b"\n",
+    b'"',
+    b",,,",
+    b"1e999",
+    b"nan",
+    b"-1",
+    b"<!DOCTYPE x [",
+    b"&a;",
+    b"\xef\xbb\xbf",
+    b"]]>",
+    "\u202e".encode(),
+]
 
 
 @dataclass
@@ -29,16 +47,23 @@ class Outcome:
     told: list[str] = field(default_factory=list)
 
 
-def fuzz(contents: some.SearchStrategy[bytes], examples: int, attempt: Callable[[bytes], str]) -> Outcome:
+def fuzz(
+    contents: some.SearchStrategy[bytes], examples: int, attempt: Callable[[bytes], str]
+) -> Outcome:
     """Give `attempt`, which returns the error's message or nothing, that many contents.
 
-    It ends this process if one takes longer than LONGEST_S; more than MOST_BYTES beyond what is held now is refused by
-    the system and becomes a MemoryError.
+    It ends this process if one takes longer than LONGEST_S; more than MOST_BYTES beyond what is
+    held now is refused by the system and becomes a MemoryError.
     """
     outcome = Outcome()
 
-    @settings(max_examples=examples * TIMES, derandomize=True, database=None, deadline=None,
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples * TIMES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(contents)
     def run(content: bytes) -> None:
         faulthandler.dump_traceback_later(LONGEST_S, exit=True)
@@ -52,13 +77,17 @@ def fuzz(contents: some.SearchStrategy[bytes], examples: int, attempt: Callable[
 
     with little_room():
         run()
-    print(f"fuzz: {outcome.read + len(outcome.told)} contents, {outcome.read} read, {len(outcome.told)} refused")
+    print(
+        f"fuzz: {outcome.read + len(outcome.told)} contents, {outcome.read} read, {len(outcome.told)} refused"
+    )
     return outcome
 
 
 @contextmanager
 def little_room() -> Iterator[None]:
-    """Within the block this process can take no more than MOST_BYTES of address space beyond what it has."""
+    """Within the block this process can take no more than MOST_BYTES of address space beyond what
+    it has.
+    """
     before = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm") as stream:
         held = int(stream.read().split()[0]) * resource.getpagesize()
@@ -70,20 +99,39 @@ def little_room() -> Iterator[None]:
 
 
 def damaged(good: bytes) -> some.SearchStrategy[bytes]:
-    """A good file with one to four changes: cut short, bytes changed, pieces lost, doubled, overwritten or put in;
-    now and then something else altogether."""
+    """A good file with one to four changes: cut short, bytes changed, pieces lost, doubled,
+    overwritten or put in; now and then something else altogether.
+    """
     # Half of the places are near the start, where headers are.
     place = some.one_of(some.integers(0, 200), some.integers(0, len(good)))
     piece = some.one_of(some.sampled_from(PIECES), some.binary(min_size=1, max_size=8))
     change = some.one_of(
         some.builds(lambda at: lambda text: text[:at], place),
-        some.builds(lambda at, bits: lambda text: text[:at] + bytes(byte ^ bits for byte in text[at : at + 1])
-                    + text[at + 1 :], place, some.integers(1, 255)),
-        some.builds(lambda at, size: lambda text: text[:at] + text[at + size :], place, some.integers(1, 30)),
-        some.builds(lambda at, size, times: lambda text: text[:at] + text[at : at + size] * times + text[at:], place,
-                    some.integers(1, 60), some.integers(1, 4)),
-        some.builds(lambda at, new: lambda text: text[:at] + new + text[at + len(new) :], place, piece),
-        some.builds(lambda at, new: lambda text: text[:at] + new + text[at:], place, piece))
+        some.builds(
+            lambda at, bits: (
+                lambda text: (
+                    text[:at] + bytes(byte ^ bits for byte in text[at : at + 1]) + text[at + 1 :]
+                )
+            ),
+            place,
+            some.integers(1, 255),
+        ),
+        some.builds(
+            lambda at, size: lambda text: text[:at] + text[at + size :], place, some.integers(1, 30)
+        ),
+        some.builds(
+            lambda at, size, times: (
+                lambda text: text[:at] + text[at : at + size] * times + text[at:]
+            ),
+            place,
+            some.integers(1, 60),
+            some.integers(1, 4),
+        ),
+        some.builds(
+            lambda at, new: lambda text: text[:at] + new + text[at + len(new) :], place, piece
+        ),
+        some.builds(lambda at, new: lambda text: text[:at] + new + text[at:], place, piece),
+    )
 
     def changed(changes: list[Callable[[bytes], bytes]]) -> bytes:
         content = good
@@ -96,9 +144,16 @@ def damaged(good: bytes) -> some.SearchStrategy[bytes]:
 
 
 def tables(columns: tuple[str, ...]) -> some.SearchStrategy[bytes]:
-    """CSV with these columns and cells of any text, as a spreadsheet or a slip of the hand might leave it."""
-    cell = some.one_of(some.sampled_from(["", "1", "-1", "0.5", "nan", "1e999", "train", "a_1", '"', " ", "²"]),
-                       some.text(max_size=8))
+    """CSV with these columns and cells of any text, as a spreadsheet or a slip of the hand might
+    leave it.
+    """
+    cell = some.one_of(
+        some.sampled_from(["", "1", "-1", "0.5", "nan", "1e999", "train", "a_1", '"', " ", "²"]),
+        some.text(max_size=8),
+    )
     line = some.lists(cell, min_size=len(columns), max_size=len(columns) + 1)
     return some.lists(line, max_size=5).map(
-        lambda lines: "\n".join(",".join(cells) for cells in [list(columns), *lines]).encode("utf-8", "surrogatepass"))
+        lambda lines: "\n".join(",".join(cells) for cells in [list(columns), *lines]).encode(
+            "utf-8", "surrogatepass"
+        )
+    )

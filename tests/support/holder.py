@@ -24,9 +24,15 @@ with exclusive_lock(Path(sys.argv[1]), "x"):
 
 @contextmanager
 def holding(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that claims `folder`, and a child of it that outlives its being killed, until the block ends."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder), SOURCE], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    """A process that claims `folder`, and a child of it that outlives its being killed, until the
+    block ends.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder), SOURCE],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     try:
         assert process.stdout
         assert process.stdout.readline() == "held\n"

@@ -1,6 +1,7 @@
-"""What broken and hostile input is answered with: the table of docs/robustness.md, made by really giving that input.
+"""What broken and hostile input is answered with: the table of docs/robustness.md, made by really
+giving that input.
 
-    python tests/support/hostile_messages.py
+python tests/support/hostile_messages.py
 """
 
 import os
@@ -43,9 +44,14 @@ class Code:
 
 
 def outlines(corners: str, group: str = "Tumor", head: str = "") -> Callable[[], object]:
-    points = "".join(f'<Coordinate X="{x}" Y="{y}"/>' for x, y in (corner.split(",") for corner in corners.split()))
-    text = (f'{head}<ASAP_Annotations><Annotations><Annotation PartOfGroup="{group}"><Coordinates>{points}'
-            "</Coordinates></Annotation></Annotations></ASAP_Annotations>")
+    points = "".join(
+        f'<Coordinate X="{x}" Y="{y}"/>'
+        for x, y in (corner.split(",") for corner in corners.split())
+    )
+    text = (
+        f'{head}<ASAP_Annotations><Annotations><Annotation PartOfGroup="{group}"><Coordinates>{points}'
+        "</Coordinates></Annotation></Annotations></ASAP_Annotations>"
+    )
     return xml(text.encode())
 
 
@@ -59,10 +65,16 @@ def xml(content: bytes) -> Callable[[], object]:
     return read
 
 
-def slide(tags: dict[str, object] | None = None, image: np.ndarray = IMAGE, keep: float = 1.0,
-          **how: object) -> Callable[[], object]:
+def slide(
+    tags: dict[str, object] | None = None,
+    image: np.ndarray = IMAGE,
+    keep: float = 1.0,
+    **how: object,
+) -> Callable[[], object]:
     def read() -> str:
-        tifffile.imwrite("s.tif", image, **{"photometric": "rgb", "tile": (16, 16), "metadata": None, **how})
+        tifffile.imwrite(
+            "s.tif", image, **{"photometric": "rgb", "tile": (16, 16), "metadata": None, **how}
+        )
         with tifffile.TiffFile("s.tif", mode="r+b") as file:
             for tag, value in (tags or {}).items():
                 file.pages[0].tags[tag].overwrite(value)
@@ -85,10 +97,19 @@ def image(content: bytes) -> Callable[[], object]:
 
 def png(width: int, height: int) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
+    )
 
 
 def decoder(harm: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[], object]:
@@ -147,22 +168,37 @@ def links() -> str:
     for folder in ("disk", "images"):
         Path(folder).mkdir()
     tifffile.imwrite("disk/far.tif", IMAGE, photometric="rgb")
-    for link, target in (("images/more", "disk"), ("images/again", "disk"), ("disk/circle", "images"),
-                         ("images/gone.tif", "nowhere.tif")):
+    for link, target in (
+        ("images/more", "disk"),
+        ("images/again", "disk"),
+        ("disk/circle", "images"),
+        ("images/gone.tif", "nowhere.tif"),
+    ):
         Path(link).symlink_to(Path(target).absolute())
     records, _ = discover_slides(Path("images"), Path("annotations"), {"far": "normal"})
     return "slides " + ", ".join(f"{record.name} ({record.status})" for record in records)
 
 
-LAUGHS = ('<!DOCTYPE l [<!ENTITY a "ha">' + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh",
-          "bcdefghi", strict=True)) + "]>")
+LAUGHS = (
+    '<!DOCTYPE l [<!ENTITY a "ha">'
+    + "".join(
+        f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    + "]>"
+)
 SQUARE = "1,1 9,1 9,9 1,9"
 
 INPUTS: list[tuple[str, Callable[[], object]]] = [
     ("XML entity bomb (a billion laughs)", outlines(SQUARE, head=LAUGHS)),
-    ("XML external entity", outlines(SQUARE, head='<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>')),
+    (
+        "XML external entity",
+        outlines(SQUARE, head='<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>'),
+    ),
     ("XML cut short", xml(b"<ASAP_Annotations><Annotations>")),
-    ("XML in another encoding than it states", outlines(SQUARE, "\u00e9", '<?xml version="1.0" encoding="ascii"?>')),
+    (
+        "XML in another encoding than it states",
+        outlines(SQUARE, "\u00e9", '<?xml version="1.0" encoding="ascii"?>'),
+    ),
     ("other XML", xml(b"<html/>")),
     ("coordinate NaN", outlines("1,1 nan,1 9,9")),
     ("coordinate infinite", outlines("1,1 9,-inf 9,9")),
@@ -171,7 +207,10 @@ INPUTS: list[tuple[str, Callable[[], object]]] = [
     ("outline not closed", outlines(SQUARE)),
     ("outline that crosses itself (even-odd rule)", outlines("0,0 8,8 8,0 0,8")),
     ("outline of two points", outlines("1,1 9,9")),
-    ("1,000,001 annotations", xml(b"<ASAP_Annotations>" + b"<Annotation/>" * 1_000_002 + b"</ASAP_Annotations>")),
+    (
+        "1,000,001 annotations",
+        xml(b"<ASAP_Annotations>" + b"<Annotation/>" * 1_000_002 + b"</ASAP_Annotations>"),
+    ),
     ("TIFF cut short", slide(keep=0.5)),
     ("TIFF of 0 bytes", slide(keep=0)),
     ("TIFF tile without bytes", slide({"TileByteCounts": [0] * 20})),
@@ -181,14 +220,20 @@ INPUTS: list[tuple[str, Callable[[], object]]] = [
     ("TIFF of float pixels", slide(image=IMAGE.astype(np.float32))),
     ("TIFF of one level", slide()),
     ("TIFF of 16 bit", slide(image=IMAGE.astype(np.uint16) << 8)),
-    ("TIFF with alpha", slide(image=np.dstack([IMAGE, IMAGE[:, :, :1]]), extrasamples=["unassalpha"])),
+    (
+        "TIFF with alpha",
+        slide(image=np.dstack([IMAGE, IMAGE[:, :, :1]]), extrasamples=["unassalpha"]),
+    ),
     ("TIFF, grey", slide(image=IMAGE[:, :, 0], photometric="minisblack")),
     ("PNG bomb", image(png(60_000, 60_000))),
     ("a text called .png", image(b"hello")),
     ("checkpoint with pickled code", pickled),
     ("checkpoint with one bit flipped", flipped),
     ("checkpoint that lacks a tensor", decoder(lambda state: state.pop(next(iter(state))))),
-    ("checkpoint with one more", decoder(lambda state: state.update({"mask_decoder.more": torch.zeros(1)}))),
+    (
+        "checkpoint with one more",
+        decoder(lambda state: state.update({"mask_decoder.more": torch.zeros(1)})),
+    ),
     ("checkpoint with NaN", decoder(lambda state: next(iter(state.values())).fill_(float("nan")))),
     ("CSV: a column renamed", splits(b"slide,set\na,train\n")),
     ("CSV: a field too many", splits(b"slide,split\na,train,\n")),

@@ -1,8 +1,10 @@
-"""Kill train.sh with SIGKILL at random moments, run it again each time, and compare all it leaves with a quiet run.
+"""Kill train.sh with SIGKILL at random moments, run it again each time, and compare all it leaves
+with a quiet run.
 
     python tests/support/kill_train.py --kills 30 --seed 0
-From tiny slides to the report, on the CPU; state is saved after every step, so that a kill falls into an epoch and not
-back to its start. Ends with 0 if every final file is the same, bit for bit, and prints one line a kill.
+From tiny slides to the report, on the CPU; state is saved after every step, so that a kill falls
+into an epoch and not back to its start. Ends with 0 if every final file is the same, bit for bit,
+and prints one line a kill.
 """
 
 import argparse
@@ -27,20 +29,26 @@ sys.path[:0] = [str(REPOSITORY / "src"), str(REPOSITORY / "tests")]
 
 from support.mini import FLAGS, clone, start, write_slides  # noqa: E402
 
-# They tell moments and durations, which no two runs share; what else the report shows comes from files compared here.
+# They tell moments and durations, which no two runs share; what else the report shows comes from
+# files compared here.
 LEFT_OUT = {"record.json", "report.html"}
 TIMED = ("seconds", "data_wait_share")
 
 
-
 def flags(classifier_epochs: int, decoder_epochs: int) -> dict[str, str]:
-    """Stages of several epochs, so that there is an order to lose; the rounds end with the last epoch's weights, so
-    that every step counts."""
+    """Stages of several epochs, so that there is an order to lose; the rounds end with the last
+    epoch's weights, so that every step counts.
+    """
     decoder = FLAGS["DECODER_FLAGS"].replace("--epoch 1 ", f"--epoch {decoder_epochs} ")
-    return {"PATCH_FLAGS": "--patch_size 64 --stride 64 --workers 2",
-            "CLASSIFIER_FLAGS": FLAGS["CLASSIFIER_FLAGS"].replace("--epoch 5 ", f"--epoch {classifier_epochs} "),
-            "DECODER_FLAGS": decoder, "RETRAIN_FLAGS": f"{decoder} --n_iter 2 --select_on last",
-            "SAM_CHECKPOINT": str(REPOSITORY / "checkpoints" / "sam_vit_demo.pth")}
+    return {
+        "PATCH_FLAGS": "--patch_size 64 --stride 64 --workers 2",
+        "CLASSIFIER_FLAGS": FLAGS["CLASSIFIER_FLAGS"].replace(
+            "--epoch 5 ", f"--epoch {classifier_epochs} "
+        ),
+        "DECODER_FLAGS": decoder,
+        "RETRAIN_FLAGS": f"{decoder} --n_iter 2 --select_on last",
+        "SAM_CHECKPOINT": str(REPOSITORY / "checkpoints" / "sam_vit_demo.pth"),
+    }
 
 
 # As much work as a start of Python takes, so that kills fall into it.
@@ -48,7 +56,9 @@ LONG = flags(classifier_epochs=8, decoder_epochs=4)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -59,9 +69,11 @@ def main() -> int:
 
 
 def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> list[str]:
-    """What differs between a quiet run and runs that were killed `kills` times in all; moments are drawn by `seed`.
+    """What differs between a quiet run and runs that were killed `kills` times in all; moments are
+    drawn by `seed`.
 
-    A run that comes to its end between two kills is compared and begun anew. stages: variables of train.sh.
+    A run that comes to its end between two kills is compared and begun anew. stages: variables of
+    train.sh.
     """
     quiet, killed = (made(folder / name) for name in ("quiet", "killed"))
     work = finish(quiet, stages)
@@ -72,7 +84,10 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
         moment = moments.uniform(0, work)
         if stage := kill_after(killed, stages, moment):
             where[stage] += 1
-            print(f"kill {where.total()} after {moment:.1f} s in {stage}; log: {last_line(killed)}", flush=True)
+            print(
+                f"kill {where.total()} after {moment:.1f} s in {stage}; log: {last_line(killed)}",
+                flush=True,
+            )
         else:
             # The next kills need something to interrupt.
             differences += differing(expected, fingerprints(killed))
@@ -80,13 +95,19 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
             shutil.rmtree(killed)
             made(killed)
     finish(killed, stages)
-    print("kills by stage:", ", ".join(f"{stage} {count}" for stage, count in where.most_common()), flush=True)
+    print(
+        "kills by stage:",
+        ", ".join(f"{stage} {count}" for stage, count in where.most_common()),
+        flush=True,
+    )
     print(f"runs that came to their end and were compared: {ended + 1}", flush=True)
     return differences + differing(expected, fingerprints(killed))
 
 
 def made(folder: Path, write_data: Callable[[Path], None] = write_slides) -> Path:
-    """A clone with data whose fits save their state after every step, where a user's do so every few minutes."""
+    """A clone with data whose fits save their state after every step, where a user's do so every
+    few minutes.
+    """
     folder.mkdir()
     fit = clone(folder, write_data) / "src" / "epsam" / "training" / "fit.py"
     hasty, count = re.subn(r"SAVE_EVERY_S = [\d.]+", "SAVE_EVERY_S = 0.0", fit.read_text("utf-8"))
@@ -106,8 +127,9 @@ def finish(folder: Path, stages: dict[str, str]) -> float:
 
 
 def kill_after(folder: Path, stages: dict[str, str], seconds: float) -> str:
-    """Start train.sh and kill its whole process group once it has computed for so many seconds, however busy the
-    machine is; which stage was hit, empty if it ended before."""
+    """Start train.sh and kill its whole process group once it has computed for so many seconds,
+    however busy the machine is; which stage was hit, empty if it ended before.
+    """
     process = start(folder, "./train.sh", **stages)
     while True:
         try:
@@ -120,12 +142,16 @@ def kill_after(folder: Path, stages: dict[str, str], seconds: float) -> str:
             process.communicate()
             return stage
         if process.returncode:
-            raise SystemExit(f"{folder}: train.sh ended with {process.returncode} on its own\n{output}")
+            raise SystemExit(
+                f"{folder}: train.sh ended with {process.returncode} on its own\n{output}"
+            )
         return ""
 
 
 def computed(group: int) -> float:
-    """Processor's seconds that a process group took so far, with those of its children that have ended."""
+    """Processor's seconds that a process group took so far, with those of its children that have
+    ended.
+    """
     ticks = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -139,7 +165,9 @@ def computed(group: int) -> float:
 
 def running(group: int) -> str:
     """Which of the stages a process group is in, or that it is between two of them."""
-    commands = subprocess.run(["ps", "-A", "-o", "pgid=,args="], capture_output=True, text=True, check=True).stdout
+    commands = subprocess.run(
+        ["ps", "-A", "-o", "pgid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     mine = [line for line in commands.splitlines() if line.split()[0] == str(group)]
     found = re.search(r"src/(\w+)\.py", "\n".join(mine))
     return found[1] if found else "train.sh itself"
@@ -156,9 +184,13 @@ def fingerprints(folder: Path) -> dict[str, str]:
     found = {}
     for root in (folder / "checkpoints" / "mini", folder / "dataset" / "mini"):
         # A killed writer leaves its hidden half of a file in the shared cache: no one reads it.
-        for path in sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        for path in sorted(
+            p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")
+        ):
             if path.name not in LEFT_OUT:
-                found[path.relative_to(folder).as_posix()] = hashlib.sha256(essence(path)).hexdigest()
+                found[path.relative_to(folder).as_posix()] = hashlib.sha256(
+                    essence(path)
+                ).hexdigest()
     return found
 
 
@@ -166,14 +198,19 @@ def essence(path: Path) -> bytes:
     if path.name != "metrics.csv":
         return path.read_bytes()
     with path.open(newline="", encoding="utf-8") as stream:
-        return json.dumps([row for row in csv.DictReader(stream) if row["name"] not in TIMED]).encode()
+        return json.dumps(
+            [row for row in csv.DictReader(stream) if row["name"] not in TIMED]
+        ).encode()
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
     if not one:
         return ["the quiet run left no files"]
-    return [f"{name}: {'differs' if name in one and name in other else 'is in one run only'}"
-            for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
+    return [
+        f"{name}: {'differs' if name in one and name in other else 'is in one run only'}"
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
+    ]
 
 
 if __name__ == "__main__":

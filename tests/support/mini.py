@@ -26,18 +26,20 @@ COUNTS = {"train": (6, 4), "val": (3, 2), "test": (2, 1)}
 FLAGS = {
     # Without ADL's draws, five epochs were enough for maps on every patch with each of eight seeds.
     "CLASSIFIER_FLAGS": "--backbone resnet18 --pretrained none --epoch 5 --batch_size 4 --workers 0 --lr 1e-3 "
-                        "--adl_drop_rate 0",
+    "--adl_drop_rate 0",
     "MASK_FLAGS": "--open_kernel 0 --allow_degenerate",
     "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --allow_degenerate",
     "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --n_iter 2 "
-                     "--allow_degenerate",
+    "--allow_degenerate",
     "SAM_MODEL_TYPE": "vit_demo",
     "SAM_CHECKPOINT": "random_sam.pth",
     "DATASET_TYPE": "mini",
 }
 
 
-def write_patches(folder: Path, seed: int = 0, counts: Mapping[str, tuple[int, int]] = COUNTS) -> None:
+def write_patches(
+    folder: Path, seed: int = 0, counts: Mapping[str, tuple[int, int]] = COUNTS
+) -> None:
     """Pink patches; in the positive ones, a blue disc that the truth mask outlines."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIDE, :SIDE]
@@ -50,11 +52,16 @@ def write_patches(folder: Path, seed: int = 0, counts: Mapping[str, tuple[int, i
             if label:
                 image[disc] = rng.normal((90, 60, 150), 25, (int(disc.sum()), 3))
                 write_mask(folder / split / "mask" / f"p{number}_1.png", disc)
-            write_rgb(folder / split / "image" / f"p{number}_{label}.png", image.clip(0, 255).astype(np.uint8))
+            write_rgb(
+                folder / split / "image" / f"p{number}_{label}.png",
+                image.clip(0, 255).astype(np.uint8),
+            )
 
 
 def write_slides(folder: Path, seed: int = 0) -> None:
-    """The same as slides with coarse outlines, out of which a run has to cut: a disc in every other window."""
+    """The same as slides with coarse outlines, out of which a run has to cut: a disc in every other
+    window.
+    """
     rng = np.random.default_rng(seed)
     splits = {"a": ("train", 3, 2), "b": ("train", 3, 3), "c": ("val", 3, 2), "d": ("test", 2, 2)}
     for name, (_, across, down) in splits.items():
@@ -62,13 +69,23 @@ def write_slides(folder: Path, seed: int = 0) -> None:
         rows, columns = np.mgrid[: down * SIDE, : across * SIDE]
         outlines = []
         for window in range(0, across * down, 2):
-            x, y = (window % across + 0.5) * SIDE + rng.uniform(-8, 8), (window // across + 0.5) * SIDE
+            x, y = (
+                (window % across + 0.5) * SIDE + rng.uniform(-8, 8),
+                (window // across + 0.5) * SIDE,
+            )
             disc = (rows - y) ** 2 + (columns - x) ** 2 < 20**2
             image[disc] = rng.normal((90, 60, 150), 25, (int(disc.sum()), 3))
-            corners = [(x + 20 * np.cos(turn), y + 20 * np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 13)[:-1]]
+            corners = [
+                (x + 20 * np.cos(turn), y + 20 * np.sin(turn))
+                for turn in np.linspace(0, 2 * np.pi, 13)[:-1]
+            ]
             outlines.append(AsapAnnotation(TUMOUR, np.round(corners).astype(np.int32)))
-        write_slide(folder / "images" / f"{name}.tif", image.clip(0, 255).astype(np.uint8), 0.5,
-                    PyramidFormat(tile=64, compression="deflate"))
+        write_slide(
+            folder / "images" / f"{name}.tif",
+            image.clip(0, 255).astype(np.uint8),
+            0.5,
+            PyramidFormat(tile=64, compression="deflate"),
+        )
         write_text(folder / "annotations" / f"{name}.xml", format_asap_xml(outlines))
     rows = "".join(f"{name},{split}\n" for name, (split, *_) in splits.items())
     (folder / "splits.csv").write_text("slide,split\n" + rows)
@@ -76,7 +93,9 @@ def write_slides(folder: Path, seed: int = 0) -> None:
 
 @contextmanager
 def smaller_sam(input_px: int = 128) -> Iterator[None]:
-    """While it holds, `vit_demo` has a block with windows and a global one and sees few px; in this process only."""
+    """While it holds, `vit_demo` has a block with windows and a global one and sees few px; in this
+    process only.
+    """
     before = SPECS["vit_demo"]
     SPECS["vit_demo"] = replace(before, depth=2, global_blocks=(1,), input_px=input_px)
     try:
@@ -96,8 +115,11 @@ def clone(folder: Path, write_data: Callable[[Path], None] = write_patches) -> P
         shutil.copy(REPOSITORY / name, folder / name)
     # With what Python has compiled of it: compiling takes each start a second.
     shutil.copytree(REPOSITORY / "src", folder / "src")
-    shutil.copytree(REPOSITORY / "dataset", folder / "dataset", ignore=lambda d, names: [
-        n for n in names if not n.endswith((".csv", ".md"))])
+    shutil.copytree(
+        REPOSITORY / "dataset",
+        folder / "dataset",
+        ignore=lambda d, names: [n for n in names if not n.endswith((".csv", ".md"))],
+    )
     write_data(folder / "dataset" / "mini")
     write_random_sam(folder / "random_sam.pth")
     return folder
@@ -105,16 +127,38 @@ def clone(folder: Path, write_data: Callable[[Path], None] = write_patches) -> P
 
 def run(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script of the clone in the active environment, with the mini flags and one thread."""
-    return subprocess.run(["bash", "-c", command], cwd=folder, env=_variables(environment), capture_output=True,
-                          text=True, timeout=300, check=False)
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=_variables(environment),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def start(folder: Path, command: str, **environment: str) -> subprocess.Popen[str]:
-    """The same as `run`, not waited for, in a process group of its own and with one stream for all it prints."""
-    return subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=folder, env=_variables(environment), text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    """The same as `run`, not waited for, in a process group of its own and with one stream for all
+    it prints.
+    """
+    return subprocess.Popen(
+        ["bash", "-c", f"exec {command}"],
+        cwd=folder,
+        env=_variables(environment),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _variables(environment: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, **FLAGS, "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "1",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment}
+    return {
+        **os.environ,
+        **FLAGS,
+        "VIRTUAL_ENV": sys.prefix,
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **environment,
+    }

@@ -14,7 +14,9 @@ ACTIVE = ("script", "link", "iframe", "object", "embed", "form", "base")
 
 @dataclass
 class Section:
-    """Table rows as lists of cells, warnings, pictures as (text instead of it, RGB), and all of the text."""
+    """Table rows as lists of cells, warnings, pictures as (text instead of it, RGB), and all of the
+    text.
+    """
 
     rows: list[list[str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -49,7 +51,9 @@ class Page(HTMLParser):
             self._here.drawings += 1
         if tag == "img":
             content = np.frombuffer(base64.b64decode(found["src"].split(",")[1]), np.uint8)
-            self._here.pictures.append((found["alt"], cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1]))
+            self._here.pictures.append(
+                (found["alt"], cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1])
+            )
 
     def handle_endtag(self, tag):
         while self._open.pop()[0] != tag:

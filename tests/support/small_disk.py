@@ -1,9 +1,11 @@
-"""A stage on disks that are too small for it, and on each again with room: for a process that may mount.
+"""A stage on disks that are too small for it, and on each again with room: for a process that may
+mount.
 
     unshare -rm python tests/support/small_disk.py STAGE STEP FLAG…
-The stage works in the folder `disk`, which begins as a copy of `before` with as much room as that takes; each disk has
-STEP KiB more, until the stage comes to its end. Prints for each that it did not fit on, as JSON: what the user is told,
-digests of what was there then, and of what is there after the same command with room.
+The stage works in the folder `disk`, which begins as a copy of `before` with as much room as that
+takes; each disk has STEP KiB more, until the stage comes to its end. Prints for each that it did
+not fit on, as JSON: what the user is told, digests of what was there then, and of what is there
+after the same command with room.
 """
 
 import hashlib

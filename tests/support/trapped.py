@@ -1,4 +1,6 @@
-"""Stages of a tiny run, each in a process of its own that can be killed at a chosen call or at a chosen file."""
+"""Stages of a tiny run, each in a process of its own that can be killed at a chosen call or at a
+chosen file.
+"""
 
 import importlib
 import itertools
@@ -29,10 +31,15 @@ from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
 from support.mini import smaller_sam
 
-_DECODER = "--epoch 2 --batch_size 2 --n_point 5 --embedding_views 1 --ids_threshold -1 --allow_degenerate"
+_DECODER = (
+    "--epoch 2 --batch_size 2 --n_point 5 --embedding_views 1 --ids_threshold -1 --allow_degenerate"
+)
 STAGES: dict[str, tuple[type, str]] = {
-    "train_classifier": (ClassifierOptions, "--backbone resnet18 --pretrained none --epoch 3 --batch_size 2 "
-                                            "--workers 0 --lr 1e-3 --adl_drop_rate 0"),
+    "train_classifier": (
+        ClassifierOptions,
+        "--backbone resnet18 --pretrained none --epoch 3 --batch_size 2 "
+        "--workers 0 --lr 1e-3 --adl_drop_rate 0",
+    ),
     "generate_initial_masks": (MaskOptions, "--open_kernel 0 --allow_degenerate"),
     "finetune_decoder": (DecoderOptions, _DECODER),
     "retrain_decoder": (RetrainOptions, f"{_DECODER} --n_iter 2 --select_on last"),
@@ -41,8 +48,9 @@ STAGES: dict[str, tuple[type, str]] = {
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL in the `number`-th call of a function (`module:name`), or of the `number`-th file whose path holds
-    `file`: before it, or `after` it."""
+    """SIGKILL in the `number`-th call of a function (`module:name`), or of the `number`-th file
+    whose path holds `file`: before it, or `after` it.
+    """
 
     call: str = ""
     file: str = ""
@@ -71,7 +79,9 @@ class Kill:
 
 
 def forget_place() -> None:
-    """A resume that goes on in the right epoch but begins its batches again: what the tests have to notice."""
+    """A resume that goes on in the right epoch but begins its batches again: what the tests have to
+    notice.
+    """
     plain = epsam.engine.fit._resume
 
     def forgetful(task: Any, checkpoint: Path) -> Any:
@@ -90,7 +100,9 @@ def jump_in_time() -> None:
 
 
 def new_processes() -> ForkServerContext:
-    """Makes processes that have imported all stages. Not by fork: where this process has trained, a copy cannot."""
+    """Makes processes that have imported all stages. Not by fork: where this process has trained, a
+    copy cannot.
+    """
     context = multiprocessing.get_context("forkserver")
     # One server serves all files of tests, with what the first one asked it to import.
     context.set_forkserver_preload([__name__, "infer", *STAGES])
@@ -100,7 +112,9 @@ def new_processes() -> ForkServerContext:
 
 
 def run_stage(folder: Path, stage: str, *first: Callable[[], None]) -> int:
-    """Run a stage in `folder` in a new process, in which `first` is called before; its exit code."""
+    """Run a stage in `folder` in a new process, in which `first` is called before; its exit
+    code.
+    """
     process = new_processes().Process(target=_work, args=(folder, stage, first))
     process.start()
     process.join()
@@ -118,9 +132,11 @@ def _work(folder: Path, stage: str, first: tuple[Callable[[], None], ...]) -> No
     os.chdir(folder)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    # One block a layer: a third of the weights to save. And state after every step, where a user's fit saves it every
-    # few minutes.
-    models.resnet18 = lambda weights, num_classes: models.ResNet(BasicBlock, [1, 1, 1, 1], num_classes)
+    # One block a layer: a third of the weights to save. And state after every step, where a user's
+    # fit saves it every few minutes.
+    models.resnet18 = lambda weights, num_classes: models.ResNet(
+        BasicBlock, [1, 1, 1, 1], num_classes
+    )
     fit = epsam.engine.fit.fit
     fit.__defaults__ = (0.0, *(fit.__defaults__ or ())[1:])
     with smaller_sam():
@@ -134,12 +150,18 @@ def options_of(stage: str) -> Any:
 
 
 def flags_of(stage: str) -> list[str]:
-    sam = ["--sam_model_type", "vit_demo", "--sam_checkpoint", "random_sam.pth"] if "decoder" in stage else []
+    sam = (
+        ["--sam_model_type", "vit_demo", "--sam_checkpoint", "random_sam.pth"]
+        if "decoder" in stage
+        else []
+    )
     return ["--dataset_type", "mini", "--device", "cpu", *sam, *STAGES[stage][1].split()]
 
 
 def add_flags(stage: str, flags: str) -> None:
-    """Give a stage more flags in this process; of a flag that is there twice, the last one holds."""
+    """Give a stage more flags in this process; of a flag that is there twice, the last one
+    holds.
+    """
     kind, before = STAGES[stage]
     STAGES[stage] = kind, f"{before} {flags}"
 
@@ -148,6 +170,8 @@ def repeat_from_record(record: Path, name: str, stage: str) -> None:
     """Run a stage with the options that a record holds under `name`."""
     kept = json.loads(record.read_text("utf-8"))[name]["options"]
     kind = STAGES[stage][0]
-    options = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()})
+    options = kind(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
+    )
     importlib.import_module(stage).main(options)
     raise SystemExit

@@ -1,4 +1,6 @@
-"""What a folder of results holds, byte for byte, without the times, which differ from run to run."""
+"""What a folder of results holds, byte for byte, without the times, which differ from run to
+run.
+"""
 
 import csv
 from pathlib import Path
@@ -9,12 +11,17 @@ TIMED = ("record.json", "report.html", "timings.json", "timings.csv", ".lock")
 def contents(folder: Path) -> dict[str, bytes]:
     """Bytes by path of each file; none of what is hidden, which is half done."""
     paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {str(name): untimed(path) for name, path in paths.items()
-            if path.name not in TIMED and not any(part.startswith(".") for part in name.parts)}
+    return {
+        str(name): untimed(path)
+        for name, path in paths.items()
+        if path.name not in TIMED and not any(part.startswith(".") for part in name.parts)
+    }
 
 
 def untimed(path: Path) -> bytes:
-    """A file's bytes; those of a table with the column `seconds` are the cells of the other columns."""
+    """A file's bytes; those of a table with the column `seconds` are the cells of the other
+    columns.
+    """
     content = path.read_bytes()
     if path.suffix != ".csv":
         return content
@@ -22,4 +29,4 @@ def untimed(path: Path) -> bytes:
     if "seconds" not in head:
         return content
     at = head.index("seconds")
-    return repr([head, *([*row[:at], *row[at + 1:]] for row in rows)]).encode("utf-8")
+    return repr([head, *([*row[:at], *row[at + 1 :]] for row in rows)]).encode("utf-8")

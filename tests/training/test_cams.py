@@ -18,8 +18,12 @@ from epsam.training.cams import (
 
 
 def maps(recipe="r"):
-    return CamStore("sum", {"a_1": np.eye(4, dtype=np.float32), "b_1": np.zeros((4, 4), np.float32)},
-                       {"a_1": 0.9, "b_1": 0.1}, recipe)
+    return CamStore(
+        "sum",
+        {"a_1": np.eye(4, dtype=np.float32), "b_1": np.zeros((4, 4), np.float32)},
+        {"a_1": 0.9, "b_1": 0.1},
+        recipe,
+    )
 
 
 def test_kept_maps_are_taken_only_if_their_recipe_is_the_one_asked_for(tmp_path):
@@ -36,8 +40,19 @@ def test_the_recipe_knows_what_decides_a_map_and_nothing_else():
         return cam_recipe(method, MaskOptions(**options), classifier, patches)
 
     assert recipe() == recipe(quantile=0.9, postprocess="crf", open_kernel=31, batch_size=1)
-    assert len({recipe(), recipe("gradcam"), recipe(classifier="d"), recipe(patches="q"), recipe(rotations=1),
-                recipe(cam_layer="4.0")}) == 6
+    assert (
+        len(
+            {
+                recipe(),
+                recipe("gradcam"),
+                recipe(classifier="d"),
+                recipe(patches="q"),
+                recipe(rotations=1),
+                recipe(cam_layer="4.0"),
+            }
+        )
+        == 6
+    )
 
 
 def test_masks_belong_to_the_given_classifier_or_else_to_the_own_one_as_it_is(tmp_path):
@@ -57,6 +72,9 @@ def test_masks_are_written_by_the_rule_and_empty_ones_counted(tmp_path):
         write_rgb(tmp_path / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
         patches.append(Patch(name, 1, tmp_path / f"{name}.png", None))
     run = RunPaths(tmp_path / "run")
-    assert write_initial_masks(run, "train", maps(), patches, 4, MaskOptions(postprocess="none")).empty == 1
+    assert (
+        write_initial_masks(run, "train", maps(), patches, 4, MaskOptions(postprocess="none")).empty
+        == 1
+    )
     assert np.array_equal(read_mask(run.initial_masks("train") / "a_1.png"), np.eye(4, dtype=bool))
     assert not read_mask(run.initial_masks("train") / "b_1.png").any()

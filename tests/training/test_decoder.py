@@ -43,7 +43,9 @@ def asked(**options):
 
 def ask(target, seen, options, number):
     """The query of a step of one patch, and what it is fitted to."""
-    (query,), (fitted,) = training_prompts(target[None], lambda index: seen, options, [generator(number, "t")])
+    (query,), (fitted,) = training_prompts(
+        target[None], lambda index: seen, options, [generator(number, "t")]
+    )
     return query, fitted
 
 
@@ -70,7 +72,9 @@ def test_where_nothing_is_seen_the_rule_is_applied_to_the_target():
     for rule, rows in (("pepm", 6), ("box", 2)):
         options = DecoderOptions(n_point=6, train_prompt="same", prompt=rule)
         rngs = [generator(3, "t", number) for number in range(3)]
-        queries, _ = training_prompts(np.stack([TARGET] * 3), [HINTS, blind, HINTS].__getitem__, options, rngs)
+        queries, _ = training_prompts(
+            np.stack([TARGET] * 3), [HINTS, blind, HINTS].__getitem__, options, rngs
+        )
         prompts = [query.prompt for query in queries]
         assert [len(prompt) for prompt in prompts] == [rows] * 3
         assert within(prompts[0], SEEN)
@@ -94,7 +98,8 @@ def test_a_step_asks_about_one_region_and_is_fitted_to_what_touches_it():
     for number in range(12):
         query, fitted = ask(target, ISLANDS, options, number)
         seen.add(tuple(query.prompt[:, :2].ravel().tolist()))
-        # The target's first region touches the left island and reaches beyond it; nothing touches the right one.
+        # The target's first region touches the left island and reaches beyond it; nothing touches
+        # the right one.
         first = query.prompt[0, 0] == 0
         assert np.array_equal(fitted, block(slice(4, 8), slice(3, 7)) if first else block([], []))
     assert seen == {(0, 0, 4, 5), (9, 2, 14, 8)}
@@ -119,10 +124,18 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
         views.append(view)
         return np.zeros((1, 1, 1), np.float16)
 
-    options = DecoderOptions(embedding_views=8, train_prompt="same", prompt="mask_random", n_point=20)
+    options = DecoderOptions(
+        embedding_views=8, train_prompt="same", prompt="mask_random", n_point=20
+    )
     hints = PromptInputs(TARGET * 1.0, TARGET)
-    batch = _batch("decoder_0", [Example(Patch("a_1", 1, image, None), target)], embeddings, lambda patch: hints,
-                   options, epoch)
+    batch = _batch(
+        "decoder_0",
+        [Example(Patch("a_1", 1, image, None), target)],
+        embeddings,
+        lambda patch: hints,
+        options,
+        epoch,
+    )
     shown = batch.targets[0].numpy() > 0
     assert shown.sum() == TARGET.sum()
     assert within(batch.queries[0].prompt, shown)
@@ -132,7 +145,10 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
 def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatch, view):
     marked, pixel = block([2], [5]), np.zeros((SIDE, SIDE, 3), np.uint8)
     pixel[marked] = 255
-    patch, target = Patch("a_1", 1, tmp_path / "image" / "a_1.png", None), tmp_path / "target" / "a_1.png"
+    patch, target = (
+        Patch("a_1", 1, tmp_path / "image" / "a_1.png", None),
+        tmp_path / "target" / "a_1.png",
+    )
     write_rgb(patch.image, pixel)
     write_mask(target, marked)
     # An encoder that shows the patch as it is given.
@@ -140,9 +156,16 @@ def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatc
     embeddings = PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encoder), SIDE)
     embeddings.prepare([patch], 8, 1)
     monkeypatch.setattr("epsam.training.decoder.draw_d4", lambda views, rng: view)
-    batch = _batch("decoder_0", [Example(patch, target)], embeddings, lambda patch: PromptInputs(marked * 1.0, marked),
-                   DecoderOptions(embedding_views=8, train_prompt="same", n_point=1), 0)
-    # Row 2, column 5 of 16, mirrored left to right, upside down, and turned by quarters counter-clockwise.
+    batch = _batch(
+        "decoder_0",
+        [Example(patch, target)],
+        embeddings,
+        lambda patch: PromptInputs(marked * 1.0, marked),
+        DecoderOptions(embedding_views=8, train_prompt="same", n_point=1),
+        0,
+    )
+    # Row 2, column 5 of 16, mirrored left to right, upside down, and turned by quarters
+    # counter-clockwise.
     row, column = [(2, 5), (2, 10), (13, 10), (13, 5), (10, 2), (10, 13), (5, 13), (5, 2)][view]
     assert np.argwhere(batch.embeddings[0][0]).tolist() == [[row, column]]
     assert np.argwhere(batch.targets[0].numpy()).tolist() == [[row, column]]
@@ -153,12 +176,20 @@ def one_batch(tmp_path, example, hints, **options):
     def embeddings(patch, view):
         return np.zeros((1, 1, 1), np.float16)
 
-    return _batch("decoder_0", [example], embeddings, lambda patch: hints, DecoderOptions(embedding_views=1, **options),
-                  0)
+    return _batch(
+        "decoder_0",
+        [example],
+        embeddings,
+        lambda patch: hints,
+        DecoderOptions(embedding_views=1, **options),
+        0,
+    )
 
 
 @pytest.mark.parametrize("train_prompt", ["mask", "same"])
-def test_a_normal_patch_is_asked_about_where_the_classifier_is_wrong_and_has_an_empty_target(tmp_path, train_prompt):
+def test_a_normal_patch_is_asked_about_where_the_classifier_is_wrong_and_has_an_empty_target(
+    tmp_path, train_prompt
+):
     patch = Patch("a_0", 0, tmp_path / "a_0.png", None)
     batch = one_batch(tmp_path, Example(patch, None), HINTS, train_prompt=train_prompt, n_point=6)
     assert batch.targets.shape == (1, SIDE, SIDE)
@@ -175,7 +206,9 @@ def test_a_soft_target_is_the_probability_of_the_regions_asked_about(tmp_path):
     example = Example(Patch("a_1", 1, tmp_path / "a_1.png", None), target, soft)
     whole = one_batch(tmp_path, example, ISLANDS, soft_targets=True)
     assert np.allclose(whole.targets[0], share, atol=1 / 510)
-    part = one_batch(tmp_path, example, ISLANDS, soft_targets=True, train_prompt="same", prompt="box", n_region=1)
+    part = one_batch(
+        tmp_path, example, ISLANDS, soft_targets=True, train_prompt="same", prompt="box", n_region=1
+    )
     assert part.queries[0].prompt[:, 0].tolist() == [9, 14]
     assert np.allclose(part.targets[0], np.where(LEFT, 0, share), atol=1 / 510)
 
@@ -190,8 +223,10 @@ def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all
     write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
     write_mask(truth, TARGET)
     write_mask(initial, SEEN)
-    asked = [PromptedPatch(Patch("a_1", 1, image, truth), ((0, ()),), initial),
-             PromptedPatch(Patch("b_1", 1, image, None), ((0, ()),), initial)]
+    asked = [
+        PromptedPatch(Patch("a_1", 1, image, truth), ((0, ()),), initial),
+        PromptedPatch(Patch("b_1", 1, image, None), ((0, ()),), initial),
+    ]
     expected = {"truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}
     for select_on, monitor in expected.items():
         options = DecoderOptions(select_on=select_on)
@@ -199,21 +234,28 @@ def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all
         assert decoder_schedule(options).monitor == monitor
         assert figures["val_dice"] == pytest.approx(1)
         assert figures.get("val_pseudo_dice", 0) == pytest.approx(0, abs=1e-4)
-        assert set(figures) == {"val_dice", "val_iou"} | ({"val_pseudo_dice"} if select_on == "pseudo" else set())
-    nothing = validation_metrics(FixedSegmenter(), lambda patch, view: patch, asked[1:], DecoderOptions())
+        assert set(figures) == {"val_dice", "val_iou"} | (
+            {"val_pseudo_dice"} if select_on == "pseudo" else set()
+        )
+    nothing = validation_metrics(
+        FixedSegmenter(), lambda patch, view: patch, asked[1:], DecoderOptions()
+    )
     assert np.isnan(nothing["val_dice"])
 
 
 def test_the_rate_falls_along_half_a_cosine_over_the_steps_of_all_epochs():
     rate = decoder_schedule(DecoderOptions(epoch=20)).rate
-    # 400 steps: the factor is 1 at first, a half in the middle, a quarter of the way (1 + cos 45°) / 2.
+    # 400 steps: the factor is 1 at first, a half in the middle, a quarter of the way (1 + cos 45°)
+    # / 2.
     assert [rate(step, 20) for step in (0, 100, 200)] == pytest.approx([1, 0.853553, 0.5])
     assert rate(1, 20) < 1
     assert 0 < rate(399, 20) < 1e-3
 
 
 class Counting:
-    """Answers with the number that the prompt's label holds, where the view has put the patch's upper left corner."""
+    """Answers with the number that the prompt's label holds, where the view has put the patch's
+    upper left corner.
+    """
 
     def probabilities(self, embeddings, queries):
         found = np.zeros((len(queries), SIDE, SIDE), np.float32)
@@ -230,8 +272,10 @@ def test_answers_to_several_prompts_and_views_are_brought_upright_and_averaged()
 
     patches = [Patch(name, 1, None, None) for name in "ab"]
     # Means: (1 + 0 + 0.6) / 3 = 0.53 for the first, (0.9 + 0 + 0.5) / 3 = 0.47 for the second.
-    asked = [PromptedPatch(patches[0], ((0, one(1.0)), (0, one(0.0)), (5, one(0.6)))),
-             PromptedPatch(patches[1], ((0, one(0.9)), (0, one(0.0)), (5, one(0.5))))]
+    asked = [
+        PromptedPatch(patches[0], ((0, one(1.0)), (0, one(0.0)), (5, one(0.6)))),
+        PromptedPatch(patches[1], ((0, one(0.9)), (0, one(0.0)), (5, one(0.5)))),
+    ]
     masks = [mask for _, mask in predict_masks(Counting(), lambda patch, view: view, asked, 4)]
     expected = np.zeros((SIDE, SIDE), bool)
     expected[0, 1] = True

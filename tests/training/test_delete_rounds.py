@@ -7,10 +7,22 @@ from epsam.paths import RunPaths
 from epsam.training.delete_rounds import delete_rounds_after
 
 ROUNDS = range(4)
-FILES = ("stages/decoder_{}.json", "masks/iter_{}/a_1.png", "masks/iter_{}/probability/a_1.png",
-         "panels/decoder_{}.png", "tensorboard/decoder_{}/events", "unfinished/decoder_{}/decoder_{}-ab.pth")
-OTHERS = ("resnet_adl.pth", "sam_pre_decoder.pth", "stages/train_classifier.json", "masks/initial/train/a_1.png",
-          "panels/test.png", "panels/initial_masks_val.png")
+FILES = (
+    "stages/decoder_{}.json",
+    "masks/iter_{}/a_1.png",
+    "masks/iter_{}/probability/a_1.png",
+    "panels/decoder_{}.png",
+    "tensorboard/decoder_{}/events",
+    "unfinished/decoder_{}/decoder_{}-ab.pth",
+)
+OTHERS = (
+    "resnet_adl.pth",
+    "sam_pre_decoder.pth",
+    "stages/train_classifier.json",
+    "masks/initial/train/a_1.png",
+    "panels/test.png",
+    "panels/initial_masks_val.png",
+)
 
 
 @pytest.fixture
@@ -27,7 +39,9 @@ def run(tmp_path):
     rows = "".join(f"{stage},1,loss,0.5\n" for stage in ("classifier", *stages[1:5]))
     (tmp_path / "metrics.csv").write_text("stage,epoch,name,value\n" + rows)
     rows = "".join(f"{number},a,5,0.9,0.2,1,\n" for number in ROUNDS)
-    (tmp_path / "pseudo_labels.csv").write_text("round,id,points,ids,area_ratio,accepted,dice\n" + rows)
+    (tmp_path / "pseudo_labels.csv").write_text(
+        "round,id,points,ids,area_ratio,accepted,dice\n" + rows
+    )
     return RunPaths(tmp_path)
 
 
@@ -45,11 +59,20 @@ def test_only_what_rounds_up_to_the_number_left_stays(run):
     tables = {"options.json", "record.json", "metrics.csv", "pseudo_labels.csv"}
     kept = {file.format(number, number) for file in FILES for number in (0, 1)}
     assert files(run) == kept | tables | {*OTHERS, "decoder_iter1.pth"}
-    assert sorted(path.name for path in (run.root / "masks").iterdir()) == ["initial", "iter_0", "iter_1"]
+    assert sorted(path.name for path in (run.root / "masks").iterdir()) == [
+        "initial",
+        "iter_0",
+        "iter_1",
+    ]
     assert column(run.metrics, "stage") == ["classifier", "decoder_0", "decoder_1"]
     assert column(run.pseudo_labels, "round") == ["0", "1"]
     for table in (run.options, run.record):
-        assert list(json.loads(table.read_text())) == ["train_classifier", "decoder_0", "decoder_1", "evaluate"]
+        assert list(json.loads(table.read_text())) == [
+            "train_classifier",
+            "decoder_0",
+            "decoder_1",
+            "evaluate",
+        ]
 
 
 def test_round_ten_is_later_than_round_nine(tmp_path):

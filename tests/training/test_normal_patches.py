@@ -16,7 +16,9 @@ from epsam.training.normal_patches import NORMAL, normal_patch_count, prepare_no
 SIDE = 16
 
 
-@pytest.mark.parametrize(("share", "others", "expected"), [(0, 100, 0), (0.2, 100, 25), (0.25, 9, 3), (0.5, 7, 7)])
+@pytest.mark.parametrize(
+    ("share", "others", "expected"), [(0, 100, 0), (0.2, 100, 25), (0.25, 9, 3), (0.5, 7, 7)]
+)
 def test_a_share_is_one_of_all_patches(share, others, expected):
     assert normal_patch_count(share, others) == expected
 
@@ -57,7 +59,10 @@ def test_those_that_look_like_tumour_come_first_and_those_without_activation_not
 def test_maps_are_not_made_with_another_classifier_than_those_of_the_other_patches(tmp_path):
     run, given = RunPaths(tmp_path / "run"), tmp_path / "given.pth"
     given.write_bytes(b"at first")
-    write_json(run.mask_rule, select_fields(MaskRule, MaskRule()) | load_named_classifier(given, sha256_of(given)))
+    write_json(
+        run.mask_rule,
+        select_fields(MaskRule, MaskRule()) | load_named_classifier(given, sha256_of(given)),
+    )
     for change in (lambda: given.write_bytes(b"changed"), given.unlink):
         change()
         with pytest.raises(WeightsError, match="given.pth: missing, or not the classifier"):

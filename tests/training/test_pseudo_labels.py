@@ -16,7 +16,9 @@ SIDE = 8
 
 
 class FixedSegmenter:
-    """Stands for SAM: answers each patch with the mask written for it, so that what is kept can be worked out."""
+    """Stands for SAM: answers each patch with the mask written for it, so that what is kept can be
+    worked out.
+    """
 
     def __init__(self, masks):
         self._masks = masks
@@ -50,11 +52,21 @@ def patches(tmp_path, run):
 
 def write(number, run, patches, masks, **options):
     asked = ((0, (SamPrompt(np.zeros((5, 3), np.float32)),)),)
-    return write_pseudo_labels(number, run, FixedSegmenter(masks), lambda patch, view: patch.name,
-                               [PromptedPatch(patch, asked) for patch in patches], DecoderOptions(**options))
+    return write_pseudo_labels(
+        number,
+        run,
+        FixedSegmenter(masks),
+        lambda patch, view: patch.name,
+        [PromptedPatch(patch, asked) for patch in patches],
+        DecoderOptions(**options),
+    )
 
 
-INSIDE, HALF_OUT, EMPTY = block(slice(0, 2), slice(0, 8)), block(slice(2, 6), slice(0, 8)), block([], [])
+INSIDE, HALF_OUT, EMPTY = (
+    block(slice(0, 2), slice(0, 8)),
+    block(slice(2, 6), slice(0, 8)),
+    block([], []),
+)
 
 
 def test_only_labels_inside_the_initial_mask_are_kept(run, patches):
@@ -63,9 +75,13 @@ def test_only_labels_inside_the_initial_mask_are_kept(run, patches):
     assert np.array_equal(read_mask(run.pseudo_masks(0) / "a_1.png"), INSIDE)
     rows = read_table(run.pseudo_labels, PSEUDO_LABEL_COLUMNS)
     assert [(r["id"], float(r["ids"]), float(r["area_ratio"]), r["accepted"]) for r in rows] == [
-        ("a_1", 1.0, 0.5, "1"), ("b_1", 0.5, 1.0, "0"), ("c_1", 0.0, 0.0, "0")]
+        ("a_1", 1.0, 0.5, "1"),
+        ("b_1", 0.5, 1.0, "0"),
+        ("c_1", 0.0, 0.0, "0"),
+    ]
     assert summary.acceptance == pytest.approx(1 / 3)
-    # Inside: 16 of 32 true pixels found, none wrong: Dice 32/48. Half out: 16 right of 32: 32/64. Empty: 0.
+    # Inside: 16 of 32 true pixels found, none wrong: Dice 32/48. Half out: 16 right of 32: 32/64.
+    # Empty: 0.
     assert summary.dice_kept == pytest.approx(2 / 3, abs=1e-4)
     assert summary.dice_all == pytest.approx((2 / 3 + 1 / 2) / 3, abs=1e-4)
 
@@ -84,7 +100,10 @@ def test_replace_takes_the_last_round_and_accumulate_the_newest_kept_mask(run, p
     replaced = accepted_examples(2, run, patches, "replace")
     assert [(e.patch.name, e.target.parent.name) for e in replaced] == [("b_1", "iter_1")]
     united = accepted_examples(2, run, patches, "accumulate")
-    assert [(e.patch.name, e.target.parent.name) for e in united] == [("a_1", "iter_0"), ("b_1", "iter_1")]
+    assert [(e.patch.name, e.target.parent.name) for e in united] == [
+        ("a_1", "iter_0"),
+        ("b_1", "iter_1"),
+    ]
 
 
 def test_no_kept_label_stops_the_run_with_what_to_do(run, patches):
@@ -103,7 +122,10 @@ def test_empty_initial_masks_are_left_out_and_all_empty_is_an_error(run, patches
 def test_soft_targets_are_kept_beside_the_masks_and_asked_for_in_time(run, patches):
     masks = {"a_1": INSIDE, "b_1": HALF_OUT, "c_1": INSIDE}
     write(0, run, patches, masks)
-    assert [example.soft for example in accepted_examples(1, run, patches, "replace")] == [None, None]
+    assert [example.soft for example in accepted_examples(1, run, patches, "replace")] == [
+        None,
+        None,
+    ]
     with pytest.raises(TrainingError, match=r"a_1.png: missing.*--soft_targets"):
         accepted_examples(1, run, patches, "replace", soft_targets=True)
     write(0, run, patches, masks, soft_targets=True)

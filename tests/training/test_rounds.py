@@ -34,22 +34,34 @@ def test_each_round_begins_with_sams_own_decoder_not_with_the_one_before(tmp_pat
     place = ["--dataset_type", "mini", "--device", "cpu"]
     sam = ["--sam_model_type", "vit_demo", "--sam_checkpoint", "sam.pth"]
     options = [*place, *sam, *shlex.split(FLAGS["DECODER_FLAGS"])]
-    generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, [*place,
-                                                                              *shlex.split(FLAGS["MASK_FLAGS"])]))
+    generate_initial_masks.main(
+        parse("generate_initial_masks", MaskOptions, [*place, *shlex.split(FLAGS["MASK_FLAGS"])])
+    )
     begun = []
 
     def noted(task, *others, **named):
-        begun.append({f"mask_decoder.{name}": value.clone() for name, value in task.model.state_dict().items()})
+        begun.append(
+            {
+                f"mask_decoder.{name}": value.clone()
+                for name, value in task.model.state_dict().items()
+            }
+        )
         return fit(task, *others, **named)
 
     monkeypatch.setattr("epsam.training.rounds.fit", noted)
     finetune_decoder.main(parse("finetune_decoder", DecoderOptions, options))
     retrain_decoder.main(parse("retrain_decoder", RetrainOptions, [*options, "--n_iter", "2"]))
 
-    own = {name: value for name, value in torch.load(tmp_path / "sam.pth", weights_only=True).items()
-           if name.startswith("mask_decoder.")}
+    own = {
+        name: value
+        for name, value in torch.load(tmp_path / "sam.pth", weights_only=True).items()
+        if name.startswith("mask_decoder.")
+    }
     assert [same(weights, own) for weights in begun] == [True] * 3
-    assert not any(same(torch.load(run.round_decoder(number), weights_only=True)["model"], own) for number in range(3))
+    assert not any(
+        same(torch.load(run.round_decoder(number), weights_only=True)["model"], own)
+        for number in range(3)
+    )
 
 
 def same(one, other):

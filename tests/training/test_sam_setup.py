@@ -41,7 +41,9 @@ def test_more_draws_and_views_leave_the_first_prompt_as_it_was(tmp_path):
     assert np.array_equal(one.prompt[:, :2], expected)
     assert [(view, len(queries)) for view, queries in one.asked] == [(0, 1)]
 
-    more = prompt_patches(run, "val", [patch], maps, PromptOptions(n_point=5, n_draw=2, n_view=4), (7,))[0]
+    more = prompt_patches(
+        run, "val", [patch], maps, PromptOptions(n_point=5, n_draw=2, n_view=4), (7,)
+    )[0]
     assert np.array_equal(more.prompt, one.prompt)
     assert [view for view, _ in more.asked] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert len({query.prompt.tobytes() for _, (query,) in more.asked}) == 8
@@ -61,22 +63,34 @@ def test_too_little_gpu_memory_for_encoding_names_the_flag_of_the_encoder(tmp_pa
 
 
 def test_embeddings_of_other_weights_or_another_arithmetic_lie_elsewhere(tmp_path):
-    options = DecoderOptions(dataset_root=str(tmp_path), dataset_type="d", sam_model_type="vit_demo")
-    folders = [cache_folder(options, checksum * 64, select_device("cpu", precision)).relative_to(tmp_path)
-               for checksum, precision in (("a", "fp32"), ("a", "bf16"), ("b", "fp32"))]
+    options = DecoderOptions(
+        dataset_root=str(tmp_path), dataset_type="d", sam_model_type="vit_demo"
+    )
+    folders = [
+        cache_folder(options, checksum * 64, select_device("cpu", precision)).relative_to(tmp_path)
+        for checksum, precision in (("a", "fp32"), ("a", "bf16"), ("b", "fp32"))
+    ]
     # The name for fp32 is that of earlier versions, whose embeddings are to be found.
-    assert list(map(str, folders)) == ["d/embeddings/vit_demo-aaaaaaaaaaaa-256px",
-                                       "d/embeddings/vit_demo-aaaaaaaaaaaa-256px-bfloat16",
-                                       "d/embeddings/vit_demo-bbbbbbbbbbbb-256px"]
+    assert list(map(str, folders)) == [
+        "d/embeddings/vit_demo-aaaaaaaaaaaa-256px",
+        "d/embeddings/vit_demo-aaaaaaaaaaaa-256px-bfloat16",
+        "d/embeddings/vit_demo-bbbbbbbbbbbb-256px",
+    ]
 
 
 def test_runs_in_two_arithmetics_do_not_take_each_others_embeddings(tmp_path):
     torch.manual_seed(0)
     torch.save(build_sam("vit_demo").state_dict(), tmp_path / "sam.pth")
-    options = DecoderOptions(dataset_root=str(tmp_path), dataset_type="d", sam_model_type="vit_demo",
-                             sam_checkpoint=str(tmp_path / "sam.pth"))
+    options = DecoderOptions(
+        dataset_root=str(tmp_path),
+        dataset_type="d",
+        sam_model_type="vit_demo",
+        sam_checkpoint=str(tmp_path / "sam.pth"),
+    )
     write_rgb(tmp_path / "a_1.png", np.zeros((SIDE, SIDE, 3), np.uint8))
     for precision in ("fp32", "bf16"):
         setup = prepare_sam(options, SIDE, 1, 5, select_device("cpu", precision))
         prepare_embeddings(setup, [Patch("a_1", 1, tmp_path / "a_1.png", None)], 1)
-    assert [len(list(folder.rglob("*.npy"))) for folder in (tmp_path / "d" / "embeddings").iterdir()] == [1, 1]
+    assert [
+        len(list(folder.rglob("*.npy"))) for folder in (tmp_path / "d" / "embeddings").iterdir()
+    ] == [1, 1]

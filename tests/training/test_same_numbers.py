@@ -1,4 +1,6 @@
-"""Nothing that saves time may change what is learnt: whole stages on the mini dataset, each in two ways."""
+"""Nothing that saves time may change what is learnt: whole stages on the mini dataset, each in two
+ways.
+"""
 
 import copy
 import os
@@ -36,7 +38,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """The mini dataset, SAM, and a classifier whose maps are as good as random; and with these the run `kept`."""
+    """The mini dataset, SAM, and a classifier whose maps are as good as random; and with these the
+    run `kept`.
+    """
     folder, before, threads = tmp_path_factory.mktemp("begun"), os.getcwd(), torch.get_num_threads()
     torch.set_num_threads(1)
     write_patches(folder / "dataset" / "mini")
@@ -68,18 +72,34 @@ def learn(folder, run, *flags, rounds=False, mask_flags=()):
         paths.classifier.write_bytes((folder / "classifier.pth").read_bytes())
     place = ["--dataset_type", "mini", "--run", run, "--device", "cpu"]
     sam = ["--sam_model_type", "vit_demo", "--sam_checkpoint", "random_sam.pth"]
-    generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, [
-        *place, *shlex.split(FLAGS["MASK_FLAGS"]), *mask_flags]))
-    own = [*shlex.split(FLAGS["DECODER_FLAGS"]), "--embedding_views", "2", "--select_on", "last", *flags]
+    generate_initial_masks.main(
+        parse(
+            "generate_initial_masks",
+            MaskOptions,
+            [*place, *shlex.split(FLAGS["MASK_FLAGS"]), *mask_flags],
+        )
+    )
+    own = [
+        *shlex.split(FLAGS["DECODER_FLAGS"]),
+        "--embedding_views",
+        "2",
+        "--select_on",
+        "last",
+        *flags,
+    ]
     finetune_decoder.main(parse("finetune_decoder", DecoderOptions, [*place, *sam, *own]))
     if rounds:
-        retrain_decoder.main(parse("retrain_decoder", RetrainOptions, [*place, *sam, *own, "--n_iter", "1"]))
+        retrain_decoder.main(
+            parse("retrain_decoder", RetrainOptions, [*place, *sam, *own, "--n_iter", "1"])
+        )
     return decoder(folder, run, int(rounds))
 
 
 def decoder(folder, run, number):
     """The weights of a run's decoder of that round, 0 being the preliminary one."""
-    return torch.load(RunPaths(folder / "checkpoints" / run).round_decoder(number), weights_only=True)["model"]
+    return torch.load(
+        RunPaths(folder / "checkpoints" / run).round_decoder(number), weights_only=True
+    )["model"]
 
 
 def test_the_decoders_with_and_without_the_cache_are_equal_bit_by_bit(folder, monkeypatch):
@@ -95,7 +115,11 @@ def test_the_decoders_with_and_without_the_cache_are_equal_bit_by_bit(folder, mo
 def test_only_labels_of_patches_are_learnt_from(folder):
     """False truth for the training and validation patches changes no weight."""
     before = decoder(folder, "kept", 1)
-    masks = [path for split in ("train", "val") for path in (folder / "dataset/mini" / split / "mask").iterdir()]
+    masks = [
+        path
+        for split in ("train", "val")
+        for path in (folder / "dataset/mini" / split / "mask").iterdir()
+    ]
     assert len(masks) > 5
     for path in masks:
         write_mask(path, ~read_mask(path))
@@ -105,19 +129,37 @@ def test_only_labels_of_patches_are_learnt_from(folder):
 
 def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does(folder):
     own = learn(folder, "own", "--normal_patches", "0.3")
-    given = learn(folder, "given", "--normal_patches", "0.3", mask_flags=("--resnet_checkpoint", "classifier.pth"))
+    given = learn(
+        folder,
+        "given",
+        "--normal_patches",
+        "0.3",
+        mask_flags=("--resnet_checkpoint", "classifier.pth"),
+    )
     assert all(torch.equal(own[name], given[name]) for name in own)
     paths = RunPaths(folder / "checkpoints" / "given")
     assert (paths.activation("normal").is_file(), paths.classifier.exists()) == (True, False)
     facts = torch.load(paths.preliminary_decoder, weights_only=True)["made_with"]
     assert facts["classifier_sha256"] == sha256_of(folder / "classifier.pth")
     assert str(folder) not in str(facts)
-    place = ["--dataset_type", "mini", "--run", "given", "--device", "cpu", "--sam_model_type", "vit_demo",
-             "--sam_checkpoint", "random_sam.pth"]
+    place = [
+        "--dataset_type",
+        "mini",
+        "--run",
+        "given",
+        "--device",
+        "cpu",
+        "--sam_model_type",
+        "vit_demo",
+        "--sam_checkpoint",
+        "random_sam.pth",
+    ]
     evaluate.main(parse("evaluate", EvaluateOptions, place))
     assert paths.evaluation.is_file()
     compute = DeviceConfig(torch.device("cpu"), None)
-    load_pipeline(parse("infer", InferOptions, [*place, "--resnet_checkpoint", "classifier.pth"]), compute)
+    load_pipeline(
+        parse("infer", InferOptions, [*place, "--resnet_checkpoint", "classifier.pth"]), compute
+    )
     with pytest.raises(WeightsError, match="no such file; .* by --resnet_checkpoint"):
         load_pipeline(parse("infer", InferOptions, place), compute)
     paths.classifier.write_bytes(b"another one")
@@ -126,7 +168,8 @@ def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does
 
 
 def test_with_damaged_embeddings_or_too_little_disk_the_decoder_is_the_same_and_a_warning_says_why(
-        folder, monkeypatch, caplog):
+    folder, monkeypatch, caplog
+):
     kept = decoder(folder, "kept", 0)
     for path in (folder / "dataset/mini/embeddings").rglob("*.npy"):
         content = bytearray(path.read_bytes())
@@ -150,12 +193,33 @@ def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder,
     def dice(run, *flags):
         flags = (*flags, "--epoch", "3", "--lr", "1e-3")
         weights = learn(folder, run, *flags)
-        evaluate.main(parse("evaluate", EvaluateOptions, [
-            "--dataset_type", "mini", "--run", run, "--device", "cpu", "--sam_model_type", "vit_demo",
-            "--sam_checkpoint", "random_sam.pth", "--no-embedding_cache"]))
-        rows = read_table(folder / "checkpoints" / run / "evaluation.csv", ("split", "what", "dice"))
-        (found,) = [float(row["dice"]) for row in rows
-                    if (row["split"], row["what"]) == ("test", "preliminary decoder")]
+        evaluate.main(
+            parse(
+                "evaluate",
+                EvaluateOptions,
+                [
+                    "--dataset_type",
+                    "mini",
+                    "--run",
+                    run,
+                    "--device",
+                    "cpu",
+                    "--sam_model_type",
+                    "vit_demo",
+                    "--sam_checkpoint",
+                    "random_sam.pth",
+                    "--no-embedding_cache",
+                ],
+            )
+        )
+        rows = read_table(
+            folder / "checkpoints" / run / "evaluation.csv", ("split", "what", "dice")
+        )
+        (found,) = [
+            float(row["dice"])
+            for row in rows
+            if (row["split"], row["what"]) == ("test", "preliminary decoder")
+        ]
         return found, weights
 
     half, half_weights = dice("half")
@@ -174,7 +238,9 @@ def test_half_the_precision_leads_a_decoder_the_same_way(folder, monkeypatch):
     def encode_fast(segmenter, images):
         # A CPU takes a hundred times as long for a convolution in fp16.
         quick = copy.copy(segmenter)
-        quick.compute = plain if segmenter.compute.autocast_dtype is torch.float16 else segmenter.compute
+        quick.compute = (
+            plain if segmenter.compute.autocast_dtype is torch.float16 else segmenter.compute
+        )
         return encode(quick, images)
 
     monkeypatch.setattr(SamSegmenter, "encode", encode_fast)

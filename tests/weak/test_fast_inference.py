@@ -16,7 +16,9 @@ FP32, BF16 = (DeviceConfig(torch.device("cpu"), dtype) for dtype in (None, torch
 
 
 def trained(spec):
-    """A network whose batch norms have seen something: none of their numbers is the one they start with."""
+    """A network whose batch norms have seen something: none of their numbers is the one they start
+    with.
+    """
     torch.manual_seed(0)
     model = build_classifier(spec)
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
@@ -35,13 +37,21 @@ def close(found, expected):
     return (found - expected).abs().max() <= 3e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("spec", [NetworkSpec("resnet50"), NetworkSpec("resnet18", adl_positions=("1.0", "4.1")),
-                                  NetworkSpec("resnet18", evp_fuse="none", adl_positions=())])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        NetworkSpec("resnet50"),
+        NetworkSpec("resnet18", adl_positions=("1.0", "4.1")),
+        NetworkSpec("resnet18", evp_fuse="none", adl_positions=()),
+    ],
+)
 def test_same_logits_and_features(spec):
     model = trained(spec).eval()
     quick = optimise_for_inference(model, FP32)
     with torch.no_grad():
-        for found, expected in zip(quick.forward_features(noise()), model.forward_features(noise()), strict=True):
+        for found, expected in zip(
+            quick.forward_features(noise()), model.forward_features(noise()), strict=True
+        ):
             assert close(found, expected)
         assert close(quick.features(noise(), "3.1"), model.features(noise(), "3.1"))
 
@@ -49,8 +59,11 @@ def test_same_logits_and_features(spec):
 @pytest.mark.parametrize("cam", ["enhanced_adl", "gradcam", "gradcam++", "eigencam"])
 def test_same_maps(cam):
     model = trained(NetworkSpec("resnet18"))
-    for found, expected in zip(rotation_averaged_cam(optimise_for_inference(model, FP32), noise(), 2, cam),
-                               rotation_averaged_cam(model, noise(), 2, cam), strict=True):
+    for found, expected in zip(
+        rotation_averaged_cam(optimise_for_inference(model, FP32), noise(), 2, cam),
+        rotation_averaged_cam(model, noise(), 2, cam),
+        strict=True,
+    ):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
@@ -66,7 +79,13 @@ def test_what_was_trained_stays_as_it_is():
 
 @pytest.mark.parametrize(("compute", "quick_convolutions"), [(FP32, 3 + 4), (BF16, 0)])
 def test_no_batch_norm_is_left_and_winograd_is_for_fp32(compute, quick_convolutions):
-    # ResNet18 has four 3 × 3 convolutions a layer. Of layer 3 the first halves the size; layer 4 has no stride here.
-    kinds = [type(module) for module in optimise_for_inference(build_classifier(NetworkSpec("resnet18")), compute).modules()]
+    # ResNet18 has four 3 × 3 convolutions a layer. Of layer 3 the first halves the size; layer 4
+    # has no stride here.
+    kinds = [
+        type(module)
+        for module in optimise_for_inference(
+            build_classifier(NetworkSpec("resnet18")), compute
+        ).modules()
+    ]
     assert nn.BatchNorm2d not in kinds
     assert kinds.count(WinogradConv) == quick_convolutions

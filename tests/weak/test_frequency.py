@@ -1,4 +1,6 @@
-"""The explicit visual prompt against NumPy's own transform and against waves whose content is known."""
+"""The explicit visual prompt against NumPy's own transform and against waves whose content is
+known.
+"""
 
 import numpy as np
 import pytest
@@ -12,12 +14,16 @@ def noise(*shape, seed=0):
 
 
 def by_numpy(image, rows, columns):
-    """Remove the given offsets from frequency 0 in the shifted spectrum; complex remainder (3, H, W)."""
+    """Remove the given offsets from frequency 0 in the shifted spectrum; complex remainder (3, H,
+    W).
+    """
     remainders = []
     for channel in image.double().numpy():
         spectrum = np.fft.fftshift(np.fft.fft2(channel))
         row0, column0 = channel.shape[0] // 2, channel.shape[1] // 2
-        spectrum[row0 + rows[0]:row0 + rows[1] + 1, column0 + columns[0]:column0 + columns[1] + 1] = 0
+        spectrum[
+            row0 + rows[0] : row0 + rows[1] + 1, column0 + columns[0] : column0 + columns[1] + 1
+        ] = 0
         remainders.append(np.fft.ifft2(np.fft.ifftshift(spectrum)))
     return np.stack(remainders)
 
@@ -28,16 +34,21 @@ def wave(side, cycles):
     return row.expand(1, 3, side, side).contiguous()
 
 
-@pytest.mark.parametrize(("height", "width", "ratio", "half"), [
-    (32, 32, 0.25, 8),   # sqrt(1024 · 0.25) / 2 = 8
-    (32, 32, 0.1, 5),    # sqrt(102.4) / 2 = 5.06
-    (24, 40, 0.25, 7),   # sqrt(240) / 2 = 7.75
-    (33, 33, 0.25, 8),   # sqrt(272.25) / 2 = 8.25
-])
+@pytest.mark.parametrize(
+    ("height", "width", "ratio", "half"),
+    [
+        (32, 32, 0.25, 8),  # sqrt(1024 · 0.25) / 2 = 8
+        (32, 32, 0.1, 5),  # sqrt(102.4) / 2 = 5.06
+        (24, 40, 0.25, 7),  # sqrt(240) / 2 = 7.75
+        (33, 33, 0.25, 8),  # sqrt(272.25) / 2 = 8.25
+    ],
+)
 def test_removes_the_square_around_frequency_0_and_averages_magnitudes(height, width, ratio, half):
     images = noise(1, 3, height, width)
     expected = by_numpy(images[0], (-half, half), (-half, half))
-    assert np.abs(expected.imag).max() < 1e-12  # symmetric square: nothing is lost by taking the real part
+    assert (
+        np.abs(expected.imag).max() < 1e-12
+    )  # symmetric square: nothing is lost by taking the real part
     found = high_frequency(images, ratio)
     assert found.shape == (1, 1, height, width)
     assert found.dtype == torch.float32
@@ -67,15 +78,17 @@ def test_mirrored_and_rotated_images_give_mirrored_and_rotated_prompts():
     images = noise(1, 3, 32, 32)
     prompt = high_frequency(images)
     torch.testing.assert_close(high_frequency(images.flip(-1)), prompt.flip(-1), atol=1e-6, rtol=0)
-    torch.testing.assert_close(high_frequency(images.rot90(1, (-2, -1))), prompt.rot90(1, (-2, -1)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        high_frequency(images.rot90(1, (-2, -1))), prompt.rot90(1, (-2, -1)), atol=1e-6, rtol=0
+    )
 
 
 def test_image_in_a_batch_gives_what_it_gives_alone():
     images = noise(3, 3, 24, 24)
     together = high_frequency(images)
     for index in range(3):
-        alone = high_frequency(images[index:index + 1])
-        torch.testing.assert_close(together[index:index + 1], alone, atol=1e-7, rtol=0)
+        alone = high_frequency(images[index : index + 1])
+        torch.testing.assert_close(together[index : index + 1], alone, atol=1e-7, rtol=0)
 
 
 def test_float32_under_autocast_and_for_half_precision_input():

@@ -41,16 +41,25 @@ def test_batch_of_one_keeps_its_dimension(small):
 
 def test_last_layer_is_neither_strided_nor_dilated():
     for backbone in ("resnet18", "resnet50"):
-        convolutions = [m for m in build_classifier(NetworkSpec(backbone)).layer4.modules() if isinstance(m, nn.Conv2d)]
+        convolutions = [
+            m
+            for m in build_classifier(NetworkSpec(backbone)).layer4.modules()
+            if isinstance(m, nn.Conv2d)
+        ]
         assert {m.stride for m in convolutions} == {(1, 1)}
         assert {m.dilation for m in convolutions} == {(1, 1)}
 
 
 def test_adl_takes_an_index_of_its_own_after_its_block():
-    model = build_classifier(NetworkSpec("resnet50", adl_positions=("3.0", "4.0", "4.2"), adl_drop_rate=0.5,
-                                         adl_threshold=0.9))
-    places = {layer: [i for i, m in enumerate(getattr(model, layer)) if isinstance(m, AttentionDropout)]
-              for layer in ("layer1", "layer2", "layer3", "layer4")}
+    model = build_classifier(
+        NetworkSpec(
+            "resnet50", adl_positions=("3.0", "4.0", "4.2"), adl_drop_rate=0.5, adl_threshold=0.9
+        )
+    )
+    places = {
+        layer: [i for i, m in enumerate(getattr(model, layer)) if isinstance(m, AttentionDropout)]
+        for layer in ("layer1", "layer2", "layer3", "layer4")
+    }
     assert places == {"layer1": [], "layer2": [], "layer3": [1], "layer4": [1, 4]}
     assert (model.layer4[4].drop_rate, model.layer4[4].threshold) == (0.5, 0.9)
     blocks = sorted({int(k.split(".")[1]) for k in model.state_dict() if k.startswith("layer3.")})
@@ -65,16 +74,28 @@ def test_default_positions_follow_the_paper():
 
 
 def test_spec_takes_every_network_option_that_shapes_the_network():
-    options = NetworkOptions(backbone="resnet18", evp_ratio=0.1, adl_positions=("4.1",), adl_drop_rate=0.3,
-                             adl_threshold=0.7, input_size=64)
-    assert NetworkSpec.of(options) == NetworkSpec("resnet18", 0.1, "ratio", ("4.1",), 0.3, 0.7, True, 64)
+    options = NetworkOptions(
+        backbone="resnet18",
+        evp_ratio=0.1,
+        adl_positions=("4.1",),
+        adl_drop_rate=0.3,
+        adl_threshold=0.7,
+        input_size=64,
+    )
+    assert NetworkSpec.of(options) == NetworkSpec(
+        "resnet18", 0.1, "ratio", ("4.1",), 0.3, 0.7, True, 64
+    )
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"backbone": "resnet99"}, "resnet99"), ({"adl_positions": ("3.9",)}, "3.9"),
-    ({"adl_positions": ("five",)}, "five"),
-    ({"backbone": "resnet18", "adl_positions": ("4.2",)}, "4.2"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "resnet99"}, "resnet99"),
+        ({"adl_positions": ("3.9",)}, "3.9"),
+        ({"adl_positions": ("five",)}, "five"),
+        ({"backbone": "resnet18", "adl_positions": ("4.2",)}, "4.2"),
+    ],
+)
 def test_impossible_network_is_one_clear_line(change, message):
     with pytest.raises(TrainingError, match=message) as raised:
         build_classifier(NetworkSpec(**change))
@@ -115,15 +136,20 @@ def test_activation_is_the_weighted_feature_sum_without_bias_cut_at_0(small):
         for channel in range(512):
             expected += small.fc.weight[0, channel] * features[:, channel]
         assert (expected < 0).any()
-        torch.testing.assert_close(small.activation(noise(2, 64)), expected.clamp(min=0), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            small.activation(noise(2, 64)), expected.clamp(min=0), atol=1e-5, rtol=1e-4
+        )
 
 
 def test_mean_of_the_uncut_activation_plus_bias_is_the_logit(small):
-    # Global average pooling and a linear layer commute: what ties the map to the decision (methods D16).
+    # Global average pooling and a linear layer commute: what ties the map to the decision (methods
+    # D16).
     with torch.no_grad():
         logits, features = small.forward_features(noise(2, 64))
         uncut = torch.einsum("bkhw,k->bhw", features, small.fc.weight[0])
-        torch.testing.assert_close(uncut.mean(dim=(1, 2)) + small.fc.bias, logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            uncut.mean(dim=(1, 2)) + small.fc.bias, logits, atol=1e-5, rtol=1e-4
+        )
 
 
 def test_image_in_a_batch_gives_the_logit_it_gives_alone(small):
@@ -150,11 +176,21 @@ def test_a_few_steps_tell_bright_from_dark(small):
         margins.append(float((logits[4:].mean() - logits[:4].mean()).detach()))
     # ADL drops at random: single steps are noisy, several are not.
     assert sum(margins[-5:]) / 5 > 1
-    assert (small.conv1.weight[:, 3] - prompt_weights).abs().max() > 0  # the prompt's channel learns too
+    assert (
+        small.conv1.weight[:, 3] - prompt_weights
+    ).abs().max() > 0  # the prompt's channel learns too
 
 
-@pytest.mark.parametrize(("cam", "channels", "adl"), [("gradcam", 3, 0), ("gradcam++", 3, 0), ("eigencam", 3, 0),
-                                                      ("adl", 3, 2), ("enhanced_adl", 4, 2)])
+@pytest.mark.parametrize(
+    ("cam", "channels", "adl"),
+    [
+        ("gradcam", 3, 0),
+        ("gradcam++", 3, 0),
+        ("eigencam", 3, 0),
+        ("adl", 3, 2),
+        ("enhanced_adl", 4, 2),
+    ],
+)
 def test_each_map_has_its_network(cam, channels, adl):
     model = build_classifier(NetworkSpec.of(NetworkOptions(cam=cam)))
     assert model.conv1.in_channels == channels

@@ -1,4 +1,6 @@
-"""What training starts from, our checkpoints, those of the published code, and files that are no good."""
+"""What training starts from, our checkpoints, those of the published code, and files that are no
+good.
+"""
 
 import pickle
 import urllib.error
@@ -45,7 +47,8 @@ def checkpoint(tmp_path_factory):
     return path, model
 
 
-# Ours ---------------------------------------------------------------------------------------------------------------
+# Ours
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_checkpoint_brings_back_the_network_and_what_was_kept_with_it(checkpoint):
@@ -55,7 +58,9 @@ def test_checkpoint_brings_back_the_network_and_what_was_kept_with_it(checkpoint
     assert not loaded.training
     images = noise(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.allclose(loaded(images), model(images), atol=1e-5)  # evaluation convolves in another memory order
+        assert torch.allclose(
+            loaded(images), model(images), atol=1e-5
+        )  # evaluation convolves in another memory order
     content = torch.load(path, weights_only=True)
     assert (content["epoch"], content["options"]) == (3, {"lr": 1e-5})
 
@@ -75,11 +80,14 @@ def test_broken_off_saving_leaves_the_old_checkpoint(checkpoint, tmp_path, monke
     assert list(tmp_path.iterdir()) == [target]
 
 
-# The published code's -----------------------------------------------------------------------------------------------
+# The published code's
+# -----------------------------------------------------------------------------------------------
 
 
 def published_state(trunk):
-    """torchvision's state with the block indices of the published network: ADL after 3.0, 4.0 and 4.2."""
+    """torchvision's state with the block indices of the published network: ADL after 3.0, 4.0 and
+    4.2.
+    """
     places = {"layer3": (0, 2, 3, 4, 5, 6), "layer4": (0, 2, 3)}
     renamed = {}
     for key, tensor in trunk.state_dict().items():
@@ -102,39 +110,63 @@ def published_trunk():
 
 
 def published_input(images):
-    """RGB in [0, 1] and, as fourth channel, what is left without rows and columns c-1, c of the shifted spectrum."""
+    """RGB in [0, 1] and, as fourth channel, what is left without rows and columns c-1, c of the
+    shifted spectrum.
+    """
     spectrum = torch.fft.fftshift(torch.fft.fft2(images), dim=(-2, -1))
     row, column = images.shape[-2] // 2, images.shape[-1] // 2
-    spectrum[..., row - 1:row + 1, column - 1:column + 1] = 0
-    remainder = torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real.abs().mean(dim=1, keepdim=True)
+    spectrum[..., row - 1 : row + 1, column - 1 : column + 1] = 0
+    remainder = (
+        torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)))
+        .real.abs()
+        .mean(dim=1, keepdim=True)
+    )
     return torch.cat([images, remainder], dim=1)
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda state: state,
-    lambda state: {"state_dict": {f"module.{key}": tensor for key, tensor in state.items()}, "epoch": 7},
-])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {
+            "state_dict": {f"module.{key}": tensor for key, tensor in state.items()},
+            "epoch": 7,
+        },
+    ],
+)
 def test_published_checkpoint_loads_with_the_published_setting(tmp_path, wrap):
     trunk = published_trunk()
     path = tmp_path / "published.pth"
     torch.save(wrap(published_state(trunk)), path)
     model = load_classifier(path, "cpu")
     # The ADL after the last block leaves no gap; in evaluation it is the identity.
-    assert model.spec == NetworkSpec("resnet50", evp_block="center2x2", adl_positions=("3.0", "4.0"), normalise=False)
+    assert model.spec == NetworkSpec(
+        "resnet50", evp_block="center2x2", adl_positions=("3.0", "4.0"), normalise=False
+    )
     images = noise(2, 3, 64, 64)
     with torch.no_grad():
         logits, features = model.forward_features(images)
-        torch.testing.assert_close(logits, trunk(published_input(images))[:, 0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            logits, trunk(published_input(images))[:, 0], atol=1e-5, rtol=1e-4
+        )
     assert features.shape == (2, 2048, 4, 4)
 
 
 def test_bare_state_of_a_small_network_is_recognised(tmp_path):
-    torch.save(small(NetworkSpec("resnet18", adl_positions=("1.0", "3.0"))).state_dict(), tmp_path / "bare.pth")
+    torch.save(
+        small(NetworkSpec("resnet18", adl_positions=("1.0", "3.0"))).state_dict(),
+        tmp_path / "bare.pth",
+    )
     spec = load_classifier(tmp_path / "bare.pth", "cpu").spec
-    assert (spec.backbone, spec.adl_positions, spec.normalise) == ("resnet18", ("1.0", "3.0"), False)
+    assert (spec.backbone, spec.adl_positions, spec.normalise) == (
+        "resnet18",
+        ("1.0", "3.0"),
+        False,
+    )
 
 
-# What does not fit --------------------------------------------------------------------------------------------------
+# What does not fit
+# --------------------------------------------------------------------------------------------------
 
 
 def changed(tmp_path, change):
@@ -156,7 +188,10 @@ def test_unexpected_keys_are_counted_and_the_first_is_named(tmp_path):
 
 
 def test_shapes_are_compared(tmp_path):
-    path = changed(tmp_path, lambda state: state.update({"fc.weight": torch.zeros(2, 512), "fc.bias": torch.zeros(2)}))
+    path = changed(
+        tmp_path,
+        lambda state: state.update({"fc.weight": torch.zeros(2, 512), "fc.bias": torch.zeros(2)}),
+    )
     refused(lambda: load_classifier(path, "cpu"), "2 of another shape (first fc.weight)")
 
 
@@ -199,7 +234,9 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"<html>404</html>", bytes(range(256)), b"PK\x03\x04broken"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 64, b"<html>404</html>", bytes(range(256)), b"PK\x03\x04broken"]
+)
 def test_files_that_are_no_checkpoint_are_one_clear_line(tmp_path, content):
     (tmp_path / "bad.pth").write_bytes(content)
     refused(lambda: load_classifier(tmp_path / "bad.pth", "cpu"), "bad.pth")
@@ -212,13 +249,16 @@ def test_cut_off_checkpoint_missing_file_and_folder_are_one_clear_line(checkpoin
     refused(lambda: load_classifier(tmp_path, "cpu"), tmp_path)
 
 
-@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {}, {"model": {"epoch": 3}}, {"model": 5}])
+@pytest.mark.parametrize(
+    "content", [torch.zeros(3), [1, 2], {}, {"model": {"epoch": 3}}, {"model": 5}]
+)
 def test_files_without_named_tensors_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "other.pth")
     refused(lambda: load_classifier(tmp_path / "other.pth", "cpu"), "other.pth")
 
 
-# What training starts from ------------------------------------------------------------------------------------------
+# What training starts from
+# ------------------------------------------------------------------------------------------
 
 
 def test_none_gives_xavier_convolutions_plain_batch_norm_and_a_small_head(tmp_path):
@@ -241,7 +281,9 @@ def test_random_start_depends_on_the_seed_alone(tmp_path):
     initial_weights(first, "none", 5, tmp_path)
     initial_weights(again, "none", 5, tmp_path)
     initial_weights(other, "none", 6, tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
+    )
     assert not torch.equal(first.conv1.weight, other.conv1.weight)
     assert not torch.equal(first.fc.weight, other.fc.weight)
 
@@ -252,7 +294,9 @@ def imagenet_like():
 
 
 def check_start(model, trunk):
-    """The trunk's weights at the model's indices, a fourth channel that is the mean of three, a small random head."""
+    """The trunk's weights at the model's indices, a fourth channel that is the mean of three, a
+    small random head.
+    """
     theirs = trunk.state_dict()
     assert torch.equal(model.conv1.weight[:, :3], theirs["conv1.weight"])
     torch.testing.assert_close(model.conv1.weight[:, 3], theirs["conv1.weight"].mean(dim=1))
@@ -275,7 +319,11 @@ def test_torchvision_file_is_placed_around_the_adl_and_inflated(tmp_path):
 def test_imagenet_file_is_found_in_either_folder_without_a_download(tmp_path, monkeypatch, where):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(weights, "download", lambda *a, **k: pytest.fail("downloaded"))
-    folder = tmp_path / "given" if where == "checkpoints of the user" else tmp_path / "hub" / "checkpoints"
+    folder = (
+        tmp_path / "given"
+        if where == "checkpoints of the user"
+        else tmp_path / "hub" / "checkpoints"
+    )
     folder.mkdir(parents=True)
     trunk = imagenet_like()
     torch.save(trunk.state_dict(), folder / "resnet18-f37072fd.pth")
@@ -307,9 +355,12 @@ def test_offline_says_address_place_and_the_way_without(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(urllib.request, "urlopen", fail)
-    refused(lambda: initial_weights(small(), "imagenet", 5, tmp_path / "checkpoints"),
-            "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-            tmp_path / "checkpoints" / "resnet18-f37072fd.pth", "--pretrained none")
+    refused(
+        lambda: initial_weights(small(), "imagenet", 5, tmp_path / "checkpoints"),
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        tmp_path / "checkpoints" / "resnet18-f37072fd.pth",
+        "--pretrained none",
+    )
 
 
 def test_a_classifier_of_ours_with_other_adl_places_is_taken_whole(checkpoint, tmp_path):
@@ -324,15 +375,24 @@ def test_a_classifier_of_ours_with_other_adl_places_is_taken_whole(checkpoint, t
 def test_start_from_another_network_is_refused(tmp_path):
     torch.manual_seed(0)
     torch.save(models.resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
-    refused(lambda: initial_weights(small(), str(tmp_path / "resnet34.pth"), 5, tmp_path), "unexpected", "resnet18")
-    refused(lambda: initial_weights(small(), str(tmp_path / "nothing.pth"), 5, tmp_path), "no such file")
+    refused(
+        lambda: initial_weights(small(), str(tmp_path / "resnet34.pth"), 5, tmp_path),
+        "unexpected",
+        "resnet18",
+    )
+    refused(
+        lambda: initial_weights(small(), str(tmp_path / "nothing.pth"), 5, tmp_path), "no such file"
+    )
 
 
-# Networks of three channels -----------------------------------------------------------------------------------------
+# Networks of three channels
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fuse", ["add", "none"])
-def test_a_network_of_three_channels_comes_back_and_takes_torchvisions_kernels_as_they_are(tmp_path, fuse):
+def test_a_network_of_three_channels_comes_back_and_takes_torchvisions_kernels_as_they_are(
+    tmp_path, fuse
+):
     spec = NetworkSpec("resnet18", adl_positions=(), evp_fuse=fuse, cam="gradcam")
     model = small(spec)
     save_classifier(tmp_path / "plain.pth", model, {})

@@ -31,7 +31,9 @@ def test_kernel_of_ones_counts_neighbours_inside_the_image():
 @pytest.mark.parametrize("bias", [True, False])
 def test_is_the_convolution_for_every_size(height, width, bias):
     images, conv = draw(3, 5, height, width), convolution(5, 4, bias)
-    exact = F.conv2d(images.double(), conv.weight.double(), conv.bias.double() if bias else None, padding=1)
+    exact = F.conv2d(
+        images.double(), conv.weight.double(), conv.bias.double() if bias else None, padding=1
+    )
     found = WinogradConv(conv)(images.to(memory_format=torch.channels_last))
     assert found.shape == (3, 4, height, width)
     assert (found - exact).abs().max() < 1e-5 * max(exact.abs().max(), 1)
@@ -44,8 +46,17 @@ def test_gradients_go_through_it():
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize("other", [{"stride": 2}, {"dilation": 2}, {"groups": 2}, {"padding": 0}, {"kernel_size": 5},
-                                   {"padding_mode": "reflect"}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"stride": 2},
+        {"dilation": 2},
+        {"groups": 2},
+        {"padding": 0},
+        {"kernel_size": 5},
+        {"padding_mode": "reflect"},
+    ],
+)
 def test_takes_the_place_of_plain_3_by_3_convolutions_only(other):
     form = {"kernel_size": 3, "padding": 1}
     assert fits(nn.Conv2d(4, 4, **form))

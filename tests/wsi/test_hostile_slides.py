@@ -28,24 +28,50 @@ def read_whole(path):
         return slide.read(0, 0, 130, 100)
 
 
-@pytest.mark.parametrize(("tag", "value", "how", "message"), [
-    ("ImageWidth", 2**31 - 1, {}, "states 2147483647×100 px, which no slide has"),
-    ("ImageLength", 2**32 - 1, {}, "states 130×4294967295 px, which no slide has"),
-    ("ImageWidth", 0, {}, "states 0×100 px"),
-    ("ImageWidth", 2**19, {}, "524288×100 px are 229376 tiles, 63 are listed"),
-    ("ImageLength", 2**19, {"rowsperstrip": 10, "tile": None}, "130×524288 px are 52429 tiles, 10 are listed"),
-    ("TileWidth", 2**31 - 16, {}, "pieces of 2147483632×16 px, 103.1 GB each; convert it to a tiled TIFF"),
-    ("TileLength", 2**24, {}, "pieces of 16×16777216 px, 0.8 GB each|tile 0 of level 0 cannot be decoded"),
-    ("TileWidth", 0, {}, "damaged TIFF"),
-    ("RowsPerStrip", 0, {"rowsperstrip": 10, "tile": None}, "damaged TIFF"),
-    ("SamplesPerPixel", 60_000, {}, "cannot be decoded"),
-    ("BitsPerSample", (8, 8, 64), {}, "damaged TIFF|not a readable TIFF|cannot be decoded"),
-    ("PhotometricInterpretation", 5, {}, "3 channels of photometric kind 5 are no RGB"),
-    ("PhotometricInterpretation", 32844, {}, "photometric kind 32844 are no RGB|cannot be decoded"),
-    ("Compression", 50_013, {}, "compressed as|damaged TIFF|cannot be decoded|not a readable"),
-    ("Compression", 8, {}, "tile 0 of level 0 cannot be decoded"),
-], ids=str)
-def test_what_a_file_states_wrongly_about_itself_is_one_clear_line(tmp_path, tag, value, how, message):
+@pytest.mark.parametrize(
+    ("tag", "value", "how", "message"),
+    [
+        ("ImageWidth", 2**31 - 1, {}, "states 2147483647×100 px, which no slide has"),
+        ("ImageLength", 2**32 - 1, {}, "states 130×4294967295 px, which no slide has"),
+        ("ImageWidth", 0, {}, "states 0×100 px"),
+        ("ImageWidth", 2**19, {}, "524288×100 px are 229376 tiles, 63 are listed"),
+        (
+            "ImageLength",
+            2**19,
+            {"rowsperstrip": 10, "tile": None},
+            "130×524288 px are 52429 tiles, 10 are listed",
+        ),
+        (
+            "TileWidth",
+            2**31 - 16,
+            {},
+            "pieces of 2147483632×16 px, 103.1 GB each; convert it to a tiled TIFF",
+        ),
+        (
+            "TileLength",
+            2**24,
+            {},
+            "pieces of 16×16777216 px, 0.8 GB each|tile 0 of level 0 cannot be decoded",
+        ),
+        ("TileWidth", 0, {}, "damaged TIFF"),
+        ("RowsPerStrip", 0, {"rowsperstrip": 10, "tile": None}, "damaged TIFF"),
+        ("SamplesPerPixel", 60_000, {}, "cannot be decoded"),
+        ("BitsPerSample", (8, 8, 64), {}, "damaged TIFF|not a readable TIFF|cannot be decoded"),
+        ("PhotometricInterpretation", 5, {}, "3 channels of photometric kind 5 are no RGB"),
+        (
+            "PhotometricInterpretation",
+            32844,
+            {},
+            "photometric kind 32844 are no RGB|cannot be decoded",
+        ),
+        ("Compression", 50_013, {}, "compressed as|damaged TIFF|cannot be decoded|not a readable"),
+        ("Compression", 8, {}, "tile 0 of level 0 cannot be decoded"),
+    ],
+    ids=str,
+)
+def test_what_a_file_states_wrongly_about_itself_is_one_clear_line(
+    tmp_path, tag, value, how, message
+):
     path = with_tag(tmp_path / "a.tif", tag, value, **how)
     with pytest.raises(SlideError, match=rf"a\.tif: .*({message})") as found:
         read_whole(path)
@@ -61,11 +87,18 @@ def test_absurd_tiles_without_bytes_take_no_memory(tmp_path):
         read_whole(path)
 
 
-@pytest.mark.parametrize(("image", "how"), [
-    (IMAGE[:, :, 0], {"photometric": "minisblack"}),
-    (np.dstack([IMAGE, np.full((100, 130, 1), 255, np.uint8)]), {"extrasamples": ["unassalpha"]}),
-    (IMAGE.astype(np.uint16) << 8, {}),
-], ids=["grey, one level", "RGBA", "16 bit"])
+@pytest.mark.parametrize(
+    ("image", "how"),
+    [
+        (IMAGE[:, :, 0], {"photometric": "minisblack"}),
+        (
+            np.dstack([IMAGE, np.full((100, 130, 1), 255, np.uint8)]),
+            {"extrasamples": ["unassalpha"]},
+        ),
+        (IMAGE.astype(np.uint16) << 8, {}),
+    ],
+    ids=["grey, one level", "RGBA", "16 bit"],
+)
 def test_other_pixel_kinds_are_read_as_rgb(tmp_path, image, how):
     found = read_whole(write(tmp_path / "a.tif", image, **how))
     assert found.shape == (100, 130, 3)
@@ -80,7 +113,9 @@ def test_pixels_that_are_no_colours_are_refused(tmp_path, kind):
 
 
 def test_a_file_cut_short_at_any_byte_is_an_error(tmp_path):
-    whole = write(tmp_path / "whole.tif", np.zeros((100, 130, 3), np.uint8), compression="deflate").read_bytes()
+    whole = write(
+        tmp_path / "whole.tif", np.zeros((100, 130, 3), np.uint8), compression="deflate"
+    ).read_bytes()
     for size in range(len(whole)):
         (tmp_path / "a.tif").write_bytes(whole[:size])
         with pytest.raises(SlideError, match=r"a\.tif"):
@@ -90,14 +125,23 @@ def test_a_file_cut_short_at_any_byte_is_an_error(tmp_path):
 def jpeg_pyramid(path):
     with tifffile.TiffWriter(path) as file:
         for level, step in enumerate((1, 2)):
-            file.write(np.ascontiguousarray(IMAGE[:16:step, :32:step]), subfiletype=level, metadata=None,
-                       photometric="rgb", tile=(16, 16), compression="jpeg")
+            file.write(
+                np.ascontiguousarray(IMAGE[:16:step, :32:step]),
+                subfiletype=level,
+                metadata=None,
+                photometric="rgb",
+                tile=(16, 16),
+                compression="jpeg",
+            )
     return path
 
 
 def read_levels(path):
     with open_slide(path) as slide:
-        return [slide.read(0, 0, level.width, level.height, number) for number, level in enumerate(slide.levels)]
+        return [
+            slide.read(0, 0, level.width, level.height, number)
+            for number, level in enumerate(slide.levels)
+        ]
 
 
 def test_a_jpeg_pyramid_cut_short_at_any_byte_is_an_error_or_the_right_pixels(tmp_path):
@@ -111,7 +155,9 @@ def test_a_jpeg_pyramid_cut_short_at_any_byte_is_an_error_or_the_right_pixels(tm
         except SlideError as error:
             told += "a.tif" in str(error)
         else:
-            told += all(np.array_equal(one, other) for one, other in zip(found, expected, strict=False))
+            told += all(
+                np.array_equal(one, other) for one, other in zip(found, expected, strict=False)
+            )
     assert told == len(whole)
 
 
@@ -122,7 +168,12 @@ def test_a_jpeg_tile_that_states_a_huge_size_takes_no_memory(tmp_path):
         frame = content.index(b"\xff\xc0", file.pages[0].dataoffsets[0])
     content[frame + 5 : frame + 9] = (65_500).to_bytes(2, "big") * 2
     path.write_bytes(content)
-    with little_room(), pytest.raises(SlideError, match=r"tile 0 of level 0 .*states 65500×65500 px, the file 16×16"):
+    with (
+        little_room(),
+        pytest.raises(
+            SlideError, match=r"tile 0 of level 0 .*states 65500×65500 px, the file 16×16"
+        ),
+    ):
         read_whole(path)
 
 
@@ -137,13 +188,25 @@ def test_a_jpeg_2000_tile_that_states_a_huge_size_takes_no_memory(tmp_path, kind
     # As one tile of that size: OpenJPEG itself refuses too many of them.
     content[size : size + 8] = content[size + 16 : size + 24] = (60_000).to_bytes(4, "big") * 2
     path.write_bytes(content)
-    with little_room(), pytest.raises(SlideError, match=r"tile 0 of level 0 .*states 60000×60000 px, the file 16×16"):
+    with (
+        little_room(),
+        pytest.raises(
+            SlideError, match=r"tile 0 of level 0 .*states 60000×60000 px, the file 16×16"
+        ),
+    ):
         read_whole(path)
 
 
-@pytest.mark.parametrize("how", [
-    {"compression": "deflate"}, {"compression": "jpeg"}, {"compression": "jpeg2000"},
-    {"tile": None, "rowsperstrip": 8}], ids=["deflate", "jpeg", "jpeg2000", "strips"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"compression": "deflate"},
+        {"compression": "jpeg"},
+        {"compression": "jpeg2000"},
+        {"tile": None, "rowsperstrip": 8},
+    ],
+    ids=["deflate", "jpeg", "jpeg2000", "strips"],
+)
 def test_a_fuzzed_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, how):
     good = write(tmp_path / "good.tif", **how).read_bytes()
 
@@ -151,7 +214,11 @@ def test_a_fuzzed_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, how
         (tmp_path / "a.tif").write_bytes(content)
         try:
             with open_slide(tmp_path / "a.tif") as slide:
-                assert slide.read(slide.width0 // 2, slide.height0 // 2, 40, 40).shape == (40, 40, 3)
+                assert slide.read(slide.width0 // 2, slide.height0 // 2, 40, 40).shape == (
+                    40,
+                    40,
+                    3,
+                )
         except SlideError as error:
             return str(error)
         return ""
@@ -162,7 +229,9 @@ def test_a_fuzzed_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, how
     assert all("a.tif" in message for message in outcome.told)
 
 
-@pytest.mark.parametrize("name", ["with space", "new\nline", "ümläut-日本", "-rf", "..dots", "a'b\"c", "%s{}"])
+@pytest.mark.parametrize(
+    "name", ["with space", "new\nline", "ümläut-日本", "-rf", "..dots", "a'b\"c", "%s{}"]
+)
 def test_odd_names_are_opened_and_told_in_one_line(tmp_path, name):
     path = write(tmp_path / f"{name}.tif")
     assert np.array_equal(read_whole(path), IMAGE)
@@ -184,5 +253,10 @@ def test_links_out_of_the_dataset_are_followed_once_and_loops_come_to_an_end(tmp
     for name in ("up", "up2"):
         (images / name).symlink_to(images)
         (elsewhere / name).symlink_to(images)
-    records, _ = discover_slides(images, tmp_path / "annotations", {"near": "normal", "far": "normal"})
-    assert [(record.name, record.status) for record in records] == [("far", "used"), ("near", "used")]
+    records, _ = discover_slides(
+        images, tmp_path / "annotations", {"near": "normal", "far": "normal"}
+    )
+    assert [(record.name, record.status) for record in records] == [
+        ("far", "used"),
+        ("near", "used"),
+    ]

@@ -1,4 +1,6 @@
-"""Pixels through OpenSlide: a TIFF of ours, which both readers open, has to be the same slide in both."""
+"""Pixels through OpenSlide: a TIFF of ours, which both readers open, has to be the same slide in
+both.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.u
 
 @pytest.fixture(params=["a.tif", "a.svs"])
 def path(tmp_path, request):
-    write_slide(tmp_path / request.param, IMAGE, 0.25, PyramidFormat(tile=64, compression="deflate"))
+    write_slide(
+        tmp_path / request.param, IMAGE, 0.25, PyramidFormat(tile=64, compression="deflate")
+    )
     return tmp_path / request.param
 
 
@@ -24,7 +28,11 @@ def test_levels_and_pixel_size_are_those_of_our_own_reader(path):
     with OpenSlideFile(path) as found, TiffSlide(path) as expected:
         assert found.levels == expected.levels
         assert [(level.width, level.height, level.downsample) for level in found.levels] == [
-            (416, 304, 1), (208, 152, 2), (104, 76, 4), (52, 38, 8)]
+            (416, 304, 1),
+            (208, 152, 2),
+            (104, 76, 4),
+            (52, 38, 8),
+        ]
         assert found.mpp == pytest.approx(0.25)
         assert found.name == "a"
 
@@ -33,8 +41,13 @@ def test_levels_and_pixel_size_are_those_of_our_own_reader(path):
 def test_regions_are_those_of_our_own_reader_and_white_outside(path, level):
     with OpenSlideFile(path) as found, TiffSlide(path) as expected:
         width, height = expected.levels[level].width, expected.levels[level].height
-        for place in ((0, 0, width, height), (7, 11, 30, 20), (width - 1, height - 1, 1, 1), (-5, -6, 20, 30),
-                      (width - 10, height - 12, 40, 50)):
+        for place in (
+            (0, 0, width, height),
+            (7, 11, 30, 20),
+            (width - 1, height - 1, 1, 1),
+            (-5, -6, 20, 30),
+            (width - 10, height - 12, 40, 50),
+        ):
             assert np.array_equal(found.read(*place, level), expected.read(*place, level)), place
         assert (found.read(width, height, 3, 4, level) == 255).all()
         assert (found.read(width - 10, 0, 20, 5, level)[:, 10:] == 255).all()
@@ -47,7 +60,12 @@ def test_regions_are_those_of_our_own_reader_and_white_outside(path, level):
 def test_levels_of_rounded_sizes_are_not_shifted(tmp_path):
     """A ramp of 4 a pixel at level 3, whose 52 px span 423: 8.13 each, where 8 were averaged."""
     ramp = np.broadcast_to((np.arange(423) // 2).astype(np.uint8)[None, :, None], (303, 423, 3))
-    write_slide(tmp_path / "a.tif", np.ascontiguousarray(ramp), 0.25, PyramidFormat(tile=64, compression="deflate"))
+    write_slide(
+        tmp_path / "a.tif",
+        np.ascontiguousarray(ramp),
+        0.25,
+        PyramidFormat(tile=64, compression="deflate"),
+    )
     with OpenSlideFile(tmp_path / "a.tif") as found, TiffSlide(tmp_path / "a.tif") as expected:
         assert found.levels[3].downsample == 8
         regions = [slide.read(44, 10, 7, 7, 3).astype(int) for slide in (found, expected)]
@@ -65,6 +83,8 @@ def test_a_pixel_size_that_is_no_number_is_as_none(path, monkeypatch):
 @pytest.mark.parametrize("content", [b"not a slide", b""], ids=["text", "empty"])
 def test_what_is_no_slide_is_one_clear_error(tmp_path, content):
     (tmp_path / "a.mrxs").write_bytes(content)
-    with pytest.raises(SlideError, match=r"a\.mrxs: OpenSlide cannot read it \(.+\); replace or remove") as found:
+    with pytest.raises(
+        SlideError, match=r"a\.mrxs: OpenSlide cannot read it \(.+\); replace or remove"
+    ) as found:
         OpenSlideFile(tmp_path / "a.mrxs")
     assert "\n" not in str(found.value)

@@ -20,7 +20,9 @@ def write(path, *levels, **how):
     """A TIFF with one page a level; the reduced ones are marked as such."""
     with tifffile.TiffWriter(path) as file:
         for number, level in enumerate(levels):
-            file.write(level, subfiletype=int(number > 0), metadata=None, **{"photometric": "rgb", **how})
+            file.write(
+                level, subfiletype=int(number > 0), metadata=None, **{"photometric": "rgb", **how}
+            )
     return path
 
 
@@ -28,18 +30,33 @@ def halved(image):
     return np.ascontiguousarray(image[::2, ::2])
 
 
-@pytest.mark.parametrize("how", [
-    {"tile": (64, 64)}, {"tile": (64, 48), "compression": "deflate"}, {"rowsperstrip": 7}, {"rowsperstrip": 1000},
-    {"tile": (64, 64), "compression": "lzw", "predictor": True}, {"tile": (32, 32), "planarconfig": "separate"},
-    {"rowsperstrip": 16, "compression": "deflate", "planarconfig": "separate"},
-], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tile": (64, 64)},
+        {"tile": (64, 48), "compression": "deflate"},
+        {"rowsperstrip": 7},
+        {"rowsperstrip": 1000},
+        {"tile": (64, 64), "compression": "lzw", "predictor": True},
+        {"tile": (32, 32), "planarconfig": "separate"},
+        {"rowsperstrip": 16, "compression": "deflate", "planarconfig": "separate"},
+    ],
+    ids=str,
+)
 def test_any_region_equals_the_same_slice_of_the_array(tmp_path, how):
     image = noise(150, 203)
     stored = np.moveaxis(image, 2, 0) if how.get("planarconfig") else image
     with open_slide(write(tmp_path / "a.tif", stored, **how)) as slide:
         assert (slide.width0, slide.height0, slide.name) == (203, 150, "a")
-        for left, top, width, height in ((0, 0, 203, 150), (63, 64, 2, 1), (10, 20, 130, 70), (202, 149, 1, 1)):
-            assert np.array_equal(slide.read(left, top, width, height), image[top:top + height, left:left + width])
+        for left, top, width, height in (
+            (0, 0, 203, 150),
+            (63, 64, 2, 1),
+            (10, 20, 130, 70),
+            (202, 149, 1, 1),
+        ):
+            assert np.array_equal(
+                slide.read(left, top, width, height), image[top : top + height, left : left + width]
+            )
 
 
 def test_outside_of_the_slide_is_white(tmp_path):
@@ -56,8 +73,15 @@ def test_tiles_without_bytes_are_white(tmp_path):
     tile = np.full((32, 32, 3), 9, dtype=np.uint8)
     with tifffile.TiffWriter(tmp_path / "sparse.tif") as file:
         content = iter([tile.tobytes(), b"", b"", tile.tobytes()])
-        file.write(content, shape=(64, 64, 3), dtype=np.uint8, tile=(32, 32), photometric="rgb", metadata=None,
-                   compression="none")
+        file.write(
+            content,
+            shape=(64, 64, 3),
+            dtype=np.uint8,
+            tile=(32, 32),
+            photometric="rgb",
+            metadata=None,
+            compression="none",
+        )
     zero_byte_counts(tmp_path / "sparse.tif", [1, 2])
     with open_slide(tmp_path / "sparse.tif") as slide:
         region = slide.read(0, 0, 64, 64)
@@ -70,18 +94,25 @@ def test_tiles_without_bytes_are_white(tmp_path):
 def zero_byte_counts(path, tiles):
     with tifffile.TiffFile(path, mode="r+b") as file:
         counts = list(file.pages[0].tags["TileByteCounts"].value)
-        file.pages[0].tags["TileByteCounts"].overwrite([0 if n in tiles else count for n, count in enumerate(counts)])
+        file.pages[0].tags["TileByteCounts"].overwrite(
+            [0 if n in tiles else count for n, count in enumerate(counts)]
+        )
 
 
 def test_levels_of_consecutive_pages_and_of_subifds(tmp_path):
     image = noise(256, 384)
-    pages = write(tmp_path / "pages.tif", image, halved(image), halved(halved(image)), tile=(64, 64))
+    pages = write(
+        tmp_path / "pages.tif", image, halved(image), halved(halved(image)), tile=(64, 64)
+    )
     with tifffile.TiffWriter(tmp_path / "sub.tif") as file:
         file.write(image, subifds=1, tile=(64, 64), photometric="rgb")
         file.write(halved(image), subfiletype=1, tile=(64, 64), photometric="rgb")
     with open_slide(pages) as slide:
         assert [(level.width, level.height, level.downsample) for level in slide.levels] == [
-            (384, 256, 1), (192, 128, 2), (96, 64, 4)]
+            (384, 256, 1),
+            (192, 128, 2),
+            (96, 64, 4),
+        ]
         assert np.array_equal(slide.read(5, 6, 50, 40, 2), image[::4, ::4][6:46, 5:55])
     with open_slide(tmp_path / "sub.tif") as slide:
         assert [level.downsample for level in slide.levels] == [1, 2]
@@ -98,10 +129,18 @@ def test_a_label_page_is_no_level(tmp_path):
 def test_grey_16_bit_inverted_and_palette(tmp_path):
     grey = noise(40, 50, 1)[:, :, 0]
     as_rgb = np.repeat(grey[:, :, None], 3, axis=2)
-    files = {"black": (grey, {"photometric": "minisblack"}), "white": (255 - grey, {"photometric": "miniswhite"}),
-             "deep": (grey.astype(np.uint16) << 8 | 77, {"photometric": "minisblack"}),
-             "palette": (grey, {"photometric": "palette",
-                                "colormap": np.repeat(np.arange(256, dtype=np.uint16)[None] * 257, 3, axis=0)})}
+    files = {
+        "black": (grey, {"photometric": "minisblack"}),
+        "white": (255 - grey, {"photometric": "miniswhite"}),
+        "deep": (grey.astype(np.uint16) << 8 | 77, {"photometric": "minisblack"}),
+        "palette": (
+            grey,
+            {
+                "photometric": "palette",
+                "colormap": np.repeat(np.arange(256, dtype=np.uint16)[None] * 257, 3, axis=0),
+            },
+        ),
+    }
     for name, (pixels, how) in files.items():
         with open_slide(write(tmp_path / f"{name}.tif", pixels, tile=(16, 16), **how)) as slide:
             assert np.array_equal(slide.read(0, 0, 50, 40), as_rgb), name
@@ -118,8 +157,11 @@ def test_transparent_pixels_are_white_and_alpha_is_dropped(tmp_path):
     assert np.array_equal(region[5:], image[5:, :, :3])
 
 
-@pytest.mark.parametrize(("compression", "how"), [
-    ("jpeg", {}), ("jpeg", {"outcolorspace": "rgb"}), ("jpeg2000", {})], ids=["ycbcr", "rgb", "jpeg2000"])
+@pytest.mark.parametrize(
+    ("compression", "how"),
+    [("jpeg", {}), ("jpeg", {"outcolorspace": "rgb"}), ("jpeg2000", {})],
+    ids=["ycbcr", "rgb", "jpeg2000"],
+)
 def test_lossy_codecs_give_rgb_in_the_right_order(tmp_path, compression, how):
     image = np.empty((64, 64, 3), dtype=np.uint8)
     image[:] = (200, 100, 30)
@@ -150,7 +192,12 @@ def test_pixel_size_comes_from_the_file_and_else_from_the_user(tmp_path):
     write(tmp_path / "cm.tif", image, resolution=(40_000, 40_000), resolutionunit="CENTIMETER")
     write(tmp_path / "inch.tif", image, resolution=(50_800, 50_800), resolutionunit="INCH")
     write(tmp_path / "none.tif", image)
-    for name, given, mpp in (("cm", 0.0, 0.25), ("inch", 0.0, 0.5), ("cm", 0.7, 0.25), ("none", 0.7, 0.7)):
+    for name, given, mpp in (
+        ("cm", 0.0, 0.25),
+        ("inch", 0.0, 0.5),
+        ("cm", 0.7, 0.25),
+        ("none", 0.7, 0.7),
+    ):
         with open_slide(tmp_path / f"{name}.tif", given) as slide:
             assert slide.mpp == pytest.approx(mpp)
     with open_slide(tmp_path / "none.tif") as slide:
@@ -163,7 +210,9 @@ def test_a_window_is_read_from_the_coarsest_level_that_is_fine_enough(tmp_path):
     with open_slide(write(tmp_path / "a.tif", *levels, tile=(64, 64))) as slide:
         assert np.array_equal(read_window(slide, 10, 20, 64, 64), image[20:84, 10:74])
         assert (read_window(slide, 0, 0, 128, 64) == 60).all()
-        assert (read_window(slide, 0, 0, 192, 64) == 60).all()   # wanted 3×: level 4× would be too coarse
+        assert (
+            read_window(slide, 0, 0, 192, 64) == 60
+        ).all()  # wanted 3×: level 4× would be too coarse
         assert (read_window(slide, 0, 0, 256, 64) == 120).all()
         assert read_window(slide, 0, 0, 32, 64).shape == (64, 64, 3)
 
@@ -191,10 +240,12 @@ def test_an_overview_in_strips_is_the_block_mean_of_the_slide(tmp_path, monkeypa
 
 
 def test_missing_unknown_and_broken_files_are_named(tmp_path):
-    good = write(tmp_path / "good.tif", noise(300, 300), tile=(64, 64), compression="jpeg").read_bytes()
+    good = write(
+        tmp_path / "good.tif", noise(300, 300), tile=(64, 64), compression="jpeg"
+    ).read_bytes()
     (tmp_path / "empty.tif").write_bytes(b"")
     (tmp_path / "text.tif").write_text("not a slide")
-    (tmp_path / "cut.tif").write_bytes(good[:len(good) // 2])
+    (tmp_path / "cut.tif").write_bytes(good[: len(good) // 2])
     (tmp_path / "a.jpeg").write_bytes(b"x")
     for name in ("absent.tif", "empty.tif", "text.tif", "cut.tif", "a.jpeg"):
         with pytest.raises(SlideError, match=name):
@@ -248,5 +299,7 @@ def test_real_svs_files():
         differences = []
         for shift in (-2, -1, 0, 1, 2):
             fine = slide.read(1000 + shift, 1000, 400, 400)
-            differences.append(np.abs(cv2.resize(fine, (200, 200), interpolation=cv2.INTER_AREA) - coarse).mean())
+            differences.append(
+                np.abs(cv2.resize(fine, (200, 200), interpolation=cv2.INTER_AREA) - coarse).mean()
+            )
         assert np.argmin(differences) == 2

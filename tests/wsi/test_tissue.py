@@ -11,9 +11,14 @@ def slide_of(tmp_path, image, levels=1, step=2):
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as file:
         for number in range(levels):
-            factor = step ** number
-            file.write(np.ascontiguousarray(image[::factor, ::factor]), subfiletype=int(number > 0), tile=(64, 64),
-                       photometric="rgb", metadata=None)
+            factor = step**number
+            file.write(
+                np.ascontiguousarray(image[::factor, ::factor]),
+                subfiletype=int(number > 0),
+                tile=(64, 64),
+                photometric="rgb",
+                metadata=None,
+            )
     return open_slide(path)
 
 
@@ -56,7 +61,9 @@ def test_tissue_is_found_where_it_is_at_the_true_downsample(tmp_path):
             tissue = find_tissue(slide)
         assert tissue.downsample == downsample
         expected = np.zeros((512 // downsample, 768 // downsample), dtype=bool)
-        expected[128 // downsample:384 // downsample, 256 // downsample:512 // downsample] = True
+        expected[128 // downsample : 384 // downsample, 256 // downsample : 512 // downsample] = (
+            True
+        )
         assert np.array_equal(tissue.mask, expected)
 
 
@@ -69,7 +76,7 @@ def test_a_coarse_level_keeps_level_0_from_being_decoded(tmp_path):
 def test_black_fill_is_background_and_does_not_shift_the_threshold(tmp_path):
     image = picture()
     image[:, 600:] = BLACK
-    image[400:] = (6, 2, 9)   # what JPEG makes of black: its saturation is high
+    image[400:] = (6, 2, 9)  # what JPEG makes of black: its saturation is high
     with slide_of(tmp_path, image) as slide:
         mask = find_tissue(slide).mask
     assert mask.sum() == 16 * 16
@@ -98,12 +105,14 @@ def test_share_of_windows_against_slices():
     assert shares.shape == (10, 16)
     for row, top in enumerate(tops // 16):
         for column, left in enumerate(lefts // 16):
-            assert np.isclose(shares[row, column], mask[top:top + 4, left:left + 4].mean())
+            assert np.isclose(shares[row, column], mask[top : top + 4, left : left + 4].mean())
 
 
 def test_share_of_windows_smaller_than_a_mask_pixel():
     mask = np.array([[True, False]])
-    assert tissue_fractions(TissueMask(mask, 16.0), np.array([0, 16, 30]), np.array([0]), 2).tolist() == [[1.0, 0.0, 0.0]]
+    assert tissue_fractions(
+        TissueMask(mask, 16.0), np.array([0, 16, 30]), np.array([0]), 2
+    ).tolist() == [[1.0, 0.0, 0.0]]
 
 
 def test_the_body_of_tissue_has_no_gaps_and_a_margin_of_two_pixels():
@@ -115,8 +124,8 @@ def test_the_body_of_tissue_has_no_gaps_and_a_margin_of_two_pixels():
     expected = np.zeros_like(mask)
     # An ellipse of five pixels, as OpenCV draws it, is a square without the outer columns' corners.
     for row, column in np.argwhere(mask):
-        expected[row - 1:row + 2, column - 2:column + 3] = True
-        expected[row - 2:row + 3, column] = True
+        expected[row - 1 : row + 2, column - 2 : column + 3] = True
+        expected[row - 2 : row + 3, column] = True
     expected[8:12, 8:12] = True
     assert np.array_equal(body.mask, expected)
     assert body.downsample == 16.0
@@ -127,7 +136,10 @@ def test_tissue_under_the_pixels_of_another_resolution():
     tissue = TissueMask(np.array([[1, 0, 0], [0, 0, 1]], bool), downsample=8)
     # A pixel of 4 level-0 pixels: two by two of them lie on each of the tissue's.
     assert tissue.seen_at(1, (3, 6), 4).astype(int).tolist() == [
-        [1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1]]
+        [1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 1, 1],
+    ]
     # What rounding leaves beyond the border counts as its last pixel.
     assert tissue.seen_at(4, (1, 7), 4).astype(int).tolist() == [[0, 0, 0, 0, 1, 1, 1]]
     assert not TissueMask(np.zeros((0, 0), bool), 8).seen_at(0, (2, 2), 4).any()

@@ -1,1 +1,3 @@
-"""Ablations: named flag sets, what their runs can share, and the paper's tables out of their scores."""
+"""Ablations: named flag sets, what their runs can share, and the paper's tables out of their
+scores.
+"""

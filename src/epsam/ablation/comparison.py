@@ -32,14 +32,18 @@ def options_that_differ(runs: Mapping[str, RunPaths]) -> Differing:
 def compare_runs(runs: Mapping[str, RunPaths], split: str) -> list[dict[str, Any]]:
     """A record for each thing that makes masks and each run; figures in per cent.
 
-    Differences are those from the first run, over the patches that both have. Raises DatasetError if a run was not
-    evaluated or has no scores of that split.
+    Differences are those from the first run, over the patches that both have. Raises DatasetError
+    if a run was not evaluated or has no scores of that split.
     """
     scores = {name: read_scores(run) for name, run in runs.items()}
     for name, found in scores.items():
         if not any(where == split for where, _ in found):
-            raise DatasetError(f"{runs[name].patch_scores}: no scores of split {split}; choose another --split")
-    whats = list(dict.fromkeys(what for found in scores.values() for where, what in found if where == split))
+            raise DatasetError(
+                f"{runs[name].patch_scores}: no scores of split {split}; choose another --split"
+            )
+    whats = list(
+        dict.fromkeys(what for found in scores.values() for where, what in found if where == split)
+    )
     first = next(iter(scores.values()))
     records = []
     for what in [*(what for what in whats if what != FINAL), *([FINAL] if FINAL in whats else [])]:
@@ -48,26 +52,53 @@ def compare_runs(runs: Mapping[str, RunPaths], split: str) -> list[dict[str, Any
                 own = found[split, what]
                 base = first[split, what].dice if (split, what) in first else {}
                 gain = paired_difference(base, own.dice)
-                figures = {"dice": _mean(own.dice), "iou": _mean(own.iou), "difference": gain.mean, "low": gain.low,
-                           "high": gain.high}
-                records.append({"masks": what, "run": name, "patches": len(own.dice), "common_patches": gain.patches,
-                                **{key: round(100 * value, 4) for key, value in figures.items()}})
+                figures = {
+                    "dice": _mean(own.dice),
+                    "iou": _mean(own.iou),
+                    "difference": gain.mean,
+                    "low": gain.low,
+                    "high": gain.high,
+                }
+                records.append(
+                    {
+                        "masks": what,
+                        "run": name,
+                        "patches": len(own.dice),
+                        "common_patches": gain.patches,
+                        **{key: round(100 * value, 4) for key, value in figures.items()},
+                    }
+                )
     return records
 
 
 def markdown(differing: Differing, records: Sequence[Mapping[str, Any]], split: str) -> str:
     """The comparison for people."""
     names = list(dict.fromkeys(str(record["run"]) for record in records))
-    lines = ["### Options that differ", "", f"| option | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
+    lines = [
+        "### Options that differ",
+        "",
+        f"| option | {' | '.join(names)} |",
+        "| --- |" + " --- |" * len(names),
+    ]
     lines += [f"| {option} | {' | '.join(values)} |" for option, values in differing.items()]
-    lines += ["", f"### Scores on {split}, per cent, and the difference in Dice from {names[0]} "
-              "[95 % bootstrap interval over patches]", "", "| masks | run | patches | Dice | IoU | Δ Dice |",
-              "| --- | --- | --- | --- | --- | --- |"]
+    lines += [
+        "",
+        f"### Scores on {split}, per cent, and the difference in Dice from {names[0]} "
+        "[95 % bootstrap interval over patches]",
+        "",
+        "| masks | run | patches | Dice | IoU | Δ Dice |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for record in records:
-        shown = "" if record["run"] == names[0] or math.isnan(record["difference"]) else (
-            f"{record['difference']:+.2f} [{record['low']:+.2f}, {record['high']:+.2f}]")
-        lines.append(f"| {record['masks']} | {record['run']} | {record['patches']} | {record['dice']:.2f} | "
-                     f"{record['iou']:.2f} | {shown} |")
+        shown = (
+            ""
+            if record["run"] == names[0] or math.isnan(record["difference"])
+            else (f"{record['difference']:+.2f} [{record['low']:+.2f}, {record['high']:+.2f}]")
+        )
+        lines.append(
+            f"| {record['masks']} | {record['run']} | {record['patches']} | {record['dice']:.2f} | "
+            f"{record['iou']:.2f} | {shown} |"
+        )
     return "\n".join([*lines, ""])
 
 
@@ -75,8 +106,12 @@ def _flat(name: str, run: RunPaths) -> dict[str, str]:
     if not run.options.is_file():
         raise DatasetError(f"{run.options}: no such file; is {name} the name of a run?")
     stages = read_json(run.options)
-    return {f"{stage}.{option}": json.dumps(value, ensure_ascii=False) for stage, options in stages.items()
-            for option, value in options.items() if option not in UNINTERESTING}
+    return {
+        f"{stage}.{option}": json.dumps(value, ensure_ascii=False)
+        for stage, options in stages.items()
+        for option, value in options.items()
+        if option not in UNINTERESTING
+    }
 
 
 def _mean(values: Mapping[str, float]) -> float:

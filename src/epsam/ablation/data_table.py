@@ -21,9 +21,16 @@ def count_patches(data: DatasetPaths) -> list[dict[str, Any]]:
     for split in SPLITS:
         patches = labelled_patches(data.split(split))
         tumour = len(select_positives(patches))
-        records.append({"split": split, "slides": slides.get(split, "–"), "positives": tumour,
-                        "negatives": len(patches) - tumour, "paper_camelyon16": PAPER_POSITIVES[split][0],
-                        "paper_internal": PAPER_POSITIVES[split][1]})
+        records.append(
+            {
+                "split": split,
+                "slides": slides.get(split, "–"),
+                "positives": tumour,
+                "negatives": len(patches) - tumour,
+                "paper_camelyon16": PAPER_POSITIVES[split][0],
+                "paper_internal": PAPER_POSITIVES[split][1],
+            }
+        )
     return records
 
 
@@ -31,7 +38,9 @@ def markdown(records: list[dict[str, Any]]) -> str:
     """The counts as a table for people."""
     header = "| split | slides | positives | negatives | paper's positives: C16 | internal |"
     lines = ["### Table 1: Patches", "", header, "| --- | --- | --- | --- | --- | --- |"]
-    lines += [f"| {' | '.join(str(record[name]) for name in DATA_TABLE_COLUMNS)} |" for record in records]
+    lines += [
+        f"| {' | '.join(str(record[name]) for name in DATA_TABLE_COLUMNS)} |" for record in records
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -31,7 +31,12 @@ def read_scores(run: RunPaths) -> dict[Key, MeanScore]:
     found: dict[Key, MeanScore] = {}
     dice: dict[Key, dict[str, float]] = {}
     iou: dict[Key, dict[str, float]] = {}
-    for row in read_numbers(run.patch_scores, PATCH_SCORE_COLUMNS, {"dice": float, "iou": float}, "run evaluate.py again"):
+    for row in read_numbers(
+        run.patch_scores,
+        PATCH_SCORE_COLUMNS,
+        {"dice": float, "iou": float},
+        "run evaluate.py again",
+    ):
         key = (row["split"], row["what"])
         dice.setdefault(key, {})[row["id"]] = float(row["dice"])
         iou.setdefault(key, {})[row["id"]] = float(row["iou"])

@@ -14,7 +14,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 @dataclass(frozen=True)
 class Row:
-    """One line: its name, the flags that it adds to each stage, and the stage with which it ends."""
+    """One line: its name, the flags that it adds to each stage, and the stage with which it
+    ends.
+    """
 
     name: str
     flags: dict[str, list[str]]
@@ -22,15 +24,19 @@ class Row:
 
     @property
     def shown(self) -> str:
-        """The flags as they were written, without repeating those that retraining takes from the preliminary stage."""
+        """The flags as they were written, without repeating those that retraining takes from the
+        preliminary stage.
+        """
         return " ".join(dict.fromkeys(" ".join(words) for words in self.flags.values() if words))
 
 
 def read_rows(text: str) -> list[Row]:
-    """The rows of lines such as `name MASK_FLAGS="--rotations 1"`; what follows a # and empty lines are left out.
+    """The rows of lines such as `name MASK_FLAGS="--rotations 1"`; what follows a # and empty lines
+    are left out.
 
-    As in train.sh, RETRAIN_FLAGS are DECODER_FLAGS unless they are given. UNTIL=masks|preliminary|rounds ends early.
-    Raises EpsamError that names the line if it cannot be understood or its name was there before.
+    As in train.sh, RETRAIN_FLAGS are DECODER_FLAGS unless they are given.
+    UNTIL=masks|preliminary|rounds ends early. Raises EpsamError that names the line if it cannot be
+    understood or its name was there before.
     """
     rows: list[Row] = []
     for line in text.splitlines():
@@ -54,7 +60,9 @@ def select_rows(rows: Sequence[Row], only: Sequence[str]) -> list[Row]:
     """
     unknown = [name for name in only if name not in {row.name for row in rows}]
     if unknown:
-        raise EpsamError(f"row {unknown[0]}: not in the list; there are {', '.join(row.name for row in rows)}")
+        raise EpsamError(
+            f"row {unknown[0]}: not in the list; there are {', '.join(row.name for row in rows)}"
+        )
     return [row for row in rows if not only or row.name in only]
 
 
@@ -63,7 +71,9 @@ def _row(line: str, words: list[str]) -> Row:
     values = dict(word.partition("=")[::2] for word in settings)
     strange = [key for key in values if key not in (*FLAGS, "UNTIL")]
     if not _NAME.fullmatch(name) or strange or values.get("UNTIL", "rounds") not in ENDS:
-        raise EpsamError(f"row «{line}»: a name and some of {', '.join(FLAGS)}, UNTIL={'|'.join(ENDS)} expected")
+        raise EpsamError(
+            f"row «{line}»: a name and some of {', '.join(FLAGS)}, UNTIL={'|'.join(ENDS)} expected"
+        )
     flags = {key: shlex.split(values.get(key, "")) for key in FLAGS}
     if "RETRAIN_FLAGS" not in values:
         flags["RETRAIN_FLAGS"] = flags["DECODER_FLAGS"]

@@ -1,7 +1,9 @@
-"""What a run takes over from another one whose options were the same up to that stage: by links, nothing is copied.
+"""What a run takes over from another one whose options were the same up to that stage: by links,
+nothing is copied.
 
-A stage still judges for itself whether what lies in its run's folder is its own work with its options and inputs;
-every stage replaces files instead of writing into them, so that a link is never written through.
+A stage still judges for itself whether what lies in its run's folder is its own work with its
+options and inputs; every stage replaces files instead of writing into them, so that a link is never
+written through.
 """
 
 import os
@@ -27,7 +29,9 @@ def marker(run: RunPaths, stage: str) -> str:
 
 
 def reuse_stage(donor: RunPaths, own: RunPaths, stage: str) -> None:
-    """Take over all that a finished stage of `donor` made, unless `own` has just that. The marker comes last."""
+    """Take over all that a finished stage of `donor` made, unless `own` has just that. The marker
+    comes last.
+    """
     if not marker(donor, stage) or marker(own, stage) == marker(donor, stage):
         return
     for path in _outputs(own, stage):
@@ -41,12 +45,16 @@ def reuse_stage(donor: RunPaths, own: RunPaths, stage: str) -> None:
 
 
 def reuse_cams(donor: RunPaths, own: RunPaths) -> None:
-    """Take over activation maps alone; the stage sees by their recipe whether they are what it needs."""
+    """Take over activation maps alone; the stage sees by their recipe whether they are what it
+    needs.
+    """
     link(donor.root / "activation", own.root / "activation")
 
 
 def link(source: Path, target: Path) -> None:
-    """Make `target` another name of a file, or of every file in a folder; copied where the disk knows no links."""
+    """Make `target` another name of a file, or of every file in a folder; copied where the disk
+    knows no links.
+    """
     if source.is_dir():
         _remove(target)
         for path in source.rglob("*"):
@@ -69,8 +77,13 @@ def _outputs(run: RunPaths, stage: str) -> list[Path]:
     if stage == CLASSIFIER:
         return [run.classifier]
     if stage == MASKS:
-        return [run.root / "activation", run.mask_rule.parent, run.grid_search, run.grid_search.with_suffix(".png"),
-                *run.panels.glob("initial_masks_*.png")]
+        return [
+            run.root / "activation",
+            run.mask_rule.parent,
+            run.grid_search,
+            run.grid_search.with_suffix(".png"),
+            *run.panels.glob("initial_masks_*.png"),
+        ]
     number = int(stage.removeprefix("decoder_"))
     return [run.round_decoder(number), run.pseudo_masks(number), run.panels / f"{stage}.png"]
 
@@ -79,13 +92,27 @@ def _merge_tables(donor: RunPaths, own: RunPaths, stage: str) -> None:
     task = "classifier" if stage == CLASSIFIER else stage
     _merge(donor.metrics, own.metrics, METRIC_COLUMNS, "stage", task)
     if stage not in (CLASSIFIER, MASKS):
-        _merge(donor.pseudo_labels, own.pseudo_labels, PSEUDO_LABEL_COLUMNS, "round", stage.removeprefix("decoder_"))
+        _merge(
+            donor.pseudo_labels,
+            own.pseudo_labels,
+            PSEUDO_LABEL_COLUMNS,
+            "round",
+            stage.removeprefix("decoder_"),
+        )
 
 
 def _merge(source: Path, target: Path, columns: tuple[str, ...], column: str, value: str) -> None:
-    theirs = [row for row in read_table(source, columns) if row[column] == value] if source.is_file() else []
+    theirs = (
+        [row for row in read_table(source, columns) if row[column] == value]
+        if source.is_file()
+        else []
+    )
     if theirs:
-        ours = [row for row in read_table(target, columns) if row[column] != value] if target.is_file() else []
+        ours = (
+            [row for row in read_table(target, columns) if row[column] != value]
+            if target.is_file()
+            else []
+        )
         write_table(target, columns, ours + theirs)
 
 

@@ -22,10 +22,11 @@ class AsapAnnotation:
 
 
 def annotations_from_rings(rings: Sequence[Ring], scale: float) -> list[AsapAnnotation]:
-    """Rings of a mask as outlines at level 0, of which a pixel of the mask spans `scale`: regions first, then holes.
+    """Rings of a mask as outlines at level 0, of which a pixel of the mask spans `scale`: regions
+    first, then holes.
 
-    Holes are cleared after all tumour is filled, so islands in a hole are cut out of the hole's own outline, by a line
-    that runs there and back.
+    Holes are cleared after all tumour is filled, so islands in a hole are cut out of the hole's own
+    outline, by a line that runs there and back.
     """
     drawn, islands = [], holes_by_parent(rings)
     for number, ring in enumerate(rings):
@@ -36,7 +37,9 @@ def annotations_from_rings(rings: Sequence[Ring], scale: float) -> list[AsapAnno
 
 
 def _joined(outer: Polygon, inner: Sequence[Polygon]) -> Polygon:
-    """One closed line whose inside, by the even-odd rule, is that of `outer` without that of the rings in it."""
+    """One closed line whose inside, by the even-odd rule, is that of `outer` without that of the
+    rings in it.
+    """
     if not inner:
         return outer
     start = outer[:1]
@@ -45,19 +48,25 @@ def _joined(outer: Polygon, inner: Sequence[Polygon]) -> Polygon:
 
 
 def format_asap_xml(outlines: Sequence[AsapAnnotation]) -> str:
-    """The outlines as the text of an ASAP annotation file; without outlines a file that holds none."""
+    """The outlines as the text of an ASAP annotation file; without outlines a file that holds
+    none.
+    """
     lines = ['<?xml version="1.0"?>', "<ASAP_Annotations>", "\t<Annotations>"]
     for number, outline in enumerate(outlines):
         lines += _annotation(number, outline)
     lines += ["\t</Annotations>", "\t<AnnotationGroups>"]
     for group in dict.fromkeys(outline.group for outline in outlines):
-        lines.append(f'\t\t<Group Name="{group}" PartOfGroup="None" Color="#F4FA58"><Attributes /></Group>')
+        lines.append(
+            f'\t\t<Group Name="{group}" PartOfGroup="None" Color="#F4FA58"><Attributes /></Group>'
+        )
     lines += ["\t</AnnotationGroups>", "</ASAP_Annotations>", ""]
     return "\n".join(lines)
 
 
 def _annotation(number: int, outline: AsapAnnotation) -> list[str]:
-    corners = [f'\t\t\t\t<Coordinate Order="{order}" X="{x}" Y="{y}" />'
-               for order, (x, y) in enumerate(outline.points_xy)]
+    corners = [
+        f'\t\t\t\t<Coordinate Order="{order}" X="{x}" Y="{y}" />'
+        for order, (x, y) in enumerate(outline.points_xy)
+    ]
     head = f'\t\t<Annotation Name="Annotation {number}" Type="Polygon" PartOfGroup="{outline.group}" Color="#F4FA58">'
     return [head, "\t\t\t<Coordinates>", *corners, "\t\t\t</Coordinates>", "\t\t</Annotation>"]

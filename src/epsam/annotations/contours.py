@@ -1,7 +1,9 @@
-"""Exact outlines of a mask that is seen band by band: memory grows with the length of the outlines, not with the mask.
+"""Exact outlines of a mask that is seen band by band: memory grows with the length of the outlines,
+not with the mask.
 
-Outlines run between the centres of tumour pixels and of others (marching squares), so a pixel is inside exactly if its
-centre is; pixels that touch at a corner only are apart. Rings never touch each other or themselves.
+Outlines run between the centres of tumour pixels and of others (marching squares), so a pixel is
+inside exactly if its centre is; pixels that touch at a corner only are apart. Rings never touch
+each other or themselves.
 """
 
 from collections.abc import Sequence
@@ -16,26 +18,41 @@ from epsam.annotations.asap_reader import Polygon
 Keys = npt.NDArray[np.int64]
 
 TOLERANCE_PX = 0.35
-"""Ours: how far a left-out corner may lie from the outline. Pixel centres lie at least √2/4 = 0.354 away from it, so
-the simplified outline holds the same pixels."""
+"""Ours: how far a left-out corner may lie from the outline. Pixel centres lie at least √2/4 = 0.354
+away from it, so the simplified outline holds the same pixels.
+"""
 
 _TOP, _BOTTOM, _LEFT, _RIGHT = (0, -1), (0, 1), (-1, 0), (1, 0)
 _Step = tuple[tuple[int, int], tuple[int, int]]
 _STEPS: dict[int, list[_Step]] = {
-    1: [(_TOP, _LEFT)], 2: [(_RIGHT, _TOP)], 4: [(_LEFT, _BOTTOM)], 8: [(_BOTTOM, _RIGHT)],
-    3: [(_RIGHT, _LEFT)], 12: [(_LEFT, _RIGHT)], 5: [(_TOP, _BOTTOM)], 10: [(_BOTTOM, _TOP)],
-    14: [(_LEFT, _TOP)], 13: [(_TOP, _RIGHT)], 11: [(_BOTTOM, _LEFT)], 7: [(_RIGHT, _BOTTOM)],
-    9: [(_TOP, _LEFT), (_BOTTOM, _RIGHT)], 6: [(_RIGHT, _TOP), (_LEFT, _BOTTOM)],
+    1: [(_TOP, _LEFT)],
+    2: [(_RIGHT, _TOP)],
+    4: [(_LEFT, _BOTTOM)],
+    8: [(_BOTTOM, _RIGHT)],
+    3: [(_RIGHT, _LEFT)],
+    12: [(_LEFT, _RIGHT)],
+    5: [(_TOP, _BOTTOM)],
+    10: [(_BOTTOM, _TOP)],
+    14: [(_LEFT, _TOP)],
+    13: [(_TOP, _RIGHT)],
+    11: [(_BOTTOM, _LEFT)],
+    7: [(_RIGHT, _BOTTOM)],
+    9: [(_TOP, _LEFT), (_BOTTOM, _RIGHT)],
+    6: [(_RIGHT, _TOP), (_LEFT, _BOTTOM)],
 }
-"""Four neighbouring pixels as a number (1 top left, 2 top right, 4 bottom left, 8 bottom right) → the pieces of outline
-between them, tumour on the right hand: from and to the middle of which side, as (x, y) in half pixels."""
+"""Four neighbouring pixels as a number (1 top left, 2 top right, 4 bottom left, 8 bottom right) →
+the pieces of outline between them, tumour on the right hand: from and to the middle of which side,
+as (x, y) in half pixels.
+"""
 
 
 @dataclass(frozen=True)
 class Ring:
-    """A closed outline: corners (n, 2) as (x, y) in the mask's pixels; pixel (row 0, column 0) covers 0..1.
+    """A closed outline: corners (n, 2) as (x, y) in the mask's pixels; pixel (row 0, column 0)
+    covers 0..1.
 
-    `parent` is the number of the ring around it, -1 for none: a hole lies in a region, a region perhaps in a hole.
+    `parent` is the number of the ring around it, -1 for none: a hole lies in a region, a region
+    perhaps in a hole.
     """
 
     points_xy: Polygon
@@ -68,7 +85,9 @@ class ContourTracer:
         self._row += len(band)
 
     def rings(self) -> list[Ring]:
-        """All rings, ordered by their topmost, then leftmost point; the mask ends with the last band."""
+        """All rings, ordered by their topmost, then leftmost point; the mask ends with the last
+        band.
+        """
         if self._above.any():
             self._collect(np.concatenate([self._above, np.zeros_like(self._above)]))
         if not self._pieces:
@@ -83,7 +102,9 @@ class ContourTracer:
         return self._rings(starts, first, sequence)
 
     def _collect(self, rows: npt.NDArray[np.uint8]) -> None:
-        """The pieces between each row and the next one; the first row is the last of the band before."""
+        """The pieces between each row and the next one; the first row is the last of the band
+        before.
+        """
         padded = np.pad(rows, ((0, 0), (1, 1)))
         codes = padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
         mixed = np.flatnonzero((codes > 0) & (codes < 15))
@@ -102,8 +123,10 @@ class ContourTracer:
         own = first[sequence]
         begins = np.flatnonzero(np.diff(own, prepend=-1))
         y2, x2 = np.divmod(starts[sequence], self._stride)
-        outlines = [np.stack([x, y], axis=1) / 2.0 for x, y in zip(np.split(x2, begins[1:]), np.split(y2, begins[1:]),
-                                                                   strict=True)]
+        outlines = [
+            np.stack([x, y], axis=1) / 2.0
+            for x, y in zip(np.split(x2, begins[1:]), np.split(y2, begins[1:]), strict=True)
+        ]
         holes = [signed_area(points) < 0 for points in outlines]
         number = np.zeros(len(starts), np.int64)
         number[own[begins]] = np.arange(len(begins))
@@ -116,7 +139,9 @@ class ContourTracer:
         return rings
 
     def _left_neighbours(self, starts: Keys, ring_of: Keys, tops: Keys) -> list[int]:
-        """For the top left pixel of each ring, the ring crossed next to the left in its row; -1 for none."""
+        """For the top left pixel of each ring, the ring crossed next to the left in its row; -1 for
+        none.
+        """
         sides = starts[tops] + self._stride - 1
         before = np.searchsorted(starts, sides) - 1
         same_row = (before >= 0) & (starts[before] // self._stride == sides // self._stride)
@@ -132,7 +157,11 @@ def signed_area(points_xy: Polygon) -> float:
 
 def largest_diameter(points_xy: Polygon) -> float:
     """Largest distance between two corners of a ring."""
-    hull = cv2.convexHull((points_xy - points_xy[0]).astype(np.float32)).reshape(-1, 2).astype(np.float64)
+    hull = (
+        cv2.convexHull((points_xy - points_xy[0]).astype(np.float32))
+        .reshape(-1, 2)
+        .astype(np.float64)
+    )
     return max(float(np.hypot(*(hull - corner).T).max()) for corner in hull)
 
 

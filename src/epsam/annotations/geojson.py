@@ -30,10 +30,18 @@ def regions_geojson(rings: Sequence[Ring], scale: float, mpp: float) -> Iterator
 def _feature(rings: Sequence[Ring], scale: float, mpp: float) -> dict[str, object]:
     """A region: its outer ring, then its holes."""
     area = sum(signed_area(ring.points_xy) for ring in rings) * mpp**2
-    return {"type": "Feature",
-            "geometry": {"type": "Polygon", "coordinates": [_closed(ring.points_xy * scale) for ring in rings]},
-            "properties": {"objectType": "annotation", "classification": {"name": "Tumor", "color": list(COLOUR)},
-                           "measurements": {"Area µm^2": round(area, 2)}}}
+    return {
+        "type": "Feature",
+        "geometry": {
+            "type": "Polygon",
+            "coordinates": [_closed(ring.points_xy * scale) for ring in rings],
+        },
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": "Tumor", "color": list(COLOUR)},
+            "measurements": {"Area µm^2": round(area, 2)},
+        },
+    }
 
 
 def _closed(points_xy: Polygon) -> list[list[float]]:

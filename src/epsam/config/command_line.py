@@ -1,4 +1,6 @@
-"""From flags to options, and from errors to exit codes: 0 done, 1 failed, 2 bad flags, 130 interrupted."""
+"""From flags to options, and from errors to exit codes: 0 done, 1 failed, 2 bad flags, 130
+interrupted.
+"""
 
 import argparse
 import dataclasses
@@ -21,9 +23,14 @@ from epsam.core.signals import raise_keyboard_interrupt
 Options = TypeVar("Options")
 
 
-def run_stage(stage: str, kind: type[Options], main: Callable[[Options], None],
-              owns: Callable[[Options], Path] | None = None) -> None:
-    """Parse the command line into `kind`, run `main`, and end the process with the contract's exit code.
+def run_stage(
+    stage: str,
+    kind: type[Options],
+    main: Callable[[Options], None],
+    owns: Callable[[Options], Path] | None = None,
+) -> None:
+    """Parse the command line into `kind`, run `main`, and end the process with the contract's exit
+    code.
 
     `owns` tells the folder that no other process may work in meanwhile.
     """
@@ -51,7 +58,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
-    """Options of a stage: defaults, then presets of dataset and method, then the given flags. Bad flags exit with 2."""
+    """Options of a stage: defaults, then presets of dataset and method, then the given flags. Bad
+    flags exit with 2.
+    """
     parser = _parser(stage, kind)
     given = vars(parser.parse_args(arguments))
     dataset_type = given.get("dataset_type", _defaults(kind).get("dataset_type", ""))
@@ -64,25 +73,39 @@ def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
 
 
 def _parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"{stage}.py", description=kind.__doc__, allow_abbrev=False,
-                                     argument_default=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        prog=f"{stage}.py",
+        description=kind.__doc__,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         told = field.metadata
-        notes = filter(None, (f"default: {_shown(field.default)}", format_range(told["at_least"], told["at_most"]),
-                              told["source"]))
+        notes = filter(
+            None,
+            (
+                f"default: {_shown(field.default)}",
+                format_range(told["at_least"], told["at_most"]),
+                told["source"],
+            ),
+        )
         text = f"{told['help']} ({'; '.join(notes)})"
         _add_flag(parser, field.name, hints[field.name], text.replace("%", "%%"), told["choices"])
     return parser
 
 
-def _add_flag(parser: argparse.ArgumentParser, name: str, hint: Any, text: str, choices: tuple[str, ...]) -> None:
+def _add_flag(
+    parser: argparse.ArgumentParser, name: str, hint: Any, text: str, choices: tuple[str, ...]
+) -> None:
     if hint is bool:
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
     elif typing.get_origin(hint) is tuple:
         parser.add_argument(f"--{name}", type=_tuple_reader(hint), metavar="A,B,…", help=text)
     elif choices:
-        parser.add_argument(f"--{name}", type=hint, choices=[hint(choice) for choice in choices], help=text)
+        parser.add_argument(
+            f"--{name}", type=hint, choices=[hint(choice) for choice in choices], help=text
+        )
     else:
         parser.add_argument(f"--{name}", type=hint, metavar=hint.__name__.upper(), help=text)
 
@@ -94,7 +117,9 @@ def _tuple_reader(hint: Any) -> Callable[[str], tuple[Any, ...]]:
     def read(text: str) -> tuple[Any, ...]:
         parts = [part.strip() for part in text.split(",") if part.strip()]
         if not open_ended and len(parts) != len(members):
-            raise argparse.ArgumentTypeError(f"{len(members)} values with commas between them expected, found {text!r}")
+            raise argparse.ArgumentTypeError(
+                f"{len(members)} values with commas between them expected, found {text!r}"
+            )
         kinds = [members[0]] * len(parts) if open_ended else members
         try:
             return tuple(kind(part) for kind, part in zip(kinds, parts, strict=True))
@@ -125,11 +150,14 @@ def one_line(error: BaseException, options: Any) -> str:
         flags = [f"--{name}" for name in ("batch_size", "encoder_chunk") if hasattr(options, name)]
         return f"the GPU's memory is too small ({str(error).split('.')[0]}); lower {' or '.join(flags)}"
     if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return f"{error.filename or 'disk'}: no space left; free some and run the same command again"
+        return (
+            f"{error.filename or 'disk'}: no space left; free some and run the same command again"
+        )
     return " ".join(str(error).split())
 
 
 def _tell(message: str) -> None:
-    # The scripts keep stdout in a log while bars go to the terminal: the last line then has to go the log's way.
+    # The scripts keep stdout in a log while bars go to the terminal: the last line then has to go
+    # the log's way.
     logged = sys.stderr.isatty() and not sys.stdout.isatty()
     print(message, file=sys.stdout if logged else sys.stderr, flush=True)

@@ -1,10 +1,10 @@
 """Every flag once: name, default, unit, help and source.
 
-A stage's options are one frozen dataclass put together from groups; `config/command_line.py` turns it into flags. Those of
-infer.py are in options.py of inference/, those of scripts beside the pipeline in options.py of ablation/, preflight/,
-report/ and synthetic/.
-What a dataset changes is a row of `PRESETS`, what a way to train changes one of `METHODS`, never a branch. Precedence:
-default < dataset < method < command line.
+A stage's options are one frozen dataclass put together from groups; `config/command_line.py` turns
+it into flags. Those of infer.py are in options.py of inference/, those of scripts beside the
+pipeline in options.py of ablation/, preflight/, report/ and synthetic/. What a dataset changes is a
+row of `PRESETS`, what a way to train changes one of `METHODS`, never a branch. Precedence: default
+< dataset < method < command line.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ PerSplit = tuple[int, int, int]
 class NameOptions:
     """Which dataset, by name."""
 
-    dataset_type: str = flag("demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)")
+    dataset_type: str = flag(
+        "demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)"
+    )
     debug: bool = flag(False, "on an error, print the traceback too", material=False)
 
 
@@ -29,16 +31,24 @@ class DataOptions(NameOptions):
     """Where its data lie."""
 
     dataset_root: str = flag("dataset", "folder that holds the datasets", material=False)
-    test_dataset_dir: str = flag("", "test folder with image/ and mask/ (infer.py: or slides, or one slide); empty: "
-                                 "dataset/<name>/test", material=False)
+    test_dataset_dir: str = flag(
+        "",
+        "test folder with image/ and mask/ (infer.py: or slides, or one slide); empty: "
+        "dataset/<name>/test",
+        material=False,
+    )
 
 
 @dataclass(frozen=True)
 class SplitOptions(DataOptions):
     """The other splits."""
 
-    train_dataset_dir: str = flag("", "train folder with image/ and mask/; empty: dataset/<name>/train", material=False)
-    val_dataset_dir: str = flag("", "val folder with image/ and mask/; empty: dataset/<name>/val", material=False)
+    train_dataset_dir: str = flag(
+        "", "train folder with image/ and mask/; empty: dataset/<name>/train", material=False
+    )
+    val_dataset_dir: str = flag(
+        "", "val folder with image/ and mask/; empty: dataset/<name>/val", material=False
+    )
 
 
 @dataclass(frozen=True)
@@ -52,46 +62,73 @@ class SeedOptions:
 class RestartOptions:
     """Stages that are skipped once they are done."""
 
-    restart: bool = flag(False, "begin this stage again instead of going on from what is there", material=False)
+    restart: bool = flag(
+        False, "begin this stage again instead of going on from what is there", material=False
+    )
 
 
 @dataclass(frozen=True)
 class ShardOptions:
     """Slides spread over machines."""
 
-    shard: str = flag("", "share i/n of the slides to work on, such as 2/3, to be merged later", material=False)
-    merge: bool = flag(False, "put together what all shards left, after checking that no slide lacks", material=False)
+    shard: str = flag(
+        "", "share i/n of the slides to work on, such as 2/3, to be merged later", material=False
+    )
+    merge: bool = flag(
+        False,
+        "put together what all shards left, after checking that no slide lacks",
+        material=False,
+    )
 
 
 @dataclass(frozen=True)
 class RunFolderOptions(NameOptions):
     """A run, by name."""
 
-    run: str = flag("", "name of the run: its folder under checkpoints/; empty: the dataset's name", material=False)
-    checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs", material=False)
+    run: str = flag(
+        "",
+        "name of the run: its folder under checkpoints/; empty: the dataset's name",
+        material=False,
+    )
+    checkpoint_root: str = flag(
+        "checkpoints", "folder that holds SAM's weights and the runs", material=False
+    )
 
 
 @dataclass(frozen=True)
 class RunOptions(RunFolderOptions, DataOptions):
     """A run, its data, and where it computes."""
 
-    device: str = flag("auto", "where to compute; auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"),
-                       material=False)
-    precision: str = flag("auto", "arithmetic of the networks; auto takes bf16 on a GPU that has it, fp16 on an "
-                          "older one with tensor cores, else fp32; on a CPU bf16 is faster if the processor has it",
-                          choices=("auto", "fp32", "bf16", "fp16"), material=False)
+    device: str = flag(
+        "auto",
+        "where to compute; auto takes the GPU if there is one",
+        choices=("auto", "cpu", "cuda"),
+        material=False,
+    )
+    precision: str = flag(
+        "auto",
+        "arithmetic of the networks; auto takes bf16 on a GPU that has it, fp16 on an "
+        "older one with tensor cores, else fp32; on a CPU bf16 is faster if the processor has it",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        material=False,
+    )
 
 
 @dataclass(frozen=True)
 class LoggerOptions:
     """What is told while a stage goes on."""
 
-    tensorboard: bool = flag(False, "TensorBoard's figures and panels, too, in tensorboard/ of the run", material=False)
+    tensorboard: bool = flag(
+        False, "TensorBoard's figures and panels, too, in tensorboard/ of the run", material=False
+    )
 
 
 @dataclass(frozen=True)
 class StageOptions(LoggerOptions, RestartOptions, RunOptions, SplitOptions):
     """What every stage of a training run takes."""
 
-    allow_degenerate: bool = flag(False, "go on even if the stage before left nothing to learn from, as its log says",
-                                  material=False)
+    allow_degenerate: bool = flag(
+        False,
+        "go on even if the stage before left nothing to learn from, as its log says",
+        material=False,
+    )

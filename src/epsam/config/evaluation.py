@@ -8,7 +8,9 @@ from epsam.config.sam import CacheOptions, PromptOverrides, SamOptions
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(LoggerOptions, CacheOptions, PromptOverrides, SamOptions, SeedOptions, RunOptions, SplitOptions):
+class EvaluateOptions(
+    LoggerOptions, CacheOptions, PromptOverrides, SamOptions, SeedOptions, RunOptions, SplitOptions
+):
     """Scores and pictures of everything that a run kept."""
 
     batch_size: int = flag(4, "patches a pass", at_least=1)

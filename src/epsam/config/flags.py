@@ -1,4 +1,6 @@
-"""What a flag is: a field of an options dataclass that knows its help, its source, its range and whether it matters."""
+"""What a flag is: a field of an options dataclass that knows its help, its source, its range and
+whether it matters.
+"""
 
 import math
 from collections.abc import Iterator
@@ -6,16 +8,34 @@ from dataclasses import field, fields
 from typing import Any
 
 
-def flag(default: Any, text: str, *, source: str = "ours", choices: tuple[str, ...] = (), material: bool = True,
-         at_least: float | None = None, at_most: float | None = None) -> Any:
-    """A dataclass field that is also a command-line flag; `source` says where the default comes from.
+def flag(
+    default: Any,
+    text: str,
+    *,
+    source: str = "ours",
+    choices: tuple[str, ...] = (),
+    material: bool = True,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """A dataclass field that is also a command-line flag; `source` says where the default comes
+    from.
 
-    `material`: False if it says where, how far or how conveniently a stage runs, not what it computes.
-    `at_least`, `at_most`: the range of a number, or of each number of a tuple, ends included; a tuple with a range
-    holds one number at least. Infinity and NaN are never taken.
+    `material`: False if it says where, how far or how conveniently a stage runs, not what it
+    computes. `at_least`, `at_most`: the range of a number, or of each number of a tuple, ends
+    included; a tuple with a range holds one number at least. Infinity and NaN are never taken.
     """
-    return field(default=default, metadata={"help": text, "source": source, "choices": choices, "material": material,
-                                            "at_least": at_least, "at_most": at_most})
+    return field(
+        default=default,
+        metadata={
+            "help": text,
+            "source": source,
+            "choices": choices,
+            "material": material,
+            "at_least": at_least,
+            "at_most": at_most,
+        },
+    )
 
 
 def fraction(default: Any, text: str, **others: Any) -> Any:
@@ -25,14 +45,24 @@ def fraction(default: Any, text: str, **others: Any) -> Any:
 
 def result_options(options: Any) -> dict[str, Any]:
     """The options, by name, that decide what a stage computes."""
-    return {each.name: getattr(options, each.name) for each in fields(options) if each.metadata["material"]}
+    return {
+        each.name: getattr(options, each.name)
+        for each in fields(options)
+        if each.metadata["material"]
+    }
 
 
 def format_range(at_least: float | None, at_most: float | None) -> str:
     """A range in words; empty if there is none."""
     if at_least is not None and at_most is not None:
         return f"{at_least:g} to {at_most:g}"
-    return f"{at_least:g} or more" if at_least is not None else f"{at_most:g} or less" if at_most is not None else ""
+    return (
+        f"{at_least:g} or more"
+        if at_least is not None
+        else f"{at_most:g} or less"
+        if at_most is not None
+        else ""
+    )
 
 
 def range_errors(options: Any) -> Iterator[str]:
@@ -45,5 +75,7 @@ def range_errors(options: Any) -> Iterator[str]:
             yield f"argument --{each.name}: no number given, expected one at least, {wanted}"
         for number in value if isinstance(value, tuple) else (value,):
             finite = not isinstance(number, float) or math.isfinite(number)
-            if not (finite and (least is None or number >= least) and (most is None or number <= most)):
+            if not (
+                finite and (least is None or number >= least) and (most is None or number <= most)
+            ):
                 yield f"argument --{each.name}: {number} is out of range, expected {wanted or 'a finite number'}"

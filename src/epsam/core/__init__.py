@@ -1,1 +1,3 @@
-"""What every room stands on: errors, files, locks, signals, seeds, devices, checkpoints, records."""
+"""What every room stands on: errors, files, locks, signals, seeds, devices, checkpoints,
+records.
+"""

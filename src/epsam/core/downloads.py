@@ -15,20 +15,26 @@ LOOK_S = 5
 
 
 def download(url: str, sha256: str, target: Path, otherwise: str = "") -> None:
-    """Fetch `url`; what is broken off or wrong is not kept. `sha256` may be the beginning of the hash only.
+    """Fetch `url`; what is broken off or wrong is not kept. `sha256` may be the beginning of the
+    hash only.
 
-    Raises WeightsError with the address, where to put the file by hand, and `otherwise`, a way to do without it.
+    Raises WeightsError with the address, where to put the file by hand, and `otherwise`, a way to
+    do without it.
     """
     with whole_file(target) as temporary:
         try:
             _fetch(url, temporary)
         except (urllib.error.URLError, OSError, EOFError) as error:
-            raise WeightsError(f"{target}: missing, and {url} cannot be fetched ({_reason(error)}); "
-                               f"download that address elsewhere and put the file at {target}{otherwise}") from error
+            raise WeightsError(
+                f"{target}: missing, and {url} cannot be fetched ({_reason(error)}); "
+                f"download that address elsewhere and put the file at {target}{otherwise}"
+            ) from error
         found = sha256_of(temporary)
         if not found.startswith(sha256):
-            raise WeightsError(f"{url}: SHA-256 is {found}, expected {sha256}; the file was not kept, "
-                               f"try again or put a good one at {target}{otherwise}")
+            raise WeightsError(
+                f"{url}: SHA-256 is {found}, expected {sha256}; the file was not kept, "
+                f"try again or put a good one at {target}{otherwise}"
+            )
 
 
 def unreachable(url: str) -> str:
@@ -43,7 +49,9 @@ def unreachable(url: str) -> str:
 def _fetch(url: str, target: Path) -> None:
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, target.open("wb") as stream:
         size = int(answer.headers.get("Content-Length") or 0)
-        with tqdm(total=size or None, unit="B", unit_scale=True, desc=os.path.basename(url), disable=None) as bar:
+        with tqdm(
+            total=size or None, unit="B", unit_scale=True, desc=os.path.basename(url), disable=None
+        ) as bar:
             while block := answer.read(1 << 20):
                 bar.update(stream.write(block))
         if stream.tell() < size:

@@ -1,8 +1,12 @@
-"""The errors a user can cause: each message is one line that names the thing, what was found and what to do."""
+"""The errors a user can cause: each message is one line that names the thing, what was found and
+what to do.
+"""
 
 
 class EpsamError(Exception):
-    """A failure with a message for the user; the command line prints it without a traceback and exits with 1."""
+    """A failure with a message for the user; the command line prints it without a traceback and
+    exits with 1.
+    """
 
 
 class SlideError(EpsamError):

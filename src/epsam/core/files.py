@@ -20,11 +20,13 @@ _SKETCHED = 1 << 16
 
 @contextmanager
 def whole_file(target: Path, durable: bool = True) -> Iterator[Path]:
-    """Yield a path beside `target` to write to; it takes the target's place only when the block ends well.
+    """Yield a path beside `target` to write to; it takes the target's place only when the block
+    ends well.
 
-    The temporary name keeps the target's suffix (some writers choose the format by it) and carries the process id,
-    so two processes never write into each other's file. `durable`: the content is on the disk before the name is, so
-    that a power cut leaves no empty file; to be left out only where damage is noticed and mended anyway.
+    The temporary name keeps the target's suffix (some writers choose the format by it) and carries
+    the process id, so two processes never write into each other's file. `durable`: the content is
+    on the disk before the name is, so that a power cut leaves no empty file; to be left out only
+    where damage is noticed and mended anyway.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
@@ -85,21 +87,32 @@ def read_json(source: Path) -> dict[str, Any]:
     try:
         content = json.loads(source.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{source}: not readable as JSON ({error}); remove it or write it again") from error
+        raise DatasetError(
+            f"{source}: not readable as JSON ({error}); remove it or write it again"
+        ) from error
     if not isinstance(content, dict):
-        raise DatasetError(f"{source}: holds a {type(content).__name__}, not a table; remove it or write it again")
+        raise DatasetError(
+            f"{source}: holds a {type(content).__name__}, not a table; remove it or write it again"
+        )
     return content
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left under `folder`; only for who has the folder alone."""
+    """Remove what writers that were killed left under `folder`; only for who has the folder
+    alone.
+    """
     for path in folder.rglob(".*.part*"):
         path.unlink(missing_ok=True)
 
 
 def write_table(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows as CSV with a header; a column that a row lacks stays empty. An empty table is just its header."""
-    with whole_file(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    """Write rows as CSV with a header; a column that a row lacks stays empty. An empty table is
+    just its header.
+    """
+    with (
+        whole_file(target) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.DictWriter(stream, fieldnames=list(columns), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -108,7 +121,8 @@ def write_table(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str
 def read_table(source: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV file as text by column.
 
-    Raises DatasetError if the file is not UTF-8 CSV, lacks a required column, or a row has too few or too many fields.
+    Raises DatasetError if the file is not UTF-8 CSV, lacks a required column, or a row has too few
+    or too many fields.
     """
     try:
         with source.open(newline="", encoding="utf-8-sig") as stream:
@@ -116,19 +130,30 @@ def read_table(source: Path, required: Sequence[str]) -> list[dict[str, str]]:
             rows = list(reader)
             columns = list(reader.fieldnames or [])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{source}: not a CSV table in UTF-8 ({error}); write it again") from error
+        raise DatasetError(
+            f"{source}: not a CSV table in UTF-8 ({error}); write it again"
+        ) from error
     missing = [name for name in required if name not in columns]
     if missing:
-        raise DatasetError(f"{source}: no column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}")
+        raise DatasetError(
+            f"{source}: no column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}"
+        )
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise DatasetError(f"{source} line {number}: {len(columns)} fields expected; correct the line")
+            raise DatasetError(
+                f"{source} line {number}: {len(columns)} fields expected; correct the line"
+            )
     return rows
 
 
-def read_numbers(source: Path, required: Sequence[str], numbers: Mapping[str, Callable[[str], object]],
-                 remedy: str) -> list[dict[str, str]]:
-    """As `read_table`, where each field of the columns `numbers` has to be readable by that column's function.
+def read_numbers(
+    source: Path,
+    required: Sequence[str],
+    numbers: Mapping[str, Callable[[str], object]],
+    remedy: str,
+) -> list[dict[str, str]]:
+    """As `read_table`, where each field of the columns `numbers` has to be readable by that
+    column's function.
 
     Raises DatasetError also where one is not; `remedy` is what else than correcting the line helps.
     """
@@ -138,8 +163,10 @@ def read_numbers(source: Path, required: Sequence[str], numbers: Mapping[str, Ca
             try:
                 read(row[column])
             except (ValueError, OverflowError) as error:
-                raise DatasetError(f"{source} line {number}: {column} is {row[column]!r}, not the number it should be; "
-                                   f"correct the line or {remedy}") from error
+                raise DatasetError(
+                    f"{source} line {number}: {column} is {row[column]!r}, not the number it should be; "
+                    f"correct the line or {remedy}"
+                ) from error
     return rows
 
 
@@ -158,7 +185,9 @@ def digest_of_names_and_sizes(files: Iterable[Path]) -> str:
 
 
 def quick_hash(path: Path) -> str:
-    """A digest of a large file by its size, first and last 64 KiB, since all its bytes would take too long to read."""
+    """A digest of a large file by its size, first and last 64 KiB, since all its bytes would take
+    too long to read.
+    """
     size = path.stat().st_size
     with path.open("rb") as stream:
         first = stream.read(_SKETCHED)

@@ -19,24 +19,31 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 @contextmanager
 def exclusive_lock(folder: Path, otherwise: str) -> Iterator[None]:
-    """Keep other processes out of `folder`, which is made if absent, for as long as the block or this process lives.
+    """Keep other processes out of `folder`, which is made if absent, for as long as the block or
+    this process lives.
 
-    The claim is the system's, not the file's: a process that was killed keeps none. Raises BusyError, which says
-    `otherwise` what else to do, if another process holds the folder.
+    The claim is the system's, not the file's: a process that was killed keeps none. Raises
+    BusyError, which says `otherwise` what else to do, if another process holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / NAME).open("a+", encoding="utf-8") as stream:
         try:
-            # Not flock: that would live on in worker processes which outlast a killed parent by some seconds.
+            # Not flock: that would live on in worker processes which outlast a killed parent by
+            # some seconds.
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in _NO_LOCKS_HERE:
-                raise BusyError(f"{folder}: in use by another run ({_holder(folder)}); wait for it to end, "
-                                f"or {otherwise}") from error
-            log.warning("%s: this file system cannot lock; take care that only one run works there", folder)
+                raise BusyError(
+                    f"{folder}: in use by another run ({_holder(folder)}); wait for it to end, "
+                    f"or {otherwise}"
+                ) from error
+            log.warning(
+                "%s: this file system cannot lock; take care that only one run works there", folder
+            )
         stream.truncate(0)
         try:
-            # Not the stream's own write, which would try once more, and fail, when the file is closed.
+            # Not the stream's own write, which would try once more, and fail, when the file is
+            # closed.
             os.write(stream.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         except OSError as error:
             error.filename = stream.name

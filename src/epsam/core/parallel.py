@@ -16,21 +16,32 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str) -> Iterator[Result]:
-    """Results in the order of the tasks, from several processes; `workers` 0: one a core, 1: in this process.
+def parallel_map(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str
+) -> Iterator[Result]:
+    """Results in the order of the tasks, from several processes; `workers` 0: one a core, 1: in
+    this process.
 
-    `function` must be a module's own (or a partial of one), since processes are spawned. Raises SlideError if a process
-    dies.
+    `function` must be a module's own (or a partial of one), since processes are spawned. Raises
+    SlideError if a process dies.
     """
     count = min(workers or cpu_count() or 1, len(tasks))
     if count <= 1:
-        yield from tqdm(map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None)
+        yield from tqdm(
+            map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None
+        )
         return
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=exit_silently_on_interrupt)
+    pool = ProcessPoolExecutor(
+        count, mp_context=get_context("spawn"), initializer=exit_silently_on_interrupt
+    )
     try:
-        yield from tqdm(pool.map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None)
+        yield from tqdm(
+            pool.map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None
+        )
     except BrokenProcessPool as error:
-        raise SlideError(f"{title}: a process was killed, perhaps for memory; lower --workers (now {count})") from error
+        raise SlideError(
+            f"{title}: a process was killed, perhaps for memory; lower --workers (now {count})"
+        ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in active_children():

@@ -15,22 +15,47 @@ from typing import Any
 
 from epsam.core.files import read_json, write_json
 
-PACKAGES = ("torch", "torchvision", "segment-anything", "numpy", "opencv-python-headless", "scikit-image", "tifffile",
-            "imagecodecs")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "segment-anything",
+    "numpy",
+    "opencv-python-headless",
+    "scikit-image",
+    "tifffile",
+    "imagecodecs",
+)
 _SOURCE = Path(__file__).resolve().parents[2]
 _GIB = 2.0**30
 
 
-def add_to_record(record: Path, stage: str, options: Mapping[str, Any], seconds: float,
-                  inputs: Mapping[str, str] | None = None, fit_seconds: float = 0.0) -> None:
-    """Put a stage into the record, in the place of an earlier entry: its options, digests of its `inputs`, versions,
-    machine, wall time of its last session in s, that of all epochs it fitted (also before an interruption, so it may
-    be longer), and this process's peaks so far in GiB."""
+def add_to_record(
+    record: Path,
+    stage: str,
+    options: Mapping[str, Any],
+    seconds: float,
+    inputs: Mapping[str, str] | None = None,
+    fit_seconds: float = 0.0,
+) -> None:
+    """Put a stage into the record, in the place of an earlier entry: its options, digests of its
+    `inputs`, versions, machine, wall time of its last session in s, that of all epochs it fitted
+    (also before an interruption, so it may be longer), and this process's peaks so far in GiB.
+    """
     kept = read_json(record) if record.is_file() else {}
-    times = {"seconds": round(seconds, 1), **({"fit_seconds": round(fit_seconds, 1)} if fit_seconds else {})}
-    entry = {"ended": datetime.now(timezone.utc).isoformat(timespec="seconds"), **times, **peak_memory(),
-             "options": dict(options), "inputs": dict(inputs or {}), "code": code(), "versions": versions(),
-             "machine": machine()}
+    times = {
+        "seconds": round(seconds, 1),
+        **({"fit_seconds": round(fit_seconds, 1)} if fit_seconds else {}),
+    }
+    entry = {
+        "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **times,
+        **peak_memory(),
+        "options": dict(options),
+        "inputs": dict(inputs or {}),
+        "code": code(),
+        "versions": versions(),
+        "machine": machine(),
+    }
     write_json(record, {**kept, stage: json.loads(json.dumps(entry))})
 
 
@@ -44,8 +69,13 @@ def copy_stage_record(source: Path, record: Path, stage: str) -> None:
 def peak_memory() -> dict[str, float]:
     """Most memory this process and the largest of its workers held, and most on the GPU, in GiB."""
     unit = 1 if sys.platform == "darwin" else 1024
-    found = {name: resource.getrusage(who).ru_maxrss * unit / _GIB
-             for name, who in (("peak_ram", resource.RUSAGE_SELF), ("peak_ram_worker", resource.RUSAGE_CHILDREN))}
+    found = {
+        name: resource.getrusage(who).ru_maxrss * unit / _GIB
+        for name, who in (
+            ("peak_ram", resource.RUSAGE_SELF),
+            ("peak_ram_worker", resource.RUSAGE_CHILDREN),
+        )
+    }
     torch = _torch()
     if torch and torch.cuda.is_available():
         found["peak_gpu"] = torch.cuda.max_memory_allocated() / _GIB
@@ -64,15 +94,24 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """System, processor cores and, for a stage with networks, threads and the GPU with its memory in GiB."""
-    found: dict[str, Any] = {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    """System, processor cores and, for a stage with networks, threads and the GPU with its memory
+    in GiB.
+    """
+    found: dict[str, Any] = {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
     torch = _torch()
     if torch:
         found["threads"] = torch.get_num_threads()
     if torch and torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        found |= {"gpu": properties.name, "gpu_gib": round(properties.total_memory / _GIB, 1),
-                  "cuda": torch.version.cuda}
+        found |= {
+            "gpu": properties.name,
+            "gpu_gib": round(properties.total_memory / _GIB, 1),
+            "cuda": torch.version.cuda,
+        }
     return found
 
 
@@ -82,7 +121,9 @@ def _torch() -> Any:
 
 
 def code() -> dict[str, str]:
-    """The git revision, `-dirty` with changes not committed, and a digest of the source, which needs no git."""
+    """The git revision, `-dirty` with changes not committed, and a digest of the source, which
+    needs no git.
+    """
     digest = hashlib.sha256()
     for path in sorted(_SOURCE.rglob("*.py")):
         digest.update(path.relative_to(_SOURCE).as_posix().encode() + b"\0" + path.read_bytes())
@@ -90,7 +131,16 @@ def code() -> dict[str, str]:
 
 
 def _git_revision() -> str:
-    command = ["git", "-C", str(_SOURCE), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(_SOURCE),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -1,6 +1,8 @@
-"""Randomness without state: every draw comes from a generator keyed by (seed, purpose, id, epoch …).
+"""Randomness without state: every draw comes from a generator keyed by (seed, purpose, id, epoch
+…).
 
-A draw therefore does not depend on worker count, on what was drawn before it, or on where a run was resumed.
+A draw therefore does not depend on worker count, on what was drawn before it, or on where a run was
+resumed.
 """
 
 import hashlib
@@ -15,5 +17,7 @@ def seed_for(*parts: int | str) -> int:
 
 
 def generator(*parts: int | str) -> np.random.Generator:
-    """A fresh generator for the given key, for example `generator(seed, "prompts", patch_id, epoch)`."""
+    """A fresh generator for the given key, for example `generator(seed, "prompts", patch_id,
+    epoch)`.
+    """
     return np.random.Generator(np.random.Philox(seed_for(*parts)))

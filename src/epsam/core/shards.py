@@ -1,4 +1,6 @@
-"""Which slides fall to which of several machines: by name alone, so that each machine knows without asking."""
+"""Which slides fall to which of several machines: by name alone, so that each machine knows without
+asking.
+"""
 
 import re
 from dataclasses import dataclass
@@ -20,9 +22,13 @@ class Shard:
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         shard = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
         if not 1 <= shard.number <= shard.count:
-            raise DatasetError(f"--shard {text}: no share; give i/n with i from 1 to n, such as 2/3")
+            raise DatasetError(
+                f"--shard {text}: no share; give i/n with i from 1 to n, such as 2/3"
+            )
         return shard
 
     def holds(self, name: str) -> bool:
-        """Whether the slide of this name falls to the shard: a matter of the name, whatever other slides there are."""
+        """Whether the slide of this name falls to the shard: a matter of the name, whatever other
+        slides there are.
+        """
         return seed_for("shard", name) % self.count == self.number - 1

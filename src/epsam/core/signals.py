@@ -15,18 +15,24 @@ def raise_keyboard_interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def ignore_stop_signals(*_: object) -> None:
-    """For worker processes: a signal to the whole group is the main process's affair, which ends its workers."""
+    """For worker processes: a signal to the whole group is the main process's affair, which ends
+    its workers.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def exit_silently_on_interrupt() -> None:
-    """For worker processes whose half-done work is worth nothing: end at Ctrl-C, without a traceback."""
+    """For worker processes whose half-done work is worth nothing: end at Ctrl-C, without a
+    traceback.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class StopRequests:
-    """A `with` block in which a request to stop is noted in `asked` and left to the block; a second one ends it."""
+    """A `with` block in which a request to stop is noted in `asked` and left to the block; a second
+    one ends it.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -34,11 +40,17 @@ class StopRequests:
     def __enter__(self) -> "StopRequests":
         # Only the main thread may set handlers; in another one nothing is deferred.
         main = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS} if main else {}
+        self._before = (
+            {number: signal.signal(number, self._note) for number in SIGNALS} if main else {}
+        )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

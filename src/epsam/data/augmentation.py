@@ -1,7 +1,8 @@
-"""Augmentation of the classifier's patches, drawn for each patch by key and applied to a whole batch on its device.
+"""Augmentation of the classifier's patches, drawn for each patch by key and applied to a whole
+batch on its device.
 
-The recipe is the published one (methods, section 2): flips, rotation by any angle with black corners, jitter of
-brightness, contrast, saturation and hue by 0.2, grey for one patch in ten.
+The recipe is the published one (methods, section 2): flips, rotation by any angle with black
+corners, jitter of brightness, contrast, saturation and hue by 0.2, grey for one patch in ten.
 """
 
 import math
@@ -17,8 +18,8 @@ JITTER = 0.2
 GREY_SHARE = 0.1
 LUMA = (0.299, 0.587, 0.114)
 
-# RGB → luma and two chroma axes (NTSC); a turn of the chroma plane is a change of hue, and unlike the way through HSV
-# it is one 3×3 matrix for each patch.
+# RGB → luma and two chroma axes (NTSC); a turn of the chroma plane is a change of hue, and unlike
+# the way through HSV it is one 3×3 matrix for each patch.
 _YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
@@ -36,9 +37,13 @@ class Augmentation:
 
 
 def draw_augmentation(rng: np.random.Generator) -> Augmentation:
-    """Draw one patch's augmentation. A vertical flip is a mirror image turned by 180°, so one mirror suffices."""
+    """Draw one patch's augmentation. A vertical flip is a mirror image turned by 180°, so one
+    mirror suffices.
+    """
     mirrored, grey = bool(rng.random() < 0.5), bool(rng.random() < GREY_SHARE)
-    brightness, contrast, saturation = (float(x) for x in rng.uniform(1 - JITTER, 1 + JITTER, size=3))
+    brightness, contrast, saturation = (
+        float(x) for x in rng.uniform(1 - JITTER, 1 + JITTER, size=3)
+    )
     hue, angle = float(rng.uniform(-JITTER, JITTER)), float(rng.uniform(0, 2 * math.pi))
     return Augmentation(mirrored, angle, brightness, contrast, saturation, hue, grey)
 

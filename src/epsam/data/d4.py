@@ -7,9 +7,18 @@ import numpy.typing as npt
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-# (quarter turns, then mirror left–right). The first two are the patch and its mirror image, the first four need no
-# quarter turn, so 1, 2, 4 and 8 views are each closed under composition.
-_VIEWS = ((0, False), (0, True), (2, False), (2, True), (1, False), (1, True), (3, False), (3, True))
+# (quarter turns, then mirror left–right). The first two are the patch and its mirror image, the
+# first four need no quarter turn, so 1, 2, 4 and 8 views are each closed under composition.
+_VIEWS = (
+    (0, False),
+    (0, True),
+    (2, False),
+    (2, True),
+    (1, False),
+    (1, True),
+    (3, False),
+    (3, True),
+)
 
 
 def apply_d4(image: npt.NDArray[Scalar], view: int) -> npt.NDArray[Scalar]:
@@ -26,7 +35,9 @@ def undo_d4(image: npt.NDArray[Scalar], view: int) -> npt.NDArray[Scalar]:
 
 
 def draw_d4(views: int, rng: np.random.Generator) -> int:
-    """The view for a training step: half the time the patch itself, else one of the others (methods 6b: p = .5)."""
+    """The view for a training step: half the time the patch itself, else one of the others (methods
+    6b: p = .5).
+    """
     if views == 1 or rng.random() < 0.5:
         return 0
     return int(rng.integers(1, views))

@@ -1,8 +1,9 @@
-"""SAM's embeddings, encoded once and kept: fp16 on disk, memory-mapped, shared by runs, rounds and ablations.
+"""SAM's embeddings, encoded once and kept: fp16 on disk, memory-mapped, shared by runs, rounds and
+ablations.
 
-A file is named after the image's content and lies in a folder named after the encoder's weights and frame, so nothing
-can be mistaken for something else, and two processes that meet write the same bytes. Each file ends in a checksum:
-one that was damaged is encoded again.
+A file is named after the image's content and lies in a folder named after the encoder's weights and
+frame, so nothing can be mistaken for something else, and two processes that meet write the same
+bytes. Each file ends in a checksum: one that was damaged is encoded again.
 """
 
 import hashlib
@@ -32,7 +33,9 @@ SPARE_BYTES = 2_000_000_000
 
 
 class EmbeddingStore:
-    """Embeddings by the content of their image: read where they are kept, else made. The numbers are the same."""
+    """Embeddings by the content of their image: read where they are kept, else made. The numbers
+    are the same.
+    """
 
     def __init__(self, folder: Path | None, encode: Encoder) -> None:
         """`folder` None: nothing is kept and every embedding is made when it is asked for."""
@@ -58,7 +61,9 @@ class EmbeddingStore:
         return made
 
     def kept(self, key: str) -> Embedding | None:
-        """The embedding kept under `content_key(image)`, or None if there is none or it is damaged."""
+        """The embedding kept under `content_key(image)`, or None if there is none or it is
+        damaged.
+        """
         path = self._path(key)
         if not path.is_file():
             return None
@@ -76,7 +81,9 @@ class EmbeddingStore:
 
 
 class PatchEmbeddings:
-    """Embeddings of patches and their views; a patch's image is read again only where its embedding is not kept."""
+    """Embeddings of patches and their views; a patch's image is read again only where its embedding
+    is not kept.
+    """
 
     def __init__(self, store: EmbeddingStore, size: int) -> None:
         """`size`: side in px that every patch has to have."""
@@ -91,7 +98,9 @@ class PatchEmbeddings:
         return self._store.get(self._image(patch, view)) if kept is None else kept
 
     def prepare(self, patches: Iterable[Patch], views: int, chunk: int) -> int:
-        """Encode, `chunk` at a time, what is not kept yet, and return how many that were; nothing without a store."""
+        """Encode, `chunk` at a time, what is not kept yet, and return how many that were; nothing
+        without a store.
+        """
         if not self._store.keeps:
             return 0
         waiting: list[Rgb] = []
@@ -125,11 +134,15 @@ def enough_disk(folder: Path, images: int, bytes_each: int) -> bool:
     """Log what the cache will take, and say whether the disk has that much to spare."""
     folder.mkdir(parents=True, exist_ok=True)
     needed, free = images * (bytes_each + 128 + CHECKSUM_BYTES), shutil.disk_usage(folder).free
-    log.info("embeddings: %d images, %.2f GB at most; %.1f GB free", images, needed / 1e9, free / 1e9)
+    log.info(
+        "embeddings: %d images, %.2f GB at most; %.1f GB free", images, needed / 1e9, free / 1e9
+    )
     if needed < free - SPARE_BYTES:
         return True
-    log.warning("too little disk for the embeddings: they are encoded anew at every use, which is slow; "
-                "free some space or lower --embedding_views")
+    log.warning(
+        "too little disk for the embeddings: they are encoded anew at every use, which is slow; "
+        "free some space or lower --embedding_views"
+    )
     return False
 
 

@@ -1,4 +1,6 @@
-"""How large an image says it is, read from its header: a few kilobytes can be made to unfold into gigabytes."""
+"""How large an image says it is, read from its header: a few kilobytes can be made to unfold into
+gigabytes.
+"""
 
 import struct
 
@@ -10,8 +12,9 @@ _WIDTH, _LENGTH = 256, 257  # TIFF tags
 
 
 def image_size_from_header(content: bytes) -> tuple[int, int] | None:
-    """Width and height that a PNG, JPEG, TIFF or JPEG 2000 states, px; (0, 0) if its header is damaged; None for other
-    formats."""
+    """Width and height that a PNG, JPEG, TIFF or JPEG 2000 states, px; (0, 0) if its header is
+    damaged; None for other formats.
+    """
     try:
         if content[:8] == _PNG:
             width, height = struct.unpack(">II", content[16:24])
@@ -19,7 +22,9 @@ def image_size_from_header(content: bytes) -> tuple[int, int] | None:
         if content[:3] == _JPEG:
             return _of_jpeg(content)
         if content[:4] == _JPEG_2000 or content[:8] == _JP2:
-            right, bottom, left, top = struct.unpack_from(">IIII", content, max(content.find(_JPEG_2000), 0) + 8)
+            right, bottom, left, top = struct.unpack_from(
+                ">IIII", content, max(content.find(_JPEG_2000), 0) + 8
+            )
             return max(right - left, 0), max(bottom - top, 0)
         if content[:2] in (b"II", b"MM") and content[2:4].strip(b"\0") in (b"*", b"+"):
             return _of_tiff(content)
@@ -29,7 +34,9 @@ def image_size_from_header(content: bytes) -> tuple[int, int] | None:
 
 
 def _of_jpeg(content: bytes) -> tuple[int, int]:
-    """From the first start-of-frame segment; the segments before it are skipped by their lengths."""
+    """From the first start-of-frame segment; the segments before it are skipped by their
+    lengths.
+    """
     place = 2
     while content[place] == 0xFF:
         kind = content[place + 1]
@@ -39,7 +46,11 @@ def _of_jpeg(content: bytes) -> tuple[int, int]:
         if kind == 0xFF:
             place += 1
         else:
-            place += 2 + (0 if 0xD0 <= kind <= 0xD9 or kind == 1 else struct.unpack_from(">H", content, place + 2)[0])
+            place += 2 + (
+                0
+                if 0xD0 <= kind <= 0xD9 or kind == 1
+                else struct.unpack_from(">H", content, place + 2)[0]
+            )
     return 0, 0
 
 

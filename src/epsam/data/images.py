@@ -1,4 +1,6 @@
-"""The one place that reads and writes images. RGB uint8 (height, width, 3); masks bool in memory, 0/255 on disk."""
+"""The one place that reads and writes images. RGB uint8 (height, width, 3); masks bool in memory,
+0/255 on disk.
+"""
 
 from pathlib import Path
 
@@ -16,12 +18,16 @@ Mask = npt.NDArray[np.bool_]
 LARGEST_PX = 1 << 28
 """Ours: 0.8 GB as RGB."""
 HEAD_BYTES = 4096
-"""Ours: enough for a PNG and most JPEG; a TIFF's directory may be anywhere, and its file is read whole."""
+"""Ours: enough for a PNG and most JPEG; a TIFF's directory may be anywhere, and its file is read
+whole.
+"""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 def _unreadable(path: Path, error: OSError) -> ImageError:
-    return ImageError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions")
+    return ImageError(
+        f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+    )
 
 
 def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
@@ -31,20 +37,30 @@ def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
         raise _unreadable(path, error) from error
     width, height = image_size_from_header(content) or (0, 0)
     if width * height > LARGEST_PX:
-        raise ImageError(f"{path}: {width}×{height} px, more than is read at once; cut it up or give it as a slide")
+        raise ImageError(
+            f"{path}: {width}×{height} px, more than is read at once; cut it up or give it as a slide"
+        )
     try:
-        # The bytes are decoded rather than the path opened: OpenCV's own reader fails on some names without saying so.
-        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), mode) if width * height else None
+        # The bytes are decoded rather than the path opened: OpenCV's own reader fails on some names
+        # without saying so.
+        image = (
+            cv2.imdecode(np.frombuffer(content, dtype=np.uint8), mode) if width * height else None
+        )
     except cv2.error as error:
-        raise ImageError(f"{path}: refused by the image decoder ({error.err}); use a smaller or whole file") from error
+        raise ImageError(
+            f"{path}: refused by the image decoder ({error.err}); use a smaller or whole file"
+        ) from error
     if image is None:
-        raise ImageError(f"{path}: not a readable PNG, JPEG or TIFF image ({len(content)} bytes); replace or remove "
-                         "the file")
+        raise ImageError(
+            f"{path}: not a readable PNG, JPEG or TIFF image ({len(content)} bytes); replace or remove "
+            "the file"
+        )
     return np.asarray(image, dtype=np.uint8)
 
 
 def read_image_size(path: Path) -> tuple[int, int] | None:
-    """Width and height that an image file states, px, mostly from its first bytes; None if it is of another format.
+    """Width and height that an image file states, px, mostly from its first bytes; None if it is of
+    another format.
 
     Raises ImageError if the file cannot be read.
     """
@@ -52,7 +68,9 @@ def read_image_size(path: Path) -> tuple[int, int] | None:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
             stated = image_size_from_header(head)
-            return image_size_from_header(head + file.read()) if stated and not all(stated) else stated
+            return (
+                image_size_from_header(head + file.read()) if stated and not all(stated) else stated
+            )
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -66,7 +84,9 @@ def read_rgb(path: Path) -> Rgb:
 
 
 def read_mask(path: Path) -> Mask:
-    """The mask as bool (height, width): any value above 0 is foreground, so 0/1 and 0/255 files both work."""
+    """The mask as bool (height, width): any value above 0 is foreground, so 0/1 and 0/255 files
+    both work.
+    """
     return _decode(path, cv2.IMREAD_GRAYSCALE) > 0
 
 
@@ -83,8 +103,12 @@ def write_rgb(path: Path, image: Rgb) -> None:
 
 
 def write_jpeg(path: Path, image: Rgb, quality: int = 90) -> None:
-    """Write an RGB uint8 image as JPEG, for pictures that are only looked at; whole or not at all."""
-    done, content = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    """Write an RGB uint8 image as JPEG, for pictures that are only looked at; whole or not at
+    all.
+    """
+    done, content = cv2.imencode(
+        ".jpg", np.ascontiguousarray(image[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     if not done:
         raise ImageError(f"{path}: the image of shape {image.shape} cannot be written as JPEG")
     write_bytes(path, content.tobytes())
@@ -106,10 +130,16 @@ def write_mask(path: Path, mask: Mask) -> None:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Image files directly in `folder`, sorted by name; hidden files and other suffixes are left out."""
+    """Image files directly in `folder`, sorted by name; hidden files and other suffixes are left
+    out.
+    """
     if not folder.is_dir():
         return []
-    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    found = [
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    ]
     return sorted(p for p in found if p.is_file())
 
 

@@ -1,4 +1,6 @@
-"""The patches of a split: `image/<id>_<label>.png` beside `mask/<id>_1.png`, as design 1.3 lays them out."""
+"""The patches of a split: `image/<id>_<label>.png` beside `mask/<id>_1.png`, as design 1.3 lays
+them out.
+"""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +17,9 @@ _LABEL = re.compile(r"_([01])$")
 
 @dataclass(frozen=True)
 class Patch:
-    """One image file: `name` is its stem, `label` 1 = tumour, 0 = none, None = not told; `mask` its truth, if any."""
+    """One image file: `name` is its stem, `label` 1 = tumour, 0 = none, None = not told; `mask` its
+    truth, if any.
+    """
 
     name: str
     label: int | None
@@ -32,10 +36,14 @@ class Patch:
         Raises DatasetError if there is none or if its size is not the image's.
         """
         if self.mask is None:
-            raise DatasetError(f"{self.image}: no truth mask beside it; put one into mask/ under the same name")
+            raise DatasetError(
+                f"{self.image}: no truth mask beside it; put one into mask/ under the same name"
+            )
         mask, shape = read_mask(self.mask), self.read().shape[:2]
         if mask.shape != shape:
-            raise DatasetError(f"{self.mask}: mask of {_size(mask.shape)} for an image of {_size(shape)}; resize it")
+            raise DatasetError(
+                f"{self.mask}: mask of {_size(mask.shape)} for an image of {_size(shape)}; resize it"
+            )
         return mask
 
 
@@ -46,7 +54,8 @@ def label_from_name(stem: str) -> int | None:
 
 
 def list_patches(image_dir: Path, mask_dir: Path) -> list[Patch]:
-    """Patches of a folder, sorted by name, with the masks of the same stem; an absent folder is an empty list.
+    """Patches of a folder, sorted by name, with the masks of the same stem; an absent folder is an
+    empty list.
 
     Raises DatasetError if two files share a stem, since every output is named after it.
     """
@@ -55,9 +64,13 @@ def list_patches(image_dir: Path, mask_dir: Path) -> list[Patch]:
     seen: dict[str, Path] = {}
     for path in images:
         if path.stem in seen:
-            raise DatasetError(f"{image_dir}: {seen[path.stem].name} and {path.name} share a name; rename one")
+            raise DatasetError(
+                f"{image_dir}: {seen[path.stem].name} and {path.name} share a name; rename one"
+            )
         seen[path.stem] = path
-    return [Patch(path.stem, label_from_name(path.stem), path, masks.get(path.stem)) for path in images]
+    return [
+        Patch(path.stem, label_from_name(path.stem), path, masks.get(path.stem)) for path in images
+    ]
 
 
 def labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
@@ -65,7 +78,9 @@ def labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
 
     Raises DatasetError if a name does not end in a label.
     """
-    patches = list_patches(Path(image_dir) if image_dir else split_dir / "image", split_dir / "mask")
+    patches = list_patches(
+        Path(image_dir) if image_dir else split_dir / "image", split_dir / "mask"
+    )
     unnamed = [patch.image.name for patch in patches if patch.label is None]
     if unnamed:
         raise DatasetError(
@@ -94,24 +109,31 @@ def require_both_classes(patches: Sequence[Patch], where: Path) -> None:
 def common_patch_size(patches: Sequence[Patch]) -> int:
     """The side in px that all patches share, judged by the first of them.
 
-    Raises DatasetError if there is no patch or the first is not square; the others are checked when they are read.
+    Raises DatasetError if there is no patch or the first is not square; the others are checked when
+    they are read.
     """
     if not patches:
         raise DatasetError("no patches with tumour found; check image/ of the split")
     height, width = (int(side) for side in patches[0].read().shape[:2])
     if height != width:
-        raise DatasetError(f"{patches[0].image}: {_size((height, width))} px; training needs squares of one size")
+        raise DatasetError(
+            f"{patches[0].image}: {_size((height, width))} px; training needs squares of one size"
+        )
     return height
 
 
 def median_mpp(patches: Sequence[Patch], table: Path) -> float | None:
-    """Pixel size of the patches as patches.csv tells it, µm: the median, since scanners differ a little.
+    """Pixel size of the patches as patches.csv tells it, µm: the median, since scanners differ a
+    little.
 
-    None where the table is absent or tells none of these patches, as with patches that the user brought.
+    None where the table is absent or tells none of these patches, as with patches that the user
+    brought.
     """
     if not table.is_file():
         return None
-    rows = read_numbers(table, ("id", "label", "mpp"), {"mpp": lambda text: float(text or 0)}, "leave it empty")
+    rows = read_numbers(
+        table, ("id", "label", "mpp"), {"mpp": lambda text: float(text or 0)}, "leave it empty"
+    )
     told = {f"{row['id']}_{row['label']}": row["mpp"] for row in rows}
     sizes = [float(told[patch.name]) for patch in patches if told.get(patch.name)]
     return median(sizes) if sizes else None
@@ -124,7 +146,9 @@ def read_square(patch: Patch, size: int) -> Rgb:
     """
     image = patch.read()
     if image.shape[:2] != (size, size):
-        raise DatasetError(f"{patch.image}: {_size(image.shape[:2])} px among patches of {size}×{size}; resize it")
+        raise DatasetError(
+            f"{patch.image}: {_size(image.shape[:2])} px among patches of {size}×{size}; resize it"
+        )
     return image
 
 

@@ -1,7 +1,9 @@
-"""The one fit loop: epochs of steps, validation, best-so-far, stopping early, and going on after an interruption.
+"""The one fit loop: epochs of steps, validation, best-so-far, stopping early, and going on after an
+interruption.
 
-All randomness comes from stateless keys and the learning rate is a function of the step, so what an unfinished fit has
-to keep is two integers (epoch, step) beside weights, optimiser, best-so-far and the sums over the epoch's steps.
+All randomness comes from stateless keys and the learning rate is a function of the step, so what an
+unfinished fit has to keep is two integers (epoch, step) beside weights, optimiser, best-so-far and
+the sums over the epoch's steps.
 """
 
 import copy
@@ -40,7 +42,9 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class FitSchedule:
-    """How long to fit and what to watch; `patience` 0: never stop early; `monitor` '': keep the last epoch."""
+    """How long to fit and what to watch; `patience` 0: never stop early; `monitor` '': keep the
+    last epoch.
+    """
 
     epochs: int
     patience: int
@@ -52,7 +56,9 @@ class FitSchedule:
 
 @dataclass
 class Task:
-    """A network to fit: its name, trained part, optimiser, batches by epoch, loss and validation figures."""
+    """A network to fit: its name, trained part, optimiser, batches by epoch, loss and validation
+    figures.
+    """
 
     name: str
     seed: int
@@ -64,12 +70,16 @@ class Task:
     """(batch, epoch) → scalar"""
     validate: Callable[[], dict[str, float]]
     steps: int
-    scaler: torch.amp.GradScaler = field(default_factory=partial(torch.amp.GradScaler, enabled=False))
+    scaler: torch.amp.GradScaler = field(
+        default_factory=partial(torch.amp.GradScaler, enabled=False)
+    )
 
 
 @dataclass
 class EpochTotals:
-    """Sums over the `step` steps done of an epoch: loss × patches, patches, and seconds in all and waiting for data."""
+    """Sums over the `step` steps done of an epoch: loss × patches, patches, and seconds in all and
+    waiting for data.
+    """
 
     step: int = 0
     loss: float = 0.0
@@ -78,8 +88,11 @@ class EpochTotals:
     waited: float = 0.0
 
     def figures(self) -> dict[str, float]:
-        return {"train_loss": self.loss / max(self.patches, 1), "seconds": self.seconds,
-                "data_wait_share": self.waited / max(self.seconds, 1e-9)}
+        return {
+            "train_loss": self.loss / max(self.patches, 1),
+            "seconds": self.seconds,
+            "data_wait_share": self.waited / max(self.seconds, 1e-9),
+        }
 
 
 @dataclass
@@ -97,14 +110,20 @@ class TrainState:
     running: EpochTotals = field(default_factory=EpochTotals)
 
 
-def fit(task: Task, schedule: FitSchedule, checkpoint: Path, save_every_s: float = SAVE_EVERY_S,
-        board: MetricLogger = NULL_LOGGER) -> TrainState:
+def fit(
+    task: Task,
+    schedule: FitSchedule,
+    checkpoint: Path,
+    save_every_s: float = SAVE_EVERY_S,
+    board: MetricLogger = NULL_LOGGER,
+) -> TrainState:
     """Fit until the schedule ends and leave the best epoch's weights in `task.model`.
 
-    `checkpoint` is written after each epoch and, within one, every `save_every_s`; if it is there at the start, the fit
-    goes on from it and ends with the same bits. The `board` is told all figures so far at the start, and then those of
-    each epoch. Raises TrainingError at a loss that is not a number, and
-    KeyboardInterrupt, with everything saved, when the process is asked to stop.
+    `checkpoint` is written after each epoch and, within one, every `save_every_s`; if it is there
+    at the start, the fit goes on from it and ends with the same bits. The `board` is told all
+    figures so far at the start, and then those of each epoch. Raises TrainingError at a loss that
+    is not a number, and KeyboardInterrupt, with everything saved, when the process is asked to
+    stop.
     """
     progress = _resume(task, checkpoint)
     board.figures(progress.history)
@@ -126,14 +145,27 @@ def fit(task: Task, schedule: FitSchedule, checkpoint: Path, save_every_s: float
     return progress
 
 
-def _train_epoch(task: Task, schedule: FitSchedule, progress: TrainState, checkpoint: Path, save_every_s: float) -> None:
-    """Do the steps of an epoch that are left; between two of them, and only there, is state saved."""
+def _train_epoch(
+    task: Task, schedule: FitSchedule, progress: TrainState, checkpoint: Path, save_every_s: float
+) -> None:
+    """Do the steps of an epoch that are left; between two of them, and only there, is state
+    saved.
+    """
     task.model.train()
     running, saved = progress.running, time.monotonic()
     # Closed at the end whatever happens, since that is what ends the processes that load patches.
-    with closing(_timed(task.batches(progress.epoch, running.step), running)) as batches, StopRequests() as stop:
-        bar = tqdm(batches, total=task.steps, initial=running.step, disable=None, leave=False,
-                   desc=f"{task.name} {progress.epoch + 1}/{schedule.epochs}")
+    with (
+        closing(_timed(task.batches(progress.epoch, running.step), running)) as batches,
+        StopRequests() as stop,
+    ):
+        bar = tqdm(
+            batches,
+            total=task.steps,
+            initial=running.step,
+            disable=None,
+            leave=False,
+            desc=f"{task.name} {progress.epoch + 1}/{schedule.epochs}",
+        )
         for batch in bar:
             _set_rate(task, schedule, progress)
             torch.manual_seed(seed_for(task.seed, task.name, "step", progress.epoch, running.step))
@@ -145,8 +177,13 @@ def _train_epoch(task: Task, schedule: FitSchedule, progress: TrainState, checkp
                 _save(task, progress, checkpoint)
                 saved = time.monotonic()
             if stop.asked:
-                log.info("%s: stopped in epoch %d after step %d of %d, all saved", task.name, progress.epoch + 1,
-                         running.step, task.steps)
+                log.info(
+                    "%s: stopped in epoch %d after step %d of %d, all saved",
+                    task.name,
+                    progress.epoch + 1,
+                    running.step,
+                    task.steps,
+                )
                 raise KeyboardInterrupt
 
 
@@ -171,19 +208,28 @@ def _step(task: Task, batch: Batch, epoch: int) -> float:
     loss = task.loss(batch, epoch)
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise TrainingError(f"{task.name}: loss is {value} on patches {', '.join(batch.names)}; "
-                            "look at them, or lower --lr")
+        raise TrainingError(
+            f"{task.name}: loss is {value} on patches {', '.join(batch.names)}; "
+            "look at them, or lower --lr"
+        )
     task.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     task.scaler.step(task.optimiser)
     task.scaler.update()
     return value
 
 
-def _keep_best(task: Task, schedule: FitSchedule, progress: TrainState, figures: dict[str, float]) -> None:
+def _keep_best(
+    task: Task, schedule: FitSchedule, progress: TrainState, figures: dict[str, float]
+) -> None:
     value = figures.get(schedule.monitor, math.nan)
     sign = 1.0 if schedule.higher_is_better else -1.0
     first = not progress.best_weights
-    if first or math.isnan(value) or sign * value > sign * progress.best_value or math.isnan(progress.best_value):
+    if (
+        first
+        or math.isnan(value)
+        or sign * value > sign * progress.best_value
+        or math.isnan(progress.best_value)
+    ):
         # Without a figure to compare, the newest epoch is the best known.
         progress.best_epoch, progress.best_value = progress.epoch, value
         progress.best_weights = copy.deepcopy(task.model.state_dict())
@@ -193,25 +239,39 @@ def _out_of_patience(progress: TrainState, schedule: FitSchedule) -> bool:
     return bool(schedule.patience) and progress.epoch - progress.best_epoch >= schedule.patience
 
 
-def _report(task: Task, schedule: FitSchedule, progress: TrainState, figures: dict[str, float]) -> None:
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if name not in ("seconds",))
+def _report(
+    task: Task, schedule: FitSchedule, progress: TrainState, figures: dict[str, float]
+) -> None:
+    shown = "  ".join(
+        f"{name} {value:.4f}" for name, value in figures.items() if name not in ("seconds",)
+    )
     watched = f"  best {schedule.monitor} {progress.best_value:.4f} in epoch {progress.best_epoch}"
-    log.info("%s  epoch %d/%d  %s%s  %.0f s", task.name, progress.epoch, schedule.epochs, shown,
-             watched if schedule.monitor else "", figures["seconds"])
+    log.info(
+        "%s  epoch %d/%d  %s%s  %.0f s",
+        task.name,
+        progress.epoch,
+        schedule.epochs,
+        shown,
+        watched if schedule.monitor else "",
+        figures["seconds"],
+    )
 
 
 def _save(task: Task, progress: TrainState, checkpoint: Path) -> None:
-    save_plain(checkpoint, {
-        "epoch": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "best_value": progress.best_value,
-        "best_weights": progress.best_weights,
-        "history": [list(row) for row in progress.history],
-        "running": asdict(progress.running),
-        "model": task.model.state_dict(),
-        "optimiser": task.optimiser.state_dict(),
-        "scaler": task.scaler.state_dict(),
-    })
+    save_plain(
+        checkpoint,
+        {
+            "epoch": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "best_value": progress.best_value,
+            "best_weights": progress.best_weights,
+            "history": [list(row) for row in progress.history],
+            "running": asdict(progress.running),
+            "model": task.model.state_dict(),
+            "optimiser": task.optimiser.state_dict(),
+            "scaler": task.scaler.state_dict(),
+        },
+    )
 
 
 def _resume(task: Task, checkpoint: Path) -> TrainState:
@@ -220,17 +280,31 @@ def _resume(task: Task, checkpoint: Path) -> TrainState:
     weights, optimiser = copy.deepcopy((task.model.state_dict(), task.optimiser.state_dict()))
     try:
         progress = _restore(task, checkpoint)
-    except (WeightsError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (
+        WeightsError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+    ) as error:
         log.warning("%s; %s begins again", _told(checkpoint, error), task.name)
         task.model.load_state_dict(weights)
         task.optimiser.load_state_dict(optimiser)
         return TrainState()
-    log.info("%s: going on after epoch %d, step %d of the next", task.name, progress.epoch, progress.running.step)
+    log.info(
+        "%s: going on after epoch %d, step %d of the next",
+        task.name,
+        progress.epoch,
+        progress.running.step,
+    )
     return progress
 
 
 def _restore(task: Task, checkpoint: Path) -> TrainState:
-    """Raises WeightsError if the file is damaged, and whatever its content leads to if it is not what `_save` wrote."""
+    """Raises WeightsError if the file is damaged, and whatever its content leads to if it is not
+    what `_save` wrote.
+    """
     kept = load_plain(checkpoint)
     for weights in filter(None, (kept["model"], kept["best_weights"])):
         check_fit(checkpoint, task.name, weights, task.model.state_dict())
@@ -238,9 +312,19 @@ def _restore(task: Task, checkpoint: Path) -> TrainState:
     task.optimiser.load_state_dict(kept["optimiser"])
     task.scaler.load_state_dict(kept["scaler"])
     history = [(int(epoch), str(name), float(value)) for epoch, name, value in kept["history"]]
-    return TrainState(int(kept["epoch"]), int(kept["best_epoch"]), float(kept["best_value"]), kept["best_weights"],
-                    history, EpochTotals(**kept["running"]))
+    return TrainState(
+        int(kept["epoch"]),
+        int(kept["best_epoch"]),
+        float(kept["best_value"]),
+        kept["best_weights"],
+        history,
+        EpochTotals(**kept["running"]),
+    )
 
 
 def _told(checkpoint: Path, error: Exception) -> str:
-    return str(error) if isinstance(error, WeightsError) else f"{checkpoint}: not the progress of a fit ({error!r})"
+    return (
+        str(error)
+        if isinstance(error, WeightsError)
+        else f"{checkpoint}: not the progress of a fit ({error!r})"
+    )

@@ -1,4 +1,5 @@
-"""What a stage tells while it goes on: for TensorBoard, figures and panels, by the optional package tensorboard.
+"""What a stage tells while it goes on: for TensorBoard, figures and panels, by the optional package
+tensorboard.
 
 metrics.csv and panels/ hold the same, whether or not anybody is told.
 """
@@ -33,8 +34,8 @@ NULL_LOGGER = MetricLogger()
 class TensorBoard(MetricLogger):
     """Writes a folder for TensorBoard.
 
-    A fit that goes on after an interruption tells its whole history again, and TensorBoard is told to forget what
-    earlier sessions wrote there: each point is shown once.
+    A fit that goes on after an interruption tells its whole history again, and TensorBoard is told
+    to forget what earlier sessions wrote there: each point is shown once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,8 +43,8 @@ class TensorBoard(MetricLogger):
         self._events, self._summaries, writers = _libraries()
         self._writer = writers.EventFileWriter(str(folder))
         self._told = 0
-        # At the start of a session it drops all points from this step on. Earlier files stay, since it cannot go on
-        # from a file that is gone.
+        # At the start of a session it drops all points from this step on. Earlier files stay, since
+        # it cannot go on from a file that is gone.
         self._add(0, session_log=self._events.SessionLog(status=self._events.SessionLog.START))
 
     def figures(self, history: Sequence[Scalar]) -> None:
@@ -55,7 +56,9 @@ class TensorBoard(MetricLogger):
     def picture(self, path: Path, step: int) -> None:
         content = path.read_bytes()
         width, height = image_size_from_header(content) or (0, 0)
-        image = self._summaries.Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=content)
+        image = self._summaries.Summary.Image(
+            width=width, height=height, colorspace=3, encoded_image_string=content
+        )
         self._add(step, summary=self._summary(tag=path.stem, image=image))
         self._writer.flush()
 
@@ -67,7 +70,9 @@ class TensorBoard(MetricLogger):
 
 
 def open_metric_logger(run: RunPaths, task: str, wanted: bool) -> MetricLogger:
-    """TensorBoard's folder of a task of the run, or, where it is not wanted, nobody. Raises as `TensorBoard` does."""
+    """TensorBoard's folder of a task of the run, or, where it is not wanted, nobody. Raises as
+    `TensorBoard` does.
+    """
     return TensorBoard(run.boards / task) if wanted else NULL_LOGGER
 
 
@@ -76,6 +81,8 @@ def _libraries() -> tuple[ModuleType, ModuleType, ModuleType]:
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer import event_file_writer
     except ImportError as error:
-        raise TrainingError(f"--tensorboard: the package cannot be imported ({error}); run: pip install tensorboard, "
-                            "or leave the flag out, since metrics.csv holds the same figures") from error
+        raise TrainingError(
+            f"--tensorboard: the package cannot be imported ({error}); run: pip install tensorboard, "
+            "or leave the flag out, since metrics.csv holds the same figures"
+        ) from error
     return event_pb2, summary_pb2, event_file_writer

@@ -1,4 +1,6 @@
-"""Is there anything to learn from in what a stage made? If not, the next stage is not to be fed with it silently."""
+"""Is there anything to learn from in what a stage made? If not, the next stage is not to be fed
+with it silently.
+"""
 
 import math
 from collections.abc import Iterable
@@ -24,15 +26,23 @@ class MaskCounts:
         self.full += bool(mask.all())
 
     def trouble(self, what: str) -> str:
-        """Empty if some mask is neither empty nor full, or if there are no masks; else what is wrong."""
+        """Empty if some mask is neither empty nor full, or if there are no masks; else what is
+        wrong.
+        """
         if not self.total or self.empty + self.full < self.total:
             return ""
-        kinds = [f"{count} {kind}" for count, kind in ((self.empty, "empty"), (self.full, "full")) if count]
+        kinds = [
+            f"{count} {kind}"
+            for count, kind in ((self.empty, "empty"), (self.full, "full"))
+            if count
+        ]
         return f"of {self.total} {what} every one is empty or full ({', '.join(kinds)})"
 
 
 def check_classifier(history: Iterable[tuple[int, str, float]], best_epoch: int) -> str:
-    """Empty unless the classifier of the best epoch cannot tell the validation patches apart; else what is wrong."""
+    """Empty unless the classifier of the best epoch cannot tell the validation patches apart; else
+    what is wrong.
+    """
     found = [value for epoch, name, value in history if (epoch, name) == (best_epoch, "val_auroc")]
     if not found or math.isnan(found[0]) or found[0] > CHANCE_AUROC:
         return ""
@@ -40,7 +50,9 @@ def check_classifier(history: Iterable[tuple[int, str, float]], best_epoch: int)
 
 
 def check_pseudo_labels(acceptance: float, predicted: MaskCounts) -> str:
-    """Empty unless a round kept no pseudo-label or its decoder marks nothing or everything; else what is wrong."""
+    """Empty unless a round kept no pseudo-label or its decoder marks nothing or everything; else
+    what is wrong.
+    """
     if acceptance == 0:
         return "none of the pseudo-labels was kept"
     return predicted.trouble("pseudo-labels")

@@ -1,1 +1,3 @@
-"""Step 1, slides → patches: which slides, which tiles of them, and how the patches are published."""
+"""Step 1, slides → patches: which slides, which tiles of them, and how the patches are
+published.
+"""

@@ -1,4 +1,6 @@
-"""Measuring and cutting that were broken off go on with the next slide: what is done is kept in the staging folder."""
+"""Measuring and cutting that were broken off go on with the next slide: what is done is kept in the
+staging folder.
+"""
 
 import logging
 from pathlib import Path
@@ -14,7 +16,9 @@ from epsam.extraction.write_patches import TileSelection, extract_tiles
 log = logging.getLogger(__name__)
 
 
-def score_once(record: SlideRecord, options: PatchOptions, kept: Path, thumbnails: Path) -> ScoredSlide:
+def score_once(
+    record: SlideRecord, options: PatchOptions, kept: Path, thumbnails: Path
+) -> ScoredSlide:
     """`measure`, or what it gave before and left in `kept`. A slide that failed is tried again."""
     found = load_candidates(kept, record, options)
     if found is None or found.error:
@@ -23,7 +27,9 @@ def score_once(record: SlideRecord, options: PatchOptions, kept: Path, thumbnail
     return found
 
 
-def extract_once(task: TileSelection, options: PatchOptions, folder: Path) -> tuple[list[dict[str, object]], str]:
+def extract_once(
+    task: TileSelection, options: PatchOptions, folder: Path
+) -> tuple[list[dict[str, object]], str]:
     """`cut` into `folder`, or the rows that it gave before. A slide that failed is tried again."""
     kept = folder / "cut" / f"{task.record.name}.json"
     if kept.is_file():

@@ -22,10 +22,11 @@ _MOVING = "moving"
 
 
 def are_patches_current(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
-    """Whether the stage has nothing to do: the train folder holds patches, brought by the user or cut from the slides,
-    outlines and options that there are now.
+    """Whether the stage has nothing to do: the train folder holds patches, brought by the user or
+    cut from the slides, outlines and options that there are now.
 
-    Raises DatasetError if patches would have to be replaced that this stage has not made, which it must not unasked.
+    Raises DatasetError if patches would have to be replaced that this stage has not made, which it
+    must not unasked.
     """
     if options.restart:
         return False
@@ -34,16 +35,25 @@ def are_patches_current(paths: DatasetPaths, tables: Path, options: PatchOptions
         return _are_up_to_date(paths, tables, options, held["train"])
     others = [split for split in SPLITS if held[split]]
     if others and not (_staging(paths) / _MOVING).exists():
-        raise DatasetError(f"{paths.split(others[0]) / 'image'}: holds patches but {paths.split('train') / 'image'} "
-                           "does not; add train patches, or pass --restart to make all splits from slides")
+        raise DatasetError(
+            f"{paths.split(others[0]) / 'image'}: holds patches but {paths.split('train') / 'image'} "
+            "does not; add train patches, or pass --restart to make all splits from slides"
+        )
     return False
 
 
 def _are_up_to_date(paths: DatasetPaths, tables: Path, options: PatchOptions, held: int) -> bool:
     folder = paths.split("train") / "image"
     if gone := find_removed_slides(paths):
-        log.warning("%s holds %d patches: step skipped; %d of their slides are no longer there (%s%s), so whatever has "
-                    "changed, they stay", folder, held, len(gone), ", ".join(gone[:5]), " …" if len(gone) > 5 else "")
+        log.warning(
+            "%s holds %d patches: step skipped; %d of their slides are no longer there (%s%s), so whatever has "
+            "changed, they stay",
+            folder,
+            held,
+            len(gone),
+            ", ".join(gone[:5]),
+            " …" if len(gone) > 5 else "",
+        )
         return True
     if changed := describe_changes(paths, tables, options):
         _require_own(paths)
@@ -60,25 +70,35 @@ def _require_own(paths: DatasetPaths) -> None:
         for kind in ("image", "mask"):
             for path in list_images(paths.split(split) / kind):
                 if path.stem not in made:
-                    raise DatasetError(f"{path}: lies among patches that have to be cut again, as slides, outlines or "
-                                       "options have changed, but was not cut by this step; take it out, or pass "
-                                       "--restart to make all splits from slides without it")
+                    raise DatasetError(
+                        f"{path}: lies among patches that have to be cut again, as slides, outlines or "
+                        "options have changed, but was not cut by this step; take it out, or pass "
+                        "--restart to make all splits from slides without it"
+                    )
 
 
 @contextmanager
 def staging_folder(paths: DatasetPaths, made: Mapping[str, Any], restart: bool) -> Iterator[Path]:
-    """A folder beside the patches to make them in; gone afterwards, unless the block is interrupted or the disk fails.
+    """A folder beside the patches to make them in; gone afterwards, unless the block is interrupted
+    or the disk fails.
 
-    Then, and after a kill, the next block finds in it what was done, if `made` (`changes.made_from`) is the same
-    and not to `restart`.
-    Raises DatasetError if a folder that will be replaced is a link: what it leads to is not ours to remove.
+    Then, and after a kill, the next block finds in it what was done, if `made`
+    (`changes.made_from`) is the same and not to `restart`. Raises DatasetError if a folder that
+    will be replaced is a link: what it leads to is not ours to remove.
     """
     folder = _staging(paths)
-    links = [path for split in SPLITS for kind in ("image", "mask") if (path := paths.split(split) / kind).is_symlink()]
+    links = [
+        path
+        for split in SPLITS
+        for kind in ("image", "mask")
+        if (path := paths.split(split) / kind).is_symlink()
+    ]
     if links:
         raise DatasetError(f"{links[0]}: is a link, and patches would replace it; remove the link")
     mark, made_for = folder / "made_for.txt", json.dumps(made, sort_keys=True)
-    known = mark.is_file() and mark.read_text("utf-8") == made_for and not (folder / _MOVING).exists()
+    known = (
+        mark.is_file() and mark.read_text("utf-8") == made_for and not (folder / _MOVING).exists()
+    )
     if restart or not known:
         _begin(folder)
         write_text(mark, made_for)
@@ -104,9 +124,11 @@ def _begin(folder: Path) -> None:
 
 
 def publish_patches(folder: Path, paths: DatasetPaths, made: Mapping[str, Any]) -> None:
-    """Move finished patches, their tables and thumbnails into place of older ones; the train images come last.
+    """Move finished patches, their tables and thumbnails into place of older ones; the train images
+    come last.
 
-    They are what marks the stage as done: after a power cut in between, the next run makes everything again.
+    They are what marks the stage as done: after a power cut in between, the next run makes
+    everything again.
     """
     write_json(folder / paths.patch_options.name, made)
     (folder / _MOVING).touch()

@@ -1,4 +1,6 @@
-"""Which windows become patches: the grid, the share of tumour in each window, and the seeded choice among them."""
+"""Which windows become patches: the grid, the share of tumour in each window, and the seeded choice
+among them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ BINS = 20
 
 @dataclass(frozen=True)
 class CandidateGrid:
-    """Square windows wholly inside a slide: every pair of a left and a top edge, in level-0 pixels."""
+    """Square windows wholly inside a slide: every pair of a left and a top edge, in level-0
+    pixels.
+    """
 
     lefts_px0: Integers
     tops_px0: Integers
@@ -30,21 +34,29 @@ class CandidateGrid:
 
 
 def make_candidate_grid(width0: int, height0: int, side_px0: int, stride_px0: int) -> CandidateGrid:
-    """The full grid of windows at the given stride (methods D45); empty if the slide is smaller than a window."""
-    return CandidateGrid(np.arange(0, width0 - side_px0 + 1, stride_px0, dtype=np.int64),
-                np.arange(0, height0 - side_px0 + 1, stride_px0, dtype=np.int64), side_px0)
+    """The full grid of windows at the given stride (methods D45); empty if the slide is smaller
+    than a window.
+    """
+    return CandidateGrid(
+        np.arange(0, width0 - side_px0 + 1, stride_px0, dtype=np.int64),
+        np.arange(0, height0 - side_px0 + 1, stride_px0, dtype=np.int64),
+        side_px0,
+    )
 
 
 def tile_sides_px0(patch_size: int, stride: int, scale: float) -> tuple[int, int]:
-    """Side and stride of windows in level-0 pixels, where one patch pixel spans `scale` of them; each at least 1."""
+    """Side and stride of windows in level-0 pixels, where one patch pixel spans `scale` of them;
+    each at least 1.
+    """
     return max(1, round(patch_size * scale)), max(1, round(stride * scale))
 
 
 def tumour_fractions(outlines: Annotations, grid: CandidateGrid) -> Fractions:
     """Share of level-0 pixels in tumour for every window of the grid (rows, columns), exact.
 
-    The slide is cut into bands between the edges of rows of windows, so every pixel is drawn once, whatever side and
-    stride are, and memory holds one band: at most a window's height by the width of the outlines.
+    The slide is cut into bands between the edges of rows of windows, so every pixel is drawn once,
+    whatever side and stride are, and memory holds one band: at most a window's height by the width
+    of the outlines.
     """
     if not grid.size:
         return np.zeros((len(grid.tops_px0), len(grid.lefts_px0)))
@@ -60,14 +72,19 @@ def tumour_fractions(outlines: Annotations, grid: CandidateGrid) -> Fractions:
 
 def _band(outlines: Annotations, grid: CandidateGrid, top_px0: int, bottom_px0: int) -> Integers:
     """Tumour pixels of a band of rows under each column of windows."""
-    touching = [shape for shape in outlines.tumour
-                if shape[:, 1].min() < bottom_px0 and shape[:, 1].max() > top_px0]
+    touching = [
+        shape
+        for shape in outlines.tumour
+        if shape[:, 1].min() < bottom_px0 and shape[:, 1].max() > top_px0
+    ]
     if not touching:
         return np.zeros(len(grid.lefts_px0), dtype=np.int64)
     end = int(grid.lefts_px0[-1]) + grid.side_px0
     left = min(end, max(0, int(min(shape[:, 0].min() for shape in touching)) - 1))
     right = max(left, min(end, int(max(shape[:, 0].max() for shape in touching)) + 2))
-    drawn = rasterize_tumour(Annotations(touching, outlines.holes), left, top_px0, right - left, bottom_px0 - top_px0)
+    drawn = rasterize_tumour(
+        Annotations(touching, outlines.holes), left, top_px0, right - left, bottom_px0 - top_px0
+    )
     before = np.concatenate([[0], np.cumsum(drawn.sum(axis=0, dtype=np.int64))])
     starts = np.clip(grid.lefts_px0, left, right) - left
     ends = np.clip(grid.lefts_px0 + grid.side_px0, left, right) - left
@@ -100,15 +117,19 @@ class FractionRange:
 
 
 def choose_positives(shares: Fractions, limits: PatchLimits, key: Sequence[int | str]) -> Integers:
-    """Indices of the chosen positives, ascending: at most `per_bin` in each 5 %-bin, then at most `positives`.
+    """Indices of the chosen positives, ascending: at most `per_bin` in each 5 %-bin, then at most
+    `positives`.
 
-    Every draw is uniform and keyed by `key`, e.g. (seed, "patches", "train"); too few are all taken.
+    Every draw is uniform and keyed by `key`, e.g. (seed, "patches", "train"); too few are all
+    taken.
     """
     chosen = np.arange(len(shares))
     if limits.per_bin:
         bins = np.floor(shares * BINS + 1e-9).astype(np.int64)
-        parts = [_draw(np.flatnonzero(bins == number), limits.per_bin, [*key, "bin", int(number)])
-                 for number in np.unique(bins)]
+        parts = [
+            _draw(np.flatnonzero(bins == number), limits.per_bin, [*key, "bin", int(number)])
+            for number in np.unique(bins)
+        ]
         chosen = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
     return _draw(chosen, limits.positives, [*key, "positive"])
 
@@ -119,9 +140,13 @@ def choose_negatives(count: int, limits: PatchLimits, key: Sequence[int | str]) 
 
 
 def positive_limit(limits: PatchLimits, tumour: FractionRange) -> int:
-    """How many positives full bins would give; 0 if there is no limit. Table 1: 14 bins of 430, 50 and 143."""
+    """How many positives full bins would give; 0 if there is no limit. Table 1: 14 bins of 430, 50
+    and 143.
+    """
     binned = limits.per_bin * tumour.bins
-    return min(binned, limits.positives) if binned and limits.positives else binned or limits.positives
+    return (
+        min(binned, limits.positives) if binned and limits.positives else binned or limits.positives
+    )
 
 
 def _draw(items: Integers, at_most: int, key: Sequence[int | str]) -> Integers:

@@ -16,11 +16,22 @@ from epsam.paths import DatasetPaths
 
 
 def provenance(records: Sequence[SlideRecord], options: PatchOptions) -> dict[str, Any]:
-    """What decides the patches: the options, and a digest of the slides (by `files.sketch_of`), their splits and
-    their outlines (by content)."""
-    lines = [repr((record.name, record.split, record.status, record.negatives,
-                   record.path and quick_hash(record.path), record.outlines and sha256_of(record.outlines)))
-             for record in records]
+    """What decides the patches: the options, and a digest of the slides (by `files.sketch_of`),
+    their splits and their outlines (by content).
+    """
+    lines = [
+        repr(
+            (
+                record.name,
+                record.split,
+                record.status,
+                record.negatives,
+                record.path and quick_hash(record.path),
+                record.outlines and sha256_of(record.outlines),
+            )
+        )
+        for record in records
+    ]
     return {"options": json.loads(json.dumps(result_options(options))), "slides": digest_of(lines)}
 
 
@@ -34,15 +45,20 @@ def describe_changes(paths: DatasetPaths, tables: Path, options: PatchOptions) -
         return ""
     now = provenance(load_slides(paths, tables, options).records, options)
     before, after = made["options"], now["options"]
-    different = [f"{name} {before[name]} → {after[name]}" for name in before
-                 if name in after and before[name] != after[name]]
+    different = [
+        f"{name} {before[name]} → {after[name]}"
+        for name in before
+        if name in after and before[name] != after[name]
+    ]
     if made["slides"] != now["slides"]:
         different.append("slides, splits or outlines")
     return ", ".join(different)
 
 
 def find_removed_slides(paths: DatasetPaths) -> list[str]:
-    """Slides that patches were cut from and that are no longer there: many remove them to have room."""
+    """Slides that patches were cut from and that are no longer there: many remove them to have
+    room.
+    """
     if not paths.patch_table.is_file():
         return []
     there = {full_name(path.stem) for path in list_files(paths.slides)}
@@ -50,7 +66,9 @@ def find_removed_slides(paths: DatasetPaths) -> list[str]:
 
 
 def _read_made(record: Path) -> dict[str, Any]:
-    """What `made_from` told when the patches were cut; empty if nobody knows, as with patches that were brought."""
+    """What `made_from` told when the patches were cut; empty if nobody knows, as with patches that
+    were brought.
+    """
     try:
         made = read_json(record) if record.is_file() else {}
     except DatasetError:

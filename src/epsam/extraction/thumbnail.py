@@ -1,4 +1,6 @@
-"""One small picture a slide: tissue, outlines and the chosen windows, so that a wrong mask is seen at a glance."""
+"""One small picture a slide: tissue, outlines and the chosen windows, so that a wrong mask is seen
+at a glance.
+"""
 
 import math
 
@@ -11,21 +13,32 @@ from epsam.extraction.sampling import Integers
 from epsam.wsi.reader import Slide, overview_strips, plan_overview
 
 SIDE = 1024  # ours
-TISSUE, TUMOUR, HOLE, POSITIVE, NEGATIVE = (0, 160, 60), (220, 30, 30), (30, 30, 220), (255, 140, 0), (60, 60, 60)
+TISSUE, TUMOUR, HOLE, POSITIVE, NEGATIVE = (
+    (0, 160, 60),
+    (220, 30, 30),
+    (30, 30, 220),
+    (255, 140, 0),
+    (60, 60, 60),
+)
 
 
 def read_overview(slide: Slide) -> Rgb:
     """The whole slide as RGB, 1024 to 2047 px on the longer side (smaller slides as they are)."""
-    # A power of two meets the levels of a pyramid, and the rows of tiles where there is only one level.
-    plan = plan_overview(slide, 2.0 ** max(0, math.floor(math.log2(max(slide.width0, slide.height0) / SIDE))))
+    # A power of two meets the levels of a pyramid, and the rows of tiles where there is only one
+    # level.
+    plan = plan_overview(
+        slide, 2.0 ** max(0, math.floor(math.log2(max(slide.width0, slide.height0) / SIDE)))
+    )
     image = np.empty((plan.height, plan.width, 3), dtype=np.uint8)
     for top, strip in overview_strips(slide, plan):
-        image[top:top + len(strip)] = strip
+        image[top : top + len(strip)] = strip
     return image
 
 
 def draw_thumbnail(image: Rgb, tissue: Mask, outlines: Annotations, width0: int) -> Rgb:
-    """The overview with the borders of tissue (green), tumour (red) and holes (blue); `tissue` covers the same area."""
+    """The overview with the borders of tissue (green), tumour (red) and holes (blue); `tissue`
+    covers the same area.
+    """
     drawn = np.ascontiguousarray(image)
     height, width = drawn.shape[:2]
     small = cv2.resize(tissue.astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
@@ -37,9 +50,17 @@ def draw_thumbnail(image: Rgb, tissue: Mask, outlines: Annotations, width0: int)
     return drawn
 
 
-def draw_windows(image: Rgb, lefts_px0: Integers, tops_px0: Integers, side_px0: int, scale: float,
-                 colour: tuple[int, int, int]) -> Rgb:
-    """The picture with a square around each window; corners and side in level-0 pixels, times `scale` the picture's."""
+def draw_windows(
+    image: Rgb,
+    lefts_px0: Integers,
+    tops_px0: Integers,
+    side_px0: int,
+    scale: float,
+    colour: tuple[int, int, int],
+) -> Rgb:
+    """The picture with a square around each window; corners and side in level-0 pixels, times
+    `scale` the picture's.
+    """
     drawn = np.ascontiguousarray(image)
     side = max(1, round(side_px0 * scale) - 1)
     for left, top in zip(lefts_px0, tops_px0, strict=True):

@@ -1,1 +1,3 @@
-"""From any image to a tumour probability: windows, the classifier's gate, points, SAM, and blending."""
+"""From any image to a tumour probability: windows, the classifier's gate, points, SAM, and
+blending.
+"""

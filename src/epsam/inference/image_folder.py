@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 
 def find_images(folder: Path) -> list[Patch]:
-    """Images of `folder/image` or, if there is no such folder, of `folder` itself; truth from `folder/mask`.
+    """Images of `folder/image` or, if there is no such folder, of `folder` itself; truth from
+    `folder/mask`.
 
     Raises DatasetError if there is none.
     """
@@ -33,17 +34,29 @@ def find_images(folder: Path) -> list[Patch]:
     found = list_patches(images, folder / "mask")
     if not found:
         raise DatasetError(f"{images}: no .png, .jpg or .tif image in it; check the folder")
-    log.info("%s: %d images, %d with truth", images, len(found), sum(image.mask is not None for image in found))
+    log.info(
+        "%s: %d images, %d with truth",
+        images,
+        len(found),
+        sum(image.mask is not None for image in found),
+    )
     return found
 
 
-def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, step: float, gate: Gate,
-                   fingerprint: str) -> tuple[list[dict[str, Any]], dict[str, PixelCounts]]:
-    """Write mask/<name>.png and overlay/<name>.png for each image that is not finished with the same fingerprint.
+def segment_folder(
+    images: Sequence[Patch],
+    pipeline: Pipeline,
+    output: Path,
+    step: float,
+    gate: Gate,
+    fingerprint: str,
+) -> tuple[list[dict[str, Any]], dict[str, PixelCounts]]:
+    """Write mask/<name>.png and overlay/<name>.png for each image that is not finished with the
+    same fingerprint.
 
-    Returns a row for each image, and by file name the overlaps with truth of those that truly have tumour. An image
-    that cannot be read, or whose truth does not fit, is a row that says why; the rest go on. `step` is the overlap of
-    neighbouring windows, 0 to 0.9.
+    Returns a row for each image, and by file name the overlaps with truth of those that truly have
+    tumour. An image that cannot be read, or whose truth does not fit, is a row that says why; the
+    rest go on. `step` is the overlap of neighbouring windows, 0 to 0.9.
     """
     finished = ResultCache(output, fingerprint)
     rows, overlaps, before, total_dice = [], {}, 0, 0.0
@@ -55,7 +68,8 @@ def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, st
             rows.append(result.row)
             if result.overlap:
                 overlaps[item.image.name] = result.overlap
-                # A running sum: the mean over all so far, anew for each image, would cost more the more there are.
+                # A running sum: the mean over all so far, anew for each image, would cost more the
+                # more there are.
                 total_dice += result.overlap.dice
                 bar.set_postfix(dice=f"{total_dice / len(overlaps):.3f}")
     if before:
@@ -64,29 +78,46 @@ def segment_folder(images: Sequence[Patch], pipeline: Pipeline, output: Path, st
 
 
 def summary(rows: Sequence[dict[str, Any]], overlaps: Sequence[PixelCounts]) -> dict[str, Any]:
-    """Figures over all images: means and pooled over those that truly have tumour; None where nothing counts."""
+    """Figures over all images: means and pooled over those that truly have tumour; None where
+    nothing counts.
+    """
     dice, iou = macro_dice_iou(overlaps)
     total = sum_counts(overlaps)
     done = [row for row in rows if row["status"] != "failed"]
-    figures: dict[str, Any] = {"images": len(rows), "failed": len(rows) - len(done), "scored": len(overlaps)}
+    figures: dict[str, Any] = {
+        "images": len(rows),
+        "failed": len(rows) - len(done),
+        "scored": len(overlaps),
+    }
     names = ("mean_dice", "mean_iou", "pooled_dice", "pooled_iou")
     values = (dice, iou, total.dice, total.iou)
-    figures.update({name: round(value, 6) if overlaps else None for name, value in zip(names, values, strict=True)})
+    figures.update(
+        {
+            name: round(value, 6) if overlaps else None
+            for name, value in zip(names, values, strict=True)
+        }
+    )
     figures["empty_masks"] = sum(row["tumour_share"] == 0 for row in done)
     return figures
 
 
-def _attempt(item: Patch, pipeline: Pipeline, output: Path, step: float, gate: Gate, finished: ResultCache) -> ImageResult:
+def _attempt(
+    item: Patch, pipeline: Pipeline, output: Path, step: float, gate: Gate, finished: ResultCache
+) -> ImageResult:
     try:
         result = _segment_file(item, pipeline, output, step, gate)
     except EpsamError as error:
         log.warning("skipped: %s", error)
-        return ImageResult({"image": item.image.name, "status": "failed", "reason": str(error)}, None)
+        return ImageResult(
+            {"image": item.image.name, "status": "failed", "reason": str(error)}, None
+        )
     finished.add(item, result)
     return result
 
 
-def _segment_file(item: Patch, pipeline: Pipeline, output: Path, step: float, gate: Gate) -> ImageResult:
+def _segment_file(
+    item: Patch, pipeline: Pipeline, output: Path, step: float, gate: Gate
+) -> ImageResult:
     started = time.perf_counter()
     image = item.read()
     # Before the network: a mask that does not fit should not cost minutes of a large image.
@@ -95,9 +126,15 @@ def _segment_file(item: Patch, pipeline: Pipeline, output: Path, step: float, ga
     write_mask(mask_file(output, item), finding.mask)
     write_rgb(overlay_file(output, item), overlay(image, finding.mask))
     row: dict[str, Any] = {
-        "image": item.image.name, "status": "done", "label": "" if item.label is None else item.label,
-        "probability": round(finding.classifier, 6), "windows": finding.windows, "gated": finding.gated,
-        "tumour_share": round(float(finding.mask.mean()), 6), "seconds": round(time.perf_counter() - started, 3)}
+        "image": item.image.name,
+        "status": "done",
+        "label": "" if item.label is None else item.label,
+        "probability": round(finding.classifier, 6),
+        "windows": finding.windows,
+        "gated": finding.gated,
+        "tumour_share": round(float(finding.mask.mean()), 6),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
     if truth is None:
         return ImageResult(row, None)
     found = count_pixels(finding.mask, truth)
@@ -106,9 +143,13 @@ def _segment_file(item: Patch, pipeline: Pipeline, output: Path, step: float, ga
 
 
 def _segment(item: Patch, image: Rgb, pipeline: Pipeline, step: float, gate: Gate) -> Segmentation:
-    """What the name tells comes first: label 0 is empty; label 1 needs no gate if the image is one window."""
+    """What the name tells comes first: label 0 is empty; label 1 needs no gate if the image is one
+    window.
+    """
     height, width = image.shape[:2]
     if item.label == 0:
         return Segmentation(np.zeros((height, width), np.float32), 0.0, 0, 0)
     single = len(Tiling.over(height, width, pipeline.window_size, step).corners_xy) == 1
-    return pipeline.segment(item.name, image, step, replace(gate, on=gate.on and not (item.label == 1 and single)))
+    return pipeline.segment(
+        item.name, image, step, replace(gate, on=gate.on and not (item.label == 1 and single))
+    )

@@ -1,10 +1,19 @@
-"""What was handed over for inference: whole slides, or images; and which outlines belong to which slide."""
+"""What was handed over for inference: whole slides, or images; and which outlines belong to which
+slide.
+"""
 
 import logging
 from pathlib import Path
 
 from epsam.core.errors import DatasetError
-from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord, discover_slides, list_files
+from epsam.extraction.discovery import (
+    FAILED,
+    UNUSED,
+    USED,
+    SlideRecord,
+    discover_slides,
+    list_files,
+)
 from epsam.extraction.splits import full_name, read_labels
 from epsam.wsi.reader import SLIDE_SUFFIXES
 from epsam.wsi.tiff import looks_like_slide
@@ -19,7 +28,9 @@ PLAIN_SUFFIXES = (".tif", ".tiff")
 
 
 def holds_slides(place: Path) -> bool:
-    """Whether `place` is a slide, or a folder (a dataset, too) with a slide in it; `image/` means patches."""
+    """Whether `place` is a slide, or a folder (a dataset, too) with a slide in it; `image/` means
+    patches.
+    """
     if place.is_file():
         return place.suffix.lower() in SLIDE_SUFFIXES
     if (place / "image").is_dir():
@@ -28,19 +39,30 @@ def holds_slides(place: Path) -> bool:
 
 
 def find_slides(place: Path) -> list[SlideRecord]:
-    """The slides of a folder and those below it, or the one slide; results of an earlier run are none.
+    """The slides of a folder and those below it, or the one slide; results of an earlier run are
+    none.
 
-    Outlines come from `annotations/` in the folder or beside it. A record is USED if its truth is known: by outlines,
-    or by a name or a label that says there is no tumour. Raises DatasetError if there is no slide.
+    Outlines come from `annotations/` in the folder or beside it. A record is USED if its truth is
+    known: by outlines, or by a name or a label that says there is no tumour. Raises DatasetError if
+    there is no slide.
     """
     if place.is_file():
         records = [record for record in _stock(place.parent) if record.path == place]
         name = full_name(place.stem)
         return records or [SlideRecord(name, place, None, status=UNUSED)]
-    records = [record for record in _stock(place) if record.path and not (record.path.parent / RECORD).is_file()]
+    records = [
+        record
+        for record in _stock(place)
+        if record.path and not (record.path.parent / RECORD).is_file()
+    ]
     if not records:
         raise DatasetError(f"{place}: no slide in it; check the folder")
-    log.info("%s: %d slides, %d with truth", place, len(records), sum(has_truth(record) for record in records))
+    log.info(
+        "%s: %d slides, %d with truth",
+        place,
+        len(records),
+        sum(has_truth(record) for record in records),
+    )
     return records
 
 
@@ -57,7 +79,10 @@ def _stock(folder: Path) -> list[SlideRecord]:
     labels = read_labels(table) if table.is_file() else {}
     records, ignored = discover_slides(images, annotations, labels)
     if ignored:
-        log.info("no slides: %s", ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items())))
+        log.info(
+            "no slides: %s",
+            ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items())),
+        )
     known = [record for record in records if record.path]
     return known if annotations.is_dir() else [_unknown(record) for record in known]
 

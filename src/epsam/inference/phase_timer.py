@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PHASES = ("decode", "read", "tissue", "gate", "encoder", "decoder", "write", "other")
-"""What is told at the end: waiting for tiles to be decoded and for the rest of reading, finding tissue, the classifier,
-SAM's two halves, and writing results; `other` is what no part covers."""
+"""What is told at the end: waiting for tiles to be decoded and for the rest of reading, finding
+tissue, the classifier, SAM's two halves, and writing results; `other` is what no part covers.
+"""
 
 
 class PhaseTimer:
@@ -54,12 +55,15 @@ class EtaEstimator:
         self._seconds: list[float] = []
 
     def note(self, seconds: float | None) -> None:
-        """One less is ahead; `seconds` is None if it was not done, which tells nothing of the others."""
+        """One less is ahead; `seconds` is None if it was not done, which tells nothing of the
+        others.
+        """
         self.ahead = max(0, self.ahead - 1)
         self._seconds += [] if seconds is None else [seconds]
 
     def left(self, elapsed: float = 0.0, share: float = 0.0) -> str:
-        """Such as "50 s", "12 min" or "3 h 20 min". `elapsed` s went into the next slide, of which `share` is done.
+        """Such as "50 s", "12 min" or "3 h 20 min". `elapsed` s went into the next slide, of which
+        `share` is done.
 
         That slide counts by its own pace, and so do all as long as none is done.
         """

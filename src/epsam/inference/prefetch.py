@@ -1,4 +1,6 @@
-"""What is needed next is made while this is worked on: slides are read while the network is busy, not before."""
+"""What is needed next is made while this is worked on: slides are read while the network is busy,
+not before.
+"""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -9,8 +11,11 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def prefetch(jobs: Iterable[Job], work: Callable[[Job], Result]) -> Generator[tuple[Job, Result], None, None]:
-    """Each job with its result, in order, while a thread works on the next one; close it if not all are wanted.
+def prefetch(
+    jobs: Iterable[Job], work: Callable[[Job], Result]
+) -> Generator[tuple[Job, Result], None, None]:
+    """Each job with its result, in order, while a thread works on the next one; close it if not all
+    are wanted.
 
     Raises what `work` raises, in the job's turn.
     """

@@ -14,14 +14,23 @@ LONGEST_NAME = 20
 
 @contextmanager
 def slide_progress(place: str, name: str, pace: EtaEstimator) -> Iterator[Callable[[int], Tick]]:
-    """Gives what opens the bar for a number of windows, and in turn gives what is called with each number done.
+    """Gives what opens the bar for a number of windows, and in turn gives what is called with each
+    number done.
 
     `place` is such as "3/40". The bar goes when the slide is done: a line in the log says so.
     """
     with ExitStack() as bars:
+
         def opened(windows: int) -> Tick:
-            bar = bars.enter_context(tqdm(total=windows, desc=f"{place} {_short(name)}", unit="window", disable=None,
-                                          leave=False))
+            bar = bars.enter_context(
+                tqdm(
+                    total=windows,
+                    desc=f"{place} {_short(name)}",
+                    unit="window",
+                    disable=None,
+                    leave=False,
+                )
+            )
 
             def tick(done: int) -> None:
                 if pace.ahead > 1 and not bar.disable:
@@ -35,4 +44,4 @@ def slide_progress(place: str, name: str, pace: EtaEstimator) -> Iterator[Callab
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME - 1]}…"
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

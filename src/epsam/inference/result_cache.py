@@ -1,4 +1,6 @@
-"""What is kept of every image that is done, so that a run that was broken off goes on with the next one."""
+"""What is kept of every image that is done, so that a run that was broken off goes on with the next
+one.
+"""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +17,9 @@ KEPT = ".finished.jsonl"
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Of one image: its row of metrics.csv, and its overlap with the truth if it truly has tumour."""
+    """Of one image: its row of metrics.csv, and its overlap with the truth if it truly has
+    tumour.
+    """
 
     row: dict[str, Any]
     overlap: PixelCounts | None
@@ -32,9 +36,11 @@ def overlay_file(output: Path, item: Patch) -> Path:
 
 
 class ResultCache:
-    """A hidden file in the folder of results: a line for each image, added after its mask and overlay.
+    """A hidden file in the folder of results: a line for each image, added after its mask and
+    overlay.
 
-    A line counts for the same run (its `fingerprint`), the same image and truth, and files that are as they were left.
+    A line counts for the same run (its `fingerprint`), the same image and truth, and files that are
+    as they were left.
     """
 
     def __init__(self, output: Path, fingerprint: str) -> None:
@@ -61,7 +67,10 @@ class ResultCache:
 
     def _key(self, item: Patch) -> str:
         inputs = [quick_hash(path) for path in (item.image, item.mask) if path]
-        results = [_size(path) for path in (mask_file(self._output, item), overlay_file(self._output, item))]
+        results = [
+            _size(path)
+            for path in (mask_file(self._output, item), overlay_file(self._output, item))
+        ]
         return digest_of([self._fingerprint, str(item.mask is None), *inputs, *results])
 
 

@@ -30,17 +30,21 @@ from epsam.wsi.slide import Slide
 from epsam.wsi.tissue import TissueMask, find_tissue
 from epsam.wsi.writer import Pixels, PyramidFormat, regroup_bands, write_pyramid
 
-PROBABILITY, MASK = PyramidFormat(compression="deflate"), PyramidFormat(compression="deflate", averaged=False)
+PROBABILITY, MASK = (
+    PyramidFormat(compression="deflate"),
+    PyramidFormat(compression="deflate", averaged=False),
+)
 TUMOUR_FROM = 128
 """The least value of probability.tif that stands for more than 0.5."""
 
 
 @dataclass(frozen=True)
 class SlideRule:
-    """How slides are read and gated: `mpp` µm/px of the windows, `slide_mpp` for slides that do not tell theirs.
+    """How slides are read and gated: `mpp` µm/px of the windows, `slide_mpp` for slides that do not
+    tell theirs.
 
-    `clip_to_tissue` tells whether what lies on glass is set to 0, `asap` whether outlines are written for ASAP, too.
-    Regions and gaps of less than `min_region` µm² are left out of the mask.
+    `clip_to_tissue` tells whether what lies on glass is set to 0, `asap` whether outlines are
+    written for ASAP, too. Regions and gaps of less than `min_region` µm² are left out of the mask.
     """
 
     mpp: float
@@ -56,12 +60,18 @@ class SlideRule:
 Tick = Callable[[int], object]
 
 
-def segment_slide(record: SlideRecord, folder: Path, network: TileModel, rule: SlideRule, clock: PhaseTimer,
-                  progress: Callable[[int], Tick]) -> tuple[dict[str, Any], ResultFrame]:
+def segment_slide(
+    record: SlideRecord,
+    folder: Path,
+    network: TileModel,
+    rule: SlideRule,
+    clock: PhaseTimer,
+    progress: Callable[[int], Tick],
+) -> tuple[dict[str, Any], ResultFrame]:
     """Write a slide's probability.tif, mask.tif, outlines, overlay and windows.csv into `folder`.
 
-    Returns its row of slides.csv, and how its results lie on the slide. `progress` is told the number of windows to
-    look at, and gives what is called with each number that is done.
+    Returns its row of slides.csv, and how its results lie on the slide. `progress` is told the
+    number of windows to look at, and gives what is called with each number that is done.
 
     Raises SlideError if the slide cannot be read or its pixel size is unknown.
     """
@@ -71,15 +81,21 @@ def segment_slide(record: SlideRecord, folder: Path, network: TileModel, rule: S
         clock.move("tissue", "decode", slide.decoding_s / max(clock.seconds["tissue"], 1e-9))
         grid = plan_tiles(slide, tissue, network.window_size, rule.overlap, rule.mpp)
         tick = progress(grid.with_tissue(rule.min_tissue))
-        scan = SlideInference(slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick)
-        write_probability(folder / "probability.tif", scan, tissue.body() if rule.clip_to_tissue else None)
+        scan = SlideInference(
+            slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick
+        )
+        write_probability(
+            folder / "probability.tif", scan, tissue.body() if rule.clip_to_tissue else None
+        )
         with clock.part("read"):
             image = read_overview(slide)
         # Windows are read while the network works: what counts is how long it had to wait for them.
         clock.move("read", "decode", slide.decoding_s / max(slide.reading_s, 1e-9))
         with clock.part("write"):
             specks = find_specks(folder / "probability.tif", grid, rule.min_region)
-            found = write_mask(folder / "mask.tif", folder / "probability.tif", specks, grid, tissue)
+            found = write_mask(
+                folder / "mask.tif", folder / "probability.tif", specks, grid, tissue
+            )
             rings = found.rings
             write_outlines(folder, rings, grid, rule.asap)
             write_jpeg(folder / "overlay.jpg", overlay_of(slide, image, rings, grid))
@@ -89,25 +105,38 @@ def segment_slide(record: SlideRecord, folder: Path, network: TileModel, rule: S
 
 
 def write_probability(path: Path, scan: SlideInference, kept: TissueMask | None) -> None:
-    """Scan the slide and write its probability as it comes, 0..255; 0 where there is none of the `kept` tissue."""
+    """Scan the slide and write its probability as it comes, 0..255; 0 where there is none of the
+    `kept` tissue.
+    """
     grid = scan.grid
     bands = clipped(scan.rows(), kept, grid.scale) if kept else scan.rows()
     with scan.clock.part("write"):
-        write_pyramid(path, _paused(regroup_bands(bands, PROBABILITY.tile), scan.clock), (grid.height, grid.width),
-                      grid.mpp, PROBABILITY)
+        write_pyramid(
+            path,
+            _paused(regroup_bands(bands, PROBABILITY.tile), scan.clock),
+            (grid.height, grid.width),
+            grid.mpp,
+            PROBABILITY,
+        )
 
 
 def clipped(bands: Iterator[Pixels], kept: TissueMask, scale: float) -> Iterator[Pixels]:
-    """Bands of rows (rows, width) from top to bottom, with 0 wherever there is no tissue to be kept."""
+    """Bands of rows (rows, width) from top to bottom, with 0 wherever there is no tissue to be
+    kept.
+    """
     top = 0
     for band in bands:
-        yield np.where(kept.seen_at(top, (len(band), band.shape[1]), scale), band, 0).astype(band.dtype)
+        yield np.where(kept.seen_at(top, (len(band), band.shape[1]), scale), band, 0).astype(
+            band.dtype
+        )
         top += len(band)
 
 
 @dataclass(frozen=True)
 class SlideRegions:
-    """What a mask holds: its pixels, those of them that lie on tissue, and the outlines around them."""
+    """What a mask holds: its pixels, those of them that lie on tissue, and the outlines around
+    them.
+    """
 
     tumour_px: int
     tissue_px: int
@@ -115,7 +144,9 @@ class SlideRegions:
 
 
 def find_specks(probability: Path, grid: TileGrid, min_region: float) -> SmallRegions:
-    """The regions and gaps of a probability file that are smaller than `min_region` µm²; 0: none, without a look."""
+    """The regions and gaps of a probability file that are smaller than `min_region` µm²; 0: none,
+    without a look.
+    """
     tracer = ContourTracer(grid.width)
     if min_region:
         for band in bands_of_file(probability):
@@ -123,7 +154,9 @@ def find_specks(probability: Path, grid: TileGrid, min_region: float) -> SmallRe
     return SmallRegions(tracer.rings(), min_region / grid.mpp**2)
 
 
-def write_mask(path: Path, probability: Path, specks: SmallRegions, grid: TileGrid, tissue: TissueMask) -> SlideRegions:
+def write_mask(
+    path: Path, probability: Path, specks: SmallRegions, grid: TileGrid, tissue: TissueMask
+) -> SlideRegions:
     """The mask, 0 and 255, of a probability file, without its specks; returns what it holds."""
     counts, tracer = np.zeros(2, np.int64), ContourTracer(grid.width)
 
@@ -146,7 +179,9 @@ def write_outlines(folder: Path, rings: Sequence[Ring], grid: TileGrid, asap: bo
     with whole_file(folder / "tumour.geojson") as path, path.open("w", encoding="utf-8") as stream:
         stream.writelines(regions_geojson(rings, grid.scale, grid.mpp))
     if asap:
-        write_text(folder / "tumour.xml", format_asap_xml(annotations_from_rings(rings, grid.scale)))
+        write_text(
+            folder / "tumour.xml", format_asap_xml(annotations_from_rings(rings, grid.scale))
+        )
 
 
 def overlay_of(slide: Slide, image: Rgb, rings: Sequence[Ring], grid: TileGrid) -> Rgb:
@@ -164,13 +199,15 @@ def bands_of_file(path: Path) -> Iterator[Pixels]:
         rows = int(page.tilelength)
         band = np.zeros((min(rows, height), width), np.uint8)
         columns = -(-width // int(page.tilewidth))
-        for number, (tile, _, _) in enumerate(page.segments(maxworkers=1, buffersize=writer.BUFFER_BYTES)):
+        for number, (tile, _, _) in enumerate(
+            page.segments(maxworkers=1, buffersize=writer.BUFFER_BYTES)
+        ):
             row, column = divmod(number, columns)
             left = column * int(page.tilewidth)
-            part = tile[0, :height - row * rows, :width - left, 0]
-            band[:len(part), left:left + part.shape[1]] = part
+            part = tile[0, : height - row * rows, : width - left, 0]
+            band[: len(part), left : left + part.shape[1]] = part
             if column == columns - 1:
-                yield band[:height - row * rows].copy()
+                yield band[: height - row * rows].copy()
 
 
 def _paused(bands: Iterator[Pixels], clock: PhaseTimer) -> Iterator[Pixels]:
@@ -184,24 +221,46 @@ def _paused(bands: Iterator[Pixels], clock: PhaseTimer) -> Iterator[Pixels]:
 
 
 def _window_rows(grid: TileGrid, seen: ClassifiedTiles) -> Iterator[dict[str, Any]]:
-    for row, column, score, gated in zip(seen.rows, seen.columns, seen.scores, seen.gated, strict=True):
+    for row, column, score, gated in zip(
+        seen.rows, seen.columns, seen.scores, seen.gated, strict=True
+    ):
         x, y = grid.corner_px0(row, column)
-        yield {"x": x, "y": y, "tissue": f"{grid.tissue[row, column]:.4f}", "probability": f"{score:.6f}",
-               "gated": int(gated)}
+        yield {
+            "x": x,
+            "y": y,
+            "tissue": f"{grid.tissue[row, column]:.4f}",
+            "probability": f"{score:.6f}",
+            "gated": int(gated),
+        }
 
 
 def _row(record: SlideRecord, grid: TileGrid, seen: ClassifiedTiles) -> dict[str, Any]:
-    return {"slide": record.name, "status": "done", "mpp": f"{grid.mpp:.4f}", "width": grid.width,
-            "height": grid.height, "windows": grid.windows, "seen": len(seen.scores), "gated": sum(seen.gated),
-            "probability": f"{max(seen.scores, default=0.0):.6f}"}
+    return {
+        "slide": record.name,
+        "status": "done",
+        "mpp": f"{grid.mpp:.4f}",
+        "width": grid.width,
+        "height": grid.height,
+        "windows": grid.windows,
+        "seen": len(seen.scores),
+        "gated": sum(seen.gated),
+        "probability": f"{max(seen.scores, default=0.0):.6f}",
+    }
 
 
 def _sizes(slide: Slide, grid: TileGrid, tissue: TissueMask, found: SlideRegions) -> dict[str, Any]:
-    tissue_mm2 = float(np.count_nonzero(tissue.mask)) * (tissue.downsample * (slide.mpp or 0.0)) ** 2 / 1e6
+    tissue_mm2 = (
+        float(np.count_nonzero(tissue.mask)) * (tissue.downsample * (slide.mpp or 0.0)) ** 2 / 1e6
+    )
     px_mm2 = grid.mpp**2 / 1e6
     # Both are counted on grids of their own, whose borders differ by a pixel.
     share = min(1.0, found.tissue_px * px_mm2 / tissue_mm2) if tissue_mm2 else 0.0
     regions = [ring.points_xy for ring in found.rings if not ring.is_hole]
     diameter_mm = max(map(largest_diameter, regions), default=0.0) * grid.mpp / 1e3
-    return {"tissue_mm2": f"{tissue_mm2:.6f}", "tumour_mm2": f"{found.tumour_px * px_mm2:.6f}",
-            "tumour_share": f"{share:.6f}", "regions": len(regions), "largest_diameter_mm": f"{diameter_mm:.4f}"}
+    return {
+        "tissue_mm2": f"{tissue_mm2:.6f}",
+        "tumour_mm2": f"{found.tumour_px * px_mm2:.6f}",
+        "tumour_share": f"{share:.6f}",
+        "regions": len(regions),
+        "largest_diameter_mm": f"{diameter_mm:.4f}",
+    }

@@ -1,4 +1,6 @@
-"""A slide's tumour probability from top to bottom: memory holds one row of windows, however high the slide is."""
+"""A slide's tumour probability from top to bottom: memory holds one row of windows, however high
+the slide is.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -36,13 +38,21 @@ class TileModel(Protocol):
 
     def encode(self, windows: Sequence[Rgb]) -> Encoded: ...
 
-    def decode(self, encoded: Encoded, windows: Sequence[Rgb], maps: Sequence[Map], name: str,
-               numbers: Sequence[int]) -> npt.NDArray[np.float32]: ...
+    def decode(
+        self,
+        encoded: Encoded,
+        windows: Sequence[Rgb],
+        maps: Sequence[Map],
+        name: str,
+        numbers: Sequence[int],
+    ) -> npt.NDArray[np.float32]: ...
 
 
 @dataclass
 class ClassifiedTiles:
-    """The windows that the classifier was shown, in order: place in the grid, tumour probability, gated or not."""
+    """The windows that the classifier was shown, in order: place in the grid, tumour probability,
+    gated or not.
+    """
 
     rows: list[int] = field(default_factory=list)
     columns: list[int] = field(default_factory=list)
@@ -52,7 +62,9 @@ class ClassifiedTiles:
 
 @dataclass(frozen=True)
 class SlideInference:
-    """One slide on its way through the network. `tick` is called with the number of windows that are done."""
+    """One slide on its way through the network. `tick` is called with the number of windows that
+    are done.
+    """
 
     slide: Slide
     name: str
@@ -65,10 +77,12 @@ class SlideInference:
     seen: ClassifiedTiles = field(default_factory=ClassifiedTiles)
 
     def rows(self) -> Iterator[Pixels]:
-        """Probability as uint8 row bands (rows, width) from top to bottom: 128 and above is tumour (see `as_bytes`).
+        """Probability as uint8 row bands (rows, width) from top to bottom: 128 and above is tumour
+        (see `as_bytes`).
 
-        Windows are blended as in an image: each counts most in its middle. One without tissue has no say and never
-        reaches the classifier; one that is gated counts as 0 and never reaches SAM.
+        Windows are blended as in an image: each counts most in its middle. One without tissue has
+        no say and never reaches the classifier; one that is gated counts as 0 and never reaches
+        SAM.
         """
         blend = Blend(self.grid.width, self.grid.side)
         ends = [*self.grid.tops[1:].tolist(), self.grid.height]
@@ -85,8 +99,12 @@ class SlideInference:
             for start in range(0, len(columns), size):
                 yield row, columns[start : start + size]
 
-    def _windows(self, row: int, chunks: Iterator[tuple[Chunk, list[Rgb]]]) -> Iterator[tuple[int, Map | None]]:
-        """Left edge and probability (None: gated) of a row's windows with tissue; takes its chunks."""
+    def _windows(
+        self, row: int, chunks: Iterator[tuple[Chunk, list[Rgb]]]
+    ) -> Iterator[tuple[int, Map | None]]:
+        """Left edge and probability (None: gated) of a row's windows with tissue; takes its
+        chunks.
+        """
         ahead, size = len(tissue_columns(self.grid, row, self.min_tissue)), self.network.batch_size
         waiting: list[tuple[int, Rgb, Map]] = []
         while ahead:
@@ -109,10 +127,16 @@ class SlideInference:
 
     def _read(self, chunk: Chunk) -> list[Rgb]:
         row, columns = chunk
-        return [read_window(self.slide, *self.grid.corner_px0(row, column), self.grid.side_px0, self.grid.side)
-                for column in columns]
+        return [
+            read_window(
+                self.slide, *self.grid.corner_px0(row, column), self.grid.side_px0, self.grid.side
+            )
+            for column in columns
+        ]
 
-    def _segment(self, row: int, windows: Sequence[tuple[int, Rgb, Map]]) -> Iterator[tuple[int, Map]]:
+    def _segment(
+        self, row: int, windows: Sequence[tuple[int, Rgb, Map]]
+    ) -> Iterator[tuple[int, Map]]:
         columns, images, maps = zip(*windows, strict=True)
         numbers = [row * len(self.grid.lefts) + column for column in columns]
         with self.clock.part("gate"):
@@ -131,7 +155,9 @@ class SlideInference:
 
 
 class Blend:
-    """The rows of a probability map that windows may still add to: `side` of them, as wide as the slide."""
+    """The rows of a probability map that windows may still add to: `side` of them, as wide as the
+    slide.
+    """
 
     def __init__(self, width: int, side: int) -> None:
         self._width = width
@@ -141,7 +167,9 @@ class Blend:
         self._touched = False
 
     def add(self, left: int, probability: Map | None) -> None:
-        """Add a window (side, side) whose top is the first of the rows; None counts as 0 everywhere."""
+        """Add a window (side, side) whose top is the first of the rows; None counts as 0
+        everywhere.
+        """
         side = len(self._weight)
         self._trust[:, left : left + side] += self._weight
         self._touched = True
@@ -149,7 +177,9 @@ class Blend:
             self._total[:, left : left + side] += self._weight * probability
 
     def release(self, rows: int) -> Pixels:
-        """The first `rows` rows as uint8, which are final; the next window's top is the row after them."""
+        """The first `rows` rows as uint8, which are final; the next window's top is the row after
+        them.
+        """
         if not self._touched:
             return np.zeros((rows, self._width), np.uint8)
         done, trust = self._total[:rows, : self._width], self._trust[:rows, : self._width]
@@ -165,7 +195,9 @@ class Blend:
 
 
 def as_bytes(probability: Map) -> Pixels:
-    """Probabilities in 0..255, rounded so that above 127 is exactly what is above 0.5; changes its argument."""
+    """Probabilities in 0..255, rounded so that above 127 is exactly what is above 0.5; changes its
+    argument.
+    """
     np.multiply(probability, 255, out=probability)
     np.subtract(probability, 0.5, out=probability)
     return np.asarray(np.ceil(probability, out=probability).astype(np.uint8))

@@ -12,15 +12,18 @@ from epsam.wsi.slide import Slide
 from epsam.wsi.tissue import TissueMask, tissue_fractions
 
 SAME_RESOLUTION = 0.01
-"""Ours: a level this near to the wanted resolution is read as it is; files round their pixel sizes."""
+"""Ours: a level this near to the wanted resolution is read as it is; files round their pixel
+sizes.
+"""
 
 
 @dataclass(frozen=True)
 class TileGrid:
     """Overlapping square windows over a slide, in the pixels of the result.
 
-    The result has `height` × `width` px of `mpp` µm, each spanning `scale` level-0 pixels. A window of `side` px begins
-    at every pair of `lefts` and `tops`; `tissue` (tops, lefts) is its share of tissue.
+    The result has `height` × `width` px of `mpp` µm, each spanning `scale` level-0 pixels. A window
+    of `side` px begins at every pair of `lefts` and `tops`; `tissue` (tops, lefts) is its share of
+    tissue.
     """
 
     height: int
@@ -55,15 +58,20 @@ class TileGrid:
 
 
 def plan_tiles(slide: Slide, tissue: TissueMask, side: int, overlap: float, mpp: float) -> TileGrid:
-    """Windows of `side` px at `mpp` µm/px over the whole slide; the last of a row or column ends with the slide.
+    """Windows of `side` px at `mpp` µm/px over the whole slide; the last of a row or column ends
+    with the slide.
 
     Raises SlideError if the slide's pixel size is not known.
     """
     scale = _scale(slide, mpp)
     height, width = (max(1, int(length / scale + 1e-6)) for length in (slide.height0, slide.width0))
     step = max(1, round(side * (1 - overlap)))
-    lefts, tops = (np.array(starts(length, side, step), dtype=np.int64) for length in (width, height))
-    empty = TileGrid(height, width, scale, (slide.mpp or 0.0) * scale, side, lefts, tops, np.zeros((0, 0)))
+    lefts, tops = (
+        np.array(starts(length, side, step), dtype=np.int64) for length in (width, height)
+    )
+    empty = TileGrid(
+        height, width, scale, (slide.mpp or 0.0) * scale, side, lefts, tops, np.zeros((0, 0))
+    )
     share = tissue_fractions(tissue, empty.px0(lefts), empty.px0(tops), empty.side_px0)
     return TileGrid(height, width, scale, empty.mpp, side, lefts, tops, share)
 
@@ -79,5 +87,7 @@ def _scale(slide: Slide, mpp: float) -> float:
 
 
 def tissue_columns(grid: TileGrid, row: int, min_tissue: float) -> npt.NDArray[np.int64]:
-    """The columns of the windows of a row that hold enough tissue to be looked at; one pixel of it at least."""
+    """The columns of the windows of a row that hold enough tissue to be looked at; one pixel of it
+    at least.
+    """
     return np.flatnonzero((grid.tissue[row] > 0) & (grid.tissue[row] >= min_tissue))

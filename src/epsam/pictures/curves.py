@@ -14,9 +14,18 @@ from epsam.pictures.text import INK, Colour, text_size, write_centred, write_lef
 Point = tuple[float, float]
 Series = dict[str, list[Point]]
 
-COLOURS: tuple[Colour, ...] = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0),
-                               (86, 180, 233), (90, 90, 90))
-"""Okabe & Ito's palette, which the colour-blind can tell apart; more series begin again from the first."""
+COLOURS: tuple[Colour, ...] = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (230, 159, 0),
+    (86, 180, 233),
+    (90, 90, 90),
+)
+"""Okabe & Ito's palette, which the colour-blind can tell apart; more series begin again from the
+first.
+"""
 
 GRID: Colour = (225, 225, 225)
 AXIS: Colour = (120, 120, 120)
@@ -30,9 +39,15 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
     "decoder train loss": ("decoder", {"train_loss": ""}),
     "decoder validation Dice": ("decoder", {"val_dice": ""}),
 }
-"""Title → stage and its figures with their legends; an empty legend: a curve for each round, named after it."""
+"""Title → stage and its figures with their legends; an empty legend: a curve for each round, named
+after it.
+"""
 
-BY_ROUND = {"acceptance": "share kept", "pseudo_dice_all": "Dice, all", "pseudo_dice_kept": "Dice, kept"}
+BY_ROUND = {
+    "acceptance": "share kept",
+    "pseudo_dice_all": "Dice, all",
+    "pseudo_dice_kept": "Dice, kept",
+}
 """Figures of which a round has one."""
 
 
@@ -51,11 +66,14 @@ class _Frame:
         """Picture position of a value."""
         across = (x - self.x_ticks[0]) / (self.x_ticks[-1] - self.x_ticks[0])
         up = (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
-        return self.left + across * (self.right - self.left), self.bottom - up * (self.bottom - self.top)
+        return self.left + across * (self.right - self.left), self.bottom - up * (
+            self.bottom - self.top
+        )
 
 
 def curves_from_metrics(rows: Sequence[Mapping[str, str]]) -> dict[str, Series]:
-    """Title → series by legend, from rows of metrics.csv (stage, epoch, name, value); titles without rows are absent.
+    """Title → series by legend, from rows of metrics.csv (stage, epoch, name, value); titles
+    without rows are absent.
 
     Values that are empty or not finite stay as gaps (NaN).
     """
@@ -66,12 +84,18 @@ def curves_from_metrics(rows: Sequence[Mapping[str, str]]) -> dict[str, Series]:
             found.setdefault(title, {}).setdefault(legend, []).append(point)
         if row["name"] in BY_ROUND and _round(row["stage"]):
             by_round = found.setdefault("pseudo-labels by round", {})
-            by_round.setdefault(BY_ROUND[row["name"]], []).append((float(_round(row["stage"])), point[1]))
-    return {title: {legend: sorted(points) for legend, points in series.items()} for title, series in found.items()}
+            by_round.setdefault(BY_ROUND[row["name"]], []).append(
+                (float(_round(row["stage"])), point[1])
+            )
+    return {
+        title: {legend: sorted(points) for legend, points in series.items()}
+        for title, series in found.items()
+    }
 
 
 def draw_curves(series: Mapping[str, Sequence[Point]], title: str, y_label: str = "") -> Rgb:
-    """A picture of the series (points x, y by legend): x is an epoch or a round. Without any value it says so.
+    """A picture of the series (points x, y by legend): x is an epoch or a round. Without any value
+    it says so.
 
     A value that is not finite leaves a gap.
     """
@@ -84,7 +108,14 @@ def draw_curves(series: Mapping[str, Sequence[Point]], title: str, y_label: str 
         write_left(canvas, y_label, 8, TOP / 2, 0.45, AXIS)
     _draw_axes(canvas, frame, "round" if "round" in title else "epoch")
     if not values:
-        write_centred(canvas, "no data", (frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, 0.8, AXIS)
+        write_centred(
+            canvas,
+            "no data",
+            (frame.left + frame.right) / 2,
+            (frame.top + frame.bottom) / 2,
+            0.8,
+            AXIS,
+        )
         return canvas
     for number, (name, points) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
@@ -94,7 +125,8 @@ def draw_curves(series: Mapping[str, Sequence[Point]], title: str, y_label: str 
 
 
 def nice_ticks(low: float, high: float, most: int = 7, whole: bool = False) -> list[float]:
-    """Evenly spaced round numbers (1, 2, 2.5 or 5 times a power of ten) from at or below `low` to at or above `high`.
+    """Evenly spaced round numbers (1, 2, 2.5 or 5 times a power of ten) from at or below `low` to
+    at or above `high`.
 
     At most `most` steps; `whole` keeps to whole numbers. Equal bounds are set apart first.
     """
@@ -107,7 +139,9 @@ def nice_ticks(low: float, high: float, most: int = 7, whole: bool = False) -> l
     if whole:
         steps = [step for step in steps if step >= 1 and step == round(step)] or [1.0]
     # The slack forgives rounding, so that 0.3 / 0.1 counts as three steps.
-    step = next(s for s in steps if math.ceil(high / s - 1e-9) - math.floor(low / s + 1e-9) <= most + 1)
+    step = next(
+        s for s in steps if math.ceil(high / s - 1e-9) - math.floor(low / s + 1e-9) <= most + 1
+    )
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]
 
@@ -124,7 +158,9 @@ def _finite(point: Point) -> bool:
 
 
 def _round(stage: str) -> str:
-    """The round's number in a decoder's stage name ("decoder_2", "decoder 2"); empty for other stages."""
+    """The round's number in a decoder's stage name ("decoder_2", "decoder 2"); empty for other
+    stages.
+    """
     kind, _, number = stage.replace("_", " ").partition(" ")
     return number if kind == "decoder" and number.isdecimal() else ""
 
@@ -140,8 +176,14 @@ def _places(stage: str, name: str) -> Iterator[tuple[str, str]]:
 
 def _frame_for(values: Sequence[Point], right: int) -> _Frame:
     across, up = [x for x, _ in values], [y for _, y in values]
-    return _Frame(LEFT, right, TOP, SIZE[0] - BOTTOM, nice_ticks(min(across), max(across), 10, whole=True),
-                  nice_ticks(min(up), max(up)))
+    return _Frame(
+        LEFT,
+        right,
+        TOP,
+        SIZE[0] - BOTTOM,
+        nice_ticks(min(across), max(across), 10, whole=True),
+        nice_ticks(min(up), max(up)),
+    )
 
 
 def _draw_axes(canvas: Rgb, frame: _Frame, x_label: str) -> None:
@@ -161,14 +203,24 @@ def _draw_series(canvas: Rgb, frame: _Frame, points: Sequence[Point], colour: Co
     """Lines between neighbours that are both there, and a dot on every value."""
     unit = 1 << SUBPIXEL_BITS
     places = [frame.place(*point) if _finite(point) else None for point in points]
-    fine = [None if place is None else (round(place[0] * unit), round(place[1] * unit)) for place in places]
+    fine = [
+        None if place is None else (round(place[0] * unit), round(place[1] * unit))
+        for place in places
+    ]
     for here, there in itertools.pairwise(fine):
         if here and there:
             cv2.line(canvas, here, there, colour, 2, cv2.LINE_AA, SUBPIXEL_BITS)
     for spot in fine:
         if spot:
-            cv2.circle(canvas, spot, (3 if len(points) <= 40 else 1) * unit, colour, cv2.FILLED, cv2.LINE_AA,
-                       SUBPIXEL_BITS)
+            cv2.circle(
+                canvas,
+                spot,
+                (3 if len(points) <= 40 else 1) * unit,
+                colour,
+                cv2.FILLED,
+                cv2.LINE_AA,
+                SUBPIXEL_BITS,
+            )
 
 
 def _draw_legend(canvas: Rgb, name: str, x: int, y: int, colour: Colour) -> None:

@@ -1,6 +1,7 @@
 """Panels: patches beside their truth, activation, masks and points, for the eye.
 
-Tiles are drawn at the panel's scale, so that lines and dots are equally sharp whatever the patch's size.
+Tiles are drawn at the panel's scale, so that lines and dots are equally sharp whatever the patch's
+size.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ TRUTH: Colour = (0, 158, 115)
 INITIAL: Colour = (230, 140, 0)
 FOUND: Colour = (0, 90, 200)
 DOT: Colour = (255, 225, 60)
-"""Ours, chosen to be told apart on pink and purple, also by the colour-blind (after Okabe & Ito)."""
+"""Ours, chosen to be told apart on pink and purple, also by the colour-blind (after Okabe &
+Ito).
+"""
 
 PAPER = 255
 ABSENT = 214
@@ -31,8 +34,9 @@ TITLE_PX = 26
 class PanelRow:
     """What a panel shows of one patch; None where there is nothing to show.
 
-    `image` (height, width, 3); `truth`, `initial` (the classifier's mask) and `mask` (SAM's) are bool of the same
-    sides; `activation` is any (h, w) map in [0, 1]; `points_xy_patch` (n, 2) in patch pixels.
+    `image` (height, width, 3); `truth`, `initial` (the classifier's mask) and `mask` (SAM's) are
+    bool of the same sides; `activation` is any (h, w) map in [0, 1]; `points_xy_patch` (n, 2) in
+    patch pixels.
     """
 
     image: Rgb
@@ -44,7 +48,9 @@ class PanelRow:
 
 
 def overlay(image: Rgb, mask: Mask, colour: Colour = FOUND, tint: float = 0.22) -> Rgb:
-    """The image with the mask as a light tint and an outline; both (height, width). An empty mask changes nothing."""
+    """The image with the mask as a light tint and an outline; both (height, width). An empty mask
+    changes nothing.
+    """
     weight = (tint * mask.astype(np.float32))[:, :, None]
     shown = _rounded(image * (1 - weight) + np.array(colour, np.float32) * weight)
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -54,9 +60,13 @@ def overlay(image: Rgb, mask: Mask, colour: Colour = FOUND, tint: float = 0.22) 
 
 
 def heat(image: Rgb, activation: npt.NDArray[np.floating], weight: float = 0.6) -> Rgb:
-    """The image under its activation map, (h, w) in [0, 1], grown bilinearly to the image; yellow is active."""
+    """The image under its activation map, (h, w) in [0, 1], grown bilinearly to the image; yellow
+    is active.
+    """
     height, width = image.shape[:2]
-    grown = cv2.resize(np.asarray(activation, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    grown = cv2.resize(
+        np.asarray(activation, np.float32), (width, height), interpolation=cv2.INTER_LINEAR
+    )
     levels = np.rint(np.clip(np.nan_to_num(grown), 0, 1) * 255).astype(np.uint8)
     colours = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[:, :, ::-1], np.float32)
     return _rounded(image * (1 - weight) + colours * weight)
@@ -84,7 +94,9 @@ def panel(columns: Sequence[tuple[str, Rgb]], side: int = 208) -> Rgb:
 
 
 def grid(titles: Sequence[str], rows: Sequence[Sequence[Rgb]], side: int = 208) -> Rgb:
-    """Rows of images under one line of titles, each image scaled into a square of `side` px; no rows: titles only."""
+    """Rows of images under one line of titles, each image scaled into a square of `side` px; no
+    rows: titles only.
+    """
     width = len(titles) * (side + GAP_PX) + GAP_PX
     canvas = np.full((TITLE_PX + len(rows) * (side + GAP_PX), width, 3), PAPER, np.uint8)
     for column, title in enumerate(titles):
@@ -92,20 +104,27 @@ def grid(titles: Sequence[str], rows: Sequence[Sequence[Rgb]], side: int = 208) 
         write_centred(canvas, title, left + side / 2, TITLE_PX / 2)
         for row, images in enumerate(rows):
             top = TITLE_PX + row * (side + GAP_PX)
-            canvas[top:top + side, left:left + side] = _fitted(images[column], side)
+            canvas[top : top + side, left : left + side] = _fitted(images[column], side)
     return canvas
 
 
 def draw_panel(rows: Sequence[PanelRow], side: int = 208) -> Rgb:
-    """A row for each patch. Columns that no row fills are left out, the truth excepted: its absence is news.
+    """A row for each patch. Columns that no row fills are left out, the truth excepted: its absence
+    is news.
 
     Without rows the panel says so.
     """
     if not rows:
         return panel([("", blank("no patches", side))], side)
     tiles = [_tiles(_scaled(row, side), side) for row in rows]
-    titles = [title for title in tiles[0] if title in ("patch", "truth") or any(t[title] is not None for t in tiles)]
-    return grid(titles, [[_shown(drawn[title], title, side) for title in titles] for drawn in tiles], side)
+    titles = [
+        title
+        for title in tiles[0]
+        if title in ("patch", "truth") or any(t[title] is not None for t in tiles)
+    ]
+    return grid(
+        titles, [[_shown(drawn[title], title, side) for title in titles] for drawn in tiles], side
+    )
 
 
 def _shown(tile: Rgb | None, title: str, side: int) -> Rgb:
@@ -133,10 +152,15 @@ def _scaled(row: PanelRow, side: int) -> PanelRow:
     """The row with its longer side at `side` px, so that lines are drawn at the panel's scale."""
     scale = side / max(row.image.shape[:2])
     height, width = (max(1, round(length * scale)) for length in row.image.shape[:2])
-    masks = (None if m is None else resize_mask(m, height, width) for m in (row.truth, row.initial, row.mask))
+    masks = (
+        None if m is None else resize_mask(m, height, width)
+        for m in (row.truth, row.initial, row.mask)
+    )
     truth, initial, mask = masks
     points = None if row.points_xy_patch is None else np.float32(row.points_xy_patch * scale)
-    return PanelRow(resize_rgb(row.image, height, width), truth, row.activation, initial, points, mask)
+    return PanelRow(
+        resize_rgb(row.image, height, width), truth, row.activation, initial, points, mask
+    )
 
 
 def _rounded(values: npt.NDArray[np.floating]) -> Rgb:
@@ -149,5 +173,5 @@ def _fitted(image: Rgb, side: int) -> Rgb:
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
     square = np.full((side, side, 3), PAPER, np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
-    square[top:top + height, left:left + width] = resize_rgb(image, height, width)
+    square[top : top + height, left : left + width] = resize_rgb(image, height, width)
     return square

@@ -25,7 +25,9 @@ def warning(text: str) -> Finding:
 
 
 def collect_findings(checks: Iterable[Callable[[], Iterable[Finding]]]) -> Iterator[Finding]:
-    """What all checks find; an error that one of them runs into is a problem and does not end the others."""
+    """What all checks find; an error that one of them runs into is a problem and does not end the
+    others.
+    """
     for check in checks:
         try:
             yield from check()

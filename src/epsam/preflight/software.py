@@ -20,8 +20,15 @@ OLDEST_PYTHON = (3, 10)
 MODULES = {"opencv-python-headless": "cv2", "scikit-image": "skimage"}
 """Import names that are not the package's own, where `-` is `_`."""
 
-CODECS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 33003: "Aperio JPEG 2000", 33005: "Aperio JPEG 2000",
-          34712: "JPEG 2000"}
+CODECS = {
+    1: "none",
+    5: "LZW",
+    7: "JPEG",
+    8: "deflate",
+    33003: "Aperio JPEG 2000",
+    33005: "Aperio JPEG 2000",
+    34712: "JPEG 2000",
+}
 """TIFF compressions that scanners write."""
 
 GPU_GIB = 11.5
@@ -33,7 +40,9 @@ _BOUND = re.compile(r"([<>=]=?)\s*([0-9.]+)")
 
 def check_python(found: tuple[int, int] = sys.version_info[:2]) -> Iterator[Finding]:
     if found < OLDEST_PYTHON:
-        yield problem("Python {}.{} is too old; put a newer one on PATH, 3.10 at least".format(*found))
+        yield problem(
+            "Python {}.{} is too old; put a newer one on PATH, 3.10 at least".format(*found)
+        )
 
 
 def check_packages(requirements: Path) -> Iterator[Finding]:
@@ -44,30 +53,46 @@ def check_packages(requirements: Path) -> Iterator[Finding]:
             continue
         name, bounds = match[1], match[2].strip()
         if importlib.util.find_spec(MODULES.get(name, name.replace("-", "_"))) is None:
-            yield problem(f"package {name} is not installed; run: pip install -r {requirements.name}")
+            yield problem(
+                f"package {name} is not installed; run: pip install -r {requirements.name}"
+            )
         elif not within(_version_of(name), bounds):
-            yield warning(f"package {name} is {_version_of(name)}, this was made with {bounds}; "
-                          f"run: pip install -r {requirements.name}")
+            yield warning(
+                f"package {name} is {_version_of(name)}, this was made with {bounds}; "
+                f"run: pip install -r {requirements.name}"
+            )
 
 
 def check_tensorboard(wanted: bool) -> Iterator[Finding]:
     """The package for --tensorboard is there if any stage has that flag."""
     if wanted and importlib.util.find_spec("tensorboard") is None:
-        yield problem("package tensorboard is not installed, which --tensorboard needs; run: pip install tensorboard")
+        yield problem(
+            "package tensorboard is not installed, which --tensorboard needs; run: pip install tensorboard"
+        )
 
 
 def check_postprocessing(rule: MaskRule) -> Iterator[Finding]:
-    """The package that the post-processing needs is there; one that is not is an error of the post-processing."""
+    """The package that the post-processing needs is there; one that is not is an error of the
+    post-processing.
+    """
     require_postprocessing(rule)
     yield from ()
 
 
 def within(version: str, bounds: str) -> bool:
-    """Whether a version such as `2.4.1+cu121` keeps bounds such as `>=2.4,<3`; an unknown (empty) one does."""
-    compare = {">=": lambda a, b: a >= b, "<=": lambda a, b: a <= b, "==": lambda a, b: a[: len(b)] == b,
-               "<": lambda a, b: a < b, ">": lambda a, b: a > b}
-    return not version or all(compare[sign](_numbers(version), _numbers(bound))
-                              for sign, bound in _BOUND.findall(bounds))
+    """Whether a version such as `2.4.1+cu121` keeps bounds such as `>=2.4,<3`; an unknown (empty)
+    one does.
+    """
+    compare = {
+        ">=": lambda a, b: a >= b,
+        "<=": lambda a, b: a <= b,
+        "==": lambda a, b: a[: len(b)] == b,
+        "<": lambda a, b: a < b,
+        ">": lambda a, b: a > b,
+    }
+    return not version or all(
+        compare[sign](_numbers(version), _numbers(bound)) for sign, bound in _BOUND.findall(bounds)
+    )
 
 
 def _version_of(package: str) -> str:
@@ -84,13 +109,19 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def check_codecs() -> Iterator[Finding]:
     """Every compression that scanners write can be decoded."""
-    missing = sorted({name for code, name in CODECS.items() if code not in tifffile.TIFF.DECOMPRESSORS})
+    missing = sorted(
+        {name for code, name in CODECS.items() if code not in tifffile.TIFF.DECOMPRESSORS}
+    )
     if missing:
-        yield warning(f"slides compressed as {', '.join(missing)} cannot be read; run: pip install imagecodecs")
+        yield warning(
+            f"slides compressed as {', '.join(missing)} cannot be read; run: pip install imagecodecs"
+        )
 
 
 def check_device(device: str, precision: str, real_sam: bool) -> Iterator[Finding]:
-    """The device is there and large enough; `real_sam`: the encoder is one of the published ones."""
+    """The device is there and large enough; `real_sam`: the encoder is one of the published
+    ones.
+    """
     try:
         compute = select_device(device, precision)
     except DeviceError as error:
@@ -102,5 +133,7 @@ def check_device(device: str, precision: str, real_sam: bool) -> Iterator[Findin
         return
     free, total = (size / 2**30 for size in torch.cuda.mem_get_info())
     if free < GPU_GIB:
-        yield warning(f"GPU {torch.cuda.get_device_name()} has {free:.1f} of {total:.1f} GiB free, the defaults are "
-                      "made for 12; if memory runs out, lower --batch_size or --encoder_chunk")
+        yield warning(
+            f"GPU {torch.cuda.get_device_name()} has {free:.1f} of {total:.1f} GiB free, the defaults are "
+            "made for 12; if memory runs out, lower --batch_size or --encoder_chunk"
+        )

@@ -1,4 +1,6 @@
-"""Are SAM's weights and the classifier's start there, whole, and made for the networks that take them?"""
+"""Are SAM's weights and the classifier's start there, whole, and made for the networks that take
+them?
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,9 @@ from epsam.weak.weights import IMAGENET_FILES, IMAGENET_SITE, imagenet_file, ini
 
 
 def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:
-    """SAM's weights: the known file has the known hash, any other file the tensors of the network."""
+    """SAM's weights: the known file has the known hash, any other file the tensors of the
+    network.
+    """
     spec = SPECS[options.sam_model_type]
     path = Path(options.sam_checkpoint) if options.sam_checkpoint else folder / spec.file
     if not path.is_file():
@@ -30,7 +34,9 @@ def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:
             yield _to_fetch(path, spec.url)
     elif spec.sha256 and not options.sam_checkpoint:
         if sha256_of(path) != spec.sha256:
-            yield problem(f"{path}: its SHA-256 is not that of {spec.file}; remove it, and it is fetched again")
+            yield problem(
+                f"{path}: its SHA-256 is not that of {spec.file}; remove it, and it is fetched again"
+            )
     else:
         # On no device at all: names and shapes are there, memory is not taken.
         with torch.device("meta"):
@@ -45,18 +51,24 @@ def check_classifier_start(options: ClassifierOptions, folder: Path) -> Iterator
             name = IMAGENET_FILES[options.backbone]
             yield _to_fetch(folder / name, IMAGENET_SITE + name, " or use --pretrained none")
     elif options.pretrained != "none":
-        initial_weights(build_classifier(NetworkSpec.of(options)), options.pretrained, options.seed, folder)
+        initial_weights(
+            build_classifier(NetworkSpec.of(options)), options.pretrained, options.seed, folder
+        )
 
 
 def check_given_classifier(options: MaskOptions) -> Iterator[Finding]:
     """A classifier that is to be used instead of the run's own."""
     if options.resnet_checkpoint and not Path(options.resnet_checkpoint).is_file():
-        yield problem(f"{options.resnet_checkpoint}: no such file; correct --resnet_checkpoint or leave it out")
+        yield problem(
+            f"{options.resnet_checkpoint}: no such file; correct --resnet_checkpoint or leave it out"
+        )
 
 
 def _to_fetch(path: Path, url: str, otherwise: str = "") -> Finding:
     reason = unreachable(url)
     if reason:
-        return problem(f"{path}: missing, and {url} cannot be reached ({reason}); download that address elsewhere and "
-                       f"put the file at {path}{otherwise}")
+        return problem(
+            f"{path}: missing, and {url} cannot be reached ({reason}); download that address elsewhere and "
+            f"put the file at {path}{otherwise}"
+        )
     return warning(f"{path}: not there yet; it will be downloaded from {url}")

@@ -18,25 +18,36 @@ TILE_PX, SLIDE_PX = 300, 960
 
 
 def pictured(names: Sequence[str], dice: Mapping[str, float], most: int) -> list[str]:
-    """Up to `most` names: evenly spaced over those with a Dice, from lowest to highest, else over all of them."""
+    """Up to `most` names: evenly spaced over those with a Dice, from lowest to highest, else over
+    all of them.
+    """
     ranked = sorted(dice, key=lambda name: dice[name]) or list(names)
     return [ranked[index] for index in evenly_spaced(len(ranked), most)]
 
 
-def image_cases(images: Sequence[Patch], rows: Sequence[Row], dice: Mapping[str, float],
-                output: Path) -> dict[str, Rgb]:
-    """Caption → image, truth and mask beside each other, of some of the images that are done; all read from disk."""
+def image_cases(
+    images: Sequence[Patch], rows: Sequence[Row], dice: Mapping[str, float], output: Path
+) -> dict[str, Rgb]:
+    """Caption → image, truth and mask beside each other, of some of the images that are done; all
+    read from disk.
+    """
     done = {row["image"] for row in rows if row["status"] == "done"}
     found = {image.image.name: image for image in images if image.image.name in done}
-    return {_caption(name, dice): draw_panel([_read_row(found[name], output)], TILE_PX)
-            for name in pictured(list(found), dice, IMAGES)}
+    return {
+        _caption(name, dice): draw_panel([_read_row(found[name], output)], TILE_PX)
+        for name in pictured(list(found), dice, IMAGES)
+    }
 
 
 def slide_cases(rows: Sequence[Row], dice: Mapping[str, float], output: Path) -> dict[str, Rgb]:
     """Caption → overlay, of some of the slides that are done; all read from disk."""
     done = {row["slide"]: row for row in rows if row["status"] == "done"}
-    return {f"{_caption(name, dice)}; {_told(done[name])}": _shrunk(read_rgb(output / name / "overlay.jpg"))
-            for name in pictured(list(done), dice, SLIDES)}
+    return {
+        f"{_caption(name, dice)}; {_told(done[name])}": _shrunk(
+            read_rgb(output / name / "overlay.jpg")
+        )
+        for name in pictured(list(done), dice, SLIDES)
+    }
 
 
 def _read_row(image: Patch, output: Path) -> PanelRow:
@@ -49,8 +60,10 @@ def _caption(name: str, dice: Mapping[str, float]) -> str:
 
 
 def _told(row: Row) -> str:
-    return (f"tumour {float(row['tumour_mm2']):.2f} of {float(row['tissue_mm2']):.2f} mm² of tissue "
-            f"({100 * float(row['tumour_share']):.0f} %), {row['regions']} regions")
+    return (
+        f"tumour {float(row['tumour_mm2']):.2f} of {float(row['tissue_mm2']):.2f} mm² of tissue "
+        f"({100 * float(row['tumour_share']):.0f} %), {row['regions']} regions"
+    )
 
 
 def _shrunk(image: Rgb) -> Rgb:

@@ -36,9 +36,15 @@ LONG_TEXT = 40
 
 def document(title: str, sections: Sequence[tuple[str, str]]) -> str:
     """A whole page of (heading, HTML) sections; sections without content are left out."""
-    parts = [f"<section><h2>{escape(heading)}</h2>\n{body}\n</section>" for heading, body in sections if body]
-    head = ('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{escape(title)}</title><style>{STYLE}</style>")
+    parts = [
+        f"<section><h2>{escape(heading)}</h2>\n{body}\n</section>"
+        for heading, body in sections
+        if body
+    ]
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+    )
     body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}\n</body></html>\n'
 
@@ -53,7 +59,8 @@ def warnings_list(messages: Sequence[str]) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
-    """A table of the named columns; what a row lacks stays empty, columns of numbers stand to the right.
+    """A table of the named columns; what a row lacks stays empty, columns of numbers stand to the
+    right.
 
     Empty without rows.
     """
@@ -72,7 +79,9 @@ def folded(summary: str, body: str) -> str:
 
 
 def photo(image: Rgb, caption: str, wide: bool = False) -> str:
-    """A picture of tissue, as JPEG within the page; a wide one keeps its width where the screen is narrower."""
+    """A picture of tissue, as JPEG within the page; a wide one keeps its width where the screen is
+    narrower.
+    """
     return _figure(image, caption, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, PHOTO_QUALITY], wide)
 
 
@@ -82,7 +91,8 @@ def drawing(image: Rgb, caption: str) -> str:
 
 
 def histogram(values: Sequence[float], caption: str, bins: int = 20) -> str:
-    """How often values in 0..1 fall into each of `bins` equal bins, as a drawing; empty without values.
+    """How often values in 0..1 fall into each of `bins` equal bins, as a drawing; empty without
+    values.
 
     The last bin holds 1 too.
     """
@@ -91,15 +101,22 @@ def histogram(values: Sequence[float], caption: str, bins: int = 20) -> str:
     counts = np.histogram(np.asarray(values), bins=bins, range=(0.0, 1.0))[0].tolist()
     width, height, tallest = 400 / bins, 120, max([*counts, 1])
     tops = [height + 24 - height * count / tallest for count in counts]
-    bars = [f'<rect x="{number * width + 10:.1f}" y="{top:.1f}" width="{width - 1:.1f}" height="{144 - top:.1f}" '
-            f'fill="#0072b2"><title>{number / bins:.2f} to {(number + 1) / bins:.2f}: {count}</title></rect>'
-            for number, (count, top) in enumerate(zip(counts, tops, strict=True))]
-    labels = [_label(10 + (number + 0.5) * width, top - 4, str(count), 10)
-              for number, (count, top) in enumerate(zip(counts, tops, strict=True)) if count]
+    bars = [
+        f'<rect x="{number * width + 10:.1f}" y="{top:.1f}" width="{width - 1:.1f}" height="{144 - top:.1f}" '
+        f'fill="#0072b2"><title>{number / bins:.2f} to {(number + 1) / bins:.2f}: {count}</title></rect>'
+        for number, (count, top) in enumerate(zip(counts, tops, strict=True))
+    ]
+    labels = [
+        _label(10 + (number + 0.5) * width, top - 4, str(count), 10)
+        for number, (count, top) in enumerate(zip(counts, tops, strict=True))
+        if count
+    ]
     axis = [_label(10 + 400 * share, 162, f"{share:g}", 12) for share in (0.0, 0.5, 1.0)]
     told = f"{caption}; lowest {min(values):.3f}, median {np.median(values):.3f}, highest {max(values):.3f}"
-    return (f'<figure><svg viewBox="0 0 420 170" width="420" role="img">{"".join([*bars, *labels, *axis])}</svg>'
-            f"<figcaption>{escape(told)}</figcaption></figure>")
+    return (
+        f'<figure><svg viewBox="0 0 420 170" width="420" role="img">{"".join([*bars, *labels, *axis])}</svg>'
+        f"<figcaption>{escape(told)}</figcaption></figure>"
+    )
 
 
 def _label(x: float, y: float, text: str, size: int) -> str:
@@ -117,10 +134,17 @@ def _figure(image: Rgb, caption: str, suffix: str, settings: list[int], wide: bo
 
 
 def _line(tag: str, cells: Sequence[str], right: Sequence[bool]) -> str:
-    kinds = [' class="number"' if number else ' class="long"' if len(text) >= LONG_TEXT else ""
-             for text, number in zip(cells, right, strict=True)]
-    return "<tr>" + "".join(f"<{tag}{kind}>{escape(text)}</{tag}>"
-                            for text, kind in zip(cells, kinds, strict=True)) + "</tr>"
+    kinds = [
+        ' class="number"' if number else ' class="long"' if len(text) >= LONG_TEXT else ""
+        for text, number in zip(cells, right, strict=True)
+    ]
+    return (
+        "<tr>"
+        + "".join(
+            f"<{tag}{kind}>{escape(text)}</{tag}>" for text, kind in zip(cells, kinds, strict=True)
+        )
+        + "</tr>"
+    )
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,6 @@
-"""The report of a training run: scores, rounds, curves, cases, warnings, times and options, from what the run kept."""
+"""The report of a training run: scores, rounds, curves, cases, warnings, times and options, from
+what the run kept.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +12,30 @@ from epsam.data.images import Rgb, read_rgb
 from epsam.engine.stage import degenerate_outputs
 from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.report.making import RunProvenance, format_failures, options_part, stages_part, stand_in_note
+from epsam.report.making import (
+    RunProvenance,
+    format_failures,
+    options_part,
+    stages_part,
+    stand_in_note,
+)
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
 from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 
 Rows = list[dict[str, str]]
 
-ROUND_FIGURES = {"acceptance": "kept", "pseudo_dice_all": "Dice of all", "pseudo_dice_kept": "Dice of the kept"}
+ROUND_FIGURES = {
+    "acceptance": "kept",
+    "pseudo_dice_all": "Dice of all",
+    "pseudo_dice_kept": "Dice of the kept",
+}
 _NUMBERS = {"dice", "iou", "value"}
 FEW_KEPT = 0.05
 """Ours: a round that keeps a smaller share of its pseudo-labels is warned about."""
-PANELS = {"cases": "Test patches of lowest, middle and highest Dice",
-          "test": "Test patches, evenly spaced: patch, truth, activation map, initial mask, points, mask"}
+PANELS = {
+    "cases": "Test patches of lowest, middle and highest Dice",
+    "test": "Test patches, evenly spaced: patch, truth, activation map, initial mask, points, mask",
+}
 
 
 @dataclass(frozen=True)
@@ -44,48 +58,96 @@ class RunRecord:
 def read_run(run: RunPaths, data: DatasetPaths) -> RunRecord:
     """Everything of a run and of its patches that the report shows; what is not there is empty."""
     stages = _table(run.record)
-    made = {"extract_patches": _table(data.patch_options).get("options", {}), **_table(run.options),
-            **{stage: entry["options"] for stage, entry in stages.items()}}
+    made = {
+        "extract_patches": _table(data.patch_options).get("options", {}),
+        **_table(run.options),
+        **{stage: entry["options"] for stage, entry in stages.items()},
+    }
     return RunRecord(
-        run.root.name, _rows(run.evaluation, SCORE_COLUMNS), _rows(run.patch_scores, PATCH_SCORE_COLUMNS),
+        run.root.name,
+        _rows(run.evaluation, SCORE_COLUMNS),
+        _rows(run.patch_scores, PATCH_SCORE_COLUMNS),
         _rows(run.metrics, METRIC_COLUMNS),
         {stage: flags for stage, flags in made.items() if flags},
-        stages, degenerate_outputs(run), _rows(data.slide_table, ("slide", "status", "reason")),
-        {path.stem.replace("_", " "): read_rgb(path) for path in sorted((run.root / "curves").glob("*.png"))},
-        {name: read_rgb(run.panels / f"{name}.png") for name in PANELS if (run.panels / f"{name}.png").is_file()})
+        stages,
+        degenerate_outputs(run),
+        _rows(data.slide_table, ("slide", "status", "reason")),
+        {
+            path.stem.replace("_", " "): read_rgb(path)
+            for path in sorted((run.root / "curves").glob("*.png"))
+        },
+        {
+            name: read_rgb(run.panels / f"{name}.png")
+            for name in PANELS
+            if (run.panels / f"{name}.png").is_file()
+        },
+    )
 
 
 def training_report(record: RunRecord) -> str:
     """The report as HTML."""
-    split, last = (record.scores[-1][name] for name in ("split", "what")) if record.scores else ("", "")
-    dice = [float(row["dice"]) for row in record.patches if (row["split"], row["what"]) == (split, last)]
-    return document(f"EP-SAM, run {record.name}", [
-        ("Warnings", warnings_list(run_warnings(record))),
-        ("Dice and IoU", table(SCORE_COLUMNS, [_rounded(row) for row in record.scores])
-         + (paragraph("Means over patches with tumour; pooled: all their pixels counted together.")
-            if record.scores else "")),
-        ("Rounds", table(("round", "best val_dice", *ROUND_FIGURES.values()), round_rows(record.metrics))),
-        ("Dice of single patches", histogram(dice, f"{len(dice)} {split} patches, {last}")),
-        ("Cases", "".join(photo(record.panels[name], text, wide=True)
-                          for name, text in PANELS.items() if name in record.panels)),
-        ("Training", "".join(drawing(image, title) for title, image in record.curves.items())),
-        ("Seconds and memory", stages_part(record.stages)),
-        ("Options", options_part(record.options)),
-    ])
+    split, last = (
+        (record.scores[-1][name] for name in ("split", "what")) if record.scores else ("", "")
+    )
+    dice = [
+        float(row["dice"]) for row in record.patches if (row["split"], row["what"]) == (split, last)
+    ]
+    return document(
+        f"EP-SAM, run {record.name}",
+        [
+            ("Warnings", warnings_list(run_warnings(record))),
+            (
+                "Dice and IoU",
+                table(SCORE_COLUMNS, [_rounded(row) for row in record.scores])
+                + (
+                    paragraph(
+                        "Means over patches with tumour; pooled: all their pixels counted together."
+                    )
+                    if record.scores
+                    else ""
+                ),
+            ),
+            (
+                "Rounds",
+                table(
+                    ("round", "best val_dice", *ROUND_FIGURES.values()), round_rows(record.metrics)
+                ),
+            ),
+            ("Dice of single patches", histogram(dice, f"{len(dice)} {split} patches, {last}")),
+            (
+                "Cases",
+                "".join(
+                    photo(record.panels[name], text, wide=True)
+                    for name, text in PANELS.items()
+                    if name in record.panels
+                ),
+            ),
+            ("Training", "".join(drawing(image, title) for title, image in record.curves.items())),
+            ("Seconds and memory", stages_part(record.stages)),
+            ("Options", options_part(record.options)),
+        ],
+    )
 
 
 def run_warnings(record: RunRecord) -> list[str]:
     """What a reader should know before trusting the run."""
     found = [f"{stage}: {trouble}." for stage, trouble in record.troubles.items()]
-    found += format_failures([(row["slide"], row["reason"]) for row in record.slides if row["status"] == FAILED],
-                           len(record.slides), "slides")
+    found += format_failures(
+        [(row["slide"], row["reason"]) for row in record.slides if row["status"] == FAILED],
+        len(record.slides),
+        "slides",
+    )
     for row in round_rows(record.metrics):
         if float(row.get("kept", 1.0)) < FEW_KEPT:
-            found.append(f"Round {row['round']} kept only {100 * float(row['kept']):.1f} % of its pseudo-labels.")
+            found.append(
+                f"Round {row['round']} kept only {100 * float(row['kept']):.1f} % of its pseudo-labels."
+            )
     test = {row["what"]: float(row["dice"]) for row in record.scores if row["split"] == "test"}
     if test and list(test.values())[-1] < test.get(INITIAL, 0.0):
-        found.append(f"On the test split the last decoder's Dice ({list(test.values())[-1]:.3f}) is below that of the "
-                     f"initial masks ({test[INITIAL]:.3f}).")
+        found.append(
+            f"On the test split the last decoder's Dice ({list(test.values())[-1]:.3f}) is below that of the "
+            f"initial masks ({test[INITIAL]:.3f})."
+        )
     return found + stand_in_note(record.options)
 
 

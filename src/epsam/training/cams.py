@@ -35,25 +35,38 @@ def load_named_classifier(path: Path, checksum: str) -> dict[str, str]:
 
 
 def classifier_of_run(run: RunPaths) -> tuple[Path, str]:
-    """File and checksum of the classifier with which a run's masks have to be made: the one given to step 3, or else
-    the run's own as it is now, so that masks of an earlier one are found out."""
+    """File and checksum of the classifier with which a run's masks have to be made: the one given
+    to step 3, or else the run's own as it is now, so that masks of an earlier one are found out.
+    """
     rule = read_json(run.mask_rule) if run.mask_rule.is_file() else {}
     if "classifier_sha256" in rule:
         return Path(rule[CLASSIFIER_FILE]), rule["classifier_sha256"]
     return run.classifier, sha256_of(run.classifier)
 
 
-def compute_cams(model: AdlResNet, checksum: str, patches: Sequence[Patch], size: int,
-                   rule: MaskRule, batch_size: int, compute: DeviceConfig) -> CamStore:
-    """Rotated and fused maps (paper Eq. 3) and tumour probabilities of patches of size × size px."""
+def compute_cams(
+    model: AdlResNet,
+    checksum: str,
+    patches: Sequence[Patch],
+    size: int,
+    rule: MaskRule,
+    batch_size: int,
+    compute: DeviceConfig,
+) -> CamStore:
+    """Rotated and fused maps (paper Eq. 3) and tumour probabilities of patches of size × size
+    px.
+    """
     found = CamStore(checksum, {}, {})
     method = rule.cam or model.spec.cam
     bar = tqdm(total=len(patches), desc="activation maps", disable=None, leave=False)
     for batch in load_batches(patches, size, batch_size, workers=0):
         with compute.autocast():
-            probabilities, maps = rotation_averaged_cam(model, unit_images(batch, compute), rule.rotations, method,
-                                                   rule.cam_layer)
-        for name, probability, cam_map in zip(batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True):
+            probabilities, maps = rotation_averaged_cam(
+                model, unit_images(batch, compute), rule.rotations, method, rule.cam_layer
+            )
+        for name, probability, cam_map in zip(
+            batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True
+        ):
             found.maps[name] = cam_map.astype("float32")
             found.probabilities[name] = probability
         bar.update(len(batch.names))
@@ -61,13 +74,17 @@ def compute_cams(model: AdlResNet, checksum: str, patches: Sequence[Patch], size
 
 
 def cam_recipe(method: str, rule: MaskRule, classifier: str, patches: str) -> str:
-    """A digest of what decides a split's maps: the method, the classifier's checksum and the patches' digest."""
+    """A digest of what decides a split's maps: the method, the classifier's checksum and the
+    patches' digest.
+    """
     material = [method, rule.cam_layer, rule.rotations, classifier, patches]
     return hashlib.sha256(json.dumps(material).encode("utf-8")).hexdigest()
 
 
 def load_stored_cams(path: Path, classifier: str, recipe: str) -> CamStore | None:
-    """The maps of an earlier run of the stage if they are just those that are needed now, else None."""
+    """The maps of an earlier run of the stage if they are just those that are needed now, else
+    None.
+    """
     try:
         found = load_cams(path, classifier)
     except DatasetError:
@@ -75,8 +92,14 @@ def load_stored_cams(path: Path, classifier: str, recipe: str) -> CamStore | Non
     return found if found.recipe == recipe else None
 
 
-def write_initial_masks(run: RunPaths, split: str, activations: CamStore, patches: Sequence[Patch], size: int,
-                        rule: MaskRule) -> MaskCounts:
+def write_initial_masks(
+    run: RunPaths,
+    split: str,
+    activations: CamStore,
+    patches: Sequence[Patch],
+    size: int,
+    rule: MaskRule,
+) -> MaskCounts:
     """Write `masks/initial/<split>/<name>.png` for every patch, and count them."""
     counts = MaskCounts()
     for patch in tqdm(patches, desc="initial masks", disable=None, leave=False):

@@ -18,16 +18,33 @@ from epsam.metrics import accuracy, auroc
 NAME = "classifier"
 
 
-def classifier_task(model: nn.Module, train: Sequence[Patch], val: Sequence[Patch], size: int,
-                    options: ClassifierOptions, compute: DeviceConfig) -> Task:
-    """The classifier with Adam, augmented batches in an order drawn for each epoch, and its validation."""
+def classifier_task(
+    model: nn.Module,
+    train: Sequence[Patch],
+    val: Sequence[Patch],
+    size: int,
+    options: ClassifierOptions,
+    compute: DeviceConfig,
+) -> Task:
+    """The classifier with Adam, augmented batches in an order drawn for each epoch, and its
+    validation.
+    """
 
     def batches(epoch: int, first_step: int) -> Iterator[PatchBatch]:
         order = generator(options.seed, NAME, "order", epoch).permutation(len(train)).tolist()
-        return load_batches(train, size, options.batch_size, options.workers, order[first_step * options.batch_size :])
+        return load_batches(
+            train,
+            size,
+            options.batch_size,
+            options.workers,
+            order[first_step * options.batch_size :],
+        )
 
     def loss(batch: PatchBatch, epoch: int) -> Tensor:
-        draws = [draw_augmentation(generator(options.seed, NAME, "augment", epoch, name)) for name in batch.names]
+        draws = [
+            draw_augmentation(generator(options.seed, NAME, "augment", epoch, name))
+            for name in batch.names
+        ]
         with compute.autocast():
             logits = model(augment(unit_images(batch, compute), draws))
         return F.binary_cross_entropy_with_logits(logits.float(), batch.labels.to(compute.device))
@@ -36,24 +53,43 @@ def classifier_task(model: nn.Module, train: Sequence[Patch], val: Sequence[Patc
         figures = score_classifier(model, val, size, options, compute)
         return {f"val_{name}": value for name, value in figures.items()}
 
-    optimiser = torch.optim.Adam(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=options.lr, weight_decay=options.weight_decay
+    )
     steps = -(-len(train) // options.batch_size)
-    return Task(NAME, options.seed, model, optimiser, batches, loss, validate, steps, compute.scaler())
+    return Task(
+        NAME, options.seed, model, optimiser, batches, loss, validate, steps, compute.scaler()
+    )
 
 
 def classifier_schedule(options: ClassifierOptions) -> FitSchedule:
-    """Best validation loss, early stop, and a learning rate that falls by a factor every few epochs."""
+    """Best validation loss, early stop, and a learning rate that falls by a factor every few
+    epochs.
+    """
 
     def rate(step: int, steps_per_epoch: int) -> float:
-        return options.lr_decay ** (step // steps_per_epoch // options.lr_step) if options.lr_step else 1.0
+        return (
+            options.lr_decay ** (step // steps_per_epoch // options.lr_step)
+            if options.lr_step
+            else 1.0
+        )
 
-    return FitSchedule(options.epoch, options.patience, "val_loss", higher_is_better=False, rate=rate)
+    return FitSchedule(
+        options.epoch, options.patience, "val_loss", higher_is_better=False, rate=rate
+    )
 
 
 @torch.no_grad()
-def score_classifier(model: nn.Module, patches: Sequence[Patch], size: int,
-                     options: ClassifierOptions, compute: DeviceConfig) -> dict[str, float]:
-    """Mean loss on logits (methods D23), accuracy and AUROC over un-augmented patches; nan without patches."""
+def score_classifier(
+    model: nn.Module,
+    patches: Sequence[Patch],
+    size: int,
+    options: ClassifierOptions,
+    compute: DeviceConfig,
+) -> dict[str, float]:
+    """Mean loss on logits (methods D23), accuracy and AUROC over un-augmented patches; nan without
+    patches.
+    """
     model.eval()
     logits: list[float] = []
     labels: list[int] = []
@@ -62,9 +98,17 @@ def score_classifier(model: nn.Module, patches: Sequence[Patch], size: int,
             logits += model(unit_images(batch, compute)).float().tolist()
         labels += batch.labels.int().tolist()
     scores = torch.tensor(logits)
-    loss = float(F.binary_cross_entropy_with_logits(scores, torch.tensor(labels).float())) if logits else float("nan")
+    loss = (
+        float(F.binary_cross_entropy_with_logits(scores, torch.tensor(labels).float()))
+        if logits
+        else float("nan")
+    )
     probabilities = scores.sigmoid().tolist()
-    return {"loss": loss, "accuracy": accuracy(probabilities, labels), "auroc": auroc(probabilities, labels)}
+    return {
+        "loss": loss,
+        "accuracy": accuracy(probabilities, labels),
+        "auroc": auroc(probabilities, labels),
+    }
 
 
 def unit_images(batch: PatchBatch, compute: DeviceConfig) -> Tensor:

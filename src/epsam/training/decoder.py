@@ -1,4 +1,6 @@
-"""Fitting and applying the mask decoder (paper 3.3.2): the same for the preliminary decoder and every round."""
+"""Fitting and applying the mask decoder (paper 3.3.2): the same for the preliminary decoder and
+every round.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -27,14 +29,21 @@ from epsam.segment.sam.prompting.prompt import (
     largest_components,
     mask_prompt,
 )
-from epsam.segment.sam.prompting.rules import PromptInputs, collate_inputs, make_prompts, transform_inputs
+from epsam.segment.sam.prompting.rules import (
+    PromptInputs,
+    collate_inputs,
+    make_prompts,
+    transform_inputs,
+)
 from epsam.segment.sam.prompting.sampling import PointPrompt
 from epsam.segment.sam.segmenter import SamSegmenter
 
 
 @dataclass(frozen=True)
 class Example:
-    """A patch and the mask file it is fitted to; None: nothing in it is tumour. soft: the mask's probabilities."""
+    """A patch and the mask file it is fitted to; None: nothing in it is tumour. soft: the mask's
+    probabilities.
+    """
 
     patch: Patch
     target: Path | None
@@ -43,7 +52,8 @@ class Example:
 
 @dataclass(frozen=True)
 class PromptedPatch:
-    """A patch and what SAM is asked about it: (view, queries in that view), whose answers are averaged.
+    """A patch and what SAM is asked about it: (view, queries in that view), whose answers are
+    averaged.
 
     Without a query its mask is empty. initial: its initial mask.
     """
@@ -68,10 +78,17 @@ class DecoderBatch:
     names: list[str]
 
 
-def decoder_task(name: str, segmenter: SamSegmenter, embeddings: PatchEmbeddings, examples: Sequence[Example],
-                 validation: Sequence[PromptedPatch], hints_of: Callable[[Patch], PromptInputs],
-                 options: DecoderOptions) -> Task:
-    """The decoder with AdamW on Dice + IoU; by default points are drawn from the target mask (methods D2).
+def decoder_task(
+    name: str,
+    segmenter: SamSegmenter,
+    embeddings: PatchEmbeddings,
+    examples: Sequence[Example],
+    validation: Sequence[PromptedPatch],
+    hints_of: Callable[[Patch], PromptInputs],
+    options: DecoderOptions,
+) -> Task:
+    """The decoder with AdamW on Dice + IoU; by default points are drawn from the target mask
+    (methods D2).
 
     `hints_of` tells what prompts may be made of where --train_prompt draws them elsewhere.
     """
@@ -90,13 +107,27 @@ def decoder_task(name: str, segmenter: SamSegmenter, embeddings: PatchEmbeddings
         return validation_metrics(segmenter, embeddings, validation, options)
 
     decoder = segmenter.sam.mask_decoder
-    optimiser = torch.optim.AdamW(decoder.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+    optimiser = torch.optim.AdamW(
+        decoder.parameters(), lr=options.lr, weight_decay=options.weight_decay
+    )
     steps = -(-len(examples) // options.batch_size)
-    return Task(name, options.seed, decoder, optimiser, batches, loss, validate, steps, segmenter.compute.scaler())
+    return Task(
+        name,
+        options.seed,
+        decoder,
+        optimiser,
+        batches,
+        loss,
+        validate,
+        steps,
+        segmenter.compute.scaler(),
+    )
 
 
 def decoder_schedule(options: DecoderOptions) -> FitSchedule:
-    """Best validation figure or last epoch (methods D7), early stop, cosine over all steps (methods D34)."""
+    """Best validation figure or last epoch (methods D7), early stop, cosine over all steps (methods
+    D34).
+    """
 
     def rate(step: int, steps_per_epoch: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * step / (options.epoch * steps_per_epoch)))
@@ -105,15 +136,23 @@ def decoder_schedule(options: DecoderOptions) -> FitSchedule:
     return FitSchedule(options.epoch, options.patience, monitor, higher_is_better=True, rate=rate)
 
 
-def predict_masks(segmenter: SamSegmenter, embeddings: PatchEmbeddings, asked: Sequence[PromptedPatch],
-            batch_size: int) -> Iterator[tuple[PromptedPatch, Mask]]:
+def predict_masks(
+    segmenter: SamSegmenter,
+    embeddings: PatchEmbeddings,
+    asked: Sequence[PromptedPatch],
+    batch_size: int,
+) -> Iterator[tuple[PromptedPatch, Mask]]:
     """Masks (side, side) of un-augmented patches (methods D28), in the order asked."""
     for prompted, probability in predict_probabilities(segmenter, embeddings, asked, batch_size):
         yield prompted, probability > 0.5
 
 
-def predict_probabilities(segmenter: SamSegmenter, embeddings: PatchEmbeddings, asked: Sequence[PromptedPatch],
-                  batch_size: int) -> Iterator[tuple[PromptedPatch, CamMap]]:
+def predict_probabilities(
+    segmenter: SamSegmenter,
+    embeddings: PatchEmbeddings,
+    asked: Sequence[PromptedPatch],
+    batch_size: int,
+) -> Iterator[tuple[PromptedPatch, CamMap]]:
     """Tumour probabilities (side, side), each the mean over all that is asked about its patch."""
     for start in range(0, len(asked), batch_size):
         group = asked[start : start + batch_size]
@@ -122,15 +161,22 @@ def predict_probabilities(segmenter: SamSegmenter, embeddings: PatchEmbeddings, 
         total, count = np.zeros((), np.float32), len(group[0].asked)
         for variant in variants:
             view = variant[0][0]
-            found = segmenter.probabilities([embeddings(p.patch, view) for p in group], [own for _, own in variant])
+            found = segmenter.probabilities(
+                [embeddings(p.patch, view) for p in group], [own for _, own in variant]
+            )
             total = total + np.stack([undo_d4(probability, view) for probability in found])
         yield from zip(group, total / np.float32(count), strict=True)
 
 
-def validation_metrics(segmenter: SamSegmenter, embeddings: PatchEmbeddings, asked: Sequence[PromptedPatch],
-                       options: DecoderOptions) -> dict[str, float]:
-    """Mean Dice and IoU over the patches that have a truth (nan without any); for --select_on pseudo, the mean Dice
-    with the initial masks too, over all patches."""
+def validation_metrics(
+    segmenter: SamSegmenter,
+    embeddings: PatchEmbeddings,
+    asked: Sequence[PromptedPatch],
+    options: DecoderOptions,
+) -> dict[str, float]:
+    """Mean Dice and IoU over the patches that have a truth (nan without any); for --select_on
+    pseudo, the mean Dice with the initial masks too, over all patches.
+    """
     pseudo = options.select_on == "pseudo"
     wanted = [prompted for prompted in asked if pseudo or prompted.patch.mask is not None]
     true, initial = [], []
@@ -140,12 +186,22 @@ def validation_metrics(segmenter: SamSegmenter, embeddings: PatchEmbeddings, ask
         if pseudo and prompted.initial is not None:
             initial.append(count_pixels(mask, read_mask(prompted.initial)))
     dice, iou = macro_dice_iou(true)
-    return {"val_dice": dice, "val_iou": iou} | ({"val_pseudo_dice": macro_dice_iou(initial)[0]} if pseudo else {})
+    return {"val_dice": dice, "val_iou": iou} | (
+        {"val_pseudo_dice": macro_dice_iou(initial)[0]} if pseudo else {}
+    )
 
 
-def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, hints_of: Callable[[Patch], PromptInputs],
-           options: DecoderOptions, epoch: int) -> DecoderBatch:
-    rngs = [generator(options.seed, name, "example", epoch, example.patch.name) for example in examples]
+def _batch(
+    name: str,
+    examples: Sequence[Example],
+    embeddings: PatchEmbeddings,
+    hints_of: Callable[[Patch], PromptInputs],
+    options: DecoderOptions,
+    epoch: int,
+) -> DecoderBatch:
+    rngs = [
+        generator(options.seed, name, "example", epoch, example.patch.name) for example in examples
+    ]
     views = [draw_d4(options.embedding_views, rng) for rng in rngs]
 
     @cache
@@ -153,43 +209,73 @@ def _batch(name: str, examples: Sequence[Example], embeddings: PatchEmbeddings, 
         return transform_inputs(hints_of(examples[index].patch), views[index])
 
     shown = list(zip(examples, views, strict=True))
-    targets = np.stack([apply_d4(read_mask(example.target), view) if example.target
-                        else np.zeros_like(seen(index).mask) for index, (example, view) in enumerate(shown)])
+    targets = np.stack(
+        [
+            apply_d4(read_mask(example.target), view)
+            if example.target
+            else np.zeros_like(seen(index).mask)
+            for index, (example, view) in enumerate(shown)
+        ]
+    )
     queries, fitted = training_prompts(targets, seen, options, rngs)
-    shares = [apply_d4(read_probability(example.soft), view) if example.soft else target
-              for (example, view), target in zip(shown, targets, strict=True)]
+    shares = [
+        apply_d4(read_probability(example.soft), view) if example.soft else target
+        for (example, view), target in zip(shown, targets, strict=True)
+    ]
     kept = [embeddings(example.patch, view) for example, view in shown]
     values = torch.from_numpy(np.where(targets & ~fitted, 0, np.stack(shares))).float()
     return DecoderBatch(kept, queries, values, [example.patch.name for example in examples])
 
 
-def training_prompts(targets: Mask, seen: Callable[[int], PromptInputs], options: DecoderOptions,
-                     rngs: Sequence[np.random.Generator]) -> tuple[list[SamPrompt], Mask]:
-    """What a training step asks, out of the masks that are fitted to or out of what is seen of the patches, and what of
-    the masks (B, side, side) it is fitted to.
+def training_prompts(
+    targets: Mask,
+    seen: Callable[[int], PromptInputs],
+    options: DecoderOptions,
+    rngs: Sequence[np.random.Generator],
+) -> tuple[list[SamPrompt], Mask]:
+    """What a training step asks, out of the masks that are fitted to or out of what is seen of the
+    patches, and what of the masks (B, side, side) it is fitted to.
 
-    targets (B, side, side), and the hints of the patch of an index, are in the step's views. Where hints give no
-    prompt, the same rule is applied to the target. Of the regions that inference asks about one by one, a step asks
-    about one, drawn at random, and is fitted to what of the target touches it.
+    targets (B, side, side), and the hints of the patch of an index, are in the step's views. Where
+    hints give no prompt, the same rule is applied to the target. Of the regions that inference asks
+    about one by one, a step asks about one, drawn at random, and is fitted to what of the target
+    touches it.
     """
-    wanted = {"mask": "mask_random", "same": options.prompt}.get(options.train_prompt, options.train_prompt)
+    wanted = {"mask": "mask_random", "same": options.prompt}.get(
+        options.train_prompt, options.train_prompt
+    )
     rule = replace(options, prompt=wanted)
     # An empty target has no points of its own to ask with.
     own = [options.train_prompt == "mask" and bool(target.any()) for target in targets]
-    whole = [seen(index) if options.mask_prompt or not mine else None for index, mine in enumerate(own)]
-    parts = [hints and _one_part(hints, 0 if mine else options.n_region, rng)
-             for hints, mine, rng in zip(whole, own, rngs, strict=True)]
-    asked = [_certain(target) if mine or not part else part
-             for target, mine, part in zip(targets, own, parts, strict=True)]
+    whole = [
+        seen(index) if options.mask_prompt or not mine else None for index, mine in enumerate(own)
+    ]
+    parts = [
+        hints and _one_part(hints, 0 if mine else options.n_region, rng)
+        for hints, mine, rng in zip(whole, own, rngs, strict=True)
+    ]
+    asked = [
+        _certain(target) if mine or not part else part
+        for target, mine, part in zip(targets, own, parts, strict=True)
+    ]
     prompts = make_prompts(collate_inputs(asked), rule, rngs)
     for index in [index for index, prompt in enumerate(prompts) if not len(prompt)]:
         asked[index] = _certain(targets[index])
         prompts[index] = make_prompts(collate_inputs([asked[index]]), rule, [rngs[index]])[0]
-    queries = [SamPrompt(prompt, mask_prompt(part or hints, hints) if hints and options.mask_prompt else None)
-               for prompt, part, hints in zip(prompts, parts, whole, strict=True)]
+    queries = [
+        SamPrompt(
+            prompt, mask_prompt(part or hints, hints) if hints and options.mask_prompt else None
+        )
+        for prompt, part, hints in zip(prompts, parts, whole, strict=True)
+    ]
     if not options.n_region:
         return queries, targets
-    return queries, np.stack([components_touching(target, part.mask) for target, part in zip(targets, asked, strict=True)])
+    return queries, np.stack(
+        [
+            components_touching(target, part.mask)
+            for target, part in zip(targets, asked, strict=True)
+        ]
+    )
 
 
 def _one_part(hints: PromptInputs, count: int, rng: np.random.Generator) -> PromptInputs | None:

@@ -1,4 +1,6 @@
-"""Normal patches as exact targets (ours): the classifier's activation there is wrong, and so is all it would prompt."""
+"""Normal patches as exact targets (ours): the classifier's activation there is wrong, and so is all
+it would prompt.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +18,13 @@ from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.rules import PromptInputs
-from epsam.training.cams import cam_recipe, classifier_of_run, compute_cams, load_stored_cams, write_initial_masks
+from epsam.training.cams import (
+    cam_recipe,
+    classifier_of_run,
+    compute_cams,
+    load_stored_cams,
+    write_initial_masks,
+)
 from epsam.training.sam_setup import initial_mask_path, load_prompt_inputs
 from epsam.weak.fast_inference import load_for_inference
 
@@ -28,7 +36,9 @@ NORMAL = "normal"
 
 @dataclass(frozen=True)
 class NormalPatches:
-    """Normal patches that have an initial mask, those first that the classifier takes for tumour most surely."""
+    """Normal patches that have an initial mask, those first that the classifier takes for tumour
+    most surely.
+    """
 
     run: RunPaths
     patches: list[Patch]
@@ -46,22 +56,33 @@ def normal_patch_count(share: float, others: int) -> int:
     Raises TrainingError if the share is no share.
     """
     if not 0 <= share < 1:
-        raise TrainingError(f"--normal_patches {share:g}: not a share of the patches; give a number from 0 to 0.9")
+        raise TrainingError(
+            f"--normal_patches {share:g}: not a share of the patches; give a number from 0 to 0.9"
+        )
     return round(share / (1 - share) * others)
 
 
-def prepare_normal_patches(run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, compute: DeviceConfig) -> NormalPatches:
-    """Normal patches of size × size px with maps and masks made as those of the others were; maps are kept.
+def prepare_normal_patches(
+    run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, compute: DeviceConfig
+) -> NormalPatches:
+    """Normal patches of size × size px with maps and masks made as those of the others were; maps
+    are kept.
 
-    Raises WeightsError if maps have to be made and the classifier behind those of the others is no longer there.
+    Raises WeightsError if maps have to be made and the classifier behind those of the others is no
+    longer there.
     """
-    (classifier, checksum), rule = classifier_of_run(run), merge_fields(MaskRule, read_json(run.mask_rule))
+    (classifier, checksum), rule = (
+        classifier_of_run(run),
+        merge_fields(MaskRule, read_json(run.mask_rule)),
+    )
     recipe = cam_recipe(rule.cam, rule, checksum, digest_of_files(patch.image for patch in patches))
     maps = load_stored_cams(run.activation(NORMAL), checksum, recipe)
     if maps is None:
         if not classifier.is_file() or sha256_of(classifier) != checksum:
-            raise WeightsError(f"{classifier}: missing, or not the classifier with which the masks were made; put it "
-                               "back or run generate_initial_masks.py again")
+            raise WeightsError(
+                f"{classifier}: missing, or not the classifier with which the masks were made; put it "
+                "back or run generate_initial_masks.py again"
+            )
         model = load_for_inference(classifier, compute)
         made = compute_cams(model, checksum, patches, size, rule, batch_size, compute)
         maps = CamStore(checksum, made.maps, made.probabilities, recipe)
@@ -69,4 +90,6 @@ def prepare_normal_patches(run: RunPaths, patches: Sequence[Patch], size: int, b
     write_initial_masks(run, NORMAL, maps, patches, size, rule)
     filled = [patch for patch in patches if read_mask(initial_mask_path(run, NORMAL, patch)).any()]
     log.info("normal patches: %d, %d of them with an initial mask", len(patches), len(filled))
-    return NormalPatches(run, sorted(filled, key=lambda patch: -maps.probabilities[patch.name]), maps)
+    return NormalPatches(
+        run, sorted(filled, key=lambda patch: -maps.probabilities[patch.name]), maps
+    )

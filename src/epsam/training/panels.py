@@ -16,21 +16,38 @@ ROWS = 5
 
 
 def evenly_spaced(count: int, rows: int = ROWS) -> list[int]:
-    """Indices of up to `rows` of `count` items, evenly spaced, so that no panel is picked to please."""
-    return [round(i * (count - 1) / max(rows - 1, 1)) for i in range(rows)] if count > rows else list(range(count))
+    """Indices of up to `rows` of `count` items, evenly spaced, so that no panel is picked to
+    please.
+    """
+    return (
+        [round(i * (count - 1) / max(rows - 1, 1)) for i in range(rows)]
+        if count > rows
+        else list(range(count))
+    )
 
 
-def write_panel(target: Path, run: RunPaths, split: str, patches: Sequence[Patch], activations: CamStore,
-                prompts: Sequence[PointPrompt] = (), sam_masks: Mapping[str, Mask] | None = None) -> None:
-    """A row for each patch: patch, truth, activation, initial mask and, where given, points and SAM's mask."""
+def write_panel(
+    target: Path,
+    run: RunPaths,
+    split: str,
+    patches: Sequence[Patch],
+    activations: CamStore,
+    prompts: Sequence[PointPrompt] = (),
+    sam_masks: Mapping[str, Mask] | None = None,
+) -> None:
+    """A row for each patch: patch, truth, activation, initial mask and, where given, points and
+    SAM's mask.
+    """
     rows = []
     for index, patch in enumerate(patches):
-        rows.append(PanelRow(
-            image=patch.read(),
-            truth=patch.truth() if patch.mask else None,
-            activation=activations.maps[patch.name],
-            initial=read_mask(initial_mask_path(run, split, patch)),
-            points_xy_patch=prompts[index][:, :2] if len(prompts) else None,
-            mask=sam_masks[patch.name] if sam_masks else None,
-        ))
+        rows.append(
+            PanelRow(
+                image=patch.read(),
+                truth=patch.truth() if patch.mask else None,
+                activation=activations.maps[patch.name],
+                initial=read_mask(initial_mask_path(run, split, patch)),
+                points_xy_patch=prompts[index][:, :2] if len(prompts) else None,
+                mask=sam_masks[patch.name] if sam_masks else None,
+            )
+        )
     write_rgb(target, draw_panel(rows))

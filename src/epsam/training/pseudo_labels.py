@@ -1,4 +1,6 @@
-"""Pseudo-labels: what a decoder makes of the training patches, and which of it is kept (paper 3.3.3, Algorithm 1)."""
+"""Pseudo-labels: what a decoder makes of the training patches, and which of it is kept (paper
+3.3.3, Algorithm 1).
+"""
 
 import logging
 import shutil
@@ -28,8 +30,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RoundSummary:
-    """Of one round: share of labels kept, mean Dice of all and of the kept ones where truth is known (else nan), and
-    how many of all are empty or full."""
+    """Of one round: share of labels kept, mean Dice of all and of the kept ones where truth is
+    known (else nan), and how many of all are empty or full.
+    """
 
     acceptance: float
     dice_all: float
@@ -37,9 +40,16 @@ class RoundSummary:
     predicted: MaskCounts
 
 
-def write_pseudo_labels(number: int, run: RunPaths, segmenter: SamSegmenter, embeddings: PatchEmbeddings,
-                        asked: Sequence[PromptedPatch], options: DecoderOptions) -> RoundSummary:
-    """Write the kept masks of round `number` to masks/iter_<number>, and a row for each patch to pseudo_labels.csv.
+def write_pseudo_labels(
+    number: int,
+    run: RunPaths,
+    segmenter: SamSegmenter,
+    embeddings: PatchEmbeddings,
+    asked: Sequence[PromptedPatch],
+    options: DecoderOptions,
+) -> RoundSummary:
+    """Write the kept masks of round `number` to masks/iter_<number>, and a row for each patch to
+    pseudo_labels.csv.
 
     With --soft_targets the probabilities behind the kept masks are written, too.
     """
@@ -47,13 +57,21 @@ def write_pseudo_labels(number: int, run: RunPaths, segmenter: SamSegmenter, emb
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rows, all_overlaps, kept_overlaps, predicted = [], [], [], MaskCounts()
-    for prompted, probability in predict_probabilities(segmenter, embeddings, asked, options.batch_size):
+    for prompted, probability in predict_probabilities(
+        segmenter, embeddings, asked, options.batch_size
+    ):
         patch, mask = prompted.patch, probability > 0.5
         predicted.add(mask)
         score = score_pseudo_label(read_mask(initial_mask_path(run, "train", patch)), mask)
         keep = is_accepted(score, options.ids_threshold, options.min_area_ratio)
-        row = {"round": number, "id": patch.name, "points": len(prompted.prompt), "ids": f"{score.ids:.6f}",
-               "area_ratio": f"{score.area_ratio:.6f}", "accepted": int(keep)}
+        row = {
+            "round": number,
+            "id": patch.name,
+            "points": len(prompted.prompt),
+            "ids": f"{score.ids:.6f}",
+            "area_ratio": f"{score.area_ratio:.6f}",
+            "accepted": int(keep),
+        }
         if keep:
             write_mask(folder / f"{patch.name}.png", mask)
             if options.soft_targets:
@@ -66,12 +84,16 @@ def write_pseudo_labels(number: int, run: RunPaths, segmenter: SamSegmenter, emb
         rows.append(row)
     _replace_round(run.pseudo_labels, number, rows)
     acceptance = float(np.mean([row["accepted"] for row in rows]))
-    return RoundSummary(acceptance, macro_dice_iou(all_overlaps)[0], macro_dice_iou(kept_overlaps)[0], predicted)
+    return RoundSummary(
+        acceptance, macro_dice_iou(all_overlaps)[0], macro_dice_iou(kept_overlaps)[0], predicted
+    )
 
 
-def accepted_examples(number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str,
-                  soft_targets: bool = False) -> list[Example]:
-    """What round `number` is fitted to: the masks kept by the round before it, or by any before it, newest first.
+def accepted_examples(
+    number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str, soft_targets: bool = False
+) -> list[Example]:
+    """What round `number` is fitted to: the masks kept by the round before it, or by any before it,
+    newest first.
 
     With `soft_targets` their probabilities, too. Raises TrainingError if there are none.
     """
@@ -81,41 +103,68 @@ def accepted_examples(number: int, run: RunPaths, patches: Sequence[Patch], pl_m
         files = [run.pseudo_masks(earlier) / f"{patch.name}.png" for earlier in rounds]
         found = next((path for path in files if path.is_file()), None)
         if found:
-            examples.append(Example(patch, found, found.parent / "probability" / found.name if soft_targets else None))
+            examples.append(
+                Example(
+                    patch,
+                    found,
+                    found.parent / "probability" / found.name if soft_targets else None,
+                )
+            )
     if not examples:
-        raise TrainingError(f"round {number}: no pseudo-label of round {number - 1} was kept; look at "
-                            f"{run.pseudo_labels} and lower --ids_threshold, or train the classifier longer")
+        raise TrainingError(
+            f"round {number}: no pseudo-label of round {number - 1} was kept; look at "
+            f"{run.pseudo_labels} and lower --ids_threshold, or train the classifier longer"
+        )
     if missing := next((one.soft for one in examples if one.soft and not one.soft.is_file()), None):
-        raise TrainingError(f"{missing}: missing, but --soft_targets needs it; give that flag to finetune_decoder.py, "
-                            "too")
+        raise TrainingError(
+            f"{missing}: missing, but --soft_targets needs it; give that flag to finetune_decoder.py, "
+            "too"
+        )
     return examples
 
 
 def initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
-    """What the preliminary decoder is fitted to: the initial masks that are not empty (methods D32).
+    """What the preliminary decoder is fitted to: the initial masks that are not empty (methods
+    D32).
 
     Raises TrainingError if all of them are empty.
     """
     files = [initial_mask_path(run, "train", patch) for patch in patches]
     examples = [Example(patch, path) for patch, path in zip(patches, files, strict=True)]
-    filled = [example for example, path in zip(examples, files, strict=True) if read_mask(path).any()]
-    log.info("initial masks: %d to fit to, %d empty ones left out", len(filled), len(examples) - len(filled))
+    filled = [
+        example for example, path in zip(examples, files, strict=True) if read_mask(path).any()
+    ]
+    log.info(
+        "initial masks: %d to fit to, %d empty ones left out",
+        len(filled),
+        len(examples) - len(filled),
+    )
     if not filled:
-        raise TrainingError(f"{run.initial_masks('train')}: all initial masks are empty; "
-                            "lower --quantile or --open_kernel, or train the classifier longer")
+        raise TrainingError(
+            f"{run.initial_masks('train')}: all initial masks are empty; "
+            "lower --quantile or --open_kernel, or train the classifier longer"
+        )
     return filled
 
 
 def _replace_round(table: Path, number: int, rows: list[dict[str, object]]) -> None:
-    """Rows of earlier rounds stay, this round's are replaced, and later ones, which grew out of it, go."""
+    """Rows of earlier rounds stay, this round's are replaced, and later ones, which grew out of it,
+    go.
+    """
     kept: list[dict[str, object]] = []
     if table.is_file():
-        kept += [dict(row) for row in read_table(table, PSEUDO_LABEL_COLUMNS) if _round_of(row, table) < number]
+        kept += [
+            dict(row)
+            for row in read_table(table, PSEUDO_LABEL_COLUMNS)
+            if _round_of(row, table) < number
+        ]
     write_table(table, PSEUDO_LABEL_COLUMNS, kept + rows)
 
 
 def _round_of(row: dict[str, str], table: Path) -> int:
     if not row["round"].isdecimal():
-        raise DatasetError(f"{table}: round {row['round']!r} of {row['id']} is no number; remove the file, it is made "
-                           "by retrain_decoder.py --restart")
+        raise DatasetError(
+            f"{table}: round {row['round']!r} of {row['id']} is no number; remove the file, it is made "
+            "by retrain_decoder.py --restart"
+        )
     return int(row["round"])

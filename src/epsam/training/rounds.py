@@ -1,4 +1,6 @@
-"""One round of EP-SAM: a fresh decoder fitted to masks, then its pseudo-labels. Round 0 is the preliminary decoder."""
+"""One round of EP-SAM: a fresh decoder fitted to masks, then its pseudo-labels. Round 0 is the
+preliminary decoder.
+"""
 
 import copy
 import logging
@@ -13,7 +15,13 @@ from epsam.config.sam import PromptOptions
 from epsam.core.device import select_device
 from epsam.core.files import digest_of_files, read_json
 from epsam.data.cam_store import CamStore, load_cams
-from epsam.data.patches import Patch, common_patch_size, labelled_patches, median_mpp, select_positives
+from epsam.data.patches import (
+    Patch,
+    common_patch_size,
+    labelled_patches,
+    median_mpp,
+    select_positives,
+)
 from epsam.engine.fit import fit
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import check_pseudo_labels
@@ -22,9 +30,20 @@ from epsam.paths import DatasetPaths, RunPaths
 from epsam.segment.sam.decoder_weights import save_decoder
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.training.cams import CLASSIFIER_FILE, classifier_of_run
-from epsam.training.decoder import Example, PromptedPatch, decoder_schedule, decoder_task, predict_masks
+from epsam.training.decoder import (
+    Example,
+    PromptedPatch,
+    decoder_schedule,
+    decoder_task,
+    predict_masks,
+)
 from epsam.training.delete_rounds import delete_rounds_after
-from epsam.training.normal_patches import NORMAL, NormalPatches, normal_patch_count, prepare_normal_patches
+from epsam.training.normal_patches import (
+    NORMAL,
+    NormalPatches,
+    normal_patch_count,
+    prepare_normal_patches,
+)
 from epsam.training.panels import evenly_spaced, write_panel
 from epsam.training.pseudo_labels import write_pseudo_labels
 from epsam.training.sam_setup import (
@@ -61,7 +80,10 @@ class RoundContext:
     def normal_examples(self, others: int) -> list[Example]:
         """The normal patches that are fitted to beside so many others."""
         patches = self.normals.patches if self.normals else []
-        return [Example(patch, None) for patch in patches[: normal_patch_count(self.options.normal_patches, others)]]
+        return [
+            Example(patch, None)
+            for patch in patches[: normal_patch_count(self.options.normal_patches, others)]
+        ]
 
 
 def prepare_rounds(options: DecoderOptions) -> RoundContext:
@@ -90,7 +112,8 @@ def prepare_rounds(options: DecoderOptions) -> RoundContext:
 
 
 def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> None:
-    """Fit round `number` from SAM's own decoder (methods D35) to `examples`, then write its pseudo-labels.
+    """Fit round `number` from SAM's own decoder (methods D35) to `examples`, then write its
+    pseudo-labels.
 
     A round that was completed with the same options and inputs is left as it is.
     """
@@ -102,34 +125,71 @@ def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> 
         return
     delete_rounds_after(bench.run, number)
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
-    log.info("round %d: %d masks to fit to, %d normal patches, %d validation patches", number, len(examples),
-             len(normal), len(bench.validation))
-    task = decoder_task(name, segmenter, bench.setup.embeddings, [*examples, *normal], bench.validation, bench.hints,
-                        options)
+    log.info(
+        "round %d: %d masks to fit to, %d normal patches, %d validation patches",
+        number,
+        len(examples),
+        len(normal),
+        len(bench.validation),
+    )
+    task = decoder_task(
+        name,
+        segmenter,
+        bench.setup.embeddings,
+        [*examples, *normal],
+        bench.validation,
+        bench.hints,
+        options,
+    )
     board = open_metric_logger(bench.run, name, options.tensorboard)
     progress = fit(task, decoder_schedule(options), stage.unfinished(name), board=board)
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
-    asked = prompt_patches(bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number))
-    summary = write_pseudo_labels(number, bench.run, segmenter, bench.setup.embeddings, asked, options)
-    log.info("round %d: %.1f %% of the pseudo-labels kept; Dice with truth: all %.3f, kept %.3f", number,
-             100 * summary.acceptance, summary.dice_all, summary.dice_kept)
+    asked = prompt_patches(
+        bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number)
+    )
+    summary = write_pseudo_labels(
+        number, bench.run, segmenter, bench.setup.embeddings, asked, options
+    )
+    log.info(
+        "round %d: %.1f %% of the pseudo-labels kept; Dice with truth: all %.3f, kept %.3f",
+        number,
+        100 * summary.acceptance,
+        summary.dice_all,
+        summary.dice_kept,
+    )
     last = progress.epoch
-    history = [*progress.history, (last, "acceptance", summary.acceptance),
-               (last, "pseudo_dice_all", summary.dice_all), (last, "pseudo_dice_kept", summary.dice_kept)]
+    history = [
+        *progress.history,
+        (last, "acceptance", summary.acceptance),
+        (last, "pseudo_dice_all", summary.dice_all),
+        (last, "pseudo_dice_kept", summary.dice_kept),
+    ]
     stage.record(name, history)
     board.figures(history)
     board.picture(_write_panel(number, bench, asked), last)
     labels = sorted(path for path in bench.run.pseudo_masks(number).rglob("*") if path.is_file())
-    stage.finish([bench.run.round_decoder(number), *labels], check_pseudo_labels(summary.acceptance, summary.predicted))
+    stage.finish(
+        [bench.run.round_decoder(number), *labels],
+        check_pseudo_labels(summary.acceptance, summary.predicted),
+    )
 
 
 def _write_panel(number: int, bench: RoundContext, asked: Sequence[PromptedPatch]) -> Path:
     chosen = [asked[index] for index in evenly_spaced(len(asked))]
-    found = predict_masks(bench.setup.segmenter, bench.setup.embeddings, chosen, bench.options.batch_size)
+    found = predict_masks(
+        bench.setup.segmenter, bench.setup.embeddings, chosen, bench.options.batch_size
+    )
     masks = {prompted.patch.name: mask for prompted, mask in found}
     target = bench.run.panels / f"decoder_{number}.png"
-    write_panel(target, bench.run, "train", [p.patch for p in chosen], bench.train_maps, [p.prompt for p in chosen],
-                masks)
+    write_panel(
+        target,
+        bench.run,
+        "train",
+        [p.patch for p in chosen],
+        bench.train_maps,
+        [p.prompt for p in chosen],
+        masks,
+    )
     return target
 
 
@@ -143,12 +203,24 @@ def _inputs(bench: RoundContext, examples: Sequence[Example]) -> dict[str, str]:
         "normal_activations": [bench.run.activation(NORMAL)] if normal else [],
     }
     return {
-        **{split: digest_of_files(patch.image for patch in found) for split, found in patches.items()},
-        **{f"{split}_truth": digest_of_files(patch.mask for patch in found if patch.mask) for split, found in patches.items()},
+        **{
+            split: digest_of_files(patch.image for patch in found)
+            for split, found in patches.items()
+        },
+        **{
+            f"{split}_truth": digest_of_files(patch.mask for patch in found if patch.mask)
+            for split, found in patches.items()
+        },
         "targets": digest_of_files(example.target for example in examples if example.target),
-        "activations": digest_of_files([bench.run.activation("train"), bench.run.activation("val")]),
-        "train_masks": digest_of_files(initial_mask_path(bench.run, "train", patch) for patch in bench.train),
-        "validation_masks": digest_of_files(initial_mask_path(bench.run, "val", asked.patch) for asked in bench.validation),
+        "activations": digest_of_files(
+            [bench.run.activation("train"), bench.run.activation("val")]
+        ),
+        "train_masks": digest_of_files(
+            initial_mask_path(bench.run, "train", patch) for patch in bench.train
+        ),
+        "validation_masks": digest_of_files(
+            initial_mask_path(bench.run, "val", asked.patch) for asked in bench.validation
+        ),
         "sam": bench.setup.checksum,
         **{name: digest_of_files(files) for name, files in further.items() if files},
     }
@@ -165,5 +237,9 @@ def _facts(number: int, bench: RoundContext) -> dict[str, Any]:
         "mpp": median_mpp(bench.train, DatasetPaths.of(bench.options).patch_table),
         **select_fields(PromptOptions, bench.options),
         **select_fields(SelectionOptions, bench.options),
-        **{name: fact for name, fact in read_json(bench.run.mask_rule).items() if name != CLASSIFIER_FILE},
+        **{
+            name: fact
+            for name, fact in read_json(bench.run.mask_rule).items()
+            if name != CLASSIFIER_FILE
+        },
     }

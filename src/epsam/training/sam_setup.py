@@ -1,4 +1,6 @@
-"""What the decoder's stages share: patches, kept maps and masks, embeddings, and SAM ready on its device."""
+"""What the decoder's stages share: patches, kept maps and masks, embeddings, and SAM ready on its
+device.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +23,14 @@ from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, enough_disk
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.segment.sam.models import PROMPT_DIM, SPECS, find_checkpoint, freeze, load_sam, parameter_counts
+from epsam.segment.sam.models import (
+    PROMPT_DIM,
+    SPECS,
+    find_checkpoint,
+    freeze,
+    load_sam,
+    parameter_counts,
+)
 from epsam.segment.sam.prompting.prompt import SamPrompt, make_sam_prompts
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.segmenter import SamSegmenter
@@ -46,27 +55,42 @@ class SamSetup:
     checksum: str
 
 
-def prepare_sam(options: DecoderOptions | EvaluateOptions, size: int, images: int, n_point: int,
-               compute: DeviceConfig) -> SamSetup:
+def prepare_sam(
+    options: DecoderOptions | EvaluateOptions,
+    size: int,
+    images: int,
+    n_point: int,
+    compute: DeviceConfig,
+) -> SamSetup:
     """Load SAM's weights and open the store of embeddings of patches of size × size px.
 
-    `images` is how many embeddings will be asked for at most: the disk is checked before the first is made.
+    `images` is how many embeddings will be asked for at most: the disk is checked before the first
+    is made.
     """
-    weights = find_checkpoint(options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root))
+    weights = find_checkpoint(
+        options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root)
+    )
     sam = freeze(load_sam(options.sam_model_type, weights))
     checksum = sha256_of(weights)
     segmenter = SamSegmenter(sam, size, n_point, compute, options.compile)
-    log.info("SAM %s: %.2f M trainable, %.2f M frozen parameters", options.sam_model_type,
-             *(count / 1e6 for count in parameter_counts(sam)))
+    log.info(
+        "SAM %s: %.2f M trainable, %.2f M frozen parameters",
+        options.sam_model_type,
+        *(count / 1e6 for count in parameter_counts(sam)),
+    )
     spec = SPECS[options.sam_model_type]
     folder = cache_folder(options, checksum, compute)
-    fits = options.embedding_cache and enough_disk(folder, images, PROMPT_DIM * spec.grid**2 * FP16_BYTES)
+    fits = options.embedding_cache and enough_disk(
+        folder, images, PROMPT_DIM * spec.grid**2 * FP16_BYTES
+    )
     store = EmbeddingStore(folder if fits else None, segmenter.encode)
     chunk = options.encoder_chunk or (GPU_CHUNK if compute.device.type == "cuda" else 1)
     return SamSetup(segmenter, PatchEmbeddings(store, size), chunk, checksum)
 
 
-def cache_folder(options: DecoderOptions | EvaluateOptions, checksum: str, compute: DeviceConfig) -> Path:
+def cache_folder(
+    options: DecoderOptions | EvaluateOptions, checksum: str, compute: DeviceConfig
+) -> Path:
     """Where embeddings lie that an encoder of those weights makes in that arithmetic."""
     # Without a word for fp32, embeddings that were kept before it mattered stay valid.
     dtype = compute.autocast_dtype
@@ -84,8 +108,10 @@ def prepare_embeddings(setup: SamSetup, patches: Sequence[Patch], views: int) ->
         with tqdm(patches, desc="encoding", disable=None, leave=False) as bar:
             made = setup.embeddings.prepare(bar, views, setup.chunk)
     except torch.cuda.OutOfMemoryError as error:
-        raise DeviceError(f"the GPU's memory is too small to encode {setup.chunk} images at a time; lower "
-                          "--encoder_chunk") from error
+        raise DeviceError(
+            f"the GPU's memory is too small to encode {setup.chunk} images at a time; lower "
+            "--encoder_chunk"
+        ) from error
     log.info("embeddings: %d patches in %d views, %d encoded now", len(patches), views, made)
 
 
@@ -94,23 +120,43 @@ def initial_mask_path(run: RunPaths, split: str, patch: Patch) -> Path:
     return run.initial_masks(split) / f"{patch.name}.png"
 
 
-def load_prompt_inputs(run: RunPaths, split: str, patch: Patch, activations: CamStore) -> PromptInputs:
-    """What a prompt for a patch may be made of: its kept map, its initial mask and, where there is one, its truth."""
+def load_prompt_inputs(
+    run: RunPaths, split: str, patch: Patch, activations: CamStore
+) -> PromptInputs:
+    """What a prompt for a patch may be made of: its kept map, its initial mask and, where there is
+    one, its truth.
+    """
     mask = read_mask(initial_mask_path(run, split, patch))
     return PromptInputs(upsample(activations.maps[patch.name], *mask.shape), mask, patch.truth)
 
 
-def prompt_patches(run: RunPaths, split: str, patches: Sequence[Patch], activations: CamStore, options: PromptOptions,
-             key: Sequence[int | str]) -> list[PromptedPatch]:
-    """What SAM is asked about each patch: --n_draw prompts in each of --n_view views, drawn by keyed generators."""
+def prompt_patches(
+    run: RunPaths,
+    split: str,
+    patches: Sequence[Patch],
+    activations: CamStore,
+    options: PromptOptions,
+    key: Sequence[int | str],
+) -> list[PromptedPatch]:
+    """What SAM is asked about each patch: --n_draw prompts in each of --n_view views, drawn by
+    keyed generators.
+    """
     asked = []
     for start in range(0, len(patches), PROMPT_CHUNK):
-        asked += _asked(run, split, patches[start : start + PROMPT_CHUNK], activations, options, key)
+        asked += _asked(
+            run, split, patches[start : start + PROMPT_CHUNK], activations, options, key
+        )
     return asked
 
 
-def _asked(run: RunPaths, split: str, patches: Sequence[Patch], activations: CamStore, options: PromptOptions,
-           key: Sequence[int | str]) -> list[PromptedPatch]:
+def _asked(
+    run: RunPaths,
+    split: str,
+    patches: Sequence[Patch],
+    activations: CamStore,
+    options: PromptOptions,
+    key: Sequence[int | str],
+) -> list[PromptedPatch]:
     hints = [load_prompt_inputs(run, split, patch, activations) for patch in patches]
     asked: list[list[tuple[int, tuple[SamPrompt, ...]]]] = [[] for _ in patches]
     for view in range(options.n_view):
@@ -120,5 +166,7 @@ def _asked(run: RunPaths, split: str, patches: Sequence[Patch], activations: Cam
             rngs = [generator(*key, "pepm", split, patch.name, *own) for patch in patches]
             for kept, queries in zip(asked, make_sam_prompts(known, options, rngs), strict=True):
                 kept.append((view, queries))
-    return [PromptedPatch(patch, tuple(kept), initial_mask_path(run, split, patch))
-            for patch, kept in zip(patches, asked, strict=True)]
+    return [
+        PromptedPatch(patch, tuple(kept), initial_mask_path(run, split, patch))
+        for patch, kept in zip(patches, asked, strict=True)
+    ]

@@ -1,15 +1,19 @@
-"""The attention-based dropout layer (ADL): hides the most active regions so that the network uses the others too."""
+"""The attention-based dropout layer (ADL): hides the most active regions so that the network uses
+the others too.
+"""
 
 import torch
 from torch import Tensor, nn
 
 
 class AttentionDropout(nn.Module):
-    """ADL on features (B, C, h, w): in training either a drop or an importance map, in evaluation the identity.
+    """ADL on features (B, C, h, w): in training either a drop or an importance map, in evaluation
+    the identity.
 
-    Attention is the mean over channels. Paper Eq. 1: the drop map is 0 where attention exceeds `threshold` times the
-    largest attention of the sample, else 1; the importance map is the sigmoid of attention. The published code draws
-    once a layer and batch which of the two is used, as the original ADL does (methods D13, D14).
+    Attention is the mean over channels. Paper Eq. 1: the drop map is 0 where attention exceeds
+    `threshold` times the largest attention of the sample, else 1; the importance map is the sigmoid
+    of attention. The published code draws once a layer and batch which of the two is used, as the
+    original ADL does (methods D13, D14).
 
     drop_rate: probability of the drop map. threshold: share of the largest attention, in [0, 1].
     """
@@ -31,7 +35,8 @@ class AttentionDropout(nn.Module):
     def drop_map(self, attention: Tensor) -> Tensor:
         """1 where attention (B, 1, h, w) is at most the sample's limit, else 0.
 
-        Where the largest attention is 0 or less, the limit is not below it, so that nothing is dropped.
+        Where the largest attention is 0 or less, the limit is not below it, so that nothing is
+        dropped.
         """
         limit = self.threshold * attention.amax(dim=(-2, -1), keepdim=True)
         return (attention <= limit).to(attention.dtype)

@@ -1,4 +1,6 @@
-"""A trained classifier in the form in which it answers quickest: the same answers, nothing left to train."""
+"""A trained classifier in the form in which it answers quickest: the same answers, nothing left to
+train.
+"""
 
 import copy
 from pathlib import Path
@@ -13,19 +15,25 @@ from epsam.weak.weights import load_classifier
 from epsam.weak.winograd import WinogradConv, fits
 
 LEAST_CHANNELS = 256
-"""Ours: with fewer channels, on a CPU, Winograd's transforms take as long as the multiplications that they save."""
+"""Ours: with fewer channels, on a CPU, Winograd's transforms take as long as the multiplications
+that they save.
+"""
 
 
 def load_for_inference(path: Path, compute: DeviceConfig) -> AdlResNet:
-    """The classifier of a checkpoint on its device, in this form. Raises WeightsError as `load_classifier` does."""
+    """The classifier of a checkpoint on its device, in this form. Raises WeightsError as
+    `load_classifier` does.
+    """
     return optimise_for_inference(load_classifier(path, compute.device), compute)
 
 
 def optimise_for_inference(model: AdlResNet, compute: DeviceConfig) -> AdlResNet:
-    """A copy of the classifier in evaluation mode, for `compute`: each batch norm is folded into the convolution before
-    it, and in fp32 on a CPU the wide 3 × 3 convolutions are computed by Winograd's algorithm.
+    """A copy of the classifier in evaluation mode, for `compute`: each batch norm is folded into
+    the convolution before it, and in fp32 on a CPU the wide 3 × 3 convolutions are computed by
+    Winograd's algorithm.
 
-    Its logits and features are those of `model`, rounding aside (some 1e-5 of the largest); its state dict is not.
+    Its logits and features are those of `model`, rounding aside (some 1e-5 of the largest); its
+    state dict is not.
     """
     quick = copy.deepcopy(model).eval()
     winograd = compute.device.type == "cpu" and compute.autocast_dtype is None
@@ -37,7 +45,8 @@ def optimise_for_inference(model: AdlResNet, compute: DeviceConfig) -> AdlResNet
 
 
 def _fold(parent: nn.Module) -> None:
-    """Fold the batch norms right below `parent`, where torchvision names each one after its convolution.
+    """Fold the batch norms right below `parent`, where torchvision names each one after its
+    convolution.
 
     In a block and the network itself these are bn1 after conv1 and so on, in a shortcut 1 after 0.
     """

@@ -1,4 +1,6 @@
-"""The classifier's weights: what training starts from, and checkpoints, both ours and those of the published code."""
+"""The classifier's weights: what training starts from, and checkpoints, both ours and those of the
+published code.
+"""
 
 import re
 from collections.abc import Mapping
@@ -16,24 +18,29 @@ from epsam.core.errors import TrainingError, WeightsError
 from epsam.core.seeding import seed_for
 from epsam.weak.resnet import AdlResNet, NetworkSpec, build_classifier
 
-# torchvision's IMAGENET1K_V1: what `pretrained=True` of the published code means, though it is ignored there (D15).
+# torchvision's IMAGENET1K_V1: what `pretrained=True` of the published code means, though it is
+# ignored there (D15).
 IMAGENET_SITE = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {"resnet50": "resnet50-0676ba61.pth", "resnet18": "resnet18-f37072fd.pth"}
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 _BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.(.+)")
 
 
-# What training starts from ------------------------------------------------------------------------------------------
+# What training starts from
+# ------------------------------------------------------------------------------------------
 
 
 def initial_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) -> None:
     """Set the weights that training starts from; on the CPU, random parts depend on `seed` alone.
 
-    pretrained: "imagenet": torchvision's file, looked for in `folder`, then in torch hub's folder, else downloaded
-        to the former. "none": Xavier-uniform convolutions, batch norm 1 and 0, fc N(0, 0.01) (published code).
-        Otherwise the path of a ResNet state dict, torchvision's or a classifier of ours or of the published code.
-    Where the network has a fourth channel and the file has not, its kernel becomes the mean of the other three; an fc
-    of another size stays random.
+    pretrained: "imagenet": torchvision's file, looked for in `folder`, then in torch hub's folder,
+    else downloaded
+        to the former. "none": Xavier-uniform convolutions, batch norm 1 and 0, fc N(0, 0.01)
+        (published code).
+        Otherwise the path of a ResNet state dict, torchvision's or a classifier of ours or of the
+        published code.
+    Where the network has a fourth channel and the file has not, its kernel becomes the mean of the
+    other three; an fc of another size stays random.
 
     Raises WeightsError if the weights cannot be had or do not fit.
     """
@@ -73,16 +80,21 @@ def _fetched(backbone: str, folder: Path) -> Path:
     if found:
         return found
     hash_start = name.removesuffix(".pth").rpartition("-")[2]
-    download(IMAGENET_SITE + name, hash_start, folder / name, otherwise=", or use --pretrained none")
+    download(
+        IMAGENET_SITE + name, hash_start, folder / name, otherwise=", or use --pretrained none"
+    )
     return folder / name
 
 
 def _renumbered(state: State, model: AdlResNet) -> State:
-    """The state with its blocks, in their order, at the model's indices: torchvision's have no gaps for ADL."""
+    """The state with its blocks, in their order, at the model's indices: torchvision's have no gaps
+    for ADL.
+    """
     places: dict[str, dict[int, int]] = {}
     for layer in LAYERS:
         theirs, ours = _block_indices(state, layer), _block_indices(model.state_dict(), layer)
-        # Another number of blocks keeps its indices here, and is refused when the weights are checked.
+        # Another number of blocks keeps its indices here, and is refused when the weights are
+        # checked.
         places[layer] = dict(zip(theirs, ours, strict=True)) if len(theirs) == len(ours) else {}
     renamed = {}
     for key, tensor in state.items():
@@ -106,11 +118,14 @@ def _inflated(state: State) -> State:
     return {**state, "conv1.weight": torch.cat([kernel, kernel.mean(dim=1, keepdim=True)], dim=1)}
 
 
-# Checkpoints --------------------------------------------------------------------------------------------------------
+# Checkpoints
+# --------------------------------------------------------------------------------------------------------
 
 
 def save_classifier(path: Path, model: AdlResNet, extra: Mapping[str, Any]) -> None:
-    """Write {"model": state dict, "spec": the network's numbers, **extra}, whole or not at all; extra is plain data."""
+    """Write {"model": state dict, "spec": the network's numbers, **extra}, whole or not at all;
+    extra is plain data.
+    """
     state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
     save_plain(path, {**extra, "model": state, "spec": asdict(model.spec)})
 
@@ -118,17 +133,21 @@ def save_classifier(path: Path, model: AdlResNet, extra: Mapping[str, Any]) -> N
 def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
     """The classifier of a checkpoint, in evaluation mode on `device`.
 
-    A checkpoint without our "spec" is taken for one of the published code: RGB in [0, 1] without mean and deviation,
-    the 2 × 2 frequency square, ADL positions read off the gaps between block indices.
+    A checkpoint without our "spec" is taken for one of the published code: RGB in [0, 1] without
+    mean and deviation, the 2 × 2 frequency square, ADL positions read off the gaps between block
+    indices.
 
-    Raises WeightsError if the file cannot be read, holds anything but tensors and plain data, or does not fit.
+    Raises WeightsError if the file cannot be read, holds anything but tensors and plain data, or
+    does not fit.
     """
     content = load_plain(path)
     state = named_tensors(path, content)
     try:
         model = build_classifier(_spec_of(content) if "spec" in content else _published_spec(state))
     except (TrainingError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: describes no network of ours ({error}); train the classifier again") from error
+        raise WeightsError(
+            f"{path}: describes no network of ours ({error}); train the classifier again"
+        ) from error
     _fill(model, path, state)
     return model.to(device).eval()
 
@@ -139,22 +158,38 @@ def _spec_of(content: Mapping[str, Any]) -> NetworkSpec:
 
 
 def _published_spec(state: State) -> NetworkSpec:
-    """What a bare state dict says of its network. An ADL after a layer's last block leaves no gap: not seen, and as
-    the identity not missed in evaluation."""
+    """What a bare state dict says of its network. An ADL after a layer's last block leaves no gap:
+    not seen, and as the identity not missed in evaluation.
+    """
     positions = []
     for layer in LAYERS:
         neighbours = pairwise(_block_indices(state, layer))
-        positions += [f"{layer[-1]}.{block}" for block, (index, following) in enumerate(neighbours)
-                      if following > index + 1]
+        positions += [
+            f"{layer[-1]}.{block}"
+            for block, (index, following) in enumerate(neighbours)
+            if following > index + 1
+        ]
     backbone = "resnet50" if "layer1.0.conv3.weight" in state else "resnet18"
     stem = state.get("conv1.weight")
     fuse = "none" if stem is not None and stem.shape[1] == 3 else "concat"
-    return NetworkSpec(backbone, evp_block="center2x2", adl_positions=tuple(positions), normalise=False, evp_fuse=fuse)
+    return NetworkSpec(
+        backbone,
+        evp_block="center2x2",
+        adl_positions=tuple(positions),
+        normalise=False,
+        evp_fuse=fuse,
+    )
 
 
 def _fill(model: AdlResNet, path: Path, state: State) -> None:
     """Load `state`, which must fit; counters of batches may be missing, as in old files."""
-    wanted = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    given = {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
+    wanted = {
+        key: tensor
+        for key, tensor in model.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    given = {
+        key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")
+    }
     check_fit(path, model.spec.backbone, given, wanted)
     model.load_state_dict(given, strict=False)

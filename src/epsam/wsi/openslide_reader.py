@@ -19,14 +19,21 @@ class OpenSlideFile(Slide):
         try:
             self._file = openslide.OpenSlide(str(path))
         except (openslide.OpenSlideError, OSError) as error:
-            raise SlideError(f"{path}: OpenSlide cannot read it ({error}); replace or remove the file") from error
+            raise SlideError(
+                f"{path}: OpenSlide cannot read it ({error}); replace or remove the file"
+            ) from error
         self._error = openslide.OpenSlideError
         size0 = self._file.level_dimensions[0]
         levels = tuple(
             Level(size[0], size[1], level_downsample(size0, size, (1, 1)) or float(ratio))
-            for size, ratio in zip(self._file.level_dimensions, self._file.level_downsamples, strict=True))
+            for size, ratio in zip(
+                self._file.level_dimensions, self._file.level_downsamples, strict=True
+            )
+        )
         stated = numbers([self._file.properties.get("openslide.mpp-x", "")])
-        super().__init__(path, levels, (plausible(stated[0]) if stated else None) or slide_mpp or None)
+        super().__init__(
+            path, levels, (plausible(stated[0]) if stated else None) or slide_mpp or None
+        )
 
     def close(self) -> None:
         self._file.close()
@@ -38,7 +45,9 @@ class OpenSlideFile(Slide):
         try:
             rgba = np.asarray(self._file.read_region(corner, level, (width, height)))
         except (self._error, OSError) as error:
-            raise SlideError(f"{self.path}: cannot be decoded ({error}); replace or remove the file") from error
+            raise SlideError(
+                f"{self.path}: cannot be decoded ({error}); replace or remove the file"
+            ) from error
         return np.where(rgba[:, :, 3:] == 0, np.uint8(WHITE), rgba[:, :, :3])
 
 
@@ -46,7 +55,9 @@ def _openslide(path: Path) -> ModuleType:
     try:
         import openslide
     except (ImportError, OSError) as error:
-        raise SlideError(f"{path}: {path.suffix} files need OpenSlide, which is not installed; "
-                         "run: pip install openslide-python openslide-bin") from error
+        raise SlideError(
+            f"{path}: {path.suffix} files need OpenSlide, which is not installed; "
+            "run: pip install openslide-python openslide-bin"
+        ) from error
     found: ModuleType = openslide
     return found

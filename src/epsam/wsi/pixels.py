@@ -16,7 +16,8 @@ _JPEG = (6, 7, 34892, 33007)
 def rgb_from_samples(samples: npt.NDArray[Any], page: Any) -> Rgb:
     """RGB uint8 (height, width, 3) of decoded samples (height, width, channels) of a tifffile page.
 
-    Handles grey, RGB, palette and YCbCr, 8 and 16 bits; transparent pixels become white. Raises ValueError otherwise.
+    Handles grey, RGB, palette and YCbCr, 8 and 16 bits; transparent pixels become white. Raises
+    ValueError otherwise.
     """
     kind = int(page.photometric)
     if kind == _PALETTE:
@@ -31,9 +32,12 @@ def rgb_from_samples(samples: npt.NDArray[Any], page: Any) -> Rgb:
         image = 255 - image
     if colours == 1:
         image = np.repeat(image, 3, axis=2)
-    elif int(page.compression) == _APERIO_YCBCR or (kind == _YCBCR and int(page.compression) not in _JPEG):
+    elif int(page.compression) == _APERIO_YCBCR or (
+        kind == _YCBCR and int(page.compression) not in _JPEG
+    ):
         image = _from_ycbcr(image)
-    # Some writers mark a fourth channel that they never fill; only a real alpha channel has the tag.
+    # Some writers mark a fourth channel that they never fill; only a real alpha channel has the
+    # tag.
     if values.shape[2] == colours + 1 and _has_alpha(page):
         image = np.where(values[:, :, colours:] == 0, np.uint8(255), image)
     return np.ascontiguousarray(image)

@@ -10,21 +10,31 @@ from epsam.wsi.openslide_reader import OpenSlideFile
 from epsam.wsi.slide import Level, Slide
 from epsam.wsi.tiff import TiffSlide
 
-__all__ = ["SLIDE_SUFFIXES", "Level", "OverviewPlan", "Slide", "open_slide", "overview_strips", "plan_overview",
-           "read_window"]
+__all__ = [
+    "SLIDE_SUFFIXES",
+    "Level",
+    "OverviewPlan",
+    "Slide",
+    "open_slide",
+    "overview_strips",
+    "plan_overview",
+    "read_window",
+]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".qptiff")
 VENDOR_SUFFIXES = (".mrxs", ".vms", ".vmu", ".ndpi", ".scn", ".bif", ".czi", ".dcm")
 SLIDE_SUFFIXES = TIFF_SUFFIXES + VENDOR_SUFFIXES
 
 _STRIP_PX = 1 << 25  # ours: pixels decoded at a time, 100 MB as RGB
-_STRIP_ROWS = 256    # ours: the usual tile height, so that strips seldom cut through a row of tiles
+_STRIP_ROWS = 256  # ours: the usual tile height, so that strips seldom cut through a row of tiles
 
 
 def open_slide(path: Path, slide_mpp: float = 0.0) -> Slide:
-    """Open a slide; `slide_mpp` is the pixel size of level 0 in µm where the file does not tell it (0: unknown).
+    """Open a slide; `slide_mpp` is the pixel size of level 0 in µm where the file does not tell it
+    (0: unknown).
 
-    Raises SlideError if the file is missing, damaged, of an unknown format, or needs a package that is not there.
+    Raises SlideError if the file is missing, damaged, of an unknown format, or needs a package that
+    is not there.
     """
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -37,20 +47,25 @@ def open_slide(path: Path, slide_mpp: float = 0.0) -> Slide:
 
 
 def read_window(slide: Slide, left_px0: int, top_px0: int, side_px0: int, size: int) -> Rgb:
-    """A square window as RGB (size, size, 3): corner and side in level-0 pixels, `size` in pixels of the result.
+    """A square window as RGB (size, size, 3): corner and side in level-0 pixels, `size` in pixels
+    of the result.
 
     Read from the coarsest level that is still as fine as the result, then resized.
     """
     number = _level_for(slide, side_px0 / size)
     downsample = slide.levels[number].downsample
     side = max(1, round(side_px0 / downsample))
-    region = slide.read(round(left_px0 / downsample), round(top_px0 / downsample), side, side, number)
+    region = slide.read(
+        round(left_px0 / downsample), round(top_px0 / downsample), side, side, number
+    )
     return resize_rgb(region, size, size)
 
 
 @dataclass(frozen=True)
 class OverviewPlan:
-    """How a whole slide is read at a coarse scale: a level, whole blocks of whose pixels are averaged."""
+    """How a whole slide is read at a coarse scale: a level, whole blocks of whose pixels are
+    averaged.
+    """
 
     level: int
     block: int
@@ -60,18 +75,27 @@ class OverviewPlan:
 
 
 def plan_overview(slide: Slide, downsample: float, level: int | None = None) -> OverviewPlan:
-    """Plan to read the whole slide at about `downsample` (never coarser), or a given level as it is.
+    """Plan to read the whole slide at about `downsample` (never coarser), or a given level as it
+    is.
 
     The plan's own `downsample` is the true one; width and height are in pixels of the overview.
     """
     number = _level_for(slide, downsample) if level is None else level
     source = slide.levels[number]
     block = max(1, int(downsample / source.downsample + 1e-6)) if level is None else 1
-    return OverviewPlan(number, block, -(-source.width // block), -(-source.height // block), source.downsample * block)
+    return OverviewPlan(
+        number,
+        block,
+        -(-source.width // block),
+        -(-source.height // block),
+        source.downsample * block,
+    )
 
 
 def overview_strips(slide: Slide, plan: OverviewPlan) -> Iterator[tuple[int, Rgb]]:
-    """The overview from top to bottom as (first row, RGB strip), so that memory does not grow with the slide."""
+    """The overview from top to bottom as (first row, RGB strip), so that memory does not grow with
+    the slide.
+    """
     width = plan.width * plan.block
     rows = max(1, _STRIP_PX // width)
     rows = rows // _STRIP_ROWS * _STRIP_ROWS if rows >= _STRIP_ROWS else rows
@@ -83,6 +107,10 @@ def overview_strips(slide: Slide, plan: OverviewPlan) -> Iterator[tuple[int, Rgb
 
 
 def _level_for(slide: Slide, downsample: float) -> int:
-    """The coarsest level that is at least as fine as wanted, within the 1 % by which pixel sizes are rounded."""
-    fitting = [number for number, level in enumerate(slide.levels) if level.downsample <= downsample * 1.01]
+    """The coarsest level that is at least as fine as wanted, within the 1 % by which pixel sizes
+    are rounded.
+    """
+    fitting = [
+        number for number, level in enumerate(slide.levels) if level.downsample <= downsample * 1.01
+    ]
     return max(fitting, default=0)

@@ -1,4 +1,6 @@
-"""How large a pixel is: pixel sizes from what slide files say about themselves, and downsamples of pyramid levels."""
+"""How large a pixel is: pixel sizes from what slide files say about themselves, and downsamples of
+pyramid levels.
+"""
 
 import math
 import re
@@ -22,9 +24,11 @@ def plausible(size_um: float) -> float | None:
 
 
 def size_from_description(text: str) -> float | None:
-    """Pixel size in µm from the image description of Aperio, Philips or OME files; None if it does not tell.
+    """Pixel size in µm from the image description of Aperio, Philips or OME files; None if it does
+    not tell.
 
-    Philips states millimetres; files whose writer put micrometres there are told apart by what is plausible.
+    Philips states millimetres; files whose writer put micrometres there are told apart by what is
+    plausible.
     """
     aperio = numbers(_APERIO.findall(text))
     if aperio:
@@ -41,23 +45,31 @@ def size_from_description(text: str) -> float | None:
 
 
 def size_from_tags(pixels_per_unit: float, unit: int) -> float | None:
-    """Pixel size in µm from TIFF's XResolution and ResolutionUnit (2 inch, 3 centimetre); None if it does not tell."""
+    """Pixel size in µm from TIFF's XResolution and ResolutionUnit (2 inch, 3 centimetre); None if
+    it does not tell.
+    """
     micrometres = _MICROMETRES.get(unit, 0.0)
     if not micrometres or not pixels_per_unit > 0:
         return None
     return plausible(micrometres / pixels_per_unit)
 
 
-def level_downsample(size0: tuple[int, int], size: tuple[int, int], tile: tuple[int, int]) -> float | None:
-    """How much coarser a page of `size` (width, height) is than level 0; None if it shows something else.
+def level_downsample(
+    size0: tuple[int, int], size: tuple[int, int], tile: tuple[int, int]
+) -> float | None:
+    """How much coarser a page of `size` (width, height) is than level 0; None if it shows something
+    else.
 
-    A power of two where one fits, since sizes are rounded and some scanners pad each level to whole tiles: the ratio of
-    the sizes would then shift small levels by many level-0 pixels. Anything else must agree in both directions to 2 %.
+    A power of two where one fits, since sizes are rounded and some scanners pad each level to whole
+    tiles: the ratio of the sizes would then shift small levels by many level-0 pixels. Anything
+    else must agree in both directions to 2 %.
     """
     ratios = [full / max(1, part) for full, part in zip(size0, size, strict=True)]
     nominal = 2.0 ** max(0, round(math.log2(max(ratios))))
     sides = zip(size0, size, tile, strict=True)
-    if all(-1.0 <= part - full / nominal < (1.0 if part % step else step) for full, part, step in sides):
+    if all(
+        -1.0 <= part - full / nominal < (1.0 if part % step else step) for full, part, step in sides
+    ):
         return nominal
     if abs(ratios[0] / ratios[1] - 1.0) <= 0.02:
         return (ratios[0] + ratios[1]) / 2.0

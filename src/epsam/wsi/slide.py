@@ -15,7 +15,9 @@ WHITE = 255
 
 @dataclass(frozen=True)
 class Level:
-    """One level of the pyramid: its size in its own pixels, and how many level-0 pixels one of them spans."""
+    """One level of the pyramid: its size in its own pixels, and how many level-0 pixels one of them
+    spans.
+    """
 
     width: int
     height: int
@@ -32,7 +34,9 @@ class Slide(ABC):
         self.mpp = mpp
         """Pixel size of level 0, µm; None if neither the file nor the user tells it."""
         self.decoding_s = 0.0
-        """Seconds spent on decoding so far, where the reader can tell them from those of reading."""
+        """Seconds spent on decoding so far, where the reader can tell them from those of
+        reading.
+        """
         self.reading_s = 0.0
         """Seconds spent on reading so far, decoding included."""
 
@@ -45,7 +49,8 @@ class Slide(ABC):
         return self.levels[0].height
 
     def read(self, left_px: int, top_px: int, width: int, height: int, level: int = 0) -> Rgb:
-        """A region as RGB (height, width, 3), all four numbers in pixels of that level; white outside of the slide.
+        """A region as RGB (height, width, 3), all four numbers in pixels of that level; white
+        outside of the slide.
 
         Raises SlideError if the file's pixels cannot be decoded.
         """
@@ -56,7 +61,7 @@ class Slide(ABC):
         bottom = min(top_px + height, self.levels[level].height)
         if left < right and top < bottom:
             inside = self._pixels(left, top, right - left, bottom - top, level)
-            region[top - top_px:bottom - top_px, left - left_px:right - left_px] = inside
+            region[top - top_px : bottom - top_px, left - left_px : right - left_px] = inside
         self.reading_s += time.perf_counter() - started
         return region
 
@@ -71,6 +76,10 @@ class Slide(ABC):
     def __enter__(self) -> "Slide":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()

@@ -7,13 +7,20 @@ from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 
 from epsam.segment.sam import attention as fused_attention
-from epsam.segment.sam.attention import EarlyScaledAttention, FusedAttention, fuse_attention, scale_early
+from epsam.segment.sam.attention import (
+    EarlyScaledAttention,
+    FusedAttention,
+    fuse_attention,
+    scale_early,
+)
 
 
 @pytest.fixture(params=["in one", "row by row"])
 def way(request, monkeypatch):
     """Both ways that the attention is computed on a CPU."""
-    monkeypatch.setattr(fused_attention, "MANY_TOKENS", 1 if request.param == "row by row" else 10_000)
+    monkeypatch.setattr(
+        fused_attention, "MANY_TOKENS", 1 if request.param == "row by row" else 10_000
+    )
 
 
 def stock_attention(rows, columns):
@@ -34,7 +41,9 @@ def test_equals_the_package(rows, columns):
     assert torch.allclose(FusedAttention(stock)(tokens), expected, atol=1e-5)
     with torch.no_grad():
         stock.rel_pos_h.zero_()
-    assert rows == 1 or not torch.allclose(stock(tokens), expected, atol=1e-2)  # the bias does matter here
+    assert rows == 1 or not torch.allclose(
+        stock(tokens), expected, atol=1e-2
+    )  # the bias does matter here
 
 
 @pytest.mark.usefixtures("way")
@@ -43,8 +52,13 @@ def test_gradients_equal_the_package():
     tokens = torch.randn(1, 4, 6, 24)
     wanted = torch.autograd.grad(stock(tokens).square().sum(), list(stock.parameters()))
     fused = FusedAttention(stock)
-    found = dict(zip([name for name, _ in fused.named_parameters()],
-                     torch.autograd.grad(fused(tokens).square().sum(), list(fused.parameters())), strict=True))
+    found = dict(
+        zip(
+            [name for name, _ in fused.named_parameters()],
+            torch.autograd.grad(fused(tokens).square().sum(), list(fused.parameters())),
+            strict=True,
+        )
+    )
     for (name, _), gradient in zip(stock.named_parameters(), wanted, strict=True):
         assert torch.allclose(found[name], gradient, atol=1e-3), name
 
@@ -52,9 +66,18 @@ def test_gradients_equal_the_package():
 @pytest.mark.usefixtures("way")
 def test_a_whole_encoder_keeps_its_keys_and_its_output():
     torch.manual_seed(0)
-    encoder = ImageEncoderViT(img_size=64, patch_size=8, embed_dim=32, depth=3, num_heads=2, out_chans=16,
-                              norm_layer=partial(nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=3,
-                              global_attn_indexes=(1,)).eval()
+    encoder = ImageEncoderViT(
+        img_size=64,
+        patch_size=8,
+        embed_dim=32,
+        depth=3,
+        num_heads=2,
+        out_chans=16,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=3,
+        global_attn_indexes=(1,),
+    ).eval()
     for block in encoder.blocks:
         nn.init.normal_(block.attn.rel_pos_h)
         nn.init.normal_(block.attn.rel_pos_w)
@@ -83,5 +106,7 @@ def test_all_attention_of_the_decoder_is_scaled_early_under_the_names_it_had():
     stock = transformer.TwoWayTransformer(depth=2, embedding_dim=16, num_heads=2, mlp_dim=8)
     names = list(stock.state_dict())
     scaled = scale_early(stock)
-    kinds = {type(module) for module in scaled.modules() if isinstance(module, transformer.Attention)}
+    kinds = {
+        type(module) for module in scaled.modules() if isinstance(module, transformer.Attention)
+    }
     assert (kinds, list(scaled.state_dict())) == ({EarlyScaledAttention}, names)

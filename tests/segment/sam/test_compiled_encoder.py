@@ -34,15 +34,23 @@ def refuse_with_images(network):
     def call(images):
         # Older PyTorch gives it two arguments, newer ones three.
         others = [None] * (len(inspect.signature(BackendCompilerFailed.__init__).parameters) - 3)
-        raise BackendCompilerFailed(refuse_with_images, RuntimeError("no working C++ compiler"), *others)
+        raise BackendCompilerFailed(
+            refuse_with_images, RuntimeError("no working C++ compiler"), *others
+        )
 
     return call
 
 
-@pytest.mark.parametrize(("refuse", "reason"), [(refuse_at_once, "(Dynamo is not supported on Python 3.13+ more)"),
-                                                (refuse_with_images, "no working C++ compiler")])
+@pytest.mark.parametrize(
+    ("refuse", "reason"),
+    [
+        (refuse_at_once, "(Dynamo is not supported on Python 3.13+ more)"),
+        (refuse_with_images, "no working C++ compiler"),
+    ],
+)
 def test_where_torch_compile_cannot_be_used_a_warning_says_so_and_the_encoder_runs_as_it_is(
-        encoder, monkeypatch, caplog, refuse, reason):
+    encoder, monkeypatch, caplog, refuse, reason
+):
     monkeypatch.setattr(torch, "compile", refuse)
     compiled, images = CompiledEncoder(encoder), torch.randn(1, 3, 64, 64)
     for _ in range(2):

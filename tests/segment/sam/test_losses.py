@@ -33,7 +33,9 @@ def test_each_image_weighs_the_same_whatever_its_area():
     perfect[0, :9] = 1
     missed_truth = torch.zeros(1, 10, 10)
     missed_truth[0, 0, 0] = 1
-    both = dice_iou_loss(torch.cat([perfect, torch.zeros(1, 10, 10)]), torch.cat([perfect, missed_truth]))
+    both = dice_iou_loss(
+        torch.cat([perfect, torch.zeros(1, 10, 10)]), torch.cat([perfect, missed_truth])
+    )
     alone = dice_iou_loss(torch.zeros(1, 10, 10), missed_truth)
     assert float(both) == pytest.approx(float(alone) / 2, abs=1e-6)
 
@@ -44,9 +46,14 @@ def logits_of(*probabilities):
 
 def test_the_decoders_loss_is_dice_and_iou_where_something_is_true():
     source = torch.Generator().manual_seed(0)
-    logits, targets = torch.randn(3, 5, 5, generator=source), torch.rand(3, 5, 5, generator=source).round()
+    logits, targets = (
+        torch.randn(3, 5, 5, generator=source),
+        torch.rand(3, 5, 5, generator=source).round(),
+    )
     assert torch.equal(decoder_loss(logits, targets), dice_iou_loss(logits.sigmoid(), targets))
-    assert torch.equal(decoder_loss(logits, targets, soft=True), dice_iou_loss(logits.sigmoid(), targets))
+    assert torch.equal(
+        decoder_loss(logits, targets, soft=True), dice_iou_loss(logits.sigmoid(), targets)
+    )
 
 
 def test_where_nothing_is_true_it_is_the_cross_entropy_and_falls_with_every_pixel():
@@ -63,7 +70,9 @@ def test_where_nothing_is_true_it_is_the_cross_entropy_and_falls_with_every_pixe
 
 def test_empty_and_filled_images_weigh_the_same():
     filled, true = logits_of(0.5, 0.25), torch.tensor([[[1.0, 0.0]]])
-    both = decoder_loss(torch.cat([filled, logits_of(0.5, 0.75)]), torch.cat([true, torch.zeros(1, 1, 2)]))
+    both = decoder_loss(
+        torch.cat([filled, logits_of(0.5, 0.75)]), torch.cat([true, torch.zeros(1, 1, 2)])
+    )
     assert float(both) == pytest.approx((float(decoder_loss(filled, true)) + 1.5 * math.log(2)) / 2)
 
 
@@ -76,7 +85,8 @@ def test_certainty_is_what_one_bit_of_entropy_leaves():
 def test_soft_targets_by_hand():
     trust = 1 + 0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)
     loss = decoder_loss(logits_of(0.5, 0.5, 0.9), torch.tensor([[[1.0, 0.25, 0.5]]]), soft=True)
-    # The first pixel counts once, the second `trust` times, the third, whose target is ½, not at all.
+    # The first pixel counts once, the second `trust` times, the third, whose target is ½, not at
+    # all.
     both, total = 0.5 + trust * 0.5 * 0.25, 0.5 + trust * 0.5 + 1 + trust * 0.25
     expected = (1 - (2 * both + EPS) / (total + EPS)) + (1 - (both + EPS) / (total - both + EPS))
     assert float(loss) == pytest.approx(expected, abs=1e-6)

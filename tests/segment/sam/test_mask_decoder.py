@@ -31,15 +31,21 @@ def test_a_batch_equals_the_packages_decoder_image_by_image_and_so_do_its_gradie
     plain.load_state_dict(sam.mask_decoder.state_dict())
     expected = []
     for index in range(3):
-        sparse, dense = sam.prompt_encoder((points[index : index + 1], labels[index : index + 1]), None, None)
-        masks, _ = plain(embeddings[index : index + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense, False)
+        sparse, dense = sam.prompt_encoder(
+            (points[index : index + 1], labels[index : index + 1]), None, None
+        )
+        masks, _ = plain(
+            embeddings[index : index + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense, False
+        )
         expected.append(masks[0, 0])
     found = decode(sam, embeddings, points, labels)
     assert torch.allclose(found, torch.stack(expected), atol=1e-5)
     sam.zero_grad()
     for masks in (found, torch.stack(expected)):
         masks.sigmoid().mean().backward()
-    for (name, ours), theirs in zip(sam.mask_decoder.named_parameters(), plain.parameters(), strict=True):
+    for (name, ours), theirs in zip(
+        sam.mask_decoder.named_parameters(), plain.parameters(), strict=True
+    ):
         if theirs.grad is not None:
             torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-3, msg=name)
     sam.zero_grad()
@@ -47,6 +53,7 @@ def test_a_batch_equals_the_packages_decoder_image_by_image_and_so_do_its_gradie
 
 def test_gradients_reach_the_decoder_and_nothing_else(sam):
     from epsam.segment.sam.models import freeze
+
     freeze(sam)
     decode(sam, *inputs(2)).sum().backward()
     assert sam.mask_decoder.output_upscaling[0].weight.grad is not None
@@ -57,14 +64,25 @@ def test_gradients_reach_the_decoder_and_nothing_else(sam):
 @torch.no_grad()
 def test_a_box_is_what_the_package_makes_of_it_with_and_without_points(sam):
     from epsam.segment.sam.prompting.sampling import BOX_END, BOX_START, NEGATIVE, PADDING, POSITIVE
+
     embeddings = inputs(1)[0]
-    corners, clicks = torch.tensor([[[20.0, 30.0], [200.0, 150.0]]]), torch.tensor([[[60.0, 70.0], [5.0, 6.0]]])
+    corners, clicks = (
+        torch.tensor([[[20.0, 30.0], [200.0, 150.0]]]),
+        torch.tensor([[[60.0, 70.0], [5.0, 6.0]]]),
+    )
     filler = torch.zeros(1, 3, 2)
-    for points, labels in [(None, []), ((clicks, torch.tensor([[POSITIVE, NEGATIVE]])), [POSITIVE, NEGATIVE])]:
+    for points, labels in [
+        (None, []),
+        ((clicks, torch.tensor([[POSITIVE, NEGATIVE]])), [POSITIVE, NEGATIVE]),
+    ]:
         sparse, dense = sam.prompt_encoder(points, corners.view(1, 4), None)
-        expected, _ = sam.mask_decoder.predict_masks(embeddings, sam.prompt_encoder.get_dense_pe(), sparse, dense)
+        expected, _ = sam.mask_decoder.predict_masks(
+            embeddings, sam.prompt_encoder.get_dense_pe(), sparse, dense
+        )
         rows = torch.cat([corners, clicks[:, : len(labels)], filler], dim=1)
-        found = decode(sam, embeddings, rows, torch.tensor([[BOX_START, BOX_END, *labels, *[PADDING] * 3]]))
+        found = decode(
+            sam, embeddings, rows, torch.tensor([[BOX_START, BOX_END, *labels, *[PADDING] * 3]])
+        )
         assert torch.equal(found, expected[:, 0])
 
 

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from epsam.core.errors import WeightsError
-from epsam.segment.sam.models import SPECS, build_sam, find_checkpoint, freeze, load_sam, parameter_counts
+from epsam.segment.sam.models import (
+    SPECS,
+    build_sam,
+    find_checkpoint,
+    freeze,
+    load_sam,
+    parameter_counts,
+)
 
 CONTENT = b"as good as weights"
 
@@ -31,7 +38,9 @@ def official(monkeypatch):
         return answer
 
     monkeypatch.setattr(urllib.request, "urlopen", open_address)
-    right = SPECS["vit_b"].__class__(1, 1, 1, (), "sam_vit_b_01ec64.pth", hashlib.sha256(CONTENT).hexdigest())
+    right = SPECS["vit_b"].__class__(
+        1, 1, 1, (), "sam_vit_b_01ec64.pth", hashlib.sha256(CONTENT).hexdigest()
+    )
     monkeypatch.setitem(SPECS, "vit_b", right)
     return asked
 
@@ -42,9 +51,12 @@ def saved(path, content):
 
 
 def test_vit_b_has_the_shapes_of_the_published_weights():
-    # Built without memory: only the shapes matter. Numbers by hand: 12 blocks, 64 × 64 tokens of 768, 16 px patches.
+    # Built without memory: only the shapes matter. Numbers by hand: 12 blocks, 64 × 64 tokens of
+    # 768, 16 px patches.
     with torch.device("meta"):
-        shapes = {key: tuple(tensor.shape) for key, tensor in build_sam("vit_b").state_dict().items()}
+        shapes = {
+            key: tuple(tensor.shape) for key, tensor in build_sam("vit_b").state_dict().items()
+        }
     assert shapes["image_encoder.patch_embed.proj.weight"] == (768, 3, 16, 16)
     assert shapes["image_encoder.pos_embed"] == (1, 64, 64, 768)
     assert shapes["image_encoder.blocks.0.attn.rel_pos_h"] == (2 * 14 - 1, 64)
@@ -57,7 +69,8 @@ def test_the_decoder_of_the_demo_has_the_shape_of_the_real_one(demo_state):
         real = build_sam("vit_b").state_dict()
     prefix = "mask_decoder."
     assert {k: v.shape for k, v in demo_state.items() if k.startswith(prefix)} == {
-        k: v.shape for k, v in real.items() if k.startswith(prefix)}
+        k: v.shape for k, v in real.items() if k.startswith(prefix)
+    }
 
 
 def test_the_demos_encoder_is_small_and_gives_32_by_32_tokens():
@@ -67,8 +80,14 @@ def test_the_demos_encoder_is_small_and_gives_32_by_32_tokens():
         assert sam.image_encoder(torch.zeros(1, 3, 256, 256)).shape == (1, 256, 32, 32)
 
 
-@pytest.mark.parametrize(("name", "file"), [("vit_b", "sam_vit_b_01ec64.pth"), ("vit_l", "sam_vit_l_0b3195.pth"),
-                                            ("vit_h", "sam_vit_h_4b8939.pth")])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("vit_b", "sam_vit_b_01ec64.pth"),
+        ("vit_l", "sam_vit_l_0b3195.pth"),
+        ("vit_h", "sam_vit_h_4b8939.pth"),
+    ],
+)
 def test_real_weights_have_an_official_address(name, file):
     assert SPECS[name].url == f"https://dl.fbaipublicfiles.com/segment_anything/{file}"
     assert len(SPECS[name].sha256) == 64
@@ -76,12 +95,16 @@ def test_real_weights_have_an_official_address(name, file):
 
 def test_only_the_decoder_learns_after_freezing():
     sam = freeze(build_sam("vit_demo"))
-    assert {key.split(".")[0] for key, p in sam.named_parameters() if p.requires_grad} == {"mask_decoder"}
+    assert {key.split(".")[0] for key, p in sam.named_parameters() if p.requires_grad} == {
+        "mask_decoder"
+    }
     decoder = sum(p.numel() for p in sam.mask_decoder.parameters())
     assert parameter_counts(sam) == (decoder, sum(p.numel() for p in sam.parameters()) - decoder)
 
 
-@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "meta": {"seed": 1}}])
+@pytest.mark.parametrize(
+    "wrap", [lambda state: state, lambda state: {"model": state, "meta": {"seed": 1}}]
+)
 def test_half_precision_weights_load_as_float32(tmp_path, demo_state, wrap):
     half = {key: tensor.half() for key, tensor in demo_state.items()}
     loaded = load_sam("vit_demo", saved(tmp_path / "w.pth", wrap(half))).state_dict()
@@ -99,8 +122,11 @@ def test_weights_that_do_not_fit_are_counted_and_the_first_is_named(tmp_path, de
     message = str(caught.value)
     assert "\n" not in message
     assert "w.pth" in message
-    for part in ("2 missing (first mask_decoder.iou_token.weight)", "1 unexpected (first adapter.weight)",
-                 "(first image_encoder.pos_embed)"):
+    for part in (
+        "2 missing (first mask_decoder.iou_token.weight)",
+        "1 unexpected (first adapter.weight)",
+        "(first image_encoder.pos_embed)",
+    ):
         assert part in message
 
 

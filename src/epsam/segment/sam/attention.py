@@ -1,9 +1,11 @@
-"""SAM's attention in fewer or quicker operations, exactly: the same weights and keys, the same result.
+"""SAM's attention in fewer or quicker operations, exactly: the same weights and keys, the same
+result.
 
-The encoder's goes through torch's fused kernels. The package adds a relative-position bias to an N × N matrix of
-scores, which no fused kernel takes without writing that matrix out. But the bias of a query q at a key in row r and
-column c is q·R_row(r) + q·R_column(c): a scalar product. So the query is made longer by its biases for all rows and
-columns, and the key by a one in its row and its column.
+The encoder's goes through torch's fused kernels. The package adds a relative-position bias to an N
+× N matrix of scores, which no fused kernel takes without writing that matrix out. But the bias of a
+query q at a key in row r and column c is q·R_row(r) + q·R_column(c): a scalar product. So the query
+is made longer by its biases for all rows and columns, and the key by a one in its row and its
+column.
 """
 
 import torch
@@ -18,7 +20,8 @@ MANY_TOKENS = 2048  # ours: SAM's global attention has 4096 and takes a third le
 
 
 class FusedAttention(nn.Module):
-    """Takes the place of the package's `Attention`, whose parameters it takes over under their names.
+    """Takes the place of the package's `Attention`, whose parameters it takes over under their
+    names.
 
     Raises ValueError for an attention without relative positions, which SAM's encoders do not have.
     """
@@ -26,7 +29,9 @@ class FusedAttention(nn.Module):
     def __init__(self, stock: Attention) -> None:
         super().__init__()
         if not stock.use_rel_pos:
-            raise ValueError("fused attention is written for relative positions; this attention has none")
+            raise ValueError(
+                "fused attention is written for relative positions; this attention has none"
+            )
         self.num_heads, self.scale = stock.num_heads, stock.scale
         self.qkv, self.proj = stock.qkv, stock.proj
         self.rel_pos_h, self.rel_pos_w = stock.rel_pos_h, stock.rel_pos_w
@@ -46,7 +51,9 @@ class FusedAttention(nn.Module):
         return result
 
     def _biases(self, query: Tensor, rows: int, columns: int) -> Tensor:
-        """Each query's bias for every row and every column: (B, heads, rows·columns, rows + columns)."""
+        """Each query's bias for every row and every column: (B, heads, rows·columns, rows +
+        columns).
+        """
         at = query.reshape(*query.shape[:2], rows, columns, -1)
         by_row = get_rel_pos(rows, rows, self.rel_pos_h).to(query.dtype)
         by_column = get_rel_pos(columns, columns, self.rel_pos_w).to(query.dtype)
@@ -55,20 +62,30 @@ class FusedAttention(nn.Module):
         return torch.cat([row_biases, column_biases], dim=-1).flatten(2, 3)
 
 
-def _in_one(query: Tensor, key: Tensor, value: Tensor, biases: Tensor, rows: int, columns: int) -> Tensor:
+def _in_one(
+    query: Tensor, key: Tensor, value: Tensor, biases: Tensor, rows: int, columns: int
+) -> Tensor:
     """Attention (B, heads, rows·columns, size) with the biases as more of the query's length."""
     size = value.shape[-1]
     longer_query = torch.cat([query, biases], dim=-1)
-    longer_key = torch.cat([key, _places(rows, columns, key).expand(*key.shape[:2], -1, -1)], dim=-1)
+    longer_key = torch.cat(
+        [key, _places(rows, columns, key).expand(*key.shape[:2], -1, -1)], dim=-1
+    )
     padding = -longer_key.shape[-1] % HEAD_MULTIPLE
     attended = F.scaled_dot_product_attention(
-        F.pad(longer_query, (0, padding)), F.pad(longer_key, (0, padding)),
-        F.pad(value, (0, longer_key.shape[-1] + padding - size)), scale=1.0)
+        F.pad(longer_query, (0, padding)),
+        F.pad(longer_key, (0, padding)),
+        F.pad(value, (0, longer_key.shape[-1] + padding - size)),
+        scale=1.0,
+    )
     return attended[..., :size]
 
 
-def _row_by_row(query: Tensor, key: Tensor, value: Tensor, biases: Tensor, rows: int, columns: int) -> Tensor:
-    """The same with the biases as a mask for one row of queries at a time, small enough for a processor's cache.
+def _row_by_row(
+    query: Tensor, key: Tensor, value: Tensor, biases: Tensor, rows: int, columns: int
+) -> Tensor:
+    """The same with the biases as a mask for one row of queries at a time, small enough for a
+    processor's cache.
 
     A CPU spends its time on the products themselves, and the longer vectors triple them.
     """
@@ -76,7 +93,11 @@ def _row_by_row(query: Tensor, key: Tensor, value: Tensor, biases: Tensor, rows:
     for start in range(0, rows * columns, columns):
         row = slice(start, start + columns)
         mask = biases[:, :, row, :rows, None] + biases[:, :, row, None, rows:]
-        found.append(F.scaled_dot_product_attention(query[:, :, row], key, value, mask.flatten(-2), scale=1.0))
+        found.append(
+            F.scaled_dot_product_attention(
+                query[:, :, row], key, value, mask.flatten(-2), scale=1.0
+            )
+        )
     return torch.cat(found, dim=2)
 
 
@@ -88,28 +109,43 @@ def _places(rows: int, columns: int, like: Tensor) -> Tensor:
 
 
 def fuse_attention(encoder: ImageEncoderViT) -> ImageEncoderViT:
-    """Replace every attention of the encoder by its fused twin; parameters and their names stay. Returns `encoder`."""
+    """Replace every attention of the encoder by its fused twin; parameters and their names stay.
+    Returns `encoder`.
+    """
     for block in encoder.blocks:
         block.attn = FusedAttention(block.attn)
     return encoder
 
 
 class EarlyScaledAttention(package_decoder.Attention):  # type: ignore[misc]
-    """Takes the place of the attention in the package's decoder, whose parameters it takes over under their names.
+    """Takes the place of the attention in the package's decoder, whose parameters it takes over
+    under their names.
 
-    The package divides the N × M scores of every head by a constant, and their gradients once more. Here the shorter
-    one of queries and keys is scaled instead: for 60 tokens and 4096 of an image, fewer numbers by a factor of 250.
+    The package divides the N × M scores of every head by a constant, and their gradients once more.
+    Here the shorter one of queries and keys is scaled instead: for 60 tokens and 4096 of an image,
+    fewer numbers by a factor of 250.
     """
 
     def __init__(self, stock: package_decoder.Attention) -> None:
         nn.Module.__init__(self)
-        self.embedding_dim, self.internal_dim, self.num_heads = stock.embedding_dim, stock.internal_dim, stock.num_heads
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = stock.q_proj, stock.k_proj, stock.v_proj, stock.out_proj
+        self.embedding_dim, self.internal_dim, self.num_heads = (
+            stock.embedding_dim,
+            stock.internal_dim,
+            stock.num_heads,
+        )
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            stock.q_proj,
+            stock.k_proj,
+            stock.v_proj,
+            stock.out_proj,
+        )
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries (B, N, C), keys and values (B, M, C) → (B, N, C)."""
-        query, key, value = (self._separate_heads(part, self.num_heads)
-                             for part in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
+        query, key, value = (
+            self._separate_heads(part, self.num_heads)
+            for part in (self.q_proj(q), self.k_proj(k), self.v_proj(v))
+        )
         scale = query.shape[-1] ** -0.5
         if query.shape[-2] < key.shape[-2]:
             query = query * scale
@@ -121,7 +157,9 @@ class EarlyScaledAttention(package_decoder.Attention):  # type: ignore[misc]
 
 
 def scale_early(transformer: TwoWayTransformer) -> TwoWayTransformer:
-    """Replace every attention of the decoder's transformer by its twin above; names stay. Returns `transformer`."""
+    """Replace every attention of the decoder's transformer by its twin above; names stay. Returns
+    `transformer`.
+    """
     for module in list(transformer.modules()):
         for name, child in list(module.named_children()):
             if type(child) is package_decoder.Attention:

@@ -1,4 +1,6 @@
-"""SAM's encoder through torch.compile, for whoever asks for it; where that cannot be had, the encoder as it is."""
+"""SAM's encoder through torch.compile, for whoever asks for it; where that cannot be had, the
+encoder as it is.
+"""
 
 import logging
 from typing import Any
@@ -10,7 +12,9 @@ log = logging.getLogger(__name__)
 
 
 class CompiledEncoder:
-    """Encodes like the network it is made of, within rounding; compiled when the first images come."""
+    """Encodes like the network it is made of, within rounding; compiled when the first images
+    come.
+    """
 
     def __init__(self, encoder: nn.Module) -> None:
         """Takes the parameters as they are; the network keeps its keys."""
@@ -41,5 +45,7 @@ class CompiledEncoder:
 def _warn(error: Exception) -> None:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # The first line may name no more than the part that failed.
-    log.warning("--compile: torch.compile does not work here (%s); the encoder runs as it is",
-                " ".join(lines[:2]) or type(error).__name__)
+    log.warning(
+        "--compile: torch.compile does not work here (%s); the encoder runs as it is",
+        " ".join(lines[:2]) or type(error).__name__,
+    )

@@ -1,4 +1,6 @@
-"""The trained decoder's file: state-dict keys `mask_decoder.…` as in the published checkpoints, and how it was made."""
+"""The trained decoder's file: state-dict keys `mask_decoder.…` as in the published checkpoints, and
+how it was made.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,11 @@ def load_decoder(path: Path, sam: Sam) -> dict[str, Any]:
     """
     content = load_plain(path)
     weights = named_tensors(path, content)
-    own = {key.removeprefix(PREFIX): tensor for key, tensor in weights.items() if key.startswith(PREFIX)}
+    own = {
+        key.removeprefix(PREFIX): tensor
+        for key, tensor in weights.items()
+        if key.startswith(PREFIX)
+    }
     check_fit(path, "SAM's mask decoder", own, sam.mask_decoder.state_dict())
     sam.mask_decoder.load_state_dict(own)
     made_with: dict[str, Any] = content.get("made_with", {})

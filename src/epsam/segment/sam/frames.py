@@ -17,15 +17,17 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 
 MAX_PROBABILITY = 0.99
-"""Ours: activations are read as probabilities from 1 − this to this, so that mask prompts stay within ±4.6."""
+"""Ours: activations are read as probabilities from 1 − this to this, so that mask prompts stay
+within ±4.6.
+"""
 
 
 @dataclass(frozen=True)
 class SamFrame:
     """Square patches of `patch_size` px beside SAM's square input of `sam_size` px.
 
-    The published code scaled the image and left the points behind, so that every prompt fell into the upper left
-    quadrant (methods D1); here both are scaled by the same factor.
+    The published code scaled the image and left the points behind, so that every prompt fell into
+    the upper left quadrant (methods D1); here both are scaled by the same factor.
     """
 
     patch_size: int
@@ -36,10 +38,16 @@ class SamFrame:
         return self.sam_size / self.patch_size
 
     def image(self, patch: Rgb) -> Tensor:
-        """SAM's input (3, sam_size, sam_size), normalised, for an RGB patch (patch_size, patch_size, 3)."""
+        """SAM's input (3, sam_size, sam_size), normalised, for an RGB patch (patch_size,
+        patch_size, 3).
+        """
         if patch.shape[:2] != (self.patch_size, self.patch_size):
             raise ValueError(f"a patch of {self.patch_size} px expected, found {patch.shape}")
-        pixels = torch.from_numpy(resize_rgb(patch, self.sam_size, self.sam_size)).permute(2, 0, 1).float()
+        pixels = (
+            torch.from_numpy(resize_rgb(patch, self.sam_size, self.sam_size))
+            .permute(2, 0, 1)
+            .float()
+        )
         mean, std = torch.tensor(PIXEL_MEAN).view(3, 1, 1), torch.tensor(PIXEL_STD).view(3, 1, 1)
         return (pixels - mean) / std
 
@@ -48,12 +56,16 @@ class SamFrame:
         return (points_xy_patch * self.scale).astype(np.float32)
 
     def mask_prompts(self, activations: Tensor, size: tuple[int, int]) -> Tensor:
-        """Activations (B, h, w) in 0..1 of whole patches → logits (B, 1, *size), SAM's mask prompts."""
+        """Activations (B, h, w) in 0..1 of whole patches → logits (B, 1, *size), SAM's mask
+        prompts.
+        """
         resized = F.interpolate(activations[:, None], size, mode="bilinear", align_corners=False)
         return torch.logit(resized.clamp(1 - MAX_PROBABILITY, MAX_PROBABILITY))
 
     def masks(self, low_res_logits: Tensor) -> Tensor:
-        """Decoder logits (B, h, w) → logits (B, patch_size, patch_size), by way of SAM's input size as SAM does it."""
+        """Decoder logits (B, h, w) → logits (B, patch_size, patch_size), by way of SAM's input size
+        as SAM does it.
+        """
         size = (self.sam_size, self.sam_size)
         large = F.interpolate(low_res_logits[:, None], size, mode="bilinear", align_corners=False)
         if self.patch_size != self.sam_size:

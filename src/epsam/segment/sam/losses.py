@@ -1,4 +1,6 @@
-"""The decoder's loss: soft Dice plus soft IoU, weighted 1:1 (paper 3.3.2), and what of it an empty target needs."""
+"""The decoder's loss: soft Dice plus soft IoU, weighted 1:1 (paper 3.3.2), and what of it an empty
+target needs.
+"""
 
 import math
 
@@ -10,16 +12,20 @@ from epsam.metrics import EPSILON
 
 
 def decoder_loss(logits: Tensor, targets: Tensor, soft: bool = False) -> Tensor:
-    """Dice + IoU for an image whose target has a tumour pixel, else cross-entropy; their mean over the batch: a scalar.
+    """Dice + IoU for an image whose target has a tumour pixel, else cross-entropy; their mean over
+    the batch: a scalar.
 
-    logits (B, H, W); targets (B, H, W), same frame: 0 and 1 or, if `soft`, the probability of tumour, by whose
-    certainty each pixel counts (ours). Dice and IoU have no gradient to speak of where nothing is true (ours).
+    logits (B, H, W); targets (B, H, W), same frame: 0 and 1 or, if `soft`, the probability of
+    tumour, by whose certainty each pixel counts (ours). Dice and IoU have no gradient to speak of
+    where nothing is true (ours).
     """
     probabilities, trust = logits.sigmoid(), certainty(targets) if soft else None
     empty = ~(targets > 0.5).flatten(1).any(dim=1)
     if not empty.any():
         return _dice_iou(probabilities, targets, trust).mean()
-    return torch.where(empty, F.softplus(logits).mean(dim=(1, 2)), _dice_iou(probabilities, targets, trust)).mean()
+    return torch.where(
+        empty, F.softplus(logits).mean(dim=(1, 2)), _dice_iou(probabilities, targets, trust)
+    ).mean()
 
 
 def dice_iou_loss(probabilities: Tensor, targets: Tensor) -> Tensor:

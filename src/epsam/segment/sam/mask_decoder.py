@@ -8,11 +8,13 @@ from epsam.segment.sam.prompting.sampling import BOX_START, PADDING
 
 
 class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]
-    """The package's decoder, but B images with B prompts give B masks; weights and state-dict keys are the same.
+    """The package's decoder, but B images with B prompts give B masks; weights and state-dict keys
+    are the same.
 
-    The package repeats the image once for each prompt, so that two images with a prompt each become four. And its
-    product of mask tokens and pixels takes the gradients out of the order of the convolutions' results, in which each
-    pixel's channels are neighbours: on a CPU the activations before it then take five times as long.
+    The package repeats the image once for each prompt, so that two images with a prompt each become
+    four. And its product of mask tokens and pixels takes the gradients out of the order of the
+    convolutions' results, in which each pixel's channels are neighbours: on a CPU the activations
+    before it then take five times as long.
     """
 
     def predict_masks(
@@ -28,22 +30,33 @@ class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         tokens = torch.cat([own_tokens.expand(batch, -1, -1), sparse_prompt_embeddings], dim=1)
         source = image_embeddings + dense_prompt_embeddings
         attended, source = self.transformer(source, image_pe.expand(batch, -1, -1, -1), tokens)
-        upscaled = self.output_upscaling(source.transpose(1, 2).reshape(batch, channels, height, width))
+        upscaled = self.output_upscaling(
+            source.transpose(1, 2).reshape(batch, channels, height, width)
+        )
         mask_tokens = attended[:, 1 : 1 + self.num_mask_tokens]
-        weights = [mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)]
+        weights = [
+            mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)
+        ]
         pixels = upscaled.permute(0, 2, 3, 1)
         masks = pixels.flatten(1, 2) @ torch.stack(weights, dim=2)
-        return masks.transpose(1, 2).unflatten(2, pixels.shape[1:3]), self.iou_prediction_head(attended[:, 0])
+        return masks.transpose(1, 2).unflatten(2, pixels.shape[1:3]), self.iou_prediction_head(
+            attended[:, 0]
+        )
 
 
-def decode(sam: Sam, embeddings: Tensor, points_xy_sam: Tensor, labels: Tensor,
-           mask_logits: Tensor | None = None) -> Tensor:
+def decode(
+    sam: Sam,
+    embeddings: Tensor,
+    points_xy_sam: Tensor,
+    labels: Tensor,
+    mask_logits: Tensor | None = None,
+) -> Tensor:
     """Mask logits (B, 4h, 4w) of SAM's single-mask token, in the decoder's low resolution.
 
-    embeddings (B, C, h, w) float32; points_xy_sam (B, N, 2) in SAM's frame; labels (B, N): 1 positive, 0 negative,
-    −1 padding, 2 and 3 a box's corners, which come first and in all images of a batch or in none; mask_logits
-    (B, 1, 4h, 4w): mask prompts.
-    Gradients reach whatever of `sam` requires them.
+    embeddings (B, C, h, w) float32; points_xy_sam (B, N, 2) in SAM's frame; labels (B, N): 1
+    positive, 0 negative, −1 padding, 2 and 3 a box's corners, which come first and in all images of
+    a batch or in none; mask_logits (B, 1, 4h, 4w): mask prompts. Gradients reach whatever of `sam`
+    requires them.
     """
     points, boxes = _points_and_boxes(points_xy_sam, labels)
     sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_logits)
@@ -57,7 +70,9 @@ def decode(sam: Sam, embeddings: Tensor, points_xy_sam: Tensor, labels: Tensor,
     return masks[:, 0]
 
 
-def _points_and_boxes(points_xy_sam: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+def _points_and_boxes(
+    points_xy_sam: Tensor, labels: Tensor
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
     """What SAM's prompt encoder takes: points with labels, and boxes (B, 4)."""
     boxed = labels[:, 0] == BOX_START
     if not boxed.any():

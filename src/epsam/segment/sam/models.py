@@ -24,7 +24,9 @@ OFFICIAL_SITE = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 @dataclass(frozen=True)
 class SamSpec:
-    """The numbers in which the encoders differ, and the file of their weights; pixels are those of SAM's input."""
+    """The numbers in which the encoders differ, and the file of their weights; pixels are those of
+    SAM's input.
+    """
 
     embed_dim: int
     depth: int
@@ -43,17 +45,37 @@ class SamSpec:
 
     @property
     def url(self) -> str:
-        """Official address of the weights; empty for a network whose weights come with this repository."""
+        """Official address of the weights; empty for a network whose weights come with this
+        repository.
+        """
         return OFFICIAL_SITE + self.file if self.sha256 else ""
 
 
 SPECS = {
-    "vit_b": SamSpec(768, 12, 12, (2, 5, 8, 11), "sam_vit_b_01ec64.pth",
-                     "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
-    "vit_l": SamSpec(1024, 24, 16, (5, 11, 17, 23), "sam_vit_l_0b3195.pth",
-                     "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
-    "vit_h": SamSpec(1280, 32, 16, (7, 15, 23, 31), "sam_vit_h_4b8939.pth",
-                     "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
+    "vit_b": SamSpec(
+        768,
+        12,
+        12,
+        (2, 5, 8, 11),
+        "sam_vit_b_01ec64.pth",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
+    "vit_l": SamSpec(
+        1024,
+        24,
+        16,
+        (5, 11, 17, 23),
+        "sam_vit_l_0b3195.pth",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    ),
+    "vit_h": SamSpec(
+        1280,
+        32,
+        16,
+        (7, 15, 23, 31),
+        "sam_vit_h_4b8939.pth",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    ),
     "vit_demo": SamSpec(160, 6, 5, (2, 5), "sam_vit_demo.pth", input_px=256, token_px=8, window=8),
 }
 
@@ -61,30 +83,56 @@ SPECS = {
 def build_sam(name: str) -> Sam:
     """The network of `SPECS[name]` with random weights, in evaluation mode."""
     spec = SPECS[name]
-    return Sam(_encoder(spec), _prompt_encoder(spec), _decoder(), list(PIXEL_MEAN), list(PIXEL_STD)).eval()
+    return Sam(
+        _encoder(spec), _prompt_encoder(spec), _decoder(), list(PIXEL_MEAN), list(PIXEL_STD)
+    ).eval()
 
 
 def _encoder(spec: SamSpec) -> ImageEncoderViT:
-    return fuse_attention(ImageEncoderViT(
-        img_size=spec.input_px, patch_size=spec.token_px, embed_dim=spec.embed_dim, depth=spec.depth,
-        num_heads=spec.heads, mlp_ratio=4, out_chans=PROMPT_DIM, qkv_bias=True,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6), use_rel_pos=True, window_size=spec.window,
-        global_attn_indexes=spec.global_blocks))
+    return fuse_attention(
+        ImageEncoderViT(
+            img_size=spec.input_px,
+            patch_size=spec.token_px,
+            embed_dim=spec.embed_dim,
+            depth=spec.depth,
+            num_heads=spec.heads,
+            mlp_ratio=4,
+            out_chans=PROMPT_DIM,
+            qkv_bias=True,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=spec.window,
+            global_attn_indexes=spec.global_blocks,
+        )
+    )
 
 
 def _prompt_encoder(spec: SamSpec) -> PromptEncoder:
-    return PromptEncoder(embed_dim=PROMPT_DIM, image_embedding_size=(spec.grid, spec.grid),
-                         input_image_size=(spec.input_px, spec.input_px), mask_in_chans=16)
+    return PromptEncoder(
+        embed_dim=PROMPT_DIM,
+        image_embedding_size=(spec.grid, spec.grid),
+        input_image_size=(spec.input_px, spec.input_px),
+        mask_in_chans=16,
+    )
 
 
 def _decoder() -> BatchedMaskDecoder:
-    transformer = scale_early(TwoWayTransformer(depth=2, embedding_dim=PROMPT_DIM, mlp_dim=2048, num_heads=8))
-    return BatchedMaskDecoder(num_multimask_outputs=3, transformer=transformer, transformer_dim=PROMPT_DIM,
-                              iou_head_depth=3, iou_head_hidden_dim=256)
+    transformer = scale_early(
+        TwoWayTransformer(depth=2, embedding_dim=PROMPT_DIM, mlp_dim=2048, num_heads=8)
+    )
+    return BatchedMaskDecoder(
+        num_multimask_outputs=3,
+        transformer=transformer,
+        transformer_dim=PROMPT_DIM,
+        iou_head_depth=3,
+        iou_head_hidden_dim=256,
+    )
 
 
 def freeze(sam: Sam) -> Sam:
-    """Let the decoder alone learn (paper 3.3.2): encoder and prompt encoder get no gradients. Returns `sam`."""
+    """Let the decoder alone learn (paper 3.3.2): encoder and prompt encoder get no gradients.
+    Returns `sam`.
+    """
     sam.requires_grad_(False)
     sam.mask_decoder.requires_grad_(True)
     return sam
@@ -97,13 +145,16 @@ def parameter_counts(sam: Sam) -> tuple[int, int]:
     return trainable, sum(size for size, _ in sizes) - trainable
 
 
-# Weights ------------------------------------------------------------------------------------------------------------
+# Weights
+# ------------------------------------------------------------------------------------------------------------
 
 
 def load_sam(name: str, checkpoint: Path) -> Sam:
-    """The network of `SPECS[name]` with the weights of a file: a state dict, or {"model": state dict, …}; float32.
+    """The network of `SPECS[name]` with the weights of a file: a state dict, or {"model": state
+    dict, …}; float32.
 
-    Raises WeightsError if the file cannot be read, does not fit the network key by key, or holds numbers that are none.
+    Raises WeightsError if the file cannot be read, does not fit the network key by key, or holds
+    numbers that are none.
     """
     weights = named_tensors(checkpoint, load_plain(checkpoint))
     sam = build_sam(name)
@@ -113,9 +164,11 @@ def load_sam(name: str, checkpoint: Path) -> Sam:
 
 
 def find_checkpoint(name: str, given: str, folder: Path) -> Path:
-    """The weights' file: the given path, or the known file in `folder`, which is downloaded once if absent.
+    """The weights' file: the given path, or the known file in `folder`, which is downloaded once if
+    absent.
 
-    Raises WeightsError if the given file is not there, or if the known one is neither there nor to be had.
+    Raises WeightsError if the given file is not there, or if the known one is neither there nor to
+    be had.
     """
     spec = SPECS[name]
     path = Path(given) if given else folder / spec.file
@@ -124,7 +177,9 @@ def find_checkpoint(name: str, given: str, folder: Path) -> Path:
     if given:
         raise WeightsError(f"{path}: no such file; correct --sam_checkpoint or leave it out")
     if not spec.url:
-        raise WeightsError(f"{path}: missing, though the weights of {name} come with this repository; "
-                           "restore the file or make it again with src/pretrain_demo_sam.py")
+        raise WeightsError(
+            f"{path}: missing, though the weights of {name} come with this repository; "
+            "restore the file or make it again with src/pretrain_demo_sam.py"
+        )
     download(spec.url, spec.sha256, path)
     return path

@@ -1,4 +1,6 @@
-"""SAM as EP-SAM uses it: patches are encoded by a frozen encoder, masks decoded from the embedding and a prompt."""
+"""SAM as EP-SAM uses it: patches are encoded by a frozen encoder, masks decoded from the embedding
+and a prompt.
+"""
 
 import copy
 from collections.abc import Sequence
@@ -19,13 +21,18 @@ from epsam.segment.sam.prompting.sampling import BOX_START, prompt_batch
 
 
 class SamSegmenter:
-    """A SAM on its device, for patches of one size and prompts that are filled up to `n_point` points."""
+    """A SAM on its device, for patches of one size and prompts that are filled up to `n_point`
+    points.
+    """
 
-    def __init__(self, sam: Sam, patch_size: int, n_point: int, compute: DeviceConfig, compiled: bool = False) -> None:
+    def __init__(
+        self, sam: Sam, patch_size: int, n_point: int, compute: DeviceConfig, compiled: bool = False
+    ) -> None:
         """`compiled`: the encoder goes through torch.compile where that can be had."""
         self.sam = sam.to(compute.device)
         if compute.device.type == "cuda":
-            # For the convolutions of patch embedding and neck; on a CPU it gains nothing (ViT-B, 2 cores).
+            # For the convolutions of patch embedding and neck; on a CPU it gains nothing (ViT-B, 2
+            # cores).
             sam.image_encoder.to(memory_format=torch.channels_last)
         self._encoder = CompiledEncoder(sam.image_encoder) if compiled else sam.image_encoder
         self.frame = SamFrame(patch_size, sam.image_encoder.img_size)
@@ -33,39 +40,60 @@ class SamSegmenter:
         self.compute = compute
 
     def filled_to(self, n_point: int) -> "SamSegmenter":
-        """The same SAM for prompts that are filled up to another number of points: it takes notice of filling."""
+        """The same SAM for prompts that are filled up to another number of points: it takes notice
+        of filling.
+        """
         other = copy.copy(self)
         other._n_point = n_point
         return other
 
     @torch.no_grad()
     def encode(self, images: Sequence[Rgb]) -> list[npt.NDArray[np.float16]]:
-        """Embeddings (256, h, w) of RGB patches. Rounded to fp16, kept or not, so that both ways give one result."""
+        """Embeddings (256, h, w) of RGB patches. Rounded to fp16, kept or not, so that both ways
+        give one result.
+        """
         pixels = torch.stack([self.frame.image(image) for image in images]).to(self.compute.device)
         with self.compute.autocast():
             embeddings = self._encoder(pixels)
         return list(embeddings.half().cpu().numpy())
 
-    def logits(self, embeddings: Sequence[npt.NDArray[np.float16]], queries: Sequence[SamPrompt]) -> Tensor:
-        """Mask logits (B, patch_size, patch_size) of a query each, float32, with gradients for the decoder."""
+    def logits(
+        self, embeddings: Sequence[npt.NDArray[np.float16]], queries: Sequence[SamPrompt]
+    ) -> Tensor:
+        """Mask logits (B, patch_size, patch_size) of a query each, float32, with gradients for the
+        decoder.
+        """
         device = self.compute.device
         stacked = torch.from_numpy(np.stack(embeddings)).to(device).float()
-        coordinates, labels = prompt_batch([query.prompt for query in queries], self.frame, self._n_point)
+        coordinates, labels = prompt_batch(
+            [query.prompt for query in queries], self.frame, self._n_point
+        )
         with self.compute.autocast():
-            low_res = decode(self.sam, stacked, coordinates.to(device), labels.to(device), self._mask_prompts(queries))
+            low_res = decode(
+                self.sam,
+                stacked,
+                coordinates.to(device),
+                labels.to(device),
+                self._mask_prompts(queries),
+            )
         return self.frame.masks(low_res.float())
 
     @torch.no_grad()
-    def probabilities(self, embeddings: Sequence[npt.NDArray[np.float16]],
-                      queries: Sequence[Sequence[SamPrompt]]) -> npt.NDArray[np.float32]:
-        """Tumour probabilities (B, patch_size, patch_size): the highest of each patch's queries; all 0 without any."""
+    def probabilities(
+        self, embeddings: Sequence[npt.NDArray[np.float16]], queries: Sequence[Sequence[SamPrompt]]
+    ) -> npt.NDArray[np.float32]:
+        """Tumour probabilities (B, patch_size, patch_size): the highest of each patch's queries;
+        all 0 without any.
+        """
         self.sam.eval()
         size = self.frame.patch_size
         result = np.zeros((len(embeddings), size, size), dtype=np.float32)
         for group in _alike(queries):
             for start in range(0, len(group), len(embeddings)):
                 chosen = group[start : start + len(embeddings)]
-                logits = self.logits([embeddings[i] for i, _ in chosen], [query for _, query in chosen])
+                logits = self.logits(
+                    [embeddings[i] for i, _ in chosen], [query for _, query in chosen]
+                )
                 for (index, _), found in zip(chosen, logits.sigmoid().cpu().numpy(), strict=True):
                     np.maximum(result[index], found, out=result[index])
         return result

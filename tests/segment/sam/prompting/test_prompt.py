@@ -29,8 +29,14 @@ def block(rows, columns):
     return mask
 
 
-SMALL, LARGE, SPECK = block(slice(2, 8), slice(3, 12)), block(slice(20, 50), slice(20, 60)), block(62, 1)
-HINTS = PromptInputs(np.where(SMALL, 0.5, np.where(LARGE, 1.0, 0.25)), SMALL | LARGE | SPECK, lambda: SMALL | SPECK)
+SMALL, LARGE, SPECK = (
+    block(slice(2, 8), slice(3, 12)),
+    block(slice(20, 50), slice(20, 60)),
+    block(62, 1),
+)
+HINTS = PromptInputs(
+    np.where(SMALL, 0.5, np.where(LARGE, 1.0, 0.25)), SMALL | LARGE | SPECK, lambda: SMALL | SPECK
+)
 
 
 def rng():
@@ -43,7 +49,9 @@ def ask_about(hints, options):
 
 def test_by_default_there_is_one_query_with_the_prompt_of_the_rule():
     (query,) = ask_about(HINTS, PromptOptions(n_point=7))
-    assert np.array_equal(query.prompt, make_prompts(collate_inputs([HINTS]), PromptOptions(n_point=7), [rng()])[0])
+    assert np.array_equal(
+        query.prompt, make_prompts(collate_inputs([HINTS]), PromptOptions(n_point=7), [rng()])[0]
+    )
     assert query.activation is None
     nothing = PromptInputs(HINTS.activation, block([], []))
     assert ask_about(nothing, PromptOptions()) == ()
@@ -52,7 +60,10 @@ def test_by_default_there_is_one_query_with_the_prompt_of_the_rule():
 
 def test_regions_are_asked_about_one_by_one_the_largest_first():
     queries = ask_about(HINTS, PromptOptions(prompt="box", n_region=2))
-    assert [query.prompt[:, :2].tolist() for query in queries] == [[[20, 20], [59, 49]], [[3, 2], [11, 7]]]
+    assert [query.prompt[:, :2].tolist() for query in queries] == [
+        [[20, 20], [59, 49]],
+        [[3, 2], [11, 7]],
+    ]
     assert all_points(queries).shape == (4, 3)
     assert all_points(()).shape == (0, 3)
     assert len(ask_about(HINTS, PromptOptions(prompt="box", n_region=9))) == 3
@@ -68,16 +79,25 @@ def test_points_of_a_region_lie_in_it_and_its_truth_is_its_own():
 
 
 def test_a_patch_is_asked_the_same_alone_and_among_others():
-    nothing, other = PromptInputs(HINTS.activation, block([], [])), PromptInputs(HINTS.activation, LARGE)
+    nothing, other = (
+        PromptInputs(HINTS.activation, block([], [])),
+        PromptInputs(HINTS.activation, LARGE),
+    )
     options = PromptOptions(n_region=2, n_point=5, n_negative=2)
-    found = make_sam_prompts([other, nothing, HINTS], options, [generator(9, "other"), generator(8, "none"), rng()])
+    found = make_sam_prompts(
+        [other, nothing, HINTS], options, [generator(9, "other"), generator(8, "none"), rng()]
+    )
     assert [len(queries) for queries in found] == [1, 0, 2]
     alone = ask_about(HINTS, options)
-    assert [query.prompt.tolist() for query in found[2]] == [query.prompt.tolist() for query in alone]
+    assert [query.prompt.tolist() for query in found[2]] == [
+        query.prompt.tolist() for query in alone
+    ]
 
 
 def test_pixels_that_touch_at_a_corner_are_one_region():
-    assert len(largest_components(PromptInputs(HINTS.activation, block(1, 1) | block(2, 2)), 5)) == 1
+    assert (
+        len(largest_components(PromptInputs(HINTS.activation, block(1, 1) | block(2, 2)), 5)) == 1
+    )
 
 
 def test_a_mask_prompt_shows_the_activation_without_the_other_regions():
@@ -144,14 +164,25 @@ def test_boxes_with_different_numbers_of_points_do_not_disturb_each_other(segmen
 
 @torch.no_grad()
 def test_the_mask_prompt_is_what_the_package_makes_of_its_logits(segmenter):
-    embedding, activation = embeddings(1)[0], np.random.default_rng(1).random((64, 64)).astype(np.float16)
+    embedding, activation = (
+        embeddings(1)[0],
+        np.random.default_rng(1).random((64, 64)).astype(np.float16),
+    )
     query = ask((20, 30, 1), activation=activation)
     logits = segmenter.frame.mask_prompts(torch.from_numpy(activation).float()[None], (128, 128))
     coordinates, labels = prompt_batch([query.prompt], segmenter.frame, 4)
     sam = segmenter.sam
     sparse, dense = sam.prompt_encoder((coordinates, labels), None, logits)
     stacked = torch.from_numpy(embedding).float()[None]
-    masks, _ = sam.mask_decoder.predict_masks(stacked, sam.prompt_encoder.get_dense_pe(), sparse, dense)
+    masks, _ = sam.mask_decoder.predict_masks(
+        stacked, sam.prompt_encoder.get_dense_pe(), sparse, dense
+    )
     assert torch.equal(decode(sam, stacked, coordinates, labels, logits), masks[:, 0])
-    assert np.allclose(alone(segmenter, embedding, query), segmenter.frame.masks(masks[:, 0]).sigmoid()[0], atol=1e-5)
-    assert not np.allclose(alone(segmenter, embedding, query), alone(segmenter, embedding, ask((20, 30, 1))), atol=1e-4)
+    assert np.allclose(
+        alone(segmenter, embedding, query),
+        segmenter.frame.masks(masks[:, 0]).sigmoid()[0],
+        atol=1e-5,
+    )
+    assert not np.allclose(
+        alone(segmenter, embedding, query), alone(segmenter, embedding, ask((20, 30, 1))), atol=1e-4
+    )

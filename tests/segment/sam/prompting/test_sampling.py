@@ -26,7 +26,9 @@ def by_numpy(weight, count, rng):
     support = np.flatnonzero(flat)
     if not support.size:
         return []
-    chosen = rng.choice(support, min(count, support.size), replace=False, p=flat[support] / flat[support].sum())
+    chosen = rng.choice(
+        support, min(count, support.size), replace=False, p=flat[support] / flat[support].sum()
+    )
     return [(index % weight.shape[1], index // weight.shape[1]) for index in chosen]
 
 
@@ -50,14 +52,19 @@ def test_points_are_different_pixels_of_positive_weight():
 
 def test_first_point_falls_on_a_pixel_with_probability_proportional_to_its_weight():
     weights = np.tile(np.array([[1.0, 3.0], [6.0, 0.0]]), (4000, 1, 1))
-    draws = [tuple(points[0]) for points in sample_points(weights, 1, [generator(i, "law") for i in range(4000)])]
+    draws = [
+        tuple(points[0])
+        for points in sample_points(weights, 1, [generator(i, "law") for i in range(4000)])
+    ]
     shares = [draws.count(p) / 4000 for p in [(0, 0), (1, 0), (0, 1), (1, 1)]]
     # Three standard deviations of a share of 0.6 over 4000 draws are 0.023.
     assert shares == pytest.approx([0.1, 0.3, 0.6, 0.0], abs=0.025)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_batch_gets_what_numpy_draws_image_by_image_and_leaves_the_generators_where_numpy_does(seed):
+def test_a_batch_gets_what_numpy_draws_image_by_image_and_leaves_the_generators_where_numpy_does(
+    seed,
+):
     rng = np.random.default_rng(seed)
     weights = rng.random((5, *rng.integers(2, 40, 2))) ** 4 * (rng.random((5, 1, 1)) < 0.9)
     weights *= rng.random(weights.shape) < rng.random()
@@ -76,8 +83,11 @@ def test_weights_are_left_as_they_were():
 
 
 def test_a_batch_scales_points_and_pads_with_sams_padding_label():
-    coordinates, labels = prompt_batch([np.array([[3, 5, POSITIVE]], np.float32), np.zeros((0, 3), np.float32)],
-                                       SamFrame(512, 1024), 3)
+    coordinates, labels = prompt_batch(
+        [np.array([[3, 5, POSITIVE]], np.float32), np.zeros((0, 3), np.float32)],
+        SamFrame(512, 1024),
+        3,
+    )
     assert coordinates[0].tolist() == [[6, 10], [0, 0], [0, 0]]
     assert labels.tolist() == [[POSITIVE, PADDING, PADDING], [PADDING] * 3]
 
@@ -90,7 +100,10 @@ def test_a_prompt_longer_than_the_usual_count_widens_the_batch():
 
 
 def test_labelled_points_carry_their_label():
-    assert label_points(np.array([[1, 2], [3, 4]], np.float32), NEGATIVE).tolist() == [[1, 2, 0], [3, 4, 0]]
+    assert label_points(np.array([[1, 2], [3, 4]], np.float32), NEGATIVE).tolist() == [
+        [1, 2, 0],
+        [3, 4, 0],
+    ]
 
 
 def test_a_batch_of_empty_prompts_is_all_padding():

@@ -1,4 +1,6 @@
-"""What SAM's decoder is asked about a patch: one query for the whole initial mask, or one for each of its regions."""
+"""What SAM's decoder is asked about a patch: one query for the whole initial mask, or one for each
+of its regions.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,18 +22,32 @@ MaskPrompt = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class SamPrompt:
-    """Points or a box and, with --mask_prompt, the activation (64, 64) in 0..1; one pass of the decoder."""
+    """Points or a box and, with --mask_prompt, the activation (64, 64) in 0..1; one pass of the
+    decoder.
+    """
 
     prompt: PointPrompt
     activation: MaskPrompt | None = None
 
 
-def make_sam_prompts(hints: Sequence[PromptInputs], options: PromptOptions, rngs: Rngs) -> list[tuple[SamPrompt, ...]]:
-    """The queries about each patch of a batch, whose answers are united; none where there is nothing to ask for."""
+def make_sam_prompts(
+    hints: Sequence[PromptInputs], options: PromptOptions, rngs: Rngs
+) -> list[tuple[SamPrompt, ...]]:
+    """The queries about each patch of a batch, whose answers are united; none where there is
+    nothing to ask for.
+    """
     found: list[list[SamPrompt]] = [[] for _ in hints]
-    parts = [(index, part) for index, whole in enumerate(hints) for part in largest_components(whole, options.n_region)]
+    parts = [
+        (index, part)
+        for index, whole in enumerate(hints)
+        for part in largest_components(whole, options.n_region)
+    ]
     if parts:
-        prompts = make_prompts(collate_inputs([part for _, part in parts]), options, [rngs[index] for index, _ in parts])
+        prompts = make_prompts(
+            collate_inputs([part for _, part in parts]),
+            options,
+            [rngs[index] for index, _ in parts],
+        )
         for (index, part), prompt in zip(parts, prompts, strict=True):
             if len(prompt):
                 activation = mask_prompt(part, hints[index]) if options.mask_prompt else None
@@ -40,9 +56,11 @@ def make_sam_prompts(hints: Sequence[PromptInputs], options: PromptOptions, rngs
 
 
 def largest_components(hints: PromptInputs, count: int) -> list[PromptInputs]:
-    """The `count` largest regions (pixels that touch, corners included) of one patch's initial mask, largest first.
+    """The `count` largest regions (pixels that touch, corners included) of one patch's initial
+    mask, largest first.
 
-    Each has the activation of the patch and the region's part of mask and truth; 0: the hints as they are.
+    Each has the activation of the patch and the region's part of mask and truth; 0: the hints as
+    they are.
     """
     if not count:
         return [hints]
@@ -60,7 +78,9 @@ def _part(hints: PromptInputs, region: Mask) -> PromptInputs:
 def mask_prompt(part: PromptInputs, whole: PromptInputs) -> MaskPrompt:
     """The activation without that of the patch's other regions."""
     activation = np.where(whole.mask & ~part.mask, 0.0, whole.activation).astype(np.float32)
-    small = cv2.resize(activation, (MASK_PROMPT_SIDE, MASK_PROMPT_SIDE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        activation, (MASK_PROMPT_SIDE, MASK_PROMPT_SIDE), interpolation=cv2.INTER_AREA
+    )
     return np.asarray(small, dtype=np.float16)
 
 
