@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from epsam.annotations.asap_reader import Annotations, Polygon
 from epsam.extraction.sampling import FractionRange, make_candidate_grid, tumour_fractions
 from epsam.extraction.thumbnail import read_overview
-from epsam.wsi.reader import open_slide, read_window
+from epsam.wsi.reader import open_slide, read_tile
 from epsam.wsi.tiff import TiffSlide
 from epsam.wsi.tissue import find_tissue, tissue_fractions
 
@@ -138,7 +138,7 @@ def measure(path: Path, patches: int) -> list[tuple[str, int, int, float, float]
         run(
             "cut",
             len(corners),
-            lambda: [read_window(slide, left, top, SIDE, SIDE) for left, top in corners],
+            lambda: [read_tile(slide, left, top, SIDE, SIDE) for left, top in corners],
         )
     return rows
 

@@ -12,7 +12,7 @@ from measure import Comparison, in_turns
 from epsam.annotations.asap_reader import Annotations, rasterize_tumour
 from epsam.config.patches import PatchOptions
 from epsam.extraction.sampling import FractionRange, make_candidate_grid, tumour_fractions
-from epsam.wsi.reader import open_slide, read_window
+from epsam.wsi.reader import open_slide, read_tile
 from epsam.wsi.tiff import TiffSlide
 from epsam.wsi.tissue import find_tissue, tissue_fractions
 
@@ -66,7 +66,7 @@ def openslide(device: str) -> Comparison:
         def read_ours() -> None:
             with open_slide(path) as slide:
                 for left, top in corners:
-                    read_window(slide, left, top, WINDOW_PX, WINDOW_PX)
+                    read_tile(slide, left, top, WINDOW_PX, WINDOW_PX)
 
         plain, mine = in_turns(read_theirs, read_ours, "cpu", 3)
     return Comparison(
@@ -94,7 +94,7 @@ def _measured(path: Path, everything: bool) -> tuple[int, float]:
         chosen = on_tissue if everything else _chosen(tumour_fractions(outlines, grid), on_tissue)
         for row, column in np.argwhere(chosen).tolist():
             left, top = int(grid.lefts_px0[column]), int(grid.tops_px0[row])
-            read_window(slide, left, top, WINDOW_PX, WINDOW_PX)
+            read_tile(slide, left, top, WINDOW_PX, WINDOW_PX)
             rasterize_tumour(outlines, left, top, WINDOW_PX, WINDOW_PX)
         return slide.decoded_px, time.perf_counter() - start
 

@@ -94,7 +94,7 @@ def test_an_unknown_group_is_an_error_that_lists_what_was_found(tmp_path, groups
 
 def test_shapes_without_area_are_dropped_and_counted(tmp_path):
     outlines = read(tmp_path, asap(("Tumor", SQUARE[:2]), ("Tumor", SQUARE), ("Tumor", [])))
-    assert (len(outlines.tumour), outlines.dropped) == (1, 2)
+    assert (len(outlines.tumour), outlines.n_dropped) == (1, 2)
 
 
 def test_a_file_without_shapes_is_empty(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from epsam.annotations.asap_reader import Annotations, rasterize_tumour, read_annotations
 from epsam.annotations.asap_writer import annotations_from_rings, format_asap_xml
 from epsam.annotations.contours import ContourTracer
-from epsam.annotations.geojson import regions_geojson
+from epsam.annotations.geojson import format_geojson
 
 
 def rings_of(mask):
@@ -33,7 +33,7 @@ def nested():
 
 
 def collection(rings, scale=1.0, mpp=0.5):
-    return json.loads("".join(regions_geojson(rings, scale, mpp)))
+    return json.loads("".join(format_geojson(rings, scale, mpp)))
 
 
 def painted(features, shape, scale):

@@ -251,14 +251,14 @@ def test_a_drawing_of_many_points_is_read(tmp_path):
 @pytest.mark.slow
 def test_outlines_of_200_mb_are_read_or_refused_in_little_room(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
-    from large_outlines import CLOSE, empty_ones, one_outline, write
+    from large_annotations import CLOSE, empty_annotations, large_annotation, write
 
-    for make, end in ((one_outline, CLOSE), (empty_ones, "")):
+    for make, end in ((large_annotation, CLOSE), (empty_annotations, "")):
         write(tmp_path / f"{make.__name__}.xml", make(), end, 200_000_000)
     with little_room():
-        (outline,) = read_annotations(tmp_path / "one_outline.xml").tumour
+        (outline,) = read_annotations(tmp_path / "large_annotation.xml").tumour
         with pytest.raises(AnnotationError, match="more than 1000000 annotations"):
-            read_annotations(tmp_path / "empty_ones.xml")
+            read_annotations(tmp_path / "empty_annotations.xml")
     # Its corners are numbered, and none is lost.
-    text = (tmp_path / "one_outline.xml").read_bytes()[-200:].decode()
+    text = (tmp_path / "large_annotation.xml").read_bytes()[-200:].decode()
     assert len(outline) == int(re.findall(r'Order="(\d+)"', text)[-1]) + 1

@@ -14,7 +14,7 @@ def traced(mask):
 def without_specks(mask, smallest_px2, rows=7):
     specks = SmallRegions(traced(mask), smallest_px2)
     return np.concatenate(
-        [specks.turned(mask[top : top + rows], top) for top in range(0, len(mask), rows)]
+        [specks.remove_from(mask[top : top + rows], top) for top in range(0, len(mask), rows)]
     )
 
 

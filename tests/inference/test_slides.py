@@ -638,7 +638,7 @@ def peak_of(slides, output):
 
 
 def test_memory_does_not_grow_with_the_height_of_a_slide(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff, "KEPT_BYTES", 1 << 18)
+    monkeypatch.setattr(tiff, "TILE_CACHE_BYTES", 1 << 18)
     monkeypatch.setattr(reader, "_STRIP_PX", 1 << 17)
     monkeypatch.setattr(thumbnail, "SIDE", 128)
     monkeypatch.setattr(writer, "BUFFER_BYTES", 1 << 17)

@@ -60,7 +60,7 @@ def xml(content: bytes) -> Callable[[], object]:
         Path("s.xml").write_bytes(content)
         found = read_annotations(Path("s.xml"))
         area = int(rasterize_tumour(found, 0, 0, 40, 40).sum())
-        return f"{len(found.tumour)} outlines, {found.dropped} without an area left out, {area} px inside"
+        return f"{len(found.tumour)} outlines, {found.n_dropped} without an area left out, {area} px inside"
 
     return read
 

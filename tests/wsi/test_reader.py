@@ -7,7 +7,7 @@ import tifffile
 
 from epsam.core.errors import SlideError
 from epsam.wsi import tiff
-from epsam.wsi.reader import open_slide, overview_strips, plan_overview, read_window
+from epsam.wsi.reader import open_slide, plan_overview, read_overview_strips, read_tile
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -179,7 +179,7 @@ def test_only_the_tiles_that_a_region_touches_are_decoded_and_each_once(tmp_path
 
 
 def test_kept_tiles_stay_within_their_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff, "KEPT_BYTES", 3 * 64 * 64 * 3)
+    monkeypatch.setattr(tiff, "TILE_CACHE_BYTES", 3 * 64 * 64 * 3)
     image = noise(320, 320)
     with open_slide(write(tmp_path / "a.tif", image, tile=(64, 64))) as slide:
         assert np.array_equal(slide.read(0, 0, 320, 320), image)
@@ -208,19 +208,19 @@ def test_a_window_is_read_from_the_coarsest_level_that_is_fine_enough(tmp_path):
     image = noise(256, 256)
     levels = [image, np.full((128, 128, 3), 60, np.uint8), np.full((64, 64, 3), 120, np.uint8)]
     with open_slide(write(tmp_path / "a.tif", *levels, tile=(64, 64))) as slide:
-        assert np.array_equal(read_window(slide, 10, 20, 64, 64), image[20:84, 10:74])
-        assert (read_window(slide, 0, 0, 128, 64) == 60).all()
+        assert np.array_equal(read_tile(slide, 10, 20, 64, 64), image[20:84, 10:74])
+        assert (read_tile(slide, 0, 0, 128, 64) == 60).all()
         assert (
-            read_window(slide, 0, 0, 192, 64) == 60
+            read_tile(slide, 0, 0, 192, 64) == 60
         ).all()  # wanted 3×: level 4× would be too coarse
-        assert (read_window(slide, 0, 0, 256, 64) == 120).all()
-        assert read_window(slide, 0, 0, 32, 64).shape == (64, 64, 3)
+        assert (read_tile(slide, 0, 0, 256, 64) == 120).all()
+        assert read_tile(slide, 0, 0, 32, 64).shape == (64, 64, 3)
 
 
 def test_a_window_at_half_resolution_averages_blocks_where_there_is_one_level(tmp_path):
     image = noise(64, 64)
     with open_slide(write(tmp_path / "a.tif", image, tile=(32, 32))) as slide:
-        window = read_window(slide, 8, 4, 32, 16)
+        window = read_tile(slide, 8, 4, 32, 16)
     blocks = image[4:36, 8:40].reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
     assert np.abs(window - blocks).max() <= 0.5
 
@@ -230,7 +230,7 @@ def test_an_overview_in_strips_is_the_block_mean_of_the_slide(tmp_path, monkeypa
     image = noise(90, 100)
     with open_slide(write(tmp_path / "a.tif", image, tile=(32, 32))) as slide:
         plan = plan_overview(slide, 4.9)
-        strips = list(overview_strips(slide, plan))
+        strips = list(read_overview_strips(slide, plan))
     assert (plan.block, plan.downsample, plan.width, plan.height) == (4, 4.0, 25, 23)
     assert len(strips) > 10
     padded = np.full((92, 100, 3), 255, dtype=np.uint8)

@@ -2,7 +2,7 @@ import numpy as np
 import tifffile
 
 from epsam.wsi.reader import open_slide
-from epsam.wsi.tissue import TissueMask, find_tissue, otsu, tissue_fractions, tissue_mask
+from epsam.wsi.tissue import TissueMask, find_tissue, otsu, threshold_tissue, tissue_fractions
 
 PINK, WHITE, BLACK = (210, 120, 180), (245, 245, 245), (0, 0, 0)
 
@@ -95,7 +95,7 @@ def test_slides_without_tissue_give_an_empty_mask(tmp_path):
 
 def test_a_slide_that_is_all_tissue_is_not_split_in_two():
     saturation = np.where(np.arange(64 * 64).reshape(64, 64) % 2, 70, 160).astype(np.uint8)
-    assert tissue_mask(saturation, np.full((64, 64), 200, np.uint8)).all()
+    assert threshold_tissue(saturation, np.full((64, 64), 200, np.uint8)).all()
 
 
 def test_share_of_windows_against_slices():
@@ -120,7 +120,7 @@ def test_the_body_of_tissue_has_no_gaps_and_a_margin_of_two_pixels():
     mask[5:15, 5:15] = True
     mask[8:12, 8:12] = False
     mask[10, 25] = True
-    body = TissueMask(mask, 16.0).body()
+    body = TissueMask(mask, 16.0).close_gaps()
     expected = np.zeros_like(mask)
     # An ellipse of five pixels, as OpenCV draws it, is a square without the outer columns' corners.
     for row, column in np.argwhere(mask):
@@ -129,17 +129,17 @@ def test_the_body_of_tissue_has_no_gaps_and_a_margin_of_two_pixels():
     expected[8:12, 8:12] = True
     assert np.array_equal(body.mask, expected)
     assert body.downsample == 16.0
-    assert TissueMask(np.zeros((0, 0), bool), 8).body().mask.shape == (0, 0)
+    assert TissueMask(np.zeros((0, 0), bool), 8).close_gaps().mask.shape == (0, 0)
 
 
 def test_tissue_under_the_pixels_of_another_resolution():
     tissue = TissueMask(np.array([[1, 0, 0], [0, 0, 1]], bool), downsample=8)
     # A pixel of 4 level-0 pixels: two by two of them lie on each of the tissue's.
-    assert tissue.seen_at(1, (3, 6), 4).astype(int).tolist() == [
+    assert tissue.resample(1, (3, 6), 4).astype(int).tolist() == [
         [1, 1, 0, 0, 0, 0],
         [0, 0, 0, 0, 1, 1],
         [0, 0, 0, 0, 1, 1],
     ]
     # What rounding leaves beyond the border counts as its last pixel.
-    assert tissue.seen_at(4, (1, 7), 4).astype(int).tolist() == [[0, 0, 0, 0, 1, 1, 1]]
-    assert not TissueMask(np.zeros((0, 0), bool), 8).seen_at(0, (2, 2), 4).any()
+    assert tissue.resample(4, (1, 7), 4).astype(int).tolist() == [[0, 0, 0, 0, 1, 1, 1]]
+    assert not TissueMask(np.zeros((0, 0), bool), 8).resample(0, (2, 2), 4).any()

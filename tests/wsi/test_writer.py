@@ -7,9 +7,9 @@ import tifffile
 from epsam.core.errors import SlideError
 from epsam.wsi.writer import (
     PyramidFormat,
-    bands_of,
     halve_band,
     number_of_levels,
+    split_bands,
     write_pyramid,
     write_slide,
 )
@@ -59,7 +59,7 @@ def test_grey_deflate_is_lossless_and_masks_keep_their_two_values(tmp_path):
     path = tmp_path / "mask.tif"
     mask = (np.random.default_rng(0).random((75, 133)) < 0.5).astype(np.uint8) * 255
     write_slide(
-        path, mask, 0.5, PyramidFormat(tile=32, compression="deflate", averaged=False, levels=2)
+        path, mask, 0.5, PyramidFormat(tile=32, compression="deflate", average=False, levels=2)
     )
     with tifffile.TiffFile(path) as tif:
         assert np.array_equal(tif.pages[0].asarray(), mask)
@@ -68,8 +68,8 @@ def test_grey_deflate_is_lossless_and_masks_keep_their_two_values(tmp_path):
 
 def test_averaged_levels_are_means_of_four():
     band = np.array([[10, 20, 7], [30, 40, 7], [9, 9, 9]], np.uint8)
-    assert halve_band(band, averaged=True).tolist() == [[25]]
-    assert halve_band(band, averaged=False).tolist() == [[10]]
+    assert halve_band(band, average=True).tolist() == [[25]]
+    assert halve_band(band, average=False).tolist() == [[10]]
 
 
 def test_reduced_levels_of_a_banded_slide_equal_the_whole_image_reduced(tmp_path):
@@ -77,7 +77,7 @@ def test_reduced_levels_of_a_banded_slide_equal_the_whole_image_reduced(tmp_path
     image = np.random.default_rng(1).integers(0, 256, (101, 77), dtype=np.uint8)
     write_pyramid(
         path,
-        bands_of(image, 16),
+        split_bands(image, 16),
         image.shape,
         1.0,
         PyramidFormat(tile=16, compression="deflate", levels=2),

@@ -43,13 +43,13 @@ SHOWN = 50  # ours: characters of a name or a number that a message repeats
 
 @dataclass(frozen=True)
 class Annotations:
-    """What is drawn on a slide: tumour is the union of `tumour` without `holes`; `dropped` shapes
+    """What is drawn on a slide: tumour is the union of `tumour` without `holes`; `n_dropped` shapes
     had no area.
     """
 
     tumour: list[Polygon] = field(default_factory=list)
     holes: list[Polygon] = field(default_factory=list)
-    dropped: int = 0
+    n_dropped: int = 0
 
 
 def read_annotations(path: Path) -> Annotations:

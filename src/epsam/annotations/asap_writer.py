@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from epsam.annotations.asap_reader import Polygon
-from epsam.annotations.contours import Ring, holes_by_parent
+from epsam.annotations.contours import Ring, rings_by_parent
 
 TUMOUR = "Tumor"
 GAP = "Exclusion"
@@ -28,7 +28,7 @@ def annotations_from_rings(rings: Sequence[Ring], scale: float) -> list[AsapAnno
     Holes are cleared after all tumour is filled, so islands in a hole are cut out of the hole's own
     outline, by a line that runs there and back.
     """
-    drawn, islands = [], holes_by_parent(rings)
+    drawn, islands = [], rings_by_parent(rings)
     for number, ring in enumerate(rings):
         inner = islands.get(number, []) if ring.is_hole else []
         points = _joined(ring.points_xy, [island.points_xy for island in inner])

@@ -60,7 +60,7 @@ class Ring:
     parent: int
 
 
-def holes_by_parent(rings: Sequence[Ring]) -> dict[int, list[Ring]]:
+def rings_by_parent(rings: Sequence[Ring]) -> dict[int, list[Ring]]:
     """The rings that lie directly in another one, by its number."""
     found: dict[int, list[Ring]] = {}
     for ring in rings:

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from epsam.annotations.asap_reader import Polygon
-from epsam.annotations.contours import Ring, holes_by_parent, signed_area
+from epsam.annotations.contours import Ring, rings_by_parent, signed_area
 
 COLOUR = (200, 0, 0)
 
 
-def regions_geojson(rings: Sequence[Ring], scale: float, mpp: float) -> Iterator[str]:
+def format_geojson(rings: Sequence[Ring], scale: float, mpp: float) -> Iterator[str]:
     """The text in pieces: a feature for each region, a polygon with its holes, in level-0 pixels.
 
     A pixel of the rings' mask spans `scale` level-0 pixels and `mpp` µm. Areas are in µm².
     """
-    holes = holes_by_parent(rings)
+    holes = rings_by_parent(rings)
     yield '{"type": "FeatureCollection", "features": ['
     separator = "\n"
     for number, ring in enumerate(rings):

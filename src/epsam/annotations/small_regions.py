@@ -28,7 +28,7 @@ class SmallRegions:
         ]
         self._boxes = np.array(corners, dtype=np.int64).reshape(-1, 4)
 
-    def turned(self, band: Mask, top: int) -> Mask:
+    def remove_from(self, band: Mask, top: int) -> Mask:
         """The rows (rows, width) of the mask from row `top` on, without specks."""
         turned: Mask = band.copy()
         _, begins, _, ends = self._boxes.T

@@ -121,7 +121,7 @@ def _measure(
 
 
 def _notes(outlines: Annotations, tissue: TissueMask) -> tuple[str, ...]:
-    dropped = f"{outlines.dropped} outlines without area dropped" if outlines.dropped else ""
+    dropped = f"{outlines.n_dropped} outlines without area dropped" if outlines.n_dropped else ""
     empty = "" if tissue.mask.any() else "no tissue found"
     return tuple(note for note in (dropped, empty) if note)
 

@@ -10,7 +10,7 @@ import numpy as np
 from epsam.annotations.asap_reader import Annotations
 from epsam.data.images import Mask, Rgb
 from epsam.extraction.sampling import Integers
-from epsam.wsi.reader import Slide, overview_strips, plan_overview
+from epsam.wsi.reader import Slide, plan_overview, read_overview_strips
 
 SIDE = 1024  # ours
 TISSUE, TUMOUR, HOLE, POSITIVE, NEGATIVE = (
@@ -30,7 +30,7 @@ def read_overview(slide: Slide) -> Rgb:
         slide, 2.0 ** max(0, math.floor(math.log2(max(slide.width0, slide.height0) / SIDE)))
     )
     image = np.empty((plan.height, plan.width, 3), dtype=np.uint8)
-    for top, strip in overview_strips(slide, plan):
+    for top, strip in read_overview_strips(slide, plan):
         image[top : top + len(strip)] = strip
     return image
 

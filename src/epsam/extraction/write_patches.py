@@ -10,7 +10,7 @@ from epsam.data.images import read_rgb, write_mask, write_rgb
 from epsam.extraction.candidates import CandidateTiles, require_slide_path
 from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.thumbnail import NEGATIVE, POSITIVE, draw_windows
-from epsam.wsi.reader import Slide, open_slide, read_window
+from epsam.wsi.reader import Slide, open_slide, read_tile
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _write(
 ) -> None:
     name = f"{row['id']}_{row['label']}.png"
     left_px0, top_px0, side_px0 = (int(str(row[column])) for column in ("x", "y", "size"))
-    write_rgb(split / "image" / name, read_window(slide, left_px0, top_px0, side_px0, size))
+    write_rgb(split / "image" / name, read_tile(slide, left_px0, top_px0, side_px0, size))
     if row["label"]:
         write_mask(
             split / "mask" / name,

@@ -16,7 +16,7 @@ from epsam.extraction.discovery import (
 )
 from epsam.extraction.splits import full_name, read_labels
 from epsam.wsi.reader import SLIDE_SUFFIXES
-from epsam.wsi.tiff import looks_like_slide
+from epsam.wsi.tiff import is_slide_tiff
 
 log = logging.getLogger(__name__)
 
@@ -97,4 +97,4 @@ def _image_folder(folder: Path) -> Path:
 
 def _is_slide(path: Path) -> bool:
     suffix = path.suffix.lower()
-    return suffix in SLIDE_SUFFIXES and (suffix not in PLAIN_SUFFIXES or looks_like_slide(path))
+    return suffix in SLIDE_SUFFIXES and (suffix not in PLAIN_SUFFIXES or is_slide_tiff(path))

@@ -10,7 +10,7 @@ import tifffile
 
 from epsam.annotations.asap_writer import annotations_from_rings, format_asap_xml
 from epsam.annotations.contours import ContourTracer, Ring, largest_diameter
-from epsam.annotations.geojson import regions_geojson
+from epsam.annotations.geojson import format_geojson
 from epsam.annotations.small_regions import SmallRegions
 from epsam.core.files import whole_file, write_table, write_text
 from epsam.data.images import Rgb, write_jpeg
@@ -32,7 +32,7 @@ from epsam.wsi.writer import Pixels, PyramidFormat, regroup_bands, write_pyramid
 
 PROBABILITY, MASK = (
     PyramidFormat(compression="deflate"),
-    PyramidFormat(compression="deflate", averaged=False),
+    PyramidFormat(compression="deflate", average=False),
 )
 TUMOUR_FROM = 128
 """The least value of probability.tif that stands for more than 0.5."""
@@ -85,7 +85,7 @@ def segment_slide(
             slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick
         )
         write_probability(
-            folder / "probability.tif", scan, tissue.body() if rule.clip_to_tissue else None
+            folder / "probability.tif", scan, tissue.close_gaps() if rule.clip_to_tissue else None
         )
         with clock.part("read"):
             image = read_overview(slide)
@@ -126,7 +126,7 @@ def clipped(bands: Iterator[Pixels], kept: TissueMask, scale: float) -> Iterator
     """
     top = 0
     for band in bands:
-        yield np.where(kept.seen_at(top, (len(band), band.shape[1]), scale), band, 0).astype(
+        yield np.where(kept.resample(top, (len(band), band.shape[1]), scale), band, 0).astype(
             band.dtype
         )
         top += len(band)
@@ -163,8 +163,8 @@ def write_mask(
     def bands() -> Iterator[Pixels]:
         top = 0
         for band in bands_of_file(probability):
-            tumour = specks.turned(band >= TUMOUR_FROM, top)
-            on_tissue = tumour & tissue.seen_at(top, (len(band), band.shape[1]), grid.scale)
+            tumour = specks.remove_from(band >= TUMOUR_FROM, top)
+            on_tissue = tumour & tissue.resample(top, (len(band), band.shape[1]), grid.scale)
             counts[:] += np.count_nonzero(tumour), np.count_nonzero(on_tissue)
             top += len(band)
             tracer.add(tumour)
@@ -177,7 +177,7 @@ def write_mask(
 def write_outlines(folder: Path, rings: Sequence[Ring], grid: TileGrid, asap: bool) -> None:
     """tumour.geojson and, if asked for, tumour.xml, both in level-0 pixels."""
     with whole_file(folder / "tumour.geojson") as path, path.open("w", encoding="utf-8") as stream:
-        stream.writelines(regions_geojson(rings, grid.scale, grid.mpp))
+        stream.writelines(format_geojson(rings, grid.scale, grid.mpp))
     if asap:
         write_text(
             folder / "tumour.xml", format_asap_xml(annotations_from_rings(rings, grid.scale))

@@ -18,7 +18,7 @@ from epsam.inference.phase_timer import PHASES
 from epsam.inference.slide import bands_of_file
 from epsam.inference.slides import TIMINGS, Row, read_slide_result, reason_of
 from epsam.tables import FROC_COLUMNS, SLIDE_RESULT_COLUMNS
-from epsam.wsi.tiff import DAMAGE
+from epsam.wsi.tiff import TIFF_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def score_slides(
                 scores.append(
                     score_slide(record, folder, bands_of_file(folder / "mask.tif"), kept.frame)
                 )
-            except (EpsamError, MemoryError, *DAMAGE) as error:
+            except (EpsamError, MemoryError, *TIFF_ERRORS) as error:
                 unscored[record.name] = f"not scored: {reason_of(record, error)}"
                 log.warning("%s", unscored[record.name])
     return scores, unscored

@@ -16,7 +16,7 @@ from epsam.inference.pipeline import Encoded, Gate
 from epsam.inference.prefetch import prefetch
 from epsam.inference.tile_grid import TileGrid, tissue_columns
 from epsam.inference.tiling import Map, blend_weights
-from epsam.wsi.reader import Slide, read_window
+from epsam.wsi.reader import Slide, read_tile
 from epsam.wsi.writer import Pixels
 
 Chunk = tuple[int, list[int]]
@@ -128,7 +128,7 @@ class SlideInference:
     def _read(self, chunk: Chunk) -> list[Rgb]:
         row, columns = chunk
         return [
-            read_window(
+            read_tile(
                 self.slide, *self.grid.corner_px0(row, column), self.grid.side_px0, self.grid.side
             )
             for column in columns

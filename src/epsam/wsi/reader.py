@@ -16,9 +16,9 @@ __all__ = [
     "OverviewPlan",
     "Slide",
     "open_slide",
-    "overview_strips",
     "plan_overview",
-    "read_window",
+    "read_overview_strips",
+    "read_tile",
 ]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".qptiff")
@@ -46,7 +46,7 @@ def open_slide(path: Path, slide_mpp: float = 0.0) -> Slide:
     raise SlideError(f"{path}: unknown slide format; known are {' '.join(SLIDE_SUFFIXES)}")
 
 
-def read_window(slide: Slide, left_px0: int, top_px0: int, side_px0: int, size: int) -> Rgb:
+def read_tile(slide: Slide, left_px0: int, top_px0: int, side_px0: int, size: int) -> Rgb:
     """A square window as RGB (size, size, 3): corner and side in level-0 pixels, `size` in pixels
     of the result.
 
@@ -92,7 +92,7 @@ def plan_overview(slide: Slide, downsample: float, level: int | None = None) -> 
     )
 
 
-def overview_strips(slide: Slide, plan: OverviewPlan) -> Iterator[tuple[int, Rgb]]:
+def read_overview_strips(slide: Slide, plan: OverviewPlan) -> Iterator[tuple[int, Rgb]]:
     """The overview from top to bottom as (first row, RGB strip), so that memory does not grow with
     the slide.
     """

@@ -20,7 +20,9 @@ from epsam.wsi.pixels import rgb_from_samples
 from epsam.wsi.resolution import level_downsample, size_from_description, size_from_tags
 from epsam.wsi.slide import WHITE, Level, Slide
 
-KEPT_BYTES = 64 << 20  # ours: neighbouring windows share tiles; a few hundred of them at 256 px
+TILE_CACHE_BYTES = (
+    64 << 20
+)  # ours: neighbouring windows share tiles; a few hundred of them at 256 px
 LARGEST_PIECE = (
     1 << 30
 )  # ours: bytes of a decoded tile or strip; a whole slide in one strip would not fit memory
@@ -30,7 +32,7 @@ LARGEST_SIDE_PX = 1 << 20  # ours: five times the longest side of a slide at 40Ã
 
 # What tifffile and the codecs behind it raise on damaged files; JPEG and JPEG 2000 errors are
 # RuntimeErrors. Older tifffile's own error is no ValueError.
-DAMAGE = (
+TIFF_ERRORS = (
     tifffile.TiffFileError,
     OSError,
     ValueError,
@@ -53,7 +55,7 @@ class TiffSlide(Slide):
     def __init__(self, path: Path, slide_mpp: float = 0.0) -> None:
         try:
             self._file = tifffile.TiffFile(path)
-        except DAMAGE as error:
+        except TIFF_ERRORS as error:
             raise SlideError(
                 f"{path}: not a readable TIFF ({_short(error)}); replace or remove the file"
             ) from error
@@ -64,7 +66,7 @@ class TiffSlide(Slide):
                 _check_page(path, page, self._file.filehandle.size)
             levels = tuple(level for _, level in pages)
             super().__init__(path, levels, _pixel_size(self._file) or slide_mpp or None)
-        except DAMAGE as error:
+        except TIFF_ERRORS as error:
             self.close()
             raise SlideError(
                 f"{path}: damaged TIFF ({_short(error)}); replace or remove the file"
@@ -99,7 +101,7 @@ class TiffSlide(Slide):
         tile = self._decode(level, index)
         self._kept[key] = tile
         self._kept_bytes += tile.nbytes
-        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+        while self._kept_bytes > TILE_CACHE_BYTES and len(self._kept) > 1:
             self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
         return tile
 
@@ -114,7 +116,7 @@ class TiffSlide(Slide):
                 width, height = _tile_size(page)
                 return np.full((height, width, 3), WHITE, dtype=np.uint8)
             tile = rgb_from_samples(np.concatenate(found, axis=2), page.keyframe)
-        except DAMAGE as error:
+        except TIFF_ERRORS as error:
             raise SlideError(
                 f"{self.path}: tile {index} of level {level} cannot be decoded ({_short(error)}); "
                 "replace or remove the file"
@@ -145,14 +147,14 @@ class TiffSlide(Slide):
         return None if decoded is None else np.asarray(decoded)[0]
 
 
-def looks_like_slide(path: Path) -> bool:
+def is_slide_tiff(path: Path) -> bool:
     """Whether a TIFF is stored as slides are, in tiles or at several levels; False if it cannot be
     read at all.
     """
     try:
         with tifffile.TiffFile(path) as file:
             return bool(file.pages.first.is_tiled or len(file.series[0].levels) > 1)
-    except DAMAGE:
+    except TIFF_ERRORS:
         return False
 
 

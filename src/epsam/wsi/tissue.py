@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from epsam.data.images import Mask
-from epsam.wsi.reader import OverviewPlan, Slide, overview_strips, plan_overview
+from epsam.wsi.reader import OverviewPlan, Slide, plan_overview, read_overview_strips
 
 TISSUE_DOWNSAMPLE = 16.0
 """The published code's scale (methods D44 tells how it missed it)."""
@@ -37,7 +37,7 @@ class TissueMask:
     mask: Mask
     downsample: float
 
-    def seen_at(self, top: int, shape: tuple[int, int], scale: float) -> Mask:
+    def resample(self, top: int, shape: tuple[int, int], scale: float) -> Mask:
         """Tissue as bool (height, width) of rows from `top` on, of an image one pixel of which
         spans `scale` level-0 pixels; each takes what lies under its centre.
         """
@@ -52,7 +52,7 @@ class TissueMask:
         )
         return self.mask[np.ix_(rows, columns)]
 
-    def body(self) -> "TissueMask":
+    def close_gaps(self) -> "TissueMask":
         """The pieces of tissue as a whole: with their gaps, such as glands and vessels, and a small
         margin.
         """
@@ -79,13 +79,13 @@ def find_tissue(slide: Slide) -> TissueMask:
     plan = _plan(slide)
     saturation = np.zeros((plan.height, plan.width), dtype=np.uint8)
     brightness = np.zeros_like(saturation)
-    for top, strip in overview_strips(slide, plan):
+    for top, strip in read_overview_strips(slide, plan):
         hsv = cv2.cvtColor(strip, cv2.COLOR_RGB2HSV)
         saturation[top : top + len(strip)], brightness[top : top + len(strip)] = (
             hsv[:, :, 1],
             hsv[:, :, 2],
         )
-    return TissueMask(tissue_mask(saturation, brightness), plan.downsample)
+    return TissueMask(threshold_tissue(saturation, brightness), plan.downsample)
 
 
 def _plan(slide: Slide) -> OverviewPlan:
@@ -97,7 +97,7 @@ def _plan(slide: Slide) -> OverviewPlan:
     return plan_overview(slide, TISSUE_DOWNSAMPLE, nearest if distances[nearest] <= 1.0 else None)
 
 
-def tissue_mask(saturation: npt.NDArray[np.uint8], brightness: npt.NDArray[np.uint8]) -> Mask:
+def threshold_tissue(saturation: npt.NDArray[np.uint8], brightness: npt.NDArray[np.uint8]) -> Mask:
     """Tissue of an image given as saturation and brightest channel: saturated beyond Otsu's
     threshold, not black.
     """

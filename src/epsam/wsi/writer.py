@@ -37,7 +37,7 @@ class PyramidFormat:
 
     `tile` is the side of a tile, px, a multiple of 16. `compression` is "jpeg" (RGB or grey, with
     `quality` 1–100) or "deflate" (lossless). `levels` is the number of levels, 0: halve until a
-    level fits into one tile. `averaged` tells whether a reduced pixel is the mean of the four below
+    level fits into one tile. `average` tells whether a reduced pixel is the mean of the four below
     it (images) or one of them (masks, whose values stay as are).
     """
 
@@ -45,7 +45,7 @@ class PyramidFormat:
     compression: str = "jpeg"
     quality: int = 88
     levels: int = 0
-    averaged: bool = True
+    average: bool = True
 
 
 def write_slide(path: Path, image: Pixels, mpp: float, form: PyramidFormat | None = None) -> None:
@@ -53,7 +53,7 @@ def write_slide(path: Path, image: Pixels, mpp: float, form: PyramidFormat | Non
     does.
     """
     form = form or PyramidFormat()
-    write_pyramid(path, bands_of(image, form.tile), image.shape, mpp, form)
+    write_pyramid(path, split_bands(image, form.tile), image.shape, mpp, form)
 
 
 def write_pyramid(
@@ -101,19 +101,19 @@ def number_of_levels(shape: tuple[int, ...], form: PyramidFormat) -> int:
     return min(form.levels or needed, largest)
 
 
-def bands_of(image: Pixels, rows: int) -> Iterator[Pixels]:
+def split_bands(image: Pixels, rows: int) -> Iterator[Pixels]:
     """The image from top to bottom in bands of `rows` rows; the last one may be lower."""
     for top in range(0, image.shape[0], rows):
         yield image[top : top + rows]
 
 
-def halve_band(band: Pixels, averaged: bool) -> Pixels:
+def halve_band(band: Pixels, average: bool) -> Pixels:
     """A band of half the rows and columns, rounded down: means of 2×2 pixels, or their top left
     ones.
     """
     height, width = band.shape[0] // 2, band.shape[1] // 2
     even = band[: 2 * height, : 2 * width]
-    if not averaged or not even.size:
+    if not average or not even.size:
         return even[::2, ::2]
     return np.asarray(
         cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8
@@ -169,7 +169,7 @@ def _checked(
 def _tiles(bands: Iterable[Pixels], form: PyramidFormat, reduced: BinaryIO) -> Iterator[Pixels]:
     """Full tiles in reading order; writes the next level to `reduced` on the way."""
     for band in bands:
-        reduced.write(np.ascontiguousarray(halve_band(band, form.averaged)).tobytes())
+        reduced.write(np.ascontiguousarray(halve_band(band, form.average)).tobytes())
         for left in range(0, band.shape[1], form.tile):
             piece = band[:, left : left + form.tile]
             missing = [(0, form.tile - piece.shape[0]), (0, form.tile - piece.shape[1])]

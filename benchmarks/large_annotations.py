@@ -1,7 +1,7 @@
 """Seconds of the processor and peak memory of reading an annotation file of 200 MB, and of a
 window's mask from it.
 
-    python benchmarks/large_outlines.py [MEGABYTES]
+    python benchmarks/large_annotations.py [MEGABYTES]
 Four files: one outline of very many corners, many small outlines, one that zigzags over the whole
 slide, and one annotation after the other without a corner, which is refused.
 """
@@ -28,7 +28,7 @@ def corner(number: int, x: float, y: float) -> str:
     return f'<Coordinate Order="{number}" X="{x:.1f}" Y="{y:.1f}"/>'
 
 
-def one_outline() -> Iterator[str]:
+def large_annotation() -> Iterator[str]:
     yield OPEN
     for number in count():
         yield corner(number, number * 7919 % SIDE_PX0, number / 30 % SIDE_PX0)
@@ -40,7 +40,7 @@ def zigzag() -> Iterator[str]:
         yield corner(number, number / 40, number % 2 * SIDE_PX0)
 
 
-def small_outlines() -> Iterator[str]:
+def small_annotations() -> Iterator[str]:
     for number in count():
         x, y = number * 7919 % SIDE_PX0, number * 104_729 % SIDE_PX0
         yield (
@@ -50,7 +50,7 @@ def small_outlines() -> Iterator[str]:
         )
 
 
-def empty_ones() -> Iterator[str]:
+def empty_annotations() -> Iterator[str]:
     yield from iter(lambda: "<Annotation/>", "")
 
 
@@ -82,10 +82,10 @@ def main() -> None:
     print("| file | MB | read, s of the processor | peak, GiB | |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for make, end in (
-            (one_outline, CLOSE),
-            (small_outlines, ""),
+            (large_annotation, CLOSE),
+            (small_annotations, ""),
             (zigzag, CLOSE),
-            (empty_ones, ""),
+            (empty_annotations, ""),
         ):
             path = Path(folder) / f"{make.__name__}.xml"
             write(path, make(), end, size)
