@@ -32,7 +32,7 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
             for image in images:
                 for turn in range(ROTATIONS):
                     turned = torch.rot90(image[None], turn, dims=(-2, -1))
-                    torch.rot90(plain_model.activation(turned), -turn, dims=(-2, -1))
+                    torch.rot90(plain_model.cam(turned), -turn, dims=(-2, -1))
 
     def together() -> None:
         with compute.autocast():

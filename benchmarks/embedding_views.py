@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from epsam.ablation.layout import FINAL
 from epsam.ablation.results import read_scores
 from epsam.core.files import read_json
-from epsam.data.patches import labelled_patches, select_positives
+from epsam.data.patches import list_labelled_patches, select_positives
 from epsam.paths import RunPaths
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +81,7 @@ def rows(dataset: str, folder: Path, seeds: list[int]) -> Iterator[str]:
     """A line for each number of views. Dice is of the test split where it has truth, else of
     validation.
     """
-    train = len(select_positives(labelled_patches(ROOT / "dataset" / dataset / "train")))
+    train = len(select_positives(list_labelled_patches(ROOT / "dataset" / dataset / "train")))
     for views in VIEWS:
         found = [figures_of(RunPaths(folder / f"views_{views}" / f"seed_{seed}")) for seed in seeds]
         split = "test" if "test" in found[0].dice else "val"

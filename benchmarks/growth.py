@@ -40,7 +40,7 @@ from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.core.device import select_device
 from epsam.core.files import write_table, write_text
-from epsam.data.patches import labelled_patches, select_positives
+from epsam.data.patches import list_labelled_patches, select_positives
 from epsam.segment.sam.models import build_sam
 from epsam.training.sam_setup import prepare_embeddings, prepare_sam
 from epsam.weak.resnet import NetworkSpec, build_classifier
@@ -237,7 +237,7 @@ def encoding(folder: Path) -> None:
     patches = [
         patch
         for split in ("train", "val")
-        for patch in select_positives(labelled_patches(folder / "data" / "noise" / split))
+        for patch in select_positives(list_labelled_patches(folder / "data" / "noise" / split))
     ]
     setup = prepare_sam(
         options, SIDE_PX, len(patches), options.n_point, select_device("cpu", "fp32")

@@ -21,7 +21,7 @@ from epsam.core.device import DeviceConfig, select_device
 from epsam.core.seeding import generator
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import Rgb, write_mask, write_rgb
-from epsam.data.patches import labelled_patches
+from epsam.data.patches import list_labelled_patches
 from epsam.segment.sam.compiled_encoder import CompiledEncoder
 from epsam.segment.sam.losses import dice_iou_loss
 from epsam.segment.sam.mask_decoder import decode
@@ -254,7 +254,7 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
         mask = np.zeros((PATCH_PX, PATCH_PX), dtype=bool)
         mask[64:400, 64:300] = True
         write_mask(folder / "mask" / f"p{number}_1.png", mask)
-    patches = labelled_patches(folder)
+    patches = list_labelled_patches(folder)
     kept = PatchEmbeddings(EmbeddingStore(folder / "embeddings", _noise), PATCH_PX)
     options = DecoderOptions(batch_size=BATCH, n_point=POINTS)
     kept.prepare(patches, options.embedding_views, 1)

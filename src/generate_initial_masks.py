@@ -14,7 +14,7 @@ from epsam.config.metadata import select_fields
 from epsam.core.device import select_device
 from epsam.core.files import digest_of_files, sha256_of, write_json
 from epsam.data.cam_store import CamStore, save_cams
-from epsam.data.patches import Patch, common_patch_size, labelled_patches, select_positives
+from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import MaskCounts
 from epsam.engine.stage import Stage, check_predecessor
@@ -27,10 +27,10 @@ from epsam.evaluation.threshold_search import (
 )
 from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.training.cams import (
-    cam_recipe,
     compute_cams,
-    load_named_classifier,
-    load_stored_cams,
+    describe_external_classifier,
+    digest_of_cam_recipe,
+    load_matching_cams,
     write_initial_masks,
 )
 from epsam.training.panels import evenly_spaced, write_panel
@@ -45,8 +45,10 @@ def main(options: MaskOptions) -> None:
     if not options.resnet_checkpoint:
         check_predecessor("generate_initial_masks", "train_classifier", options)
     data, run = DatasetPaths.of(options), RunPaths.of(options)
-    patches = {split: select_positives(labelled_patches(data.split(split))) for split in SPLITS}
-    size = common_patch_size(patches["train"])
+    patches = {
+        split: select_positives(list_labelled_patches(data.split(split))) for split in SPLITS
+    }
+    size = read_patch_size(patches["train"])
     classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
     compute = select_device(options.device, options.precision)
     model = load_for_inference(classifier, compute)
@@ -68,8 +70,10 @@ def main(options: MaskOptions) -> None:
     shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
     maps: dict[str, CamStore] = {}
     for split, found in patches.items():
-        recipe = cam_recipe(options.cam or model.spec.cam, options, checksum, listing[split])
-        kept = load_stored_cams(run.activation(split), checksum, recipe)
+        recipe = digest_of_cam_recipe(
+            options.cam or model.spec.cam, options, checksum, listing[split]
+        )
+        kept = load_matching_cams(run.activation(split), checksum, recipe)
         made = kept or compute_cams(
             model, checksum, found, size, options, options.batch_size, compute
         )
@@ -80,7 +84,7 @@ def main(options: MaskOptions) -> None:
     board = open_metric_logger(run, stage.name, options.tensorboard)
     for path in sorted(run.panels.glob("initial_masks_*.png")):
         board.picture(path, 0)
-    given = load_named_classifier(classifier, checksum) if options.resnet_checkpoint else {}
+    given = describe_external_classifier(classifier, checksum) if options.resnet_checkpoint else {}
     write_json(
         run.mask_rule,
         select_fields(MaskRule, rule) | {"cam": options.cam or model.spec.cam} | given,

@@ -8,15 +8,19 @@ from epsam.config.command_line import run_stage
 from epsam.core.device import select_device
 from epsam.core.files import digest_of_files
 from epsam.core.records import copy_stage_record
-from epsam.data.patches import common_patch_size, labelled_patches, require_both_classes
+from epsam.data.patches import list_labelled_patches, read_patch_size, require_both_classes
 from epsam.engine.fit import fit
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import check_classifier
 from epsam.engine.stage import Stage
 from epsam.paths import DatasetPaths, run_folder
-from epsam.training.classifier import classifier_schedule, classifier_task, score_classifier
+from epsam.training.classifier import (
+    build_classifier_schedule,
+    build_classifier_task,
+    score_classifier,
+)
 from epsam.weak.resnet import NetworkSpec, build_classifier
-from epsam.weak.weights import initial_weights, save_classifier
+from epsam.weak.weights import initialise_weights, save_classifier
 
 NAME = "train_classifier"
 
@@ -26,9 +30,9 @@ log = logging.getLogger(__name__)
 def main(options: ClassifierOptions) -> None:
     """Fit the classifier on the train patches and keep the epoch of the best validation loss."""
     data = DatasetPaths.of(options)
-    train = labelled_patches(data.split("train"), options.train_image_dir)
-    val = labelled_patches(data.split("val"), options.val_image_dir)
-    test = labelled_patches(data.split("test"), options.test_image_dir)
+    train = list_labelled_patches(data.split("train"), options.train_image_dir)
+    val = list_labelled_patches(data.split("val"), options.val_image_dir)
+    test = list_labelled_patches(data.split("test"), options.test_image_dir)
     require_both_classes(train, data.split("train"))
     require_both_classes(val, data.split("val"))
     patches = {"train": train, "val": val, "test": test}
@@ -41,9 +45,9 @@ def main(options: ClassifierOptions) -> None:
     if stage.finished():
         return
 
-    compute, size = select_device(options.device, options.precision), common_patch_size(train)
+    compute, size = select_device(options.device, options.precision), read_patch_size(train)
     model = build_classifier(NetworkSpec.of(options))
-    initial_weights(model, options.pretrained, options.seed, Path(options.checkpoint_root))
+    initialise_weights(model, options.pretrained, options.seed, Path(options.checkpoint_root))
     model.to(compute.device)
     log.info(
         "classifier: %s on %s, %d train, %d val, %d test patches of %d px",
@@ -54,9 +58,11 @@ def main(options: ClassifierOptions) -> None:
         len(test),
         size,
     )
-    task = classifier_task(model, train, val, size, options, compute)
+    task = build_classifier_task(model, train, val, size, options, compute)
     board = open_metric_logger(stage.run, task.name, options.tensorboard)
-    progress = fit(task, classifier_schedule(options), stage.unfinished(task.name), board=board)
+    progress = fit(
+        task, build_classifier_schedule(options), stage.unfinished(task.name), board=board
+    )
     if test:
         scores = score_classifier(model, test, size, options, compute)
         progress.history += [

@@ -15,7 +15,7 @@ from epsam.core.checkpoints import load_plain, save_plain
 from epsam.core.errors import DatasetError, EpsamError, WeightsError
 from epsam.core.files import read_json, read_table, write_table
 from epsam.data.cam_store import CamStore, load_cams, save_cams
-from epsam.data.patches import Patch, median_mpp
+from epsam.data.patches import Patch, load_median_mpp
 from epsam.extraction.splits import read_exclusions, read_labels, read_splits
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.pictures.curves import curves_from_metrics, draw_curves
@@ -31,7 +31,7 @@ from support.fuzzing import damaged, fuzz, tables
 
 
 def patch_sizes(table):
-    return [median_mpp([Patch("a_1", 1, table, None), Patch("b_0", 0, table, None)], table)]
+    return [load_median_mpp([Patch("a_1", 1, table, None), Patch("b_0", 0, table, None)], table)]
 
 
 def curves(table):

@@ -24,20 +24,20 @@ class CamMethod(NamedTuple):
 
 
 CAM_METHODS = {
-    "enhanced_adl": CamMethod("epsam.cam.class_weights:class_weights", "enhanced_adl"),
-    "adl": CamMethod("epsam.cam.class_weights:class_weights", "adl"),
-    "gradcam": CamMethod("epsam.cam.gradients:gradcam", "plain"),
-    "gradcam++": CamMethod("epsam.cam.gradients:gradcam_plus_plus", "plain"),
-    "eigencam": CamMethod("epsam.cam.eigen:eigencam", "plain"),
+    "enhanced_adl": CamMethod("epsam.cam.cam_methods:class_activation_map", "enhanced_adl"),
+    "adl": CamMethod("epsam.cam.cam_methods:class_activation_map", "adl"),
+    "gradcam": CamMethod("epsam.cam.cam_methods:gradcam", "plain"),
+    "gradcam++": CamMethod("epsam.cam.cam_methods:gradcam_plus_plus", "plain"),
+    "eigencam": CamMethod("epsam.cam.cam_methods:eigencam", "plain"),
 }
 """`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), none below
 0.
 """
 
 POSTPROCESSINGS = {
-    "ours": "epsam.cam.postprocess:quantile_and_opening",
+    "ours": "epsam.cam.postprocess:quantile_opening",
     "crf": "epsam.cam.crf:dense_crf",
-    "none": "epsam.cam.postprocess:upper_half",
+    "none": "epsam.cam.postprocess:half_maximum",
 }
 """`--postprocess`: (map (h, w) in 0..1, RGB patch, MaskRule) → mask in the patch's frame."""
 

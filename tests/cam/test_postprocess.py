@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from epsam.cam.postprocess import cam_to_mask, initial_mask, opened, upsample
+from epsam.cam.postprocess import cam_to_mask, opened, threshold_and_open, upsample
 from epsam.config.masks import MaskRule
 from epsam.core.errors import EpsamError
 
@@ -60,23 +60,23 @@ def test_opening_keeps_a_full_image_and_removes_a_line():
 def test_threshold_is_the_quantile_of_the_non_zero_values_and_counts_itself():
     cam_map = np.array([[0.0, 0.0, 0.2], [0.4, 0.6, 0.8], [0.0, 0.0, 1.0]], np.float32)
     # Non-zero: 0.2 0.4 0.6 0.8 1.0; their median is 0.6. With the zeros it would be 0.2.
-    mask = initial_mask(cam_map, 3, 3, 0.5, 0, "cam")
+    mask = threshold_and_open(cam_map, 3, 3, 0.5, 0, "cam")
     np.testing.assert_array_equal(
         mask, [[False, False, False], [False, True, True], [False, False, True]]
     )
-    np.testing.assert_array_equal(initial_mask(cam_map, 3, 3, 0.5, 0, "image"), mask)
+    np.testing.assert_array_equal(threshold_and_open(cam_map, 3, 3, 0.5, 0, "image"), mask)
 
 
 def test_quantile_0_keeps_all_that_is_active_and_nothing_else():
     cam_map = np.array([[0.0, 0.1], [0.5, 1.0]], np.float32)
     np.testing.assert_array_equal(
-        initial_mask(cam_map, 2, 2, 0.0, 0, "cam"), [[False, True], [True, True]]
+        threshold_and_open(cam_map, 2, 2, 0.0, 0, "cam"), [[False, True], [True, True]]
     )
 
 
 @pytest.mark.parametrize("open_at", ["cam", "image"])
 def test_map_of_zeros_gives_an_empty_mask(open_at):
-    mask = initial_mask(np.zeros((4, 4), np.float32), 32, 32, 0.3, 3, open_at)
+    mask = threshold_and_open(np.zeros((4, 4), np.float32), 32, 32, 0.3, 3, open_at)
     assert mask.shape == (32, 32)
     assert mask.dtype == np.bool_
     assert not mask.any()
@@ -86,7 +86,9 @@ def test_map_of_zeros_gives_an_empty_mask(open_at):
 @pytest.mark.parametrize("value", [1.0, 0.3, 1e-6])
 @pytest.mark.parametrize("side", [50, 512])
 def test_constant_map_is_foreground_everywhere(open_at, value, side):
-    assert initial_mask(np.full((16, 16), value, np.float32), side, side, 0.9, 5, open_at).all()
+    assert threshold_and_open(
+        np.full((16, 16), value, np.float32), side, side, 0.9, 5, open_at
+    ).all()
 
 
 def test_at_image_size_the_quantile_still_comes_from_the_small_map():
@@ -97,10 +99,10 @@ def test_at_image_size_the_quantile_still_comes_from_the_small_map():
         abs(np.quantile(large[large > 0], 0.4) - threshold) > 0.02
     )  # the other reading would differ
     np.testing.assert_array_equal(
-        initial_mask(cam_map, 64, 64, 0.4, 0, "image"), large >= threshold
+        threshold_and_open(cam_map, 64, 64, 0.4, 0, "image"), large >= threshold
     )
     np.testing.assert_array_equal(
-        initial_mask(cam_map, 64, 64, 0.4, 7, "image"), opened(large >= threshold, 7)
+        threshold_and_open(cam_map, 64, 64, 0.4, 7, "image"), opened(large >= threshold, 7)
     )
 
 
@@ -108,7 +110,7 @@ def test_at_map_size_opening_comes_before_the_small_mask_grows():
     cam_map = np.zeros((8, 8), np.float32)
     cam_map[2:5, 1:4] = 1.0
     cam_map[6, 6] = 1.0  # narrower than the kernel
-    mask = initial_mask(cam_map, 64, 64, 0.3, 3, "cam")
+    mask = threshold_and_open(cam_map, 64, 64, 0.3, 3, "cam")
     assert not mask[40:, 40:].any()
     # Bilinear growth by 8 crosses 0.5 on the cell's edge: the region keeps its place and sides;
     # only corners get round.
@@ -121,13 +123,13 @@ def test_at_map_size_opening_comes_before_the_small_mask_grows():
 def test_two_frames_of_opening_differ_as_published():
     cam_map = np.zeros((8, 8), np.float32)
     cam_map[3:5, 3:5] = 1.0
-    assert not initial_mask(cam_map, 64, 64, 0.1, 3, "cam").any()
-    assert initial_mask(cam_map, 64, 64, 0.1, 3, "image").any()
+    assert not threshold_and_open(cam_map, 64, 64, 0.1, 3, "cam").any()
+    assert threshold_and_open(cam_map, 64, 64, 0.1, 3, "image").any()
 
 
 def test_mask_takes_any_height_and_width():
-    assert initial_mask(noise(4, 4), 40, 24, 0.3, 0, "cam").shape == (40, 24)
-    assert initial_mask(noise(4, 4), 40, 24, 0.3, 0, "image").shape == (40, 24)
+    assert threshold_and_open(noise(4, 4), 40, 24, 0.3, 0, "cam").shape == (40, 24)
+    assert threshold_and_open(noise(4, 4), 40, 24, 0.3, 0, "image").shape == (40, 24)
 
 
 def upsampled_by_hand(values, size):
@@ -159,7 +161,7 @@ def test_the_rule_chooses_the_post_processing():
     cam_map, patch = noise(8, 8), np.zeros((40, 40, 3), np.uint8)
     rule = MaskRule(quantile=0.6, open_kernel=3, open_at="image")
     np.testing.assert_array_equal(
-        cam_to_mask(cam_map, patch, rule), initial_mask(cam_map, 40, 40, 0.6, 3, "image")
+        cam_to_mask(cam_map, patch, rule), threshold_and_open(cam_map, 40, 40, 0.6, 3, "image")
     )
     with pytest.raises(
         EpsamError, match="--postprocess snakes: not known here; use ours, crf, none"

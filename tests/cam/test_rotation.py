@@ -26,7 +26,7 @@ class Mirror(torch.nn.Module):
         self.passes.append(len(images))
         return images[:, 0, 0, 0], images[:, 0]
 
-    def class_activation(self, features):
+    def cam_from_features(self, features):
         return (features * self.weight if self.weight is not None else features).relu()
 
 

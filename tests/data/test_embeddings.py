@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, content_key, enough_disk
+from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, check_disk_space, content_key
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 
@@ -111,6 +111,6 @@ def test_preparing_encodes_each_view_once_and_reading_needs_no_more(tmp_path, en
 
 def test_too_little_disk_is_noticed_before_the_first_byte(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_001_000))
-    assert not enough_disk(tmp_path / "x", 10, 100)
+    assert not check_disk_space(tmp_path / "x", 10, 100)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2_000_009_000))
-    assert enough_disk(tmp_path / "x", 10, 100)
+    assert check_disk_space(tmp_path / "x", 10, 100)

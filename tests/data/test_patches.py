@@ -4,11 +4,11 @@ import pytest
 from epsam.core.errors import DatasetError
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import (
-    common_patch_size,
     label_from_name,
-    labelled_patches,
+    list_labelled_patches,
     list_patches,
-    median_mpp,
+    load_median_mpp,
+    read_patch_size,
     read_square,
     require_both_classes,
     select_positives,
@@ -41,21 +41,21 @@ def test_stray_files_shift_no_labels(tmp_path):
     put(tmp_path, "b_1.png")
     put(tmp_path, "a_0.png")
     (tmp_path / "image" / "Thumbs.db").touch()
-    assert [(p.name, p.label) for p in labelled_patches(tmp_path)] == [("a_0", 0), ("b_1", 1)]
+    assert [(p.name, p.label) for p in list_labelled_patches(tmp_path)] == [("a_0", 0), ("b_1", 1)]
 
 
 def test_masks_are_found_by_stem_whatever_their_suffix(tmp_path):
     put(tmp_path, "a_1.jpg")
     write_mask(tmp_path / "mask" / "a_1.png", np.ones((8, 8), bool))
-    patch = select_positives(labelled_patches(tmp_path))[0]
-    assert patch.truth().all()
+    patch = select_positives(list_labelled_patches(tmp_path))[0]
+    assert patch.ground_truth().all()
 
 
 def test_a_name_without_label_is_told(tmp_path):
     put(tmp_path, "a_1.png")
     put(tmp_path, "plain.png")
     with pytest.raises(DatasetError, match=r"1 of 2 names have no label, such as plain\.png"):
-        labelled_patches(tmp_path)
+        list_labelled_patches(tmp_path)
 
 
 def test_two_files_of_one_name_are_told(tmp_path):
@@ -69,24 +69,24 @@ def test_a_mask_of_another_size_is_told_with_both_sizes(tmp_path):
     put(tmp_path, "a_1.png")
     write_mask(tmp_path / "mask" / "a_1.png", np.ones((4, 6), bool))
     with pytest.raises(DatasetError, match="mask of 6×4 for an image of 8×8"):
-        labelled_patches(tmp_path)[0].truth()
+        list_labelled_patches(tmp_path)[0].ground_truth()
 
 
 def test_a_missing_class_is_told(tmp_path):
     put(tmp_path, "a_1.png")
     with pytest.raises(DatasetError, match="1 positives and 0 negatives"):
-        require_both_classes(labelled_patches(tmp_path), tmp_path)
+        require_both_classes(list_labelled_patches(tmp_path), tmp_path)
 
 
 def test_sizes_have_to_agree_and_be_square(tmp_path):
     put(tmp_path, "a_1.png", 8)
     put(tmp_path, "b_1.png", 9)
-    found = labelled_patches(tmp_path)
-    assert common_patch_size(found) == 8
+    found = list_labelled_patches(tmp_path)
+    assert read_patch_size(found) == 8
     with pytest.raises(DatasetError, match="9×9 px among patches of 8×8"):
         read_square(found[1], 8)
     with pytest.raises(DatasetError, match="no patches"):
-        common_patch_size([])
+        read_patch_size([])
 
 
 def test_the_resolution_of_patches_is_the_median_of_those_that_the_table_tells(tmp_path):
@@ -94,7 +94,7 @@ def test_the_resolution_of_patches_is_the_median_of_those_that_the_table_tells(t
         put(tmp_path, name)
     patches = list_patches(tmp_path / "image", tmp_path / "mask")
     table = tmp_path / "patches.csv"
-    assert median_mpp(patches, table) is None
+    assert load_median_mpp(patches, table) is None
     table.write_text("id,label,mpp\na,1,0.25\nb,1,0.5\nc,1,0.25\nd,1,\na,0,9\nelsewhere,1,2.0\n")
-    assert median_mpp(patches, table) == 0.25
-    assert median_mpp(patches[3:], table) is None
+    assert load_median_mpp(patches, table) == 0.25
+    assert load_median_mpp(patches[3:], table) is None

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from epsam.cam.postprocess import initial_mask
+from epsam.cam.postprocess import threshold_and_open
 from epsam.config.masks import MaskOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_table
@@ -37,10 +37,10 @@ def test_every_pair_is_scored_by_its_masks_over_the_patches_with_truth(case):
     for row in rows:
         found = [
             count_pixels(
-                initial_mask(
+                threshold_and_open(
                     activations.maps[p.name], 32, 32, row["quantile"], row["open_kernel"], "cam"
                 ),
-                p.truth(),
+                p.ground_truth(),
             )
             for p in patches[:2]
         ]

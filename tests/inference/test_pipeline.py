@@ -30,7 +30,7 @@ class Bright(torch.nn.Module):
         self.passes.append(len(images))
         return images[:, 0].mean(dim=(1, 2)) - 0.5, images[:, 0] - 0.5
 
-    def class_activation(self, features):
+    def cam_from_features(self, features):
         return (features * self.weight).relu()
 
 

@@ -25,7 +25,7 @@ from epsam.core.checkpoints import load_plain, save_plain  # noqa: E402
 from epsam.core.errors import EpsamError  # noqa: E402
 from epsam.core.files import write_text  # noqa: E402
 from epsam.data.images import read_rgb, write_mask  # noqa: E402
-from epsam.data.patches import Patch, list_patches, median_mpp  # noqa: E402
+from epsam.data.patches import Patch, list_patches, load_median_mpp  # noqa: E402
 from epsam.extraction.discovery import discover_slides  # noqa: E402
 from epsam.extraction.splits import read_splits  # noqa: E402
 from epsam.paths import RunPaths  # noqa: E402
@@ -147,7 +147,7 @@ def splits(content: bytes) -> Callable[[], object]:
 
 def patch_sizes() -> object:
     Path("patches.csv").write_text("id,label,mpp\na,1,half\n")
-    return median_mpp([Patch("a_1", 1, Path(), None)], Path("patches.csv"))
+    return load_median_mpp([Patch("a_1", 1, Path(), None)], Path("patches.csv"))
 
 
 def full_disk() -> None:

@@ -9,10 +9,10 @@ from epsam.data.images import read_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.training.cams import (
-    cam_recipe,
-    classifier_of_run,
-    load_named_classifier,
-    load_stored_cams,
+    describe_external_classifier,
+    digest_of_cam_recipe,
+    find_mask_classifier,
+    load_matching_cams,
     write_initial_masks,
 )
 
@@ -28,16 +28,16 @@ def maps(recipe="r"):
 
 def test_kept_maps_are_taken_only_if_their_recipe_is_the_one_asked_for(tmp_path):
     path = tmp_path / "train.npz"
-    assert load_stored_cams(path, "sum", "r") is None
+    assert load_matching_cams(path, "sum", "r") is None
     save_cams(path, maps())
-    assert np.array_equal(load_stored_cams(path, "sum", "r").maps["a_1"], np.eye(4))
-    assert load_stored_cams(path, "sum", "other") is None
-    assert load_stored_cams(path, "other classifier", "r") is None
+    assert np.array_equal(load_matching_cams(path, "sum", "r").maps["a_1"], np.eye(4))
+    assert load_matching_cams(path, "sum", "other") is None
+    assert load_matching_cams(path, "other classifier", "r") is None
 
 
 def test_the_recipe_knows_what_decides_a_map_and_nothing_else():
     def recipe(method="adl", classifier="c", patches="p", **options):
-        return cam_recipe(method, MaskOptions(**options), classifier, patches)
+        return digest_of_cam_recipe(method, MaskOptions(**options), classifier, patches)
 
     assert recipe() == recipe(quantile=0.9, postprocess="crf", open_kernel=31, batch_size=1)
     assert (
@@ -61,9 +61,11 @@ def test_masks_belong_to_the_given_classifier_or_else_to_the_own_one_as_it_is(tm
     write_json(run.mask_rule, {"cam": "adl"})
     for content in (b"own", b"trained again"):
         run.classifier.write_bytes(content)
-        assert classifier_of_run(run) == (run.classifier, hashlib.sha256(content).hexdigest())
-    write_json(run.mask_rule, {"cam": "adl", **load_named_classifier(given, sha256_of(given))})
-    assert classifier_of_run(run) == (given, hashlib.sha256(b"given").hexdigest())
+        assert find_mask_classifier(run) == (run.classifier, hashlib.sha256(content).hexdigest())
+    write_json(
+        run.mask_rule, {"cam": "adl", **describe_external_classifier(given, sha256_of(given))}
+    )
+    assert find_mask_classifier(run) == (given, hashlib.sha256(b"given").hexdigest())
 
 
 def test_masks_are_written_by_the_rule_and_empty_ones_counted(tmp_path):

@@ -10,7 +10,7 @@ from epsam.data.cam_store import CamStore, load_cams, save_cams
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
-from epsam.training.cams import cam_recipe, load_named_classifier
+from epsam.training.cams import describe_external_classifier, digest_of_cam_recipe
 from epsam.training.normal_patches import NORMAL, normal_patch_count, prepare_normal_patches
 
 SIDE = 16
@@ -41,7 +41,9 @@ def test_those_that_look_like_tumour_come_first_and_those_without_activation_not
         write_rgb(tmp_path / "image" / f"{name}.png", np.zeros((SIDE, SIDE, 3), np.uint8))
         patches.append(Patch(name, 0, tmp_path / "image" / f"{name}.png", None))
     checksum = sha256_of(run.classifier)
-    recipe = cam_recipe("adl", rule, checksum, digest_of_files(patch.image for patch in patches))
+    recipe = digest_of_cam_recipe(
+        "adl", rule, checksum, digest_of_files(patch.image for patch in patches)
+    )
     maps = {"a_0": half, "b_0": np.zeros((4, 4), np.float32), "c_0": half.T}
     save_cams(run.activation(NORMAL), CamStore(checksum, maps, probabilities, recipe))
 
@@ -61,7 +63,7 @@ def test_maps_are_not_made_with_another_classifier_than_those_of_the_other_patch
     given.write_bytes(b"at first")
     write_json(
         run.mask_rule,
-        select_fields(MaskRule, MaskRule()) | load_named_classifier(given, sha256_of(given)),
+        select_fields(MaskRule, MaskRule()) | describe_external_classifier(given, sha256_of(given)),
     )
     for change in (lambda: given.write_bytes(b"changed"), given.unlink):
         change()

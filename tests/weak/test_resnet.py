@@ -137,7 +137,7 @@ def test_activation_is_the_weighted_feature_sum_without_bias_cut_at_0(small):
             expected += small.fc.weight[0, channel] * features[:, channel]
         assert (expected < 0).any()
         torch.testing.assert_close(
-            small.activation(noise(2, 64)), expected.clamp(min=0), atol=1e-5, rtol=1e-4
+            small.cam(noise(2, 64)), expected.clamp(min=0), atol=1e-5, rtol=1e-4
         )
 
 

@@ -14,7 +14,7 @@ from torchvision import models
 from epsam.core.errors import WeightsError
 from epsam.weak import weights
 from epsam.weak.resnet import NetworkSpec, build_classifier
-from epsam.weak.weights import initial_weights, load_classifier, save_classifier
+from epsam.weak.weights import initialise_weights, load_classifier, save_classifier
 
 SMALL = NetworkSpec("resnet18")
 
@@ -266,7 +266,7 @@ def test_none_gives_xavier_convolutions_plain_batch_norm_and_a_small_head(tmp_pa
     with torch.no_grad():
         model.bn1.weight.fill_(9.0)
         model.bn1.running_mean.fill_(9.0)
-    initial_weights(model, "none", 5, tmp_path)
+    initialise_weights(model, "none", 5, tmp_path)
     # Xavier-uniform bound of conv1: sqrt(6 / ((4 + 64) · 49)).
     bound = (6 / (68 * 49)) ** 0.5
     assert 0.99 * bound < model.conv1.weight.abs().max() <= bound
@@ -278,9 +278,9 @@ def test_none_gives_xavier_convolutions_plain_batch_norm_and_a_small_head(tmp_pa
 
 def test_random_start_depends_on_the_seed_alone(tmp_path):
     first, again, other = small(seed=1), small(seed=2), small(seed=1)
-    initial_weights(first, "none", 5, tmp_path)
-    initial_weights(again, "none", 5, tmp_path)
-    initial_weights(other, "none", 6, tmp_path)
+    initialise_weights(first, "none", 5, tmp_path)
+    initialise_weights(again, "none", 5, tmp_path)
+    initialise_weights(other, "none", 6, tmp_path)
     assert all(
         torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
     )
@@ -311,7 +311,7 @@ def test_torchvision_file_is_placed_around_the_adl_and_inflated(tmp_path):
     trunk = imagenet_like()
     torch.save(trunk.state_dict(), tmp_path / "torchvision.pth")
     model = small()
-    initial_weights(model, str(tmp_path / "torchvision.pth"), 5, tmp_path / "nowhere")
+    initialise_weights(model, str(tmp_path / "torchvision.pth"), 5, tmp_path / "nowhere")
     check_start(model, trunk)
 
 
@@ -328,7 +328,7 @@ def test_imagenet_file_is_found_in_either_folder_without_a_download(tmp_path, mo
     trunk = imagenet_like()
     torch.save(trunk.state_dict(), folder / "resnet18-f37072fd.pth")
     model = small()
-    initial_weights(model, "imagenet", 5, tmp_path / "given")
+    initialise_weights(model, "imagenet", 5, tmp_path / "given")
     check_start(model, trunk)
 
 
@@ -344,7 +344,7 @@ def test_imagenet_file_is_downloaded_once_and_checked_by_its_name(tmp_path, monk
     monkeypatch.setattr(weights, "download", fetch)
     for _ in range(2):
         model = small()
-        initial_weights(model, "imagenet", 5, tmp_path / "checkpoints")
+        initialise_weights(model, "imagenet", 5, tmp_path / "checkpoints")
         check_start(model, trunk)
     assert calls == [("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd")]
 
@@ -356,7 +356,7 @@ def test_offline_says_address_place_and_the_way_without(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(urllib.request, "urlopen", fail)
     refused(
-        lambda: initial_weights(small(), "imagenet", 5, tmp_path / "checkpoints"),
+        lambda: initialise_weights(small(), "imagenet", 5, tmp_path / "checkpoints"),
         "https://download.pytorch.org/models/resnet18-f37072fd.pth",
         tmp_path / "checkpoints" / "resnet18-f37072fd.pth",
         "--pretrained none",
@@ -366,7 +366,7 @@ def test_offline_says_address_place_and_the_way_without(tmp_path, monkeypatch):
 def test_a_classifier_of_ours_with_other_adl_places_is_taken_whole(checkpoint, tmp_path):
     path, source = checkpoint
     model = small(seed=9)
-    initial_weights(model, str(path), 5, tmp_path)
+    initialise_weights(model, str(path), 5, tmp_path)
     assert torch.equal(model.conv1.weight, source.conv1.weight)
     assert torch.equal(model.layer4[2].conv1.weight, source.layer4[1].conv1.weight)
     assert torch.equal(model.fc.weight, source.fc.weight)
@@ -376,12 +376,13 @@ def test_start_from_another_network_is_refused(tmp_path):
     torch.manual_seed(0)
     torch.save(models.resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
     refused(
-        lambda: initial_weights(small(), str(tmp_path / "resnet34.pth"), 5, tmp_path),
+        lambda: initialise_weights(small(), str(tmp_path / "resnet34.pth"), 5, tmp_path),
         "unexpected",
         "resnet18",
     )
     refused(
-        lambda: initial_weights(small(), str(tmp_path / "nothing.pth"), 5, tmp_path), "no such file"
+        lambda: initialise_weights(small(), str(tmp_path / "nothing.pth"), 5, tmp_path),
+        "no such file",
     )
 
 
@@ -399,7 +400,7 @@ def test_a_network_of_three_channels_comes_back_and_takes_torchvisions_kernels_a
     assert load_classifier(tmp_path / "plain.pth", "cpu").spec == spec
     start = models.resnet18(weights=None)
     torch.save(start.state_dict(), tmp_path / "start.pth")
-    initial_weights(model, str(tmp_path / "start.pth"), 1, tmp_path)
+    initialise_weights(model, str(tmp_path / "start.pth"), 1, tmp_path)
     assert torch.equal(model.conv1.weight, start.conv1.weight)
     torch.save(model.state_dict(), tmp_path / "bare.pth")
     bare = load_classifier(tmp_path / "bare.pth", "cpu").spec

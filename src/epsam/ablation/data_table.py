@@ -6,7 +6,7 @@ from typing import Any
 
 from epsam.config.common import SPLITS
 from epsam.core.files import read_table
-from epsam.data.patches import labelled_patches, select_positives
+from epsam.data.patches import list_labelled_patches, select_positives
 from epsam.paths import DatasetPaths
 from epsam.tables import DATA_TABLE_COLUMNS
 
@@ -19,7 +19,7 @@ def count_patches(data: DatasetPaths) -> list[dict[str, Any]]:
     slides = _slides(data.patch_table)
     records = []
     for split in SPLITS:
-        patches = labelled_patches(data.split(split))
+        patches = list_labelled_patches(data.split(split))
         tumour = len(select_positives(patches))
         records.append(
             {

@@ -43,13 +43,13 @@ def require_postprocessing(rule: MaskRule) -> None:
     cam_to_mask(np.eye(4, dtype=np.float32), np.zeros((8, 8, 3), dtype=np.uint8), rule)
 
 
-def quantile_and_opening(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
+def quantile_opening(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
     """The paper's post-processing, see `initial_mask`; of the patch only the size matters."""
     height, width = image.shape[:2]
-    return initial_mask(cam_map, height, width, rule.quantile, rule.open_kernel, rule.open_at)
+    return threshold_and_open(cam_map, height, width, rule.quantile, rule.open_kernel, rule.open_at)
 
 
-def upper_half(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
+def half_maximum(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
     """What reaches half of the largest activation (ours: the paper does not say how its raw maps
     were cut).
     """
@@ -58,7 +58,7 @@ def upper_half(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
     return np.asarray((large > 0) & (large >= cam_map.max() / 2))
 
 
-def initial_mask(
+def threshold_and_open(
     cam_map: Map, height: int, width: int, quantile: float, open_kernel: int, open_at: str
 ) -> Mask:
     """Mask (height, width) of a map (h, w) in [0, 1].

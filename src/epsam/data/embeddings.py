@@ -130,7 +130,7 @@ def content_key(image: Rgb) -> str:
     return digest.hexdigest()
 
 
-def enough_disk(folder: Path, images: int, bytes_each: int) -> bool:
+def check_disk_space(folder: Path, images: int, bytes_each: int) -> bool:
     """Log what the cache will take, and say whether the disk has that much to spare."""
     folder.mkdir(parents=True, exist_ok=True)
     needed, free = images * (bytes_each + 128 + CHECKSUM_BYTES), shutil.disk_usage(folder).free

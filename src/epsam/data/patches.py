@@ -30,7 +30,7 @@ class Patch:
         """The patch as RGB uint8."""
         return read_rgb(self.image)
 
-    def truth(self) -> Mask:
+    def ground_truth(self) -> Mask:
         """The true mask in the patch's frame.
 
         Raises DatasetError if there is none or if its size is not the image's.
@@ -73,7 +73,7 @@ def list_patches(image_dir: Path, mask_dir: Path) -> list[Patch]:
     ]
 
 
-def labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
+def list_labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
     """Patches of a split that is to be learnt from or scored.
 
     Raises DatasetError if a name does not end in a label.
@@ -106,7 +106,7 @@ def require_both_classes(patches: Sequence[Patch], where: Path) -> None:
         )
 
 
-def common_patch_size(patches: Sequence[Patch]) -> int:
+def read_patch_size(patches: Sequence[Patch]) -> int:
     """The side in px that all patches share, judged by the first of them.
 
     Raises DatasetError if there is no patch or the first is not square; the others are checked when
@@ -122,7 +122,7 @@ def common_patch_size(patches: Sequence[Patch]) -> int:
     return height
 
 
-def median_mpp(patches: Sequence[Patch], table: Path) -> float | None:
+def load_median_mpp(patches: Sequence[Patch], table: Path) -> float | None:
     """Pixel size of the patches as patches.csv tells it, µm: the median, since scanners differ a
     little.
 

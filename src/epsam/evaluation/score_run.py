@@ -18,13 +18,13 @@ from epsam.core.checkpoints import load_plain
 from epsam.core.device import select_device
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.images import Mask, read_mask
-from epsam.data.patches import Patch, common_patch_size, labelled_patches, select_positives
+from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.pseudo_labels.ids import is_accepted, score_pseudo_label
 from epsam.segment.sam.decoder_weights import load_decoder
 from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
-from epsam.training.cams import classifier_of_run
+from epsam.training.cams import find_mask_classifier
 from epsam.training.decoder import PromptedPatch, predict_masks
 from epsam.training.sam_setup import (
     SamSetup,
@@ -105,8 +105,10 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
     are left out.
     """
     data, run = DatasetPaths.of(options), RunPaths.of(options)
-    patches = {split: select_positives(labelled_patches(data.split(split))) for split in SPLITS}
-    size = common_patch_size(patches["train"])
+    patches = {
+        split: select_positives(list_labelled_patches(data.split(split))) for split in SPLITS
+    }
+    size = read_patch_size(patches["train"])
     known = {
         split: kept
         for split, found in patches.items()
@@ -120,7 +122,7 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
     made = metadata_by_predictor(run, facts)
     asking = prompt_options_of(made, explicit_fields(PromptOverrides, options))
     decoders = _open_decoders(options, run, known, size, asking) if facts else None
-    _, classifier = classifier_of_run(run)
+    _, classifier = find_mask_classifier(run)
     cases = []
     for split, found in known.items():
         maps = load_cams(run.activation(split), classifier)
@@ -242,7 +244,7 @@ def score_all(evaluation: Evaluation) -> list[SplitScores]:
     found = []
     for case in evaluation.cases:
         names = [patch.name for patch in case.patches]
-        truths = [patch.truth() for patch in case.patches]
+        truths = [patch.ground_truth() for patch in case.patches]
         initial = [
             read_mask(initial_mask_path(evaluation.run, case.split, patch))
             for patch in case.patches

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from epsam.cam.postprocess import initial_mask
+from epsam.cam.postprocess import threshold_and_open
 from epsam.config.masks import MaskOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_table
@@ -34,10 +34,10 @@ def search_grid(
     pairs = list(itertools.product(options.grid_quantiles, options.grid_kernels))
     overlaps: dict[tuple[float, int], list[Any]] = {pair: [] for pair in pairs}
     for patch in known:
-        truth, cam_map = patch.truth(), activations.maps[patch.name]
+        truth, cam_map = patch.ground_truth(), activations.maps[patch.name]
         height, width = truth.shape
         for quantile, kernel in pairs:
-            mask = initial_mask(cam_map, height, width, quantile, kernel, options.open_at)
+            mask = threshold_and_open(cam_map, height, width, quantile, kernel, options.open_at)
             overlaps[quantile, kernel].append(count_pixels(mask, truth))
     scores = {pair: macro_dice_iou(found) for pair, found in overlaps.items()}
     return [

@@ -121,7 +121,7 @@ def _segment_file(
     started = time.perf_counter()
     image = item.read()
     # Before the network: a mask that does not fit should not cost minutes of a large image.
-    truth = item.truth() if item.mask else None
+    truth = item.ground_truth() if item.mask else None
     finding = _segment(item, image, pipeline, step, gate)
     write_mask(mask_file(output, item), finding.mask)
     write_rgb(overlay_file(output, item), overlay(image, finding.mask))

@@ -12,9 +12,9 @@ from epsam.core.errors import EpsamError
 from epsam.data.images import list_images, read_image_size
 from epsam.data.patches import (
     Patch,
-    common_patch_size,
     label_from_name,
-    labelled_patches,
+    list_labelled_patches,
+    read_patch_size,
     require_both_classes,
     select_positives,
 )
@@ -57,11 +57,14 @@ def check_patches(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[F
     """Patches of a split that are there have labels, both classes and one square size, and masks
     belong to them.
     """
-    patches, mask_dir = labelled_patches(paths.split(split), image_dir), paths.split(split) / "mask"
+    patches, mask_dir = (
+        list_labelled_patches(paths.split(split), image_dir),
+        paths.split(split) / "mask",
+    )
     if split != "test":
         require_both_classes(patches, paths.split(split))
     if patches:
-        yield from _check_sizes(patches, common_patch_size(patches))
+        yield from _check_sizes(patches, read_patch_size(patches))
     names = {patch.name for patch in patches}
     lonely = [path.name for path in list_images(mask_dir) if path.stem not in names]
     if lonely:
@@ -117,7 +120,7 @@ def check_grid_search(
     if options.grid_search:
         require_grid(options)
         if staying:
-            patches_with_truth(select_positives(labelled_patches(paths.split("val"))))
+            patches_with_truth(select_positives(list_labelled_patches(paths.split("val"))))
     yield from ()
 
 

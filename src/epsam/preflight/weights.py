@@ -16,7 +16,7 @@ from epsam.core.files import sha256_of
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.segment.sam.models import SPECS, build_sam
 from epsam.weak.resnet import NetworkSpec, build_classifier
-from epsam.weak.weights import IMAGENET_FILES, IMAGENET_SITE, imagenet_file, initial_weights
+from epsam.weak.weights import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file, initialise_weights
 
 
 def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:
@@ -47,11 +47,11 @@ def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:
 def check_classifier_start(options: ClassifierOptions, folder: Path) -> Iterator[Finding]:
     """What the classifier's training starts from."""
     if options.pretrained == "imagenet":
-        if imagenet_file(options.backbone, folder) is None:
+        if find_imagenet_file(options.backbone, folder) is None:
             name = IMAGENET_FILES[options.backbone]
             yield _to_fetch(folder / name, IMAGENET_SITE + name, " or use --pretrained none")
     elif options.pretrained != "none":
-        initial_weights(
+        initialise_weights(
             build_classifier(NetworkSpec.of(options)), options.pretrained, options.seed, folder
         )
 

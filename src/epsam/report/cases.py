@@ -52,7 +52,7 @@ def slide_cases(rows: Sequence[Row], dice: Mapping[str, float], output: Path) ->
 
 def _read_row(image: Patch, output: Path) -> PanelRow:
     mask = read_mask(mask_file(output, image))
-    return PanelRow(image.read(), image.truth() if image.mask else None, mask=mask)
+    return PanelRow(image.read(), image.ground_truth() if image.mask else None, mask=mask)
 
 
 def _caption(name: str, dice: Mapping[str, float]) -> str:

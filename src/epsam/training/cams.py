@@ -29,12 +29,12 @@ CLASSIFIER_FILE = "classifier_file"
 """Where a given classifier lay on this machine; no fact for a decoder that is handed on."""
 
 
-def load_named_classifier(path: Path, checksum: str) -> dict[str, str]:
+def describe_external_classifier(path: Path, checksum: str) -> dict[str, str]:
     """What the masks' rule tells of a classifier that is not the run's own."""
     return {"classifier_sha256": checksum, CLASSIFIER_FILE: str(path.resolve())}
 
 
-def classifier_of_run(run: RunPaths) -> tuple[Path, str]:
+def find_mask_classifier(run: RunPaths) -> tuple[Path, str]:
     """File and checksum of the classifier with which a run's masks have to be made: the one given
     to step 3, or else the run's own as it is now, so that masks of an earlier one are found out.
     """
@@ -73,7 +73,7 @@ def compute_cams(
     return found
 
 
-def cam_recipe(method: str, rule: MaskRule, classifier: str, patches: str) -> str:
+def digest_of_cam_recipe(method: str, rule: MaskRule, classifier: str, patches: str) -> str:
     """A digest of what decides a split's maps: the method, the classifier's checksum and the
     patches' digest.
     """
@@ -81,7 +81,7 @@ def cam_recipe(method: str, rule: MaskRule, classifier: str, patches: str) -> st
     return hashlib.sha256(json.dumps(material).encode("utf-8")).hexdigest()
 
 
-def load_stored_cams(path: Path, classifier: str, recipe: str) -> CamStore | None:
+def load_matching_cams(path: Path, classifier: str, recipe: str) -> CamStore | None:
     """The maps of an earlier run of the stage if they are just those that are needed now, else
     None.
     """

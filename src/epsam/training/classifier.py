@@ -18,7 +18,7 @@ from epsam.metrics import accuracy, auroc
 NAME = "classifier"
 
 
-def classifier_task(
+def build_classifier_task(
     model: nn.Module,
     train: Sequence[Patch],
     val: Sequence[Patch],
@@ -62,7 +62,7 @@ def classifier_task(
     )
 
 
-def classifier_schedule(options: ClassifierOptions) -> FitSchedule:
+def build_classifier_schedule(options: ClassifierOptions) -> FitSchedule:
     """Best validation loss, early stop, and a learning rate that falls by a factor every few
     epochs.
     """

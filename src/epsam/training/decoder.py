@@ -182,7 +182,7 @@ def validation_metrics(
     true, initial = [], []
     for prompted, mask in predict_masks(segmenter, embeddings, wanted, options.batch_size):
         if prompted.patch.mask is not None:
-            true.append(count_pixels(mask, prompted.patch.truth()))
+            true.append(count_pixels(mask, prompted.patch.ground_truth()))
         if pseudo and prompted.initial is not None:
             initial.append(count_pixels(mask, read_mask(prompted.initial)))
     dice, iou = macro_dice_iou(true)

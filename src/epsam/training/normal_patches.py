@@ -19,10 +19,10 @@ from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.training.cams import (
-    cam_recipe,
-    classifier_of_run,
     compute_cams,
-    load_stored_cams,
+    digest_of_cam_recipe,
+    find_mask_classifier,
+    load_matching_cams,
     write_initial_masks,
 )
 from epsam.training.sam_setup import initial_mask_path, load_prompt_inputs
@@ -72,11 +72,13 @@ def prepare_normal_patches(
     longer there.
     """
     (classifier, checksum), rule = (
-        classifier_of_run(run),
+        find_mask_classifier(run),
         merge_fields(MaskRule, read_json(run.mask_rule)),
     )
-    recipe = cam_recipe(rule.cam, rule, checksum, digest_of_files(patch.image for patch in patches))
-    maps = load_stored_cams(run.activation(NORMAL), checksum, recipe)
+    recipe = digest_of_cam_recipe(
+        rule.cam, rule, checksum, digest_of_files(patch.image for patch in patches)
+    )
+    maps = load_matching_cams(run.activation(NORMAL), checksum, recipe)
     if maps is None:
         if not classifier.is_file() or sha256_of(classifier) != checksum:
             raise WeightsError(

@@ -43,7 +43,7 @@ def write_panel(
         rows.append(
             PanelRow(
                 image=patch.read(),
-                truth=patch.truth() if patch.mask else None,
+                truth=patch.ground_truth() if patch.mask else None,
                 activation=activations.maps[patch.name],
                 initial=read_mask(initial_mask_path(run, split, patch)),
                 points_xy_patch=prompts[index][:, :2] if len(prompts) else None,

@@ -77,7 +77,7 @@ def write_pseudo_labels(
             if options.soft_targets:
                 write_probability(run.probabilities(number) / f"{patch.name}.png", probability)
         if patch.mask is not None:
-            found = count_pixels(mask, patch.truth())
+            found = count_pixels(mask, patch.ground_truth())
             row["dice"] = f"{found.dice:.6f}"
             all_overlaps.append(found)
             kept_overlaps += [found] if keep else []

@@ -17,9 +17,9 @@ from epsam.core.files import digest_of_files, read_json
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.patches import (
     Patch,
-    common_patch_size,
-    labelled_patches,
-    median_mpp,
+    list_labelled_patches,
+    load_median_mpp,
+    read_patch_size,
     select_positives,
 )
 from epsam.engine.fit import fit
@@ -29,7 +29,7 @@ from epsam.engine.stage import Stage
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.segment.sam.decoder_weights import save_decoder
 from epsam.segment.sam.prompting.rules import PromptInputs
-from epsam.training.cams import CLASSIFIER_FILE, classifier_of_run
+from epsam.training.cams import CLASSIFIER_FILE, find_mask_classifier
 from epsam.training.decoder import (
     Example,
     PromptedPatch,
@@ -89,9 +89,12 @@ class RoundContext:
 def prepare_rounds(options: DecoderOptions) -> RoundContext:
     """Load patches, maps and SAM, and make sure that every embedding is kept."""
     data, run = DatasetPaths.of(options), RunPaths.of(options)
-    labelled = labelled_patches(data.split("train"))
-    train, val = select_positives(labelled), select_positives(labelled_patches(data.split("val")))
-    (_, classifier), size = classifier_of_run(run), common_patch_size(train)
+    labelled = list_labelled_patches(data.split("train"))
+    train, val = (
+        select_positives(labelled),
+        select_positives(list_labelled_patches(data.split("val"))),
+    )
+    (_, classifier), size = find_mask_classifier(run), read_patch_size(train)
     compute = select_device(options.device, options.precision)
     train_views = max(options.embedding_views, options.n_view)
     wanted = normal_patch_count(options.normal_patches, len(train))
@@ -234,7 +237,7 @@ def _facts(number: int, bench: RoundContext) -> dict[str, Any]:
         "sam_sha256": bench.setup.checksum,
         "classifier_sha256": bench.train_maps.classifier,
         "patch_size": bench.setup.segmenter.frame.patch_size,
-        "mpp": median_mpp(bench.train, DatasetPaths.of(bench.options).patch_table),
+        "mpp": load_median_mpp(bench.train, DatasetPaths.of(bench.options).patch_table),
         **select_fields(PromptOptions, bench.options),
         **select_fields(SelectionOptions, bench.options),
         **{

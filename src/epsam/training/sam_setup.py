@@ -19,7 +19,7 @@ from epsam.core.errors import DeviceError
 from epsam.core.files import sha256_of
 from epsam.core.seeding import generator
 from epsam.data.cam_store import CamStore
-from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, enough_disk
+from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, check_disk_space
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.paths import DatasetPaths, RunPaths
@@ -80,7 +80,7 @@ def prepare_sam(
     )
     spec = SPECS[options.sam_model_type]
     folder = cache_folder(options, checksum, compute)
-    fits = options.embedding_cache and enough_disk(
+    fits = options.embedding_cache and check_disk_space(
         folder, images, PROMPT_DIM * spec.grid**2 * FP16_BYTES
     )
     store = EmbeddingStore(folder if fits else None, segmenter.encode)
@@ -127,7 +127,9 @@ def load_prompt_inputs(
     one, its truth.
     """
     mask = read_mask(initial_mask_path(run, split, patch))
-    return PromptInputs(upsample(activations.maps[patch.name], *mask.shape), mask, patch.truth)
+    return PromptInputs(
+        upsample(activations.maps[patch.name], *mask.shape), mask, patch.ground_truth
+    )
 
 
 def prompt_patches(

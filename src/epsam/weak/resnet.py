@@ -165,13 +165,13 @@ class AdlResNet(nn.Module):
             else rgb
         )
 
-    def activation(self, images: Tensor) -> Tensor:
+    def cam(self, images: Tensor) -> Tensor:
         """Class activation map (B, h, w) of images (B, 3, H, W), float32, not scaled: see
-        `class_activation`.
+        `cam_from_features`.
         """
-        return self.class_activation(self.forward_features(images)[1])
+        return self.cam_from_features(self.forward_features(images)[1])
 
-    def class_activation(self, features: Tensor) -> Tensor:
+    def cam_from_features(self, features: Tensor) -> Tensor:
         """relu(Σ_k w_k F_k), (B, h, w) float32, of a block's features F with the fc weights w;
         without bias.
 

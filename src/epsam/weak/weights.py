@@ -30,7 +30,7 @@ _BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.(.+)")
 # ------------------------------------------------------------------------------------------
 
 
-def initial_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) -> None:
+def initialise_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) -> None:
     """Set the weights that training starts from; on the CPU, random parts depend on `seed` alone.
 
     pretrained: "imagenet": torchvision's file, looked for in `folder`, then in torch hub's folder,
@@ -66,7 +66,7 @@ def _randomise(model: AdlResNet, source: torch.Generator) -> None:
     nn.init.zeros_(model.fc.bias)
 
 
-def imagenet_file(backbone: str, folder: Path) -> Path | None:
+def find_imagenet_file(backbone: str, folder: Path) -> Path | None:
     """ImageNet's weights in `folder` or in torch hub's folder, or None."""
     name = IMAGENET_FILES[backbone]
     hub: Any = torch.hub  # its functions carry no types in older versions
@@ -76,7 +76,7 @@ def imagenet_file(backbone: str, folder: Path) -> Path | None:
 
 def _fetched(backbone: str, folder: Path) -> Path:
     name = IMAGENET_FILES[backbone]
-    found = imagenet_file(backbone, folder)
+    found = find_imagenet_file(backbone, folder)
     if found:
         return found
     hash_start = name.removesuffix(".pth").rpartition("-")[2]

@@ -3,9 +3,12 @@
 import pytest
 import torch
 
-from epsam.cam.class_weights import class_weights
-from epsam.cam.eigen import eigencam
-from epsam.cam.gradients import gradcam, gradcam_plus_plus
+from epsam.cam.cam_methods import (
+    class_activation_map,
+    eigencam,
+    gradcam,
+    gradcam_plus_plus,
+)
 from epsam.cam.rotation import rotation_averaged_cam, scale_to_maximum
 from epsam.config.classifier import NetworkOptions
 from epsam.core.errors import EpsamError, TrainingError
@@ -45,11 +48,11 @@ class Linear:
         return self.head(images), images
 
 
-def test_gradcam_of_a_linear_head_is_the_class_weights_map_up_to_a_factor(plain):
+def test_gradcam_of_a_linear_head_is_the_cam_up_to_a_factor(plain):
     with torch.no_grad():
         images = noise(2, 64)
         logits, maps = gradcam(plain, images, "")
-        expected_logits, expected = class_weights(plain, images, "")
+        expected_logits, expected = class_activation_map(plain, images, "")
     assert expected.max() > 0
     torch.testing.assert_close(logits, expected_logits)
     torch.testing.assert_close(maps * maps[0].numel(), expected, atol=1e-5, rtol=1e-4)

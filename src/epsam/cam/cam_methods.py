@@ -1,0 +1,82 @@
+"""The CAM methods that `--cam` names (paper 3.2.1 and Table 2).
+
+Each takes the classifier, images (B, 3, H, H) in 0..1 and a block's name, and returns the tumour
+logits (B,) and non-negative maps (B, h, w), float32, unscaled, in the block's frame.
+"""
+
+import torch
+from torch import Tensor
+
+from epsam.weak.resnet import AdlResNet
+
+
+def class_activation_map(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:
+    """CAM (Zhou et al. 2016), of the classifier with or without ADL: the block's features,
+    weighted by the weights of the fully connected layer, through a ReLU.
+
+    Raises TrainingError if the block's channels do not match the fully connected layer.
+    """
+    logits, features = model.forward_features(images, block)
+    return logits, model.cam_from_features(features)
+
+
+def gradcam(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:
+    """Grad-CAM (Selvaraju et al. 2017): the features, weighted by their mean gradient."""
+    logits, features, gradients = _features_and_gradients(model, images, block)
+    return logits, _weighted_sum(features, gradients.mean(dim=(2, 3)))
+
+
+def gradcam_plus_plus(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:
+    """Grad-CAM++ (Chattopadhay et al. 2018): each positive gradient has a weight of its own."""
+    logits, features, gradients = _features_and_gradients(model, images, block)
+
+    # The paper's weight is G² / (2 G² + S G³), with S the sum of a channel's features. Written as
+    # 1 / (2 + S G) it is equal and does not round tiny squares to 0. Features come out of a ReLU,
+    # so S ≥ 0, and the weight lies in 0..0.5 wherever it counts, at G > 0.
+    positive = gradients.relu()
+    pixel_weights = 1 / (2 + features.sum(dim=(2, 3), keepdim=True) * positive)
+    return logits, _weighted_sum(features, (pixel_weights * positive).sum(dim=(2, 3)))
+
+
+def eigencam(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:
+    """EigenCAM (Muhammad & Yeasin 2020): the projection of each cell's features on their first
+    principal axis, through a ReLU.
+
+    The map uses no class, so a normal patch activates it as much as a tumour patch does.
+    """
+    logits, features = model.forward_features(images, block)
+    with torch.autocast(device_type=images.device.type, enabled=False):
+        cells = features.float().flatten(2).transpose(1, 2)
+        centred = cells - cells.mean(dim=1, keepdim=True)
+
+        # The Gram matrix of the cells is smaller than the covariance of the channels, and its
+        # eigenvectors are the projections themselves, up to their length.
+        eigenvalues, eigenvectors = torch.linalg.eigh(centred @ centred.transpose(1, 2))
+        projection = eigenvectors[..., -1] * eigenvalues[:, -1:].clamp(min=0).sqrt()
+
+        # A principal axis has no sign. We take the one that correlates with the cells' mean
+        # feature, so that active cells are positive.
+        correlation = (projection * centred.mean(dim=2)).sum(dim=1, keepdim=True)
+        projection = torch.where(correlation < 0, -projection, projection)
+    return logits, projection.view(len(projection), *features.shape[-2:]).relu()
+
+
+def _features_and_gradients(
+    model: AdlResNet, images: Tensor, block: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (B,), a block's features (B, C, h, w), and the gradients of the logits by them."""
+    # Only the layers after the block are differentiated; the block's features are a leaf.
+    features = model.features(images, block).detach().float()
+    with torch.enable_grad(), torch.autocast(device_type=images.device.type, enabled=False):
+        leaf = features.requires_grad_()
+        logits = model.head(leaf, block)
+
+        # In evaluation mode the logit of an image depends on no other image, so the gradient of
+        # the sum is the gradient of each.
+        (gradients,) = torch.autograd.grad(logits.sum(), leaf)
+    return logits.detach(), features.detach(), gradients
+
+
+def _weighted_sum(features: Tensor, channel_weights: Tensor) -> Tensor:
+    """relu(Σ_k w_k F_k), (B, h, w), of features (B, K, h, w) and weights (B, K)."""
+    return torch.einsum("bkhw,bk->bhw", features, channel_weights).relu()
