@@ -107,7 +107,7 @@ def inputs_of(records: Sequence[SlideRecord]) -> dict[str, str]:
     used = [record for record in records if record.status == USED]
     return {
         "slides": digest_of_names_and_sizes(record.path for record in used if record.path),
-        "outlines": digest_of_files(record.outlines for record in used if record.outlines),
+        "outlines": digest_of_files(record.annotations for record in used if record.annotations),
     }
 
 

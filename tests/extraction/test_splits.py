@@ -6,7 +6,7 @@ import pytest
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_table
 from epsam.extraction.splits import (
-    full_name,
+    normalize_slide_name,
     patient_of,
     read_exclusions,
     read_labels,
@@ -33,7 +33,7 @@ RATIO = (0.7, 0.1, 0.2)
     ],
 )
 def test_names_get_camelyons_zeros_and_are_compared_whole(stem, name):
-    assert full_name(stem) == name
+    assert normalize_slide_name(stem) == name
 
 
 def test_patients_of_known_name_schemes():
@@ -56,7 +56,10 @@ def test_ids_of_the_tables_are_full_slide_names():
         for name, prefix in (("camelyon16", "tumor_"), ("camelyon17", "patient_")):
             slides = read_splits(TABLES / table, name)
             assert slides
-            assert all(slide == full_name(slide) and slide.startswith(prefix) for slide in slides)
+            assert all(
+                slide == normalize_slide_name(slide) and slide.startswith(prefix)
+                for slide in slides
+            )
 
 
 @pytest.mark.parametrize("dataset", ["camelyon16", "camelyon17"])

@@ -64,7 +64,7 @@ def score_slide(
     Windows count as in training: with at least a fifth of tumour, or with none. Raises
     AnnotationError if the outlines cannot be read.
     """
-    outlines = read_annotations(record.outlines) if record.outlines else Annotations()
+    outlines = read_annotations(record.annotations) if record.annotations else Annotations()
     windows = read_numbers(
         folder / "windows.csv",
         TILE_COLUMNS,

@@ -86,7 +86,7 @@ def _splits(
     if listed:
         return listed, table.name
     outlined = {
-        record.name: record.outlines is not None for record in records if record.status == USED
+        record.name: record.annotations is not None for record in records if record.status == USED
     }
     return split_by_ratio(outlined, options.split_ratio, options.seed), "the ratio"
 

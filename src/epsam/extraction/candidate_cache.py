@@ -104,8 +104,8 @@ def _file(folder: Path, record: SlideRecord) -> Path:
 
 def _fingerprint(record: SlideRecord, options: PatchOptions) -> str:
     size = record.path.stat().st_size if record.path else 0
-    outlines = sha256(record.outlines.read_bytes()).hexdigest() if record.outlines else ""
+    outlines = sha256(record.annotations.read_bytes()).hexdigest() if record.annotations else ""
     settings = [f"{name}={getattr(options, name)}" for name in _MEASURING]
     return sha256(
-        "\n".join([*settings, str(size), outlines, str(record.negatives)]).encode()
+        "\n".join([*settings, str(size), outlines, str(record.unannotated_is_normal)]).encode()
     ).hexdigest()

@@ -71,7 +71,7 @@ def score_tiles(record: SlideRecord, options: PatchOptions, thumbnails: Path) ->
     not stop the others.
     """
     try:
-        outlines = read_annotations(record.outlines) if record.outlines else Annotations()
+        outlines = read_annotations(record.annotations) if record.annotations else Annotations()
         with open_slide(require_slide_path(record), options.slide_mpp) as slide:
             return _measure(record, slide, outlines, options, thumbnails)
     except EpsamError as error:
@@ -109,7 +109,7 @@ def _measure(
         side_px0,
     )
     positive = FractionRange(options.min_tumour, options.max_tumour).holds(tumour)
-    negative = (tumour == 0) & (every.tissue >= options.min_tissue) & record.negatives
+    negative = (tumour == 0) & (every.tissue >= options.min_tissue) & record.unannotated_is_normal
     return ScoredSlide(
         record,
         every.take(np.flatnonzero(positive)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from epsam.core.errors import DatasetError
-from epsam.extraction.splits import full_name
+from epsam.extraction.splits import normalize_slide_name
 from epsam.wsi.reader import SLIDE_SUFFIXES
 
 USED, EXCLUDED, FAILED, UNUSED = "used", "excluded", "failed", "unused"
@@ -17,21 +17,22 @@ USED, EXCLUDED, FAILED, UNUSED = "used", "excluded", "failed", "unused"
 
 @dataclass(frozen=True)
 class SlideRecord:
-    """One slide of a dataset: files, split, and whether it is used.
+    """One slide of a dataset: its files, its split, and whether it is used.
 
-    `negatives` tells whether its tissue without outlines is known to hold no tumour.
+    `unannotated_is_normal`: tissue outside of the annotations is known to hold no tumour, so it may
+    become negative patches.
     """
 
     name: str
     path: Path | None
-    outlines: Path | None
-    negatives: bool = True
+    annotations: Path | None
+    unannotated_is_normal: bool = True
     split: str = ""
     status: str = USED
     reason: str = ""
 
-    def without(self, status: str, reason: str) -> "SlideRecord":
-        """The same slide, left out for a reason."""
+    def mark_as(self, status: str, reason: str) -> "SlideRecord":
+        """A copy of the record with another status and the reason for it."""
         return replace(self, status=status, reason=reason)
 
 
@@ -81,15 +82,15 @@ def discover_slides(
 
 def _record(name: str, paths: Sequence[Path], outlines: Sequence[Path], label: str) -> SlideRecord:
     record = SlideRecord(
-        name, paths[0], outlines[0] if outlines else None, negatives=label != "partial"
+        name, paths[0], outlines[0] if outlines else None, unannotated_is_normal=label != "partial"
     )
     for kind, found in (("slides", paths), ("outline files", outlines)):
         if len(found) > 1:
-            return record.without(
+            return record.mark_as(
                 FAILED, f"{len(found)} {kind} of this name ({', '.join(map(str, found))}); keep one"
             )
     if not outlines and label != "normal" and not name.startswith("normal_"):
-        return record.without(
+        return record.mark_as(
             UNUSED, "no outlines and not known to be normal (label it in splits.csv if it is)"
         )
     return record
@@ -114,7 +115,7 @@ def list_files(folder: Path) -> list[Path]:
 def _by_name(paths: Sequence[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in paths:
-        found.setdefault(full_name(path.stem), []).append(path)
+        found.setdefault(normalize_slide_name(path.stem), []).append(path)
     return found
 
 
@@ -128,7 +129,7 @@ def apply_exclusions(
     for record in records:
         action, reason = exclusions.get(record.name, ("", ""))
         if record.status == USED and action == "drop":
-            record = record.without(EXCLUDED, reason)
+            record = record.mark_as(EXCLUDED, reason)
         elif record.status == USED and action:
             record = replace(record, reason=f"{action}: {reason}")
         changed.append(record)
@@ -145,6 +146,6 @@ def assign_splits(
     for record in records:
         record = replace(record, split=splits.get(record.name, ""))
         if record.status == USED and not record.split:
-            record = record.without(UNUSED, f"not listed in {source}")
+            record = record.mark_as(UNUSED, f"not listed in {source}")
         placed.append(record)
     return placed

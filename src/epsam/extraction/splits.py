@@ -16,7 +16,7 @@ _NODE = re.compile(r"patient_(\d+)_node_(\d+)", re.IGNORECASE)
 _TCGA = re.compile(r"TCGA-\w{2}-\w{4}", re.IGNORECASE)
 
 
-def full_name(stem: str) -> str:
+def normalize_slide_name(stem: str) -> str:
     """A slide's name in the form the tables use: CAMELYON's numbers get their zeros (`tumor_1` →
     `tumor_001`).
 
@@ -49,7 +49,7 @@ def read_splits(table: Path, dataset: str = "") -> dict[str, str]:
     for number, row in enumerate(rows, start=2):
         if dataset and row["dataset"] != dataset:
             continue
-        slide, split = full_name(row["slide"].strip()), row["split"].strip()
+        slide, split = normalize_slide_name(row["slide"].strip()), row["split"].strip()
         if split not in SPLITS:
             raise DatasetError(f"{table} line {number}: split {split!r}; write {', '.join(SPLITS)}")
         if found.setdefault(slide, split) != split:
@@ -73,7 +73,7 @@ def read_labels(table: Path) -> dict[str, str]:
                 f"{table} line {number}: label {label!r}; write normal, partial or nothing"
             )
         if label:
-            found[full_name(row["slide"].strip())] = label
+            found[normalize_slide_name(row["slide"].strip())] = label
     return found
 
 
@@ -83,7 +83,7 @@ def read_exclusions(table: Path, dataset: str) -> dict[str, tuple[str, str]]:
     """
     rows = read_table(table, ("dataset", "slide", "action", "reason"))
     return {
-        full_name(row["slide"]): (row["action"], row["reason"])
+        normalize_slide_name(row["slide"]): (row["action"], row["reason"])
         for row in rows
         if row["dataset"] == dataset
     }

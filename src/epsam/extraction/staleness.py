@@ -11,7 +11,7 @@ from epsam.core.errors import DatasetError
 from epsam.core.files import digest_of, quick_hash, read_json, read_table, sha256_of
 from epsam.extraction.assign_splits import load_slides
 from epsam.extraction.discovery import SlideRecord, list_files
-from epsam.extraction.splits import full_name
+from epsam.extraction.splits import normalize_slide_name
 from epsam.paths import DatasetPaths
 
 
@@ -25,9 +25,9 @@ def provenance(records: Sequence[SlideRecord], options: PatchOptions) -> dict[st
                 record.name,
                 record.split,
                 record.status,
-                record.negatives,
+                record.unannotated_is_normal,
                 record.path and quick_hash(record.path),
-                record.outlines and sha256_of(record.outlines),
+                record.annotations and sha256_of(record.annotations),
             )
         )
         for record in records
@@ -61,7 +61,7 @@ def find_removed_slides(paths: DatasetPaths) -> list[str]:
     """
     if not paths.patch_table.is_file():
         return []
-    there = {full_name(path.stem) for path in list_files(paths.slides)}
+    there = {normalize_slide_name(path.stem) for path in list_files(paths.slides)}
     return sorted({row["slide"] for row in read_table(paths.patch_table, ("slide",))} - there)
 
 

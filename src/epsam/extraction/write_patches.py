@@ -35,7 +35,9 @@ def extract_tiles(
     split = folder / task.record.split
     rows: list[dict[str, object]] = []
     try:
-        outlines = read_annotations(task.record.outlines) if task.record.outlines else Annotations()
+        outlines = (
+            read_annotations(task.record.annotations) if task.record.annotations else Annotations()
+        )
         with open_slide(require_slide_path(task.record), options.slide_mpp) as slide:
             for label, windows in ((1, task.positives), (0, task.negatives)):
                 for number in range(len(windows)):

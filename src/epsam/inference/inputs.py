@@ -14,7 +14,7 @@ from epsam.extraction.discovery import (
     discover_slides,
     list_files,
 )
-from epsam.extraction.splits import full_name, read_labels
+from epsam.extraction.splits import normalize_slide_name, read_labels
 from epsam.wsi.reader import SLIDE_SUFFIXES
 from epsam.wsi.tiff import is_slide_tiff
 
@@ -48,7 +48,7 @@ def find_slides(place: Path) -> list[SlideRecord]:
     """
     if place.is_file():
         records = [record for record in _stock(place.parent) if record.path == place]
-        name = full_name(place.stem)
+        name = normalize_slide_name(place.stem)
         return records or [SlideRecord(name, place, None, status=UNUSED)]
     records = [
         record
@@ -68,7 +68,7 @@ def find_slides(place: Path) -> list[SlideRecord]:
 
 def has_truth(record: SlideRecord) -> bool:
     """Whether all tumour of the slide is known."""
-    return record.status == USED and record.negatives
+    return record.status == USED and record.unannotated_is_normal
 
 
 def _stock(folder: Path) -> list[SlideRecord]:
@@ -88,7 +88,7 @@ def _stock(folder: Path) -> list[SlideRecord]:
 
 
 def _unknown(record: SlideRecord) -> SlideRecord:
-    return record if record.status == FAILED else record.without(UNUSED, "")
+    return record if record.status == FAILED else record.mark_as(UNUSED, "")
 
 
 def _image_folder(folder: Path) -> Path:

@@ -169,8 +169,8 @@ def _check_files(
 
 def _error_of(record: SlideRecord, options: PatchOptions) -> str:
     try:
-        if record.outlines:
-            read_annotations(record.outlines)
+        if record.annotations:
+            read_annotations(record.annotations)
         with open_slide(require_slide_path(record), options.slide_mpp) as slide:
             level0_px_per_patch_px(slide, options.mpp)
     except EpsamError as error:
