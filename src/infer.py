@@ -13,8 +13,8 @@ from epsam.core.files import read_json, sha256_of, write_json, write_table, writ
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
 from epsam.evaluation.slide_scores import slide_metrics
-from epsam.inference.image_folder import find_images, segment_folder, summary
-from epsam.inference.inputs import find_slides, holds_slides
+from epsam.inference.image_folder import segment_folder, summarize_images
+from epsam.inference.inputs import find_images, find_slides, holds_slides
 from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule, weight_files
 from epsam.inference.pipeline import Gate
 from epsam.inference.slide_tables import (
@@ -102,7 +102,7 @@ def infer_images(place: Path, options: InferOptions) -> None:
         images, pipeline, output, options.overlap, gate, fingerprint_of(options)
     )
 
-    figures = summary(rows, list(overlaps.values()))
+    figures = summarize_images(rows, list(overlaps.values()))
     write_table(output / "metrics.csv", IMAGE_RESULT_COLUMNS, rows)
     write_json(output / "summary.json", figures)
     dice = {name: found.dice for name, found in overlaps.items()}

@@ -18,7 +18,7 @@ from epsam.segment.sam.decoder_weights import save_decoder
 from epsam.segment.sam.models import build_sam
 from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.weak.weights import save_classifier
-from support.fake_network import lossless, picture
+from support.fake_tile_model import draw_slide, write_lossless_slide
 from support.mini import REPOSITORY, smaller_sam, write_random_sam, write_slides
 from support.small_disk import KINDS, digests
 
@@ -125,9 +125,9 @@ def write_run(folder):
 
 def write_data(folder, kind, tumour):
     for number in range(2):
-        pixels = picture(64, 64 + 16 * number, [(0, 0, 64, 64)], [(20, 20, tumour, tumour)])
+        pixels = draw_slide(64, 64 + 16 * number, [(0, 0, 64, 64)], [(20, 20, tumour, tumour)])
         if kind == "slide":
-            lossless(folder / "images" / f"s{number}.tif", pixels)
+            write_lossless_slide(folder / "images" / f"s{number}.tif", pixels)
         else:
             write_rgb(folder / f"s{number}.png", pixels)
 

@@ -18,7 +18,7 @@ from epsam.segment.sam.models import build_sam
 from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.weak.weights import save_classifier
 from support import trapped
-from support.fake_network import lossless, picture
+from support.fake_tile_model import draw_slide, write_lossless_slide
 from support.mini import clone, run, smaller_sam, write_random_sam
 from support.untimed import contents
 
@@ -60,9 +60,9 @@ def options(tmp_path):
 def options_in(tmp_path):
     """A function that makes options for a few slides in that folder, one of them broken."""
     for name in ("tumor_001", "tumor_002", "normal_001"):
-        lossless(
+        write_lossless_slide(
             tmp_path / "data" / "images" / f"{name}.tif",
-            picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]),
+            draw_slide(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)]),
         )
     (tmp_path / "data" / "images" / "broken.tif").write_bytes(b"no slide")
     (tmp_path / "data" / "annotations").mkdir()
@@ -206,8 +206,8 @@ def test_images_are_not_sharded(options, tmp_path):
 def test_the_shell_script_takes_one_slide(tmp_path):
     def write_slides(folder):
         for name in ("mine 1", "other"):
-            lossless(
-                folder / f"{name}.tif", picture(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)])
+            write_lossless_slide(
+                folder / f"{name}.tif", draw_slide(130, 150, [(0, 0, 100, 90)], [(20, 20, 70, 60)])
             )
 
     folder = clone(tmp_path, write_slides)

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 
 from epsam.data.images import read_mask, read_rgb, write_mask, write_rgb
-from epsam.inference.image_folder import find_images, segment_folder, summary
+from epsam.inference.image_folder import segment_folder, summarize_images
+from epsam.inference.image_results import ResultCache
+from epsam.inference.inputs import find_images
 from epsam.inference.pipeline import Gate, Pipeline
-from epsam.inference.result_cache import ResultCache
-from support.fake_network import FakeNetwork, blue, picture
+from support.fake_tile_model import FakeTileModel, blue, draw_slide
 
 
-class FakePipeline(FakeNetwork):
+class FakePipeline(FakeTileModel):
     """The real way from an image to its mask, through a network that answers from colour."""
 
     segment = Pipeline.segment
@@ -33,7 +34,7 @@ def segment(tmp_path):
 
 
 def write_image(folder, name, height=32, width=32):
-    image = picture(height, width, [(0, 0, width, height)], [TUMOUR])
+    image = draw_slide(height, width, [(0, 0, width, height)], [TUMOUR])
     write_rgb(folder / "image" / f"{name}.png", image)
     return image
 
@@ -57,10 +58,10 @@ def test_truth_that_does_not_fit_costs_its_own_image_only_and_no_work_of_the_net
     assert rows["b.png"]["reason"].startswith(f"{tmp_path / 'mask' / 'b.png'}: ")
     assert "\n" not in rows["b.png"]["reason"]
     assert rows["b.png"]["reason"] in caplog.text
-    assert (network.looked, network.encoded) == (2, 2)
+    assert (network.classified, network.encoded) == (2, 2)
     assert sorted(path.name for path in (tmp_path / "out" / "mask").iterdir()) == ["a.png", "c.png"]
     assert {name: found.dice for name, found in overlaps.items()} == {"a.png": 1.0, "c.png": 1.0}
-    figures = summary(list(rows.values()), list(overlaps.values()))
+    figures = summarize_images(list(rows.values()), list(overlaps.values()))
     assert (figures["images"], figures["failed"], figures["scored"]) == (3, 1, 2)
 
 
@@ -81,7 +82,7 @@ def test_a_shut_gate_is_for_images_without_a_label_only(tmp_path, segment):
     # 12 of 32 columns and 16 of 32 rows are blue.
     assert (rows["y.png"]["gated"], rows["y.png"]["probability"]) == (1, 12 * 16 / 32**2)
     assert not read_mask(tmp_path / "out" / "mask" / "z_0.png").any()
-    assert (network.looked, network.encoded) == (2, 1), (
+    assert (network.classified, network.encoded) == (2, 1), (
         "SAM saw x_1 alone, the classifier not even z_0"
     )
 
@@ -117,7 +118,7 @@ def three(tmp_path, segment):
 def test_finished_images_are_skipped_and_told_as_before(segment, three, caplog):
     caplog.set_level("INFO")
     network, rows, overlaps = segment(OFF)
-    assert (network.looked, rows, overlaps) == (0, *three[1:])
+    assert (network.classified, rows, overlaps) == (0, *three[1:])
     assert "3 of 3 images were finished before" in caplog.text
 
 
@@ -143,12 +144,12 @@ def test_an_image_is_done_again_if_it_its_truth_or_a_result_has_changed(
 ):
     change(tmp_path / file)
     network, rows, _ = segment(OFF)
-    assert (network.looked, [row["status"] for row in rows.values()]) == (1, ["done"] * 3)
-    assert segment(OFF)[0].looked == 0
+    assert (network.classified, [row["status"] for row in rows.values()]) == (1, ["done"] * 3)
+    assert segment(OFF)[0].classified == 0
 
 
 def test_another_fingerprint_does_all_images_again(segment, three):
-    assert segment(OFF, "y")[0].looked == 3
+    assert segment(OFF, "y")[0].classified == 3
 
 
 def test_a_run_that_was_broken_off_goes_on_with_the_next_image(tmp_path, segment, three):
@@ -158,8 +159,8 @@ def test_a_run_that_was_broken_off_goes_on_with_the_next_image(tmp_path, segment
     kept = tmp_path / "out" / ".finished.jsonl"
     lines = kept.read_text("utf-8").split("\n")
     kept.write_text("\n".join(lines[:2]) + "\n" + lines[2][:40], "utf-8")
-    assert segment(OFF)[0].looked == 2
-    assert segment(OFF)[0].looked == 0
+    assert segment(OFF)[0].classified == 2
+    assert segment(OFF)[0].classified == 0
 
 
 def test_an_image_that_failed_is_tried_again(tmp_path, segment):
@@ -168,7 +169,7 @@ def test_an_image_that_failed_is_tried_again(tmp_path, segment):
     assert segment(OFF)[1]["b.png"]["status"] == "failed"
     write_image(tmp_path, "b")
     network, rows, _ = segment(OFF)
-    assert (network.looked, rows["b.png"]["status"]) == (1, "done")
+    assert (network.classified, rows["b.png"]["status"]) == (1, "done")
 
 
 def test_an_image_that_is_gone_is_not_finished(tmp_path, three):

@@ -66,9 +66,11 @@ def test_looking_then_fusing_is_the_fused_activation(rotations):
     images, network = windows(3), pipeline(rotations)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     probabilities, maps = rotation_averaged_cam(Bright(), batch, rotations)
-    scores, upright = network.look(images)
+    scores, upright = network.classify(images)
     np.testing.assert_allclose(scores, probabilities)
-    np.testing.assert_allclose(np.stack(network.fuse(images, upright)), maps, atol=1e-6)
+    np.testing.assert_allclose(
+        np.stack(network.average_rotations(images, upright)), maps, atol=1e-6
+    )
     assert network._classifier.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
 
 

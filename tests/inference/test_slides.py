@@ -17,8 +17,8 @@ from epsam.data.images import read_rgb
 from epsam.extraction import thumbnail
 from epsam.extraction.discovery import SlideRecord
 from epsam.inference.inputs import find_slides, has_truth, holds_slides
-from epsam.inference.phase_timer import EtaEstimator, PhaseTimer, as_text
 from epsam.inference.pipeline import Gate
+from epsam.inference.progress import EtaEstimator, PhaseTimer, as_text
 from epsam.inference.slide import SlideRule
 from epsam.inference.slide_tables import (
     check_some_done,
@@ -33,7 +33,7 @@ from epsam.inference.slides import check_complete, is_finished, segment_slides
 from epsam.pictures.panel import FOUND
 from epsam.wsi import reader, tiff, writer
 from epsam.wsi.reader import open_slide
-from support.fake_network import PINK, FakeNetwork, blue, lossless, picture
+from support.fake_tile_model import PINK, FakeTileModel, blue, draw_slide, write_lossless_slide
 from support.holder import holding
 from support.untimed import contents
 
@@ -47,7 +47,7 @@ def table(path):
 
 
 def run(slides, output, network=None, rule=RULE, fingerprint="x"):
-    network = network or FakeNetwork()
+    network = network or FakeTileModel()
     slides = segment_slides(slides, network, rule, output, fingerprint)
     rows, timings = result_rows(slides, output)
     scores, unscored = score_slides(slides, output)
@@ -59,7 +59,9 @@ def run(slides, output, network=None, rule=RULE, fingerprint="x"):
 @pytest.fixture
 def folder(tmp_path):
     for name in "ab":
-        lossless(tmp_path / "slides" / f"{name}.tif", picture(400, 448, TISSUE, TUMOUR))
+        write_lossless_slide(
+            tmp_path / "slides" / f"{name}.tif", draw_slide(400, 448, TISSUE, TUMOUR)
+        )
     return tmp_path / "slides"
 
 
@@ -67,7 +69,7 @@ def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slide
     folder, tmp_path
 ):
     run(find_slides(folder), tmp_path / "out", rule=replace(RULE, gate=Gate(False, 0.5)))
-    truth = blue(picture(400, 448, TISSUE, TUMOUR))
+    truth = blue(draw_slide(400, 448, TISSUE, TUMOUR))
     for name in ("mask.tif", "probability.tif"):
         with tifffile.TiffFile(tmp_path / "out" / "a" / name) as tif:
             assert [level.shape for level in tif.series[0].levels] == [(400, 448), (200, 224)]
@@ -94,8 +96,8 @@ def test_the_row_of_a_slide(folder, tmp_path):
     # All of that tumour lies on tissue.
     assert float(row["tumour_share"]) == pytest.approx((104 * 80 + 60 * 40) / (320 * 256), rel=0.15)
     assert int(row["seen"]) < int(row["windows"]) == 19 * 17
-    assert network.looked == 2 * int(row["seen"])
-    assert network.encoded == network.looked - 2 * int(row["gated"])
+    assert network.classified == 2 * int(row["seen"])
+    assert network.encoded == network.classified - 2 * int(row["gated"])
     assert [r["slide"] for r in rows] == ["a", "b"]
     assert row["regions"] == "2"
     assert 0 < float(row["seconds"]) == float(table(tmp_path / "out" / "timings.csv")[0]["seconds"])
@@ -110,13 +112,13 @@ def test_what_lies_on_glass_is_no_tumour(tmp_path, clip):
     """A grey mark looks like tumour to the network; it crosses the border of the tissue, which has
     a gap, too.
     """
-    image = picture(400, 448, [(64, 64, 256, 320)], [(96, 96, 200, 176)])
+    image = draw_slide(400, 448, [(64, 64, 256, 320)], [(96, 96, 200, 176)])
     image[120:140, 120:140] = 100
     image[200:240, 200:400] = 100
-    path = lossless(tmp_path / "a.tif", image)
+    path = write_lossless_slide(tmp_path / "a.tif", image)
     rule = replace(RULE, gate=Gate(False, 0.5), clip_to_tissue=clip)
     _, rows = run(
-        [SlideRecord("a", path, None)], tmp_path / "out", FakeNetwork(window_size=128), rule
+        [SlideRecord("a", path, None)], tmp_path / "out", FakeTileModel(tile_size=128), rule
     )
     mask = tifffile.imread(tmp_path / "out" / "a" / "mask.tif") > 0
     assert mask[96:176, 96:200].all()
@@ -130,10 +132,10 @@ def test_regions_and_gaps_of_less_than_min_region_are_left_out_of_the_mask(tmp_p
     """With 0.5 µm a pixel: a speck of 64 px is 16 µm², a gap of 100 px 25 µm², the region 2080
     µm².
     """
-    image = picture(400, 448, TISSUE, [TUMOUR[0], (300, 200, 308, 208)])
+    image = draw_slide(400, 448, TISSUE, [TUMOUR[0], (300, 200, 308, 208)])
     image[120:130, 140:150] = PINK
-    path = lossless(tmp_path / "a.tif", image)
-    network = FakeNetwork(window_size=128)
+    path = write_lossless_slide(tmp_path / "a.tif", image)
+    network = FakeTileModel(tile_size=128)
     _, rows = run(
         [SlideRecord("a", path, None)],
         tmp_path / "out",
@@ -143,7 +145,7 @@ def test_regions_and_gaps_of_less_than_min_region_are_left_out_of_the_mask(tmp_p
     mask, found = (
         tifffile.imread(tmp_path / "out" / "a" / name) for name in ("mask.tif", "probability.tif")
     )
-    assert np.array_equal(mask > 0, blue(picture(400, 448, TISSUE, TUMOUR[:1])))
+    assert np.array_equal(mask > 0, blue(draw_slide(400, 448, TISSUE, TUMOUR[:1])))
     assert np.array_equal(found > 127, blue(image))
     assert (int(rows[0]["regions"]), float(rows[0]["tumour_mm2"])) == (
         1,
@@ -159,11 +161,11 @@ def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
     slides, output = find_slides(folder), tmp_path / "out"
     run(slides, output)
     before = (output / "slides.csv").read_bytes()
-    assert run(slides, output)[0].looked == 0
+    assert run(slides, output)[0].classified == 0
     assert (output / "slides.csv").read_bytes() == before
-    lossless(folder / "a.tif", picture(400, 448, TISSUE, []))
-    assert int(run(slides, output)[0].looked) == int(table(output / "slides.csv")[0]["seen"])
-    assert run(slides, output, fingerprint="y")[0].looked > 0
+    write_lossless_slide(folder / "a.tif", draw_slide(400, 448, TISSUE, []))
+    assert int(run(slides, output)[0].classified) == int(table(output / "slides.csv")[0]["seen"])
+    assert run(slides, output, fingerprint="y")[0].classified > 0
 
 
 def test_a_slide_of_the_same_size_and_other_content_is_not_the_finished_one(folder, tmp_path):
@@ -193,7 +195,7 @@ def test_a_finished_slide_that_lost_a_result_is_done_again(folder, tmp_path, cap
         DatasetError, match="1 of 2 slides are not there with these options, such as a"
     ):
         check_complete(slides, output, "x")
-    assert run(slides, output)[0].looked == seen
+    assert run(slides, output)[0].classified == seen
     assert (output / "a" / name).read_bytes() == before
     assert f"{name} cut, changed or missing; the slide is done again" in caplog.text
 
@@ -206,7 +208,7 @@ def test_a_damaged_file_of_seconds_is_as_none(folder, tmp_path, caplog, content)
     run(slides, output)
     before = table(output / "timings.csv")
     (output / "a" / "timings.json").write_bytes(content)
-    assert run(slides, output)[0].looked == 0
+    assert run(slides, output)[0].classified == 0
     assert table(output / "timings.csv") == before[1:]
     assert [row["seconds"] for row in table(output / "slides.csv")] == ["", before[1]["seconds"]]
     assert "a/timings.json: damaged" in caplog.text
@@ -214,7 +216,7 @@ def test_a_damaged_file_of_seconds_is_as_none(folder, tmp_path, caplog, content)
 
 def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp_path):
     (folder / "a.tif").write_bytes(b"no slide")
-    lossless(folder / "c.tif", picture(400, 448, TISSUE, TUMOUR), mpp=5.0)
+    write_lossless_slide(folder / "c.tif", draw_slide(400, 448, TISSUE, TUMOUR), mpp=5.0)
     slides, output = find_slides(folder), tmp_path / "out"
     rows = run(slides, output)[1]
     assert [row["status"] for row in rows] == ["failed", "done", "failed"]
@@ -228,7 +230,7 @@ def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp
         "timings.csv",
     ]
     assert [path.name for path in (output / "a").iterdir()] == ["slide.json"]
-    lossless(folder / "a.tif", picture(400, 448, TISSUE, TUMOUR))
+    write_lossless_slide(folder / "a.tif", draw_slide(400, 448, TISSUE, TUMOUR))
     assert [row["status"] for row in run(slides, output)[1]] == ["done", "done", "failed"]
     check_some_done(rows, output)
     with pytest.raises(SlideError, match="none of 1 slides"):
@@ -247,12 +249,12 @@ def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp
     ],
 )
 def test_whatever_one_slide_dies_of_the_next_is_done(folder, tmp_path, error, reason):
-    class Failing(FakeNetwork):
-        def look(self, windows):
-            if not self.looked:
-                self.looked = 1
+    class Failing(FakeTileModel):
+        def classify(self, windows):
+            if not self.classified:
+                self.classified = 1
                 raise error
-            return super().look(windows)
+            return super().classify(windows)
 
     rows = run(find_slides(folder), tmp_path / "out", Failing())[1]
     assert [row["status"] for row in rows] == ["failed", "done"]
@@ -260,8 +262,8 @@ def test_whatever_one_slide_dies_of_the_next_is_done(folder, tmp_path, error, re
 
 
 def test_a_full_disk_stops_the_run(folder, tmp_path):
-    class Full(FakeNetwork):
-        def look(self, windows):
+    class Full(FakeTileModel):
+        def classify(self, windows):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
@@ -269,7 +271,7 @@ def test_a_full_disk_stops_the_run(folder, tmp_path):
 
 
 def test_an_interrupted_slide_leaves_nothing_that_looks_finished(folder, tmp_path):
-    class Broken(FakeNetwork):
+    class Broken(FakeTileModel):
         def encode(self, windows):
             raise KeyboardInterrupt
 
@@ -305,9 +307,9 @@ def test_a_slide_that_the_other_run_ends_meanwhile_is_in_the_tables(folder, tmp_
 
 
 def test_a_slide_without_tissue_has_an_empty_mask(tmp_path):
-    lossless(tmp_path / "s" / "white.tif", picture(300, 200, [], []))
+    write_lossless_slide(tmp_path / "s" / "white.tif", draw_slide(300, 200, [], []))
     network, rows = run(find_slides(tmp_path / "s"), tmp_path / "out")
-    assert (network.looked, rows[0]["seen"], rows[0]["tumour_share"]) == (0, 0, "0.000000")
+    assert (network.classified, rows[0]["seen"], rows[0]["tumour_share"]) == (0, 0, "0.000000")
     assert not tifffile.imread(tmp_path / "out" / "white" / "mask.tif").any()
 
 
@@ -330,7 +332,7 @@ def test_each_slide_that_was_done_now_tells_how_much_is_left(folder, tmp_path, c
     monkeypatch.setattr(PhaseTimer, "total", lambda clock: 90.0)
     run(find_slides(folder / "b.tif"), tmp_path / "out")
     for name in "de":
-        lossless(folder / f"{name}.tif", picture(100, 90, [(10, 10, 80, 80)], []))
+        write_lossless_slide(folder / f"{name}.tif", draw_slide(100, 90, [(10, 10, 80, 80)], []))
     (folder / "c.tif").write_bytes(b"no slide")
     with caplog.at_level(logging.INFO):
         run(find_slides(folder), tmp_path / "out")
@@ -382,7 +384,7 @@ def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch)
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr("epsam.inference.progress_bar.tqdm", Bar)
+    monkeypatch.setattr("epsam.inference.progress.tqdm", Bar)
     rows = run(find_slides(folder), tmp_path / "out")[1]
     assert [(bar.total, sum(bar.steps)) for bar in bars] == [
         (row["seen"], row["seen"]) for row in rows
@@ -404,8 +406,8 @@ def test_a_part_within_another_counts_for_itself():
 
 
 def test_slides_are_told_from_images_by_the_file(tmp_path):
-    lossless(tmp_path / "tiled" / "a.tif", picture(40, 40, [], []))
-    tifffile.imwrite(tmp_path / "a.tif", picture(40, 40, [], []), photometric="rgb")
+    write_lossless_slide(tmp_path / "tiled" / "a.tif", draw_slide(40, 40, [], []))
+    tifffile.imwrite(tmp_path / "a.tif", draw_slide(40, 40, [], []), photometric="rgb")
     assert holds_slides(tmp_path / "tiled")
     assert holds_slides(tmp_path / "a.tif")
     assert holds_slides(tmp_path), "folders below are searched too"
@@ -418,7 +420,7 @@ def test_slides_are_told_from_images_by_the_file(tmp_path):
 
 def test_slides_of_a_dataset_come_with_their_truth_and_without_earlier_results(tmp_path):
     for name in ("images/tumor_1", "images/normal_002", "images/deeper/other", "images/out/x/mask"):
-        lossless(tmp_path / f"{name}.tif", picture(40, 40, [], []))
+        write_lossless_slide(tmp_path / f"{name}.tif", draw_slide(40, 40, [], []))
     (tmp_path / "images" / "out" / "x" / "slide.json").touch()
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
@@ -436,14 +438,14 @@ def test_slides_of_a_dataset_come_with_their_truth_and_without_earlier_results(t
 
 def test_two_slides_of_one_name_fail_by_name(tmp_path):
     for name in ("a", "again/a"):
-        lossless(tmp_path / "s" / f"{name}.tif", picture(40, 40, [], []))
+        write_lossless_slide(tmp_path / "s" / f"{name}.tif", draw_slide(40, 40, [], []))
     rows = run(find_slides(tmp_path / "s"), tmp_path / "out")[1]
     assert "2 slides of this name" in rows[0]["reason"]
 
 
 def test_a_slide_that_does_not_tell_its_pixel_size_takes_the_given_one(tmp_path):
-    path = lossless(
-        tmp_path / "a.tif", picture(200, 200, [(0, 0, 200, 200)], [(50, 50, 90, 90)]), mpp=5.0
+    path = write_lossless_slide(
+        tmp_path / "a.tif", draw_slide(200, 200, [(0, 0, 200, 200)], [(50, 50, 90, 90)]), mpp=5.0
     )
     rule = SlideRule(mpp=0.5, slide_mpp=0.25, overlap=0.25, min_tissue=0.0, gate=Gate(False, 0.5))
     rows = run([SlideRecord("a", path, None)], tmp_path / "out", rule=rule)[1]
@@ -500,7 +502,9 @@ def test_other_libraries_open_the_pyramids(folder, tmp_path):
 
 def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder, tmp_path):
     for name in ("c", "d", "e"):
-        lossless(folder / f"{name}.tif", picture(100, 90, [(10, 10, 80, 80)], [(20, 20, 60, 50)]))
+        write_lossless_slide(
+            folder / f"{name}.tif", draw_slide(100, 90, [(10, 10, 80, 80)], [(20, 20, 60, 50)])
+        )
     (folder / "broken.tif").write_bytes(b"no slide")
     slides = find_slides(folder)
     run(slides, tmp_path / "one")
@@ -509,7 +513,7 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder
     ]
     assert all(len(part) < len(slides) for part in parts)
     for part in parts:
-        segment_slides(part, FakeNetwork(), RULE, tmp_path / "three", "x")
+        segment_slides(part, FakeTileModel(), RULE, tmp_path / "three", "x")
     check_complete(slides, tmp_path / "three", "x")
     write_tables(*result_rows(slides, tmp_path / "three"), [], tmp_path / "three")
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
@@ -541,18 +545,20 @@ def outline(path, *boxes):
 def test_truth_gives_overlap_lesions_and_windows(tmp_path):
     """One lesion is found whole and one is missed; on the other slide there is one false find."""
     found, missed = (64, 64, 704, 704), (1000, 200, 1640, 840)
-    lossless(tmp_path / "images" / "t.tif", picture(1000, 1700, [(0, 0, 1700, 1000)], [found]))
-    lossless(
-        tmp_path / "images" / "normal_1.tif",
-        picture(1000, 1000, [(0, 0, 1000, 1000)], [(400, 400, 600, 600)]),
+    write_lossless_slide(
+        tmp_path / "images" / "t.tif", draw_slide(1000, 1700, [(0, 0, 1700, 1000)], [found])
     )
-    lossless(
+    write_lossless_slide(
+        tmp_path / "images" / "normal_1.tif",
+        draw_slide(1000, 1000, [(0, 0, 1000, 1000)], [(400, 400, 600, 600)]),
+    )
+    write_lossless_slide(
         tmp_path / "images" / "unknown.tif",
-        picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]),
+        draw_slide(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]),
     )
     outline(tmp_path / "annotations" / "t.xml", found, missed)
     rule, output = replace(RULE, gate=Gate(False, 0.5)), tmp_path / "out"
-    run(find_slides(tmp_path), output, FakeNetwork(window_size=128), rule)
+    run(find_slides(tmp_path), output, FakeTileModel(tile_size=128), rule)
     rows = {row["slide"]: row for row in table(output / "slides.csv")}
     assert float(rows["t"]["dice"]) == pytest.approx(2 / 3, abs=1e-4)
     assert float(rows["t"]["iou"]) == pytest.approx(1 / 2, abs=1e-4)
@@ -591,8 +597,8 @@ def test_truth_gives_overlap_lesions_and_windows(tmp_path):
 
 
 def test_outlines_that_cannot_be_read_are_told_and_the_slide_is_not_scored(tmp_path, caplog):
-    lossless(
-        tmp_path / "images" / "t.tif", picture(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)])
+    write_lossless_slide(
+        tmp_path / "images" / "t.tif", draw_slide(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)])
     )
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "t.xml").write_text("<ASAP_Annotations>")
@@ -631,7 +637,7 @@ def test_results_that_were_changed_by_hand_are_not_scored_and_the_others_are(
 
 def peak_of(slides, output):
     tracemalloc.start()
-    run(slides, output, FakeNetwork(window_size=64))
+    run(slides, output, FakeTileModel(tile_size=64))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
@@ -644,7 +650,7 @@ def test_memory_does_not_grow_with_the_height_of_a_slide(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "BUFFER_BYTES", 1 << 17)
     peaks = []
     for name, height in (("warm", 256), ("low", 512), ("high", 4096)):
-        image = picture(height, 256, [(0, 0, 256, height)], [(40, 60, 200, 200)])
-        path = lossless(tmp_path / name / f"{name}.tif", image, levels=5)
+        image = draw_slide(height, 256, [(0, 0, 256, height)], [(40, 60, 200, 200)])
+        path = write_lossless_slide(tmp_path / name / f"{name}.tif", image, levels=5)
         peaks.append(peak_of(find_slides(path), tmp_path / "out"))
     assert peaks[2] < 1.3 * peaks[1]

@@ -1,28 +1,28 @@
 import numpy as np
 import pytest
 
-from epsam.inference.phase_timer import PhaseTimer
 from epsam.inference.pipeline import Gate
+from epsam.inference.progress import PhaseTimer
 from epsam.inference.streaming import Blend, SlideInference, as_bytes
 from epsam.inference.tile_grid import plan_tiles
 from epsam.inference.tiling import Tiling
 from epsam.wsi.reader import open_slide
 from epsam.wsi.tissue import TissueMask
-from support.fake_network import FakeNetwork, blue, lossless, picture
+from support.fake_tile_model import FakeTileModel, blue, draw_slide, write_lossless_slide
 
 
 def scan_of(slide, network, gate=None, overlap=0.25, mpp=0.5, tissue=None):
     mask = (
         np.ones((-(-slide.height0 // 8), -(-slide.width0 // 8)), bool) if tissue is None else tissue
     )
-    grid = plan_tiles(slide, TissueMask(mask, 8.0), network.window_size, overlap, mpp)
+    grid = plan_tiles(slide, TissueMask(mask, 8.0), network.tile_size, overlap, mpp)
     return SlideInference(slide, "a", grid, network, gate or Gate(False, 0.5), 0.01, PhaseTimer())
 
 
 def test_a_slide_full_of_tissue_is_blended_as_one_image_would_be(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (75, 131, 3), np.uint8)
-    network = FakeNetwork()
-    with open_slide(lossless(tmp_path / "a.tif", image)) as slide:
+    network = FakeTileModel()
+    with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
         scan = scan_of(slide, network, overlap=0.5)
         found = np.concatenate(list(scan.rows()))
     tiling = Tiling.over(75, 131, 32, 0.5)
@@ -35,14 +35,14 @@ def test_a_slide_full_of_tissue_is_blended_as_one_image_would_be(tmp_path):
 
 
 def test_windows_without_tissue_are_not_looked_at_and_gated_ones_not_encoded(tmp_path):
-    image = picture(96, 160, tissue=[(0, 0, 96, 96)], tumour=[(0, 0, 32, 96)])
+    image = draw_slide(96, 160, tissue=[(0, 0, 96, 96)], tumour=[(0, 0, 32, 96)])
     tissue = np.zeros((12, 20), bool)
     tissue[:, :12] = True
-    network = FakeNetwork()
-    with open_slide(lossless(tmp_path / "a.tif", image)) as slide:
+    network = FakeTileModel()
+    with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
         scan = scan_of(slide, network, Gate(True, 0.5), overlap=0.0, tissue=tissue)
         found = np.concatenate(list(scan.rows()))
-    assert (scan.grid.windows, network.looked, network.encoded) == (15, 9, 3)
+    assert (scan.grid.windows, network.classified, network.encoded) == (15, 9, 3)
     assert network.numbers == [0, 5, 10], "the first column is decoded, too, and nothing else"
     assert (scan.seen.rows, scan.seen.columns) == ([0, 0, 0, 1, 1, 1, 2, 2, 2], [0, 1, 2] * 3)
     assert scan.seen.gated == [False, True, True] * 3
@@ -50,12 +50,12 @@ def test_windows_without_tissue_are_not_looked_at_and_gated_ones_not_encoded(tmp
 
 
 def test_a_gated_neighbour_says_no_and_background_says_nothing(tmp_path):
-    image = picture(32, 56, tissue=[], tumour=[(0, 0, 32, 32)])
-    with open_slide(lossless(tmp_path / "a.tif", image)) as slide:
-        everywhere = next(scan_of(slide, FakeNetwork(), Gate(True, 0.9)).rows())
+    image = draw_slide(32, 56, tissue=[], tumour=[(0, 0, 32, 32)])
+    with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
+        everywhere = next(scan_of(slide, FakeTileModel(), Gate(True, 0.9)).rows())
         left_only = np.zeros((4, 7), bool)
         left_only[:, 0] = True
-        alone = next(scan_of(slide, FakeNetwork(), Gate(True, 0.9), tissue=left_only).rows())
+        alone = next(scan_of(slide, FakeTileModel(), Gate(True, 0.9), tissue=left_only).rows())
     assert everywhere[16, 20] == 255
     assert everywhere[16, 30] < 128
     assert alone[16, 30] == 255
@@ -63,9 +63,9 @@ def test_a_gated_neighbour_says_no_and_background_says_nothing(tmp_path):
 
 @pytest.mark.parametrize(("mpp", "levels"), [(1.0, 3), (1.0, 1), (0.5, 2), (0.8, 2), (1.005, 3)])
 def test_windows_are_read_at_the_wanted_resolution_whatever_the_levels(tmp_path, mpp, levels):
-    image = picture(192, 320, tissue=[], tumour=[(64, 32, 192, 160)])
-    with open_slide(lossless(tmp_path / "a.tif", image, 0.5, levels)) as slide:
-        scan = scan_of(slide, FakeNetwork(), mpp=mpp)
+    image = draw_slide(192, 320, tissue=[], tumour=[(64, 32, 192, 160)])
+    with open_slide(write_lossless_slide(tmp_path / "a.tif", image, 0.5, levels)) as slide:
+        scan = scan_of(slide, FakeTileModel(), mpp=mpp)
         found = np.concatenate(list(scan.rows()))
     scale = 2.0 if mpp > 1 else mpp / 0.5
     assert found.shape == (int(192 / scale), int(320 / scale))
@@ -76,9 +76,9 @@ def test_windows_are_read_at_the_wanted_resolution_whatever_the_levels(tmp_path,
 
 
 def test_a_slide_smaller_than_a_window_is_cut_back_to_its_size(tmp_path):
-    image = picture(20, 25, tissue=[], tumour=[(5, 5, 15, 15)])
-    with open_slide(lossless(tmp_path / "a.tif", image)) as slide:
-        found = np.concatenate(list(scan_of(slide, FakeNetwork()).rows()))
+    image = draw_slide(20, 25, tissue=[], tumour=[(5, 5, 15, 15)])
+    with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
+        found = np.concatenate(list(scan_of(slide, FakeTileModel()).rows()))
     assert np.array_equal(found, np.where(blue(image), 255, 0))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from epsam.core.files import write_text
-from epsam.inference.phase_timer import PHASES
+from epsam.inference.progress import PHASES
 from epsam.pictures.curves import draw_curves
 from epsam.report.inference import Inference, inference_report
 from epsam.report.page import document, paragraph

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from epsam.data.images import write_jpeg, write_mask, write_rgb
-from epsam.inference.image_folder import find_images
+from epsam.inference.inputs import find_images
 from epsam.report.cases import image_cases, pictured, slide_cases
 
 

@@ -1,4 +1,4 @@
-from epsam.inference.phase_timer import PHASES
+from epsam.inference.progress import PHASES
 from epsam.report.inference import Inference, inference_report, inference_warnings, part_rows
 
 MADE = {

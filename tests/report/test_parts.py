@@ -8,8 +8,9 @@ import report
 from epsam.config.report import ReportOptions
 from epsam.core.files import write_json, write_table
 from epsam.data.images import write_jpeg, write_mask, write_rgb
-from epsam.inference.image_folder import find_images, summary
-from epsam.inference.phase_timer import PHASES
+from epsam.inference.image_folder import summarize_images
+from epsam.inference.inputs import find_images
+from epsam.inference.progress import PHASES
 from epsam.metrics import count_pixels
 from epsam.paths import RunPaths
 from epsam.report.cases import image_cases, slide_cases
@@ -191,7 +192,7 @@ def images(folder):
         "here",
         "image",
         rows,
-        summary(rows, list(found.values())),
+        summarize_images(rows, list(found.values())),
         dice,
         image_cases(find_images(folder), rows, dice, folder / "out"),
         MADE,

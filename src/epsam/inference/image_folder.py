@@ -10,37 +10,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from epsam.core.errors import DatasetError, EpsamError
+from epsam.core.errors import EpsamError
 from epsam.data.images import Rgb, write_mask, write_rgb
-from epsam.data.patches import Patch, list_patches
+from epsam.data.patches import Patch
+from epsam.inference.image_results import ImageResult, ResultCache, mask_file, overlay_file
 from epsam.inference.pipeline import Gate, Pipeline, Segmentation
-from epsam.inference.result_cache import ImageResult, ResultCache, mask_file, overlay_file
 from epsam.inference.tiling import Tiling
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.pictures.panel import overlay
 
 log = logging.getLogger(__name__)
-
-
-def find_images(folder: Path) -> list[Patch]:
-    """Images of `folder/image` or, if there is no such folder, of `folder` itself; truth from
-    `folder/mask`.
-
-    Raises DatasetError if there is none.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; set TEST_DATASET_DIR or --test_dataset_dir")
-    images = folder / "image" if (folder / "image").is_dir() else folder
-    found = list_patches(images, folder / "mask")
-    if not found:
-        raise DatasetError(f"{images}: no .png, .jpg or .tif image in it; check the folder")
-    log.info(
-        "%s: %d images, %d with truth",
-        images,
-        len(found),
-        sum(image.mask is not None for image in found),
-    )
-    return found
 
 
 def segment_folder(
@@ -77,7 +56,9 @@ def segment_folder(
     return rows, overlaps
 
 
-def summary(rows: Sequence[dict[str, Any]], overlaps: Sequence[PixelCounts]) -> dict[str, Any]:
+def summarize_images(
+    rows: Sequence[dict[str, Any]], overlaps: Sequence[PixelCounts]
+) -> dict[str, Any]:
     """Figures over all images: means and pooled over those that truly have tumour; None where
     nothing counts.
     """
@@ -149,7 +130,7 @@ def _segment(item: Patch, image: Rgb, pipeline: Pipeline, step: float, gate: Gat
     height, width = image.shape[:2]
     if item.label == 0:
         return Segmentation(np.zeros((height, width), np.float32), 0.0, 0, 0)
-    single = len(Tiling.over(height, width, pipeline.window_size, step).corners_xy) == 1
+    single = len(Tiling.over(height, width, pipeline.tile_size, step).corners_xy) == 1
     return pipeline.segment(
         item.name, image, step, replace(gate, on=gate.on and not (item.label == 1 and single))
     )

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from epsam.core.errors import DatasetError
+from epsam.data.patches import Patch, list_patches
 from epsam.extraction.discovery import (
     FAILED,
     UNUSED,
@@ -36,6 +37,27 @@ def holds_slides(place: Path) -> bool:
     if (place / "image").is_dir():
         return False
     return any(_is_slide(path) for path in list_files(_image_folder(place)))
+
+
+def find_images(folder: Path) -> list[Patch]:
+    """Images of `folder/image` or, if there is no such folder, of `folder` itself; truth from
+    `folder/mask`.
+
+    Raises DatasetError if there is none.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; set TEST_DATASET_DIR or --test_dataset_dir")
+    images = folder / "image" if (folder / "image").is_dir() else folder
+    patches = list_patches(images, folder / "mask")
+    if not patches:
+        raise DatasetError(f"{images}: no .png, .jpg or .tif image in it; check the folder")
+    log.info(
+        "%s: %d images, %d with truth",
+        images,
+        len(patches),
+        sum(image.mask is not None for image in patches),
+    )
+    return patches
 
 
 def find_slides(place: Path) -> list[SlideRecord]:

@@ -46,7 +46,7 @@ class Gate:
     on: bool
     threshold: float
 
-    def lets(self, score: float) -> bool:
+    def passes(self, score: float) -> bool:
         """Whether a window of this tumour probability goes through."""
         return not self.on or score >= self.threshold
 
@@ -92,7 +92,7 @@ class Pipeline:
         self._seed = seed
 
     @property
-    def window_size(self) -> int:
+    def tile_size(self) -> int:
         """Side of a window, px."""
         return self._segmenter.frame.patch_size
 
@@ -101,23 +101,23 @@ class Pipeline:
         the points.
         """
         height, width = image.shape[:2]
-        tiling = Tiling.over(height, width, self.window_size, overlap)
+        tiling = Tiling.over(height, width, self.tile_size, overlap)
         windows = tiling.windows(image)
-        scores, maps = self.look(windows)
-        open_windows = [i for i, score in enumerate(scores) if gate.lets(score)]
+        scores, maps = self.classify(windows)
+        open_windows = [i for i, score in enumerate(scores) if gate.passes(score)]
         found = np.zeros((len(windows), tiling.side, tiling.side), dtype=np.float32)
         for start in range(0, len(open_windows), self.batch_size):
             chosen = open_windows[start : start + self.batch_size]
             images = [windows[i] for i in chosen]
-            fused_maps = self.fuse(images, [maps[i] for i in chosen])
+            fused_maps = self.average_rotations(images, [maps[i] for i in chosen])
             found[chosen] = self.decode(self.encode(images), images, fused_maps, name, chosen)
         return Segmentation(
             tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows)
         )
 
-    def look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
+    def classify(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
         """The classifier's tumour probability of each window, and its activation (h, w) before
-        `fuse`.
+        `average_rotations`.
         """
         scores: list[float] = []
         maps: list[Map] = []
@@ -127,11 +127,11 @@ class Pipeline:
             maps += list(activation[0].cpu().numpy())
         return scores, maps
 
-    def fuse(self, windows: Sequence[Rgb], maps: Sequence[Map]) -> list[Map]:
+    def average_rotations(self, windows: Sequence[Rgb], maps: Sequence[Map]) -> list[Map]:
         """The activation of up to `batch_size` windows, fused with that of their rotations (paper
         Eq. 3).
 
-        Apart from `look`, as only windows that the gate lets through need it: most of a slide's do
+        Apart from `classify`, as only windows that the gate lets through need it: most of a slide's do
         not.
         """
         upright = torch.from_numpy(np.stack(maps)[None]).to(self._compute.device)
@@ -174,7 +174,7 @@ class Pipeline:
 
         `name` keys the draws of prompts.
         """
-        rule, side = self._rule.prompt, self.window_size
+        rule, side = self._rule.prompt, self.tile_size
         hints = [
             self._hints(window, cam_map) for window, cam_map in zip(windows, maps, strict=True)
         ]
@@ -194,7 +194,7 @@ class Pipeline:
         return np.asarray(total / (rule.n_view * rule.n_draw), dtype=np.float32)
 
     def _hints(self, window: Rgb, cam_map: Map) -> PromptInputs:
-        side = self.window_size
+        side = self.tile_size
         return PromptInputs(
             upsample(cam_map, side, side), cam_to_mask(cam_map, window, self._rule.masks)
         )

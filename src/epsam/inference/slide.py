@@ -18,8 +18,8 @@ from epsam.evaluation.slide_scores import ResultFrame
 from epsam.extraction.candidates import require_slide_path
 from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.thumbnail import read_overview
-from epsam.inference.phase_timer import PhaseTimer
 from epsam.inference.pipeline import Gate
+from epsam.inference.progress import PhaseTimer, Tick
 from epsam.inference.streaming import ClassifiedTiles, SlideInference, TileModel
 from epsam.inference.tile_grid import TileGrid, plan_tiles
 from epsam.pictures.slide_overlay import slide_overlay
@@ -57,9 +57,6 @@ class SlideRule:
     asap: bool = False
 
 
-Tick = Callable[[int], object]
-
-
 def segment_slide(
     record: SlideRecord,
     folder: Path,
@@ -79,7 +76,7 @@ def segment_slide(
         with clock.part("tissue"):
             tissue = find_tissue(slide)
         clock.move("tissue", "decode", slide.decoding_s / max(clock.seconds["tissue"], 1e-9))
-        grid = plan_tiles(slide, tissue, network.window_size, rule.overlap, rule.mpp)
+        grid = plan_tiles(slide, tissue, network.tile_size, rule.overlap, rule.mpp)
         tick = progress(grid.with_tissue(rule.min_tissue))
         scan = SlideInference(
             slide, record.name, grid, network, rule.gate, rule.min_tissue, clock, tick

@@ -14,7 +14,7 @@ from epsam.evaluation.froc import froc
 from epsam.evaluation.slide_scores import SlideScore, score_slide, slide_metrics
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.inputs import has_truth
-from epsam.inference.phase_timer import PHASES
+from epsam.inference.progress import PHASES
 from epsam.inference.slide import bands_of_file
 from epsam.inference.slides import TIMINGS, Row, read_slide_result, reason_of
 from epsam.tables import FROC_COLUMNS, SLIDE_RESULT_COLUMNS

@@ -16,9 +16,8 @@ from epsam.core.locking import exclusive_lock
 from epsam.evaluation.slide_scores import ResultFrame
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.inputs import RECORD
-from epsam.inference.phase_timer import EtaEstimator, PhaseTimer
-from epsam.inference.progress_bar import slide_progress
-from epsam.inference.slide import SlideRule, Tick, segment_slide
+from epsam.inference.progress import EtaEstimator, PhaseTimer, Tick, slide_progress
+from epsam.inference.slide import SlideRule, segment_slide
 from epsam.inference.streaming import TileModel
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from epsam.data.images import Rgb
-from epsam.inference.phase_timer import PhaseTimer
 from epsam.inference.pipeline import Encoded, Gate
 from epsam.inference.prefetch import prefetch
+from epsam.inference.progress import PhaseTimer
 from epsam.inference.tile_grid import TileGrid, tissue_columns
 from epsam.inference.tiling import Map, blend_weights
 from epsam.wsi.reader import Slide, read_tile
@@ -30,11 +30,11 @@ class TileModel(Protocol):
     mpp: float | None
 
     @property
-    def window_size(self) -> int: ...
+    def tile_size(self) -> int: ...
 
-    def look(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]: ...
+    def classify(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]: ...
 
-    def fuse(self, windows: Sequence[Rgb], maps: Sequence[Map]) -> list[Map]: ...
+    def average_rotations(self, windows: Sequence[Rgb], maps: Sequence[Map]) -> list[Map]: ...
 
     def encode(self, windows: Sequence[Rgb]) -> Encoded: ...
 
@@ -112,9 +112,9 @@ class SlideInference:
                 (_, columns), images = next(chunks)
             ahead -= len(columns)
             with self.clock.part("gate"):
-                scores, maps = self.network.look(images)
+                scores, maps = self.network.classify(images)
             for column, image, score, cam_map in zip(columns, images, scores, maps, strict=True):
-                is_open = self.gate.lets(score)
+                is_open = self.gate.passes(score)
                 self._note(row, column, score, not is_open)
                 if is_open:
                     waiting.append((column, image, cam_map))
@@ -140,7 +140,7 @@ class SlideInference:
         columns, images, maps = zip(*windows, strict=True)
         numbers = [row * len(self.grid.lefts) + column for column in columns]
         with self.clock.part("gate"):
-            fused = self.network.fuse(images, maps)
+            fused = self.network.average_rotations(images, maps)
         with self.clock.part("encoder"):
             encoded = self.network.encode(images)
         with self.clock.part("decoder"):

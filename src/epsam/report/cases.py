@@ -6,7 +6,7 @@ from typing import Any
 
 from epsam.data.images import Rgb, read_mask, read_rgb, resize_rgb
 from epsam.data.patches import Patch
-from epsam.inference.result_cache import mask_file
+from epsam.inference.image_results import mask_file
 from epsam.pictures.panel import PanelRow, draw_panel
 from epsam.training.panels import evenly_spaced
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epsam.data.images import Rgb
-from epsam.inference.phase_timer import PHASES
+from epsam.inference.progress import PHASES
 from epsam.report.making import (
     RunProvenance,
     format_failures,

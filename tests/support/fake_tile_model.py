@@ -9,25 +9,25 @@ from epsam.wsi.writer import PyramidFormat, write_slide
 PINK, BLUE, WHITE = (220, 120, 180), (70, 60, 150), (245, 245, 245)
 
 
-class FakeNetwork:
+class FakeTileModel:
     """Blue is tumour: a window's score is its share of blue, its probability 1 where it is blue.
     Counts its calls.
     """
 
-    def __init__(self, window_size=32, batch_size=4, mpp=0.5):
-        self.window_size = window_size
+    def __init__(self, tile_size=32, batch_size=4, mpp=0.5):
+        self.tile_size = tile_size
         self.batch_size = batch_size
         self.mpp = mpp
-        self.looked = self.encoded = 0
+        self.classified = self.encoded = 0
         self.numbers = []
 
-    def look(self, windows):
-        self.looked += len(windows)
+    def classify(self, windows):
+        self.classified += len(windows)
         return [float(blue(window).mean()) for window in windows], [
             np.ones((4, 4), np.float32) for _ in windows
         ]
 
-    def fuse(self, windows, maps):
+    def average_rotations(self, windows, maps):
         assert 0 < len(windows) == len(maps) <= self.batch_size
         return list(maps)
 
@@ -47,7 +47,7 @@ def blue(image):
     return image[:, :, 0] < 145
 
 
-def picture(height, width, tissue, tumour):
+def draw_slide(height, width, tissue, tumour):
     """White with boxes (left, top, right, bottom) of tissue and, above them, of tumour."""
     image = np.empty((height, width, 3), np.uint8)
     image[:] = WHITE
@@ -57,7 +57,7 @@ def picture(height, width, tissue, tumour):
     return image
 
 
-def lossless(path, image, mpp=0.5, levels=1):
+def write_lossless_slide(path, image, mpp=0.5, levels=1):
     path.parent.mkdir(parents=True, exist_ok=True)
     write_slide(path, image, mpp, PyramidFormat(tile=64, compression="deflate", levels=levels))
     return path

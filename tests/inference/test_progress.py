@@ -4,8 +4,7 @@ from itertools import count
 
 import pytest
 
-from epsam.inference.phase_timer import EtaEstimator
-from epsam.inference.progress_bar import slide_progress
+from epsam.inference.progress import EtaEstimator, slide_progress
 
 
 class Terminal(io.StringIO):

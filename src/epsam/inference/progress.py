@@ -2,7 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+
+from tqdm import tqdm
+
+Tick = Callable[[int], object]
 
 PHASES = ("decode", "read", "tissue", "gate", "encoder", "decoder", "write", "other")
 """What is told at the end: waiting for tiles to be decoded and for the rest of reading, finding
@@ -82,3 +86,42 @@ def as_text(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+LONGEST_NAME = 20
+"""Ours: characters of a slide's name; a longer one would push the times off a narrow terminal."""
+
+
+@contextmanager
+def slide_progress(place: str, name: str, pace: EtaEstimator) -> Iterator[Callable[[int], Tick]]:
+    """Gives what opens the bar for a number of windows, and in turn gives what is called with each
+    number done.
+
+    `place` is such as "3/40". The bar goes when the slide is done: a line in the log says so.
+    """
+    with ExitStack() as bars:
+
+        def opened(windows: int) -> Tick:
+            bar = bars.enter_context(
+                tqdm(
+                    total=windows,
+                    desc=f"{place} {_short(name)}",
+                    unit="window",
+                    disable=None,
+                    leave=False,
+                )
+            )
+
+            def tick(done: int) -> None:
+                if pace.ahead > 1 and not bar.disable:
+                    left = pace.left(bar.format_dict["elapsed"], (bar.n + done) / windows)
+                    bar.set_postfix_str(f"all in {left}", refresh=False)
+                bar.update(done)
+
+            return tick
+
+        yield opened
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
