@@ -19,12 +19,12 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
     memory, against one pass as the stage runs it.
     """
     torch.manual_seed(0)
-    trained, compute = (
+    trained, device_config = (
         build_classifier(NetworkSpec()).to(device).eval(),
         select_device(device, precision),
     )
     plain_model = copy.deepcopy(trained).to(memory_format=torch.contiguous_format)
-    model = optimise_for_inference(trained, compute)
+    model = optimise_for_inference(trained, device_config)
     images = torch.rand(PATCHES, 3, PATCH_PX, PATCH_PX, device=device)
 
     def one_by_one() -> None:
@@ -35,14 +35,16 @@ def activation_maps(device: str, precision: str = "auto") -> Comparison:
                     torch.rot90(plain_model.cam(turned), -turn, dims=(-2, -1))
 
     def together() -> None:
-        with compute.autocast():
+        with device_config.autocast():
             rotation_averaged_cam(model, images, ROTATIONS)
 
-    with compute.autocast():
+    with device_config.autocast():
         one, quick = (
             rotation_averaged_cam(form, images[:1], ROTATIONS)[1] for form in (trained, model)
         )
-    check_close("activation maps", one, quick, 1e-4 if compute.autocast_dtype is None else 0.1)
+    check_close(
+        "activation maps", one, quick, 1e-4 if device_config.autocast_dtype is None else 0.1
+    )
     plain, ours = in_turns(one_by_one, together, device, 3, stock=True)
     arithmetic = "" if precision == "auto" else f", {precision}"
     return Comparison(
@@ -60,7 +62,7 @@ def training_step(device: str) -> Comparison:
     fp32, and ours.
     """
     torch.manual_seed(0)
-    compute = select_device(device, "auto")
+    device_config = select_device(device, "auto")
     count = 16 if device == "cuda" else 2
     ours = build_classifier(NetworkSpec()).to(device).train()
     plain = copy.deepcopy(ours).to(memory_format=torch.contiguous_format)
@@ -74,7 +76,7 @@ def training_step(device: str) -> Comparison:
 
     before, after = in_turns(
         lambda: learn(plain, nullcontext()),
-        lambda: learn(ours, compute.autocast()),
+        lambda: learn(ours, device_config.autocast()),
         device,
         3,
         stock=True,

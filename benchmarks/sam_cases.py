@@ -43,7 +43,7 @@ def encoder(device: str) -> Comparison:
 
     Raises ValueError if the two are not within 1e-4 in fp32.
     """
-    sam, compute = _sam(device), select_device(device, "auto")
+    sam, device_config = _sam(device), select_device(device, "auto")
     count, side = 8 if device == "cuda" else 1, sam.image_encoder.img_size
     images = torch.randn(count, 3, side, side, device=device)
     fused = [block.attn for block in sam.image_encoder.blocks]
@@ -66,7 +66,11 @@ def encoder(device: str) -> Comparison:
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         check_close("encoder", run(stock, fp32, images[:1]), run(fused, fp32, images[:1]), 1e-4)
     plain, ours = in_turns(
-        partial(run, stock, fp32), partial(run, fused, compute.autocast), device, 3, stock=True
+        partial(run, stock, fp32),
+        partial(run, fused, device_config.autocast),
+        device,
+        3,
+        stock=True,
     )
     return Comparison(
         "package, fp32",
@@ -83,12 +87,12 @@ def compiled_encoder(device: str) -> Comparison:
     """Images/s of our encoder as it is run, without and with --compile, whose first minutes are not
     counted.
     """
-    sam, compute = _sam(device), select_device(device, "auto")
+    sam, device_config = _sam(device), select_device(device, "auto")
     compiled, count = CompiledEncoder(sam.image_encoder), 8 if device == "cuda" else 1
     images = torch.randn(count, 3, 1024, 1024, device=device)
 
     def run(encoder: Callable[[torch.Tensor], Any]) -> None:
-        with torch.no_grad(), compute.autocast():
+        with torch.no_grad(), device_config.autocast():
             encoder(images)
 
     plain, ours = in_turns(partial(run, sam.image_encoder), partial(run, compiled), device, 3)
@@ -223,15 +227,15 @@ def _costs(device: str) -> tuple[float, float, float]:
 
 @cache
 def _step_seconds(device: str) -> tuple[float, float]:
-    compute = select_device(device, "auto")
-    segmenter = SamSegmenter(freeze(_sam(device)), PATCH_PX, POINTS, compute)
+    device_config = select_device(device, "auto")
+    segmenter = SamSegmenter(freeze(_sam(device)), PATCH_PX, POINTS, device_config)
     with tempfile.TemporaryDirectory() as folder:
         step = _training_step(Path(folder), segmenter)
         embeddings, points, labels = _prompts(BATCH, device)
         targets = torch.zeros(BATCH, PATCH_PX, PATCH_PX, device=device)
 
         def bare() -> None:
-            with compute.autocast():
+            with device_config.autocast():
                 low_res = decode(segmenter.sam, embeddings, points, labels)
             loss = dice_iou_loss(segmenter.frame.masks(low_res.float()).sigmoid(), targets)
             torch.autograd.backward(loss)

@@ -50,8 +50,8 @@ def main(options: MaskOptions) -> None:
     }
     size = read_patch_size(patches["train"])
     classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
-    compute = select_device(options.device, options.precision)
-    model = load_for_inference(classifier, compute)
+    device_config = select_device(options.device, options.precision)
+    model = load_for_inference(classifier, device_config)
     checksum = sha256_of(classifier)
     listing = {split: digest_of_files(p.image for p in found) for split, found in patches.items()}
     truth = (
@@ -73,12 +73,12 @@ def main(options: MaskOptions) -> None:
         recipe = digest_of_cam_recipe(
             options.cam or model.spec.cam, options, checksum, listing[split]
         )
-        kept = load_matching_cams(run.activation(split), checksum, recipe)
+        kept = load_matching_cams(run.cams(split), checksum, recipe)
         made = kept or compute_cams(
-            model, checksum, found, size, options, options.batch_size, compute
+            model, checksum, found, size, options, options.batch_size, device_config
         )
         maps[split] = dataclasses.replace(made, recipe=recipe)
-        save_cams(run.activation(split), maps[split])
+        save_cams(run.cams(split), maps[split])
     rule = searched(run, maps["val"], patches["val"], options) if options.grid_search else options
     counts = write_masks(run, patches, maps, size, rule)
     board = open_metric_logger(run, stage.name, options.tensorboard)
@@ -93,7 +93,7 @@ def main(options: MaskOptions) -> None:
         initial_mask_path(run, split, patch) for split, found in patches.items() for patch in found
     ]
     stage.finish(
-        [*map(run.activation, SPLITS), *files, run.mask_rule],
+        [*map(run.cams, SPLITS), *files, run.mask_rule],
         counts["train"].trouble("initial masks"),
     )
 

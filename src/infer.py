@@ -73,7 +73,7 @@ def infer_slides(place: Path, options: InferOptions) -> None:
         scores, unscored = score_slides(slides, output)
         rows = scored_rows(rows, scores, unscored)
         write_tables(rows, timings, scores, output)
-        dice = {score.slide: score.overlap.dice for score in scores if score.overlap.true}
+        dice = {score.slide: score.overlap.dice for score in scores if score.overlap.target}
         figures = slide_metrics(scores) if scores else {}
         write_report(
             Inference(

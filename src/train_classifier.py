@@ -45,26 +45,26 @@ def main(options: ClassifierOptions) -> None:
     if stage.finished():
         return
 
-    compute, size = select_device(options.device, options.precision), read_patch_size(train)
+    device_config, size = select_device(options.device, options.precision), read_patch_size(train)
     model = build_classifier(NetworkSpec.of(options))
     initialise_weights(model, options.pretrained, options.seed, Path(options.checkpoint_root))
-    model.to(compute.device)
+    model.to(device_config.device)
     log.info(
         "classifier: %s on %s, %d train, %d val, %d test patches of %d px",
         options.backbone,
-        compute.device,
+        device_config.device,
         len(train),
         len(val),
         len(test),
         size,
     )
-    task = build_classifier_task(model, train, val, size, options, compute)
+    task = build_classifier_task(model, train, val, size, options, device_config)
     board = open_metric_logger(stage.run, task.name, options.tensorboard)
     progress = fit(
         task, build_classifier_schedule(options), stage.unfinished(task.name), board=board
     )
     if test:
-        scores = score_classifier(model, test, size, options, compute)
+        scores = score_classifier(model, test, size, options, device_config)
         progress.history += [
             (progress.best_epoch, f"test_{name}", value) for name, value in scores.items()
         ]

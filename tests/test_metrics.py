@@ -11,7 +11,7 @@ EPS = 1e-3
 def test_counts_dice_and_iou_by_hand():
     predicted, true = np.array([[1, 1, 0], [0, 1, 0]], bool), np.array([[1, 0, 0], [0, 1, 1]], bool)
     found = count_pixels(predicted, true)
-    assert found == PixelCounts(both=2, predicted=3, true=3)
+    assert found == PixelCounts(tp=2, predicted=3, target=3)
     assert found.dice == pytest.approx((4 + EPS) / (6 + EPS))
     assert found.iou == pytest.approx((2 + EPS) / (4 + EPS))
 
@@ -30,7 +30,7 @@ def test_mean_over_images_and_pooled_differ_as_they_should():
 
 
 def test_masks_of_two_shapes_are_a_mistake():
-    with pytest.raises(ValueError, match="beside truth of shape"):
+    with pytest.raises(ValueError, match="beside ground truth of shape"):
         count_pixels(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
 
 

@@ -1,4 +1,7 @@
-"""Dice, IoU, accuracy and AUROC from counts, so that no average is taken twice (methods D38)."""
+"""Dice, IoU, accuracy and AUROC from counts, so that no average is taken twice.
+
+See docs/deviations.md, "Dice and IoU".
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +17,33 @@ EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """Pixel counts of one prediction beside its truth, or summed over many."""
+    """Pixel counts of one prediction beside its ground truth, or summed over many images.
 
-    both: int
+    tp: pixels that both have; predicted, target: all pixels of the prediction and of the ground
+    truth.
+    """
+
+    tp: int
     predicted: int
-    true: int
+    target: int
 
     @property
     def dice(self) -> float:
-        return (2 * self.both + EPSILON) / (self.predicted + self.true + EPSILON)
+        return (2 * self.tp + EPSILON) / (self.predicted + self.target + EPSILON)
 
     @property
     def iou(self) -> float:
-        return (self.both + EPSILON) / (self.predicted + self.true - self.both + EPSILON)
+        return (self.tp + EPSILON) / (self.predicted + self.target - self.tp + EPSILON)
 
 
-def count_pixels(predicted: Mask, true: Mask) -> PixelCounts:
+def count_pixels(predicted: Mask, target: Mask) -> PixelCounts:
     """Counts for two masks of the same shape."""
-    if predicted.shape != true.shape:
+    if predicted.shape != target.shape:
         raise ValueError(
-            f"prediction of shape {predicted.shape} beside truth of shape {true.shape}"
+            f"prediction of shape {predicted.shape} beside ground truth of shape {target.shape}"
         )
-    return PixelCounts(int((predicted & true).sum()), int(predicted.sum()), int(true.sum()))
+    tp = int((predicted & target).sum())
+    return PixelCounts(tp, int(predicted.sum()), int(target.sum()))
 
 
 def macro_dice_iou(overlaps: Sequence[PixelCounts]) -> tuple[float, float]:
@@ -50,9 +58,9 @@ def macro_dice_iou(overlaps: Sequence[PixelCounts]) -> tuple[float, float]:
 def sum_counts(overlaps: Sequence[PixelCounts]) -> PixelCounts:
     """All images as if they were one: large tumours weigh more than in the mean over images."""
     return PixelCounts(
-        sum(o.both for o in overlaps),
+        sum(o.tp for o in overlaps),
         sum(o.predicted for o in overlaps),
-        sum(o.true for o in overlaps),
+        sum(o.target for o in overlaps),
     )
 
 

@@ -91,7 +91,7 @@ class RunPaths:
         """The decoder of retraining round 1, 2, …; round 0 is the preliminary one."""
         return self.root / f"decoder_iter{number}.pth" if number else self.preliminary_decoder
 
-    def activation(self, split: str) -> Path:
+    def cams(self, split: str) -> Path:
         return self.root / "activation" / f"{split}.npz"
 
     @property
@@ -144,7 +144,7 @@ class RunPaths:
         return self.root / "panels"
 
     @property
-    def boards(self) -> Path:
+    def tensorboard(self) -> Path:
         """What TensorBoard is to be pointed at."""
         return self.root / "tensorboard"
 

@@ -13,7 +13,7 @@ def donor(tmp_path):
     run = RunPaths(tmp_path / "donor")
     for path in (
         run.classifier,
-        run.activation("train"),
+        run.cams("train"),
         run.initial_masks("train") / "a_1.png",
         run.mask_rule,
         run.preliminary_decoder,
@@ -92,7 +92,7 @@ def test_nothing_is_taken_that_is_not_finished_or_is_there_already(donor, tmp_pa
 
 def test_maps_can_be_taken_over_alone(donor, tmp_path):
     own = RunPaths(tmp_path / "own")
-    write_text(own.activation("test"), "stale")
+    write_text(own.cams("test"), "stale")
     reuse_cams(donor, own)
-    assert [path.name for path in own.activation("train").parent.iterdir()] == ["train.npz"]
+    assert [path.name for path in own.cams("train").parent.iterdir()] == ["train.npz"]
     assert not marker(own, "generate_initial_masks")

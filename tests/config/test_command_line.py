@@ -281,8 +281,8 @@ def test_a_stage_has_its_folder_alone_and_clears_what_killed_writers_left(
     run_stage("infer", InferOptions, main, owns=lambda _: tmp_path)
     assert seen == [".hidden.png", "a.png"]
 
-    def busy(folder, otherwise):
-        raise BusyError(f"{folder}: in use, {otherwise}")
+    def busy(folder, hint):
+        raise BusyError(f"{folder}: in use, {hint}")
 
     monkeypatch.setattr("epsam.config.command_line.exclusive_lock", busy)
     with pytest.raises(SystemExit) as end:

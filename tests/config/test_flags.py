@@ -8,7 +8,7 @@ def test_what_does_not_change_the_result_is_left_out():
     @dataclass(frozen=True)
     class Options:
         lr: float = flag(0.1, "rate")
-        workers: int = flag(4, "processes", material=False)
+        workers: int = flag(4, "processes", affects_result=False)
 
     assert result_options(Options(lr=0.2, workers=1)) == {"lr": 0.2}
 

@@ -11,9 +11,9 @@ from epsam.core.signals import SIGNALS, StopRequests, raise_keyboard_interrupt
 def test_the_first_request_is_noted_and_the_second_ends_the_block(number, capfd):
     before = signal.getsignal(number)
     with StopRequests() as stop:
-        assert not stop.asked
+        assert not stop.requested
         os.kill(os.getpid(), number)
-        assert stop.asked
+        assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
@@ -25,7 +25,7 @@ def test_in_another_thread_nothing_is_deferred_and_nothing_breaks():
 
     def work():
         with StopRequests() as stop:
-            seen.append((stop.asked, signal.getsignal(signal.SIGTERM)))
+            seen.append((stop.requested, signal.getsignal(signal.SIGTERM)))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -45,7 +45,7 @@ def test_those_that_look_like_tumour_come_first_and_those_without_activation_not
         "adl", rule, checksum, digest_of_files(patch.image for patch in patches)
     )
     maps = {"a_0": half, "b_0": np.zeros((4, 4), np.float32), "c_0": half.T}
-    save_cams(run.activation(NORMAL), CamStore(checksum, maps, probabilities, recipe))
+    save_cams(run.cams(NORMAL), CamStore(checksum, maps, probabilities, recipe))
 
     normals = prepare_normal_patches(run, patches, SIDE, 4, DeviceConfig("cpu", None))
     assert [patch.name for patch in normals.patches] == ["c_0", "a_0"]
@@ -55,7 +55,7 @@ def test_those_that_look_like_tumour_come_first_and_those_without_activation_not
     assert np.array_equal(hints.mask, expected)
     assert hints.activation[:, 10:].min() == 1
     assert not hints.truth().any()
-    assert load_cams(run.activation(NORMAL), checksum).recipe == recipe
+    assert load_cams(run.cams(NORMAL), checksum).recipe == recipe
 
 
 def test_maps_are_not_made_with_another_classifier_than_those_of_the_other_patches(tmp_path):

@@ -138,7 +138,7 @@ def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does
     )
     assert all(torch.equal(own[name], given[name]) for name in own)
     paths = RunPaths(folder / "checkpoints" / "given")
-    assert (paths.activation("normal").is_file(), paths.classifier.exists()) == (True, False)
+    assert (paths.cams("normal").is_file(), paths.classifier.exists()) == (True, False)
     facts = torch.load(paths.preliminary_decoder, weights_only=True)["made_with"]
     assert facts["classifier_sha256"] == sha256_of(folder / "classifier.pth")
     assert str(folder) not in str(facts)
@@ -156,15 +156,16 @@ def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does
     ]
     evaluate.main(parse("evaluate", EvaluateOptions, place))
     assert paths.evaluation.is_file()
-    compute = DeviceConfig(torch.device("cpu"), None)
+    device_config = DeviceConfig(torch.device("cpu"), None)
     load_pipeline(
-        parse("infer", InferOptions, [*place, "--resnet_checkpoint", "classifier.pth"]), compute
+        parse("infer", InferOptions, [*place, "--resnet_checkpoint", "classifier.pth"]),
+        device_config,
     )
     with pytest.raises(WeightsError, match="no such file; .* by --resnet_checkpoint"):
-        load_pipeline(parse("infer", InferOptions, place), compute)
+        load_pipeline(parse("infer", InferOptions, place), device_config)
     paths.classifier.write_bytes(b"another one")
     with pytest.raises(WeightsError, match="masks of another classifier .* by --resnet_checkpoint"):
-        load_pipeline(parse("infer", InferOptions, place), compute)
+        load_pipeline(parse("infer", InferOptions, place), device_config)
 
 
 def test_with_damaged_embeddings_or_too_little_disk_the_decoder_is_the_same_and_a_warning_says_why(
@@ -238,8 +239,10 @@ def test_half_the_precision_leads_a_decoder_the_same_way(folder, monkeypatch):
     def encode_fast(segmenter, images):
         # A CPU takes a hundred times as long for a convolution in fp16.
         quick = copy.copy(segmenter)
-        quick.compute = (
-            plain if segmenter.compute.autocast_dtype is torch.float16 else segmenter.compute
+        quick.device_config = (
+            plain
+            if segmenter.device_config.autocast_dtype is torch.float16
+            else segmenter.device_config
         )
         return encode(quick, images)
 

@@ -77,14 +77,14 @@ def test_what_was_trained_stays_as_it_is():
     assert model.state_dict().keys() == before.keys()
 
 
-@pytest.mark.parametrize(("compute", "quick_convolutions"), [(FP32, 3 + 4), (BF16, 0)])
-def test_no_batch_norm_is_left_and_winograd_is_for_fp32(compute, quick_convolutions):
+@pytest.mark.parametrize(("device_config", "quick_convolutions"), [(FP32, 3 + 4), (BF16, 0)])
+def test_no_batch_norm_is_left_and_winograd_is_for_fp32(device_config, quick_convolutions):
     # ResNet18 has four 3 × 3 convolutions a layer. Of layer 3 the first halves the size; layer 4
     # has no stride here.
     kinds = [
         type(module)
         for module in optimise_for_inference(
-            build_classifier(NetworkSpec("resnet18")), compute
+            build_classifier(NetworkSpec("resnet18")), device_config
         ).modules()
     ]
     assert nn.BatchNorm2d not in kinds

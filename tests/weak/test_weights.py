@@ -335,7 +335,7 @@ def test_imagenet_file_is_found_in_either_folder_without_a_download(tmp_path, mo
 def test_imagenet_file_is_downloaded_once_and_checked_by_its_name(tmp_path, monkeypatch):
     trunk, calls = imagenet_like(), []
 
-    def fetch(url, sha256, target, otherwise):
+    def fetch(url, sha256, target, hint):
         calls.append((url, sha256))
         target.parent.mkdir(parents=True, exist_ok=True)
         torch.save(trunk.state_dict(), target)

@@ -29,17 +29,17 @@ class NetworkOptions:
     evp_fuse: str = flag(
         "concat",
         "a fourth channel, or added to the patch",
-        source="code",
+        source="published code",
         choices=("concat", "add"),
     )
     adl_positions: tuple[str, ...] = flag(
         ("3.0", "4.0"), "ADL after these blocks, layer.block", source="paper 3.2.1"
     )
     adl_drop_rate: float = fraction(
-        0.75, "probability that ADL drops instead of weighting", source="code"
+        0.75, "probability that ADL drops instead of weighting", source="published code"
     )
     adl_threshold: float = fraction(
-        0.8, "ADL drops above this share of the largest attention", source="code"
+        0.8, "ADL drops above this share of the largest attention", source="published code"
     )
     input_size: int = flag(
         0, "side that the classifier sees, px; 0: the patch as it is", at_least=0
@@ -58,12 +58,18 @@ class ClassifierOptions(NetworkOptions, SeedOptions, StageOptions):
     lr: float = flag(1e-5, "Adam's learning rate", source="paper 4.2", at_least=0)
     weight_decay: float = flag(1e-3, "Adam's weight decay", source="paper 4.2", at_least=0)
     lr_step: int = flag(
-        10, "epochs between reductions of the learning rate; 0: constant", source="code", at_least=0
+        10,
+        "epochs between reductions of the learning rate; 0: constant",
+        source="published code",
+        at_least=0,
     )
-    lr_decay: float = flag(0.9, "factor of each reduction", source="code", at_least=0)
+    lr_decay: float = flag(0.9, "factor of each reduction", source="published code", at_least=0)
     patience: int = flag(
-        25, "epochs without a better validation loss before stopping", source="code", at_least=0
+        25,
+        "epochs without a better validation loss before stopping",
+        source="published code",
+        at_least=0,
     )
     workers: int = flag(
-        4, "processes that load patches; 0: none beside this one", material=False, at_least=0
+        4, "processes that load patches; 0: none beside this one", affects_result=False, at_least=0
     )

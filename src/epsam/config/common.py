@@ -23,19 +23,19 @@ class NameOptions:
     dataset_type: str = flag(
         "demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)"
     )
-    debug: bool = flag(False, "on an error, print the traceback too", material=False)
+    debug: bool = flag(False, "on an error, print the traceback too", affects_result=False)
 
 
 @dataclass(frozen=True)
 class DataOptions(NameOptions):
     """Where its data lie."""
 
-    dataset_root: str = flag("dataset", "folder that holds the datasets", material=False)
+    dataset_root: str = flag("dataset", "folder that holds the datasets", affects_result=False)
     test_dataset_dir: str = flag(
         "",
         "test folder with image/ and mask/ (infer.py: or slides, or one slide); empty: "
         "dataset/<name>/test",
-        material=False,
+        affects_result=False,
     )
 
 
@@ -44,10 +44,10 @@ class SplitOptions(DataOptions):
     """The other splits."""
 
     train_dataset_dir: str = flag(
-        "", "train folder with image/ and mask/; empty: dataset/<name>/train", material=False
+        "", "train folder with image/ and mask/; empty: dataset/<name>/train", affects_result=False
     )
     val_dataset_dir: str = flag(
-        "", "val folder with image/ and mask/; empty: dataset/<name>/val", material=False
+        "", "val folder with image/ and mask/; empty: dataset/<name>/val", affects_result=False
     )
 
 
@@ -55,7 +55,9 @@ class SplitOptions(DataOptions):
 class SeedOptions:
     """Where draws are made."""
 
-    seed: int = flag(22, "seed of every random draw", source="code, classifier stage", at_least=0)
+    seed: int = flag(
+        22, "seed of every random draw", source="published code, classifier stage", at_least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class RestartOptions:
     """Stages that are skipped once they are done."""
 
     restart: bool = flag(
-        False, "begin this stage again instead of going on from what is there", material=False
+        False, "begin this stage again instead of going on from what is there", affects_result=False
     )
 
 
@@ -72,12 +74,14 @@ class ShardOptions:
     """Slides spread over machines."""
 
     shard: str = flag(
-        "", "share i/n of the slides to work on, such as 2/3, to be merged later", material=False
+        "",
+        "share i/n of the slides to work on, such as 2/3, to be merged later",
+        affects_result=False,
     )
     merge: bool = flag(
         False,
         "put together what all shards left, after checking that no slide lacks",
-        material=False,
+        affects_result=False,
     )
 
 
@@ -88,10 +92,10 @@ class RunFolderOptions(NameOptions):
     run: str = flag(
         "",
         "name of the run: its folder under checkpoints/; empty: the dataset's name",
-        material=False,
+        affects_result=False,
     )
     checkpoint_root: str = flag(
-        "checkpoints", "folder that holds SAM's weights and the runs", material=False
+        "checkpoints", "folder that holds SAM's weights and the runs", affects_result=False
     )
 
 
@@ -103,14 +107,14 @@ class RunOptions(RunFolderOptions, DataOptions):
         "auto",
         "where to compute; auto takes the GPU if there is one",
         choices=("auto", "cpu", "cuda"),
-        material=False,
+        affects_result=False,
     )
     precision: str = flag(
         "auto",
         "arithmetic of the networks; auto takes bf16 on a GPU that has it, fp16 on an "
         "older one with tensor cores, else fp32; on a CPU bf16 is faster if the processor has it",
         choices=("auto", "fp32", "bf16", "fp16"),
-        material=False,
+        affects_result=False,
     )
 
 
@@ -119,7 +123,9 @@ class LoggerOptions:
     """What is told while a stage goes on."""
 
     tensorboard: bool = flag(
-        False, "TensorBoard's figures and panels, too, in tensorboard/ of the run", material=False
+        False,
+        "TensorBoard's figures and panels, too, in tensorboard/ of the run",
+        affects_result=False,
     )
 
 
@@ -130,5 +136,5 @@ class StageOptions(LoggerOptions, RestartOptions, RunOptions, SplitOptions):
     allow_degenerate: bool = flag(
         False,
         "go on even if the stage before left nothing to learn from, as its log says",
-        material=False,
+        affects_result=False,
     )

@@ -32,21 +32,24 @@ class DecoderOptions(
         "what flags that are not given are set to: the paper's values, or those together that "
         "did better here (docs/beyond_the_paper.md)",
         choices=tuple(METHODS),
-        material=False,
+        affects_result=False,
     )
     train_prompt: str = flag(
         "mask",
         "training asks with points of the mask fitted to, exactly as --prompt and "
         "--n_region do (same), or by another rule",
-        source="code",
+        source="published code",
         choices=("mask", "same", *PROMPTS),
     )
     batch_size: int = flag(4, "patches a step", source="paper 4.2", at_least=1)
     epoch: int = flag(20, "passes over the training masks", source="paper 4.2", at_least=1)
     lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2", at_least=0)
-    weight_decay: float = flag(1e-2, "AdamW's weight decay", source="code", at_least=0)
+    weight_decay: float = flag(1e-2, "AdamW's weight decay", source="published code", at_least=0)
     patience: int = flag(
-        10, "epochs without a better validation Dice before stopping", source="code", at_least=0
+        10,
+        "epochs without a better validation Dice before stopping",
+        source="published code",
+        at_least=0,
     )
     soft_targets: bool = flag(
         False,
@@ -67,7 +70,7 @@ class DecoderOptions(
         "truth",
         "the epoch that is kept: best Dice on validation with true masks, with the "
         "classifier's masks, or the last one",
-        source="code",
+        source="published code",
         choices=("truth", "pseudo", "last"),
     )
 
@@ -76,10 +79,10 @@ class DecoderOptions(
 class RetrainOptions(DecoderOptions):
     """Step 5: iterative retraining (Algorithm 1)."""
 
-    n_iter: int = flag(3, "rounds", source="paper Algorithm 1", material=False, at_least=1)
+    n_iter: int = flag(3, "rounds", source="paper Algorithm 1", affects_result=False, at_least=1)
     pl_mode: str = flag(
         "replace",
         "pseudo-labels of a round: only its own, or added to those of earlier rounds",
-        source="code",
+        source="published code",
         choices=("replace", "accumulate"),
     )

@@ -12,16 +12,16 @@ def flag(
     default: Any,
     text: str,
     *,
-    source: str = "ours",
+    source: str = "this project",
     choices: tuple[str, ...] = (),
-    material: bool = True,
+    affects_result: bool = True,
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Any:
     """A dataclass field that is also a command-line flag; `source` says where the default comes
     from.
 
-    `material`: False if it says where, how far or how conveniently a stage runs, not what it
+    `affects_result`: False if it says where, how far or how conveniently a stage runs, not what it
     computes. `at_least`, `at_most`: the range of a number, or of each number of a tuple, ends
     included; a tuple with a range holds one number at least. Infinity and NaN are never taken.
     """
@@ -31,7 +31,7 @@ def flag(
             "help": text,
             "source": source,
             "choices": choices,
-            "material": material,
+            "affects_result": affects_result,
             "at_least": at_least,
             "at_most": at_most,
         },
@@ -48,7 +48,7 @@ def result_options(options: Any) -> dict[str, Any]:
     return {
         each.name: getattr(options, each.name)
         for each in fields(options)
-        if each.metadata["material"]
+        if each.metadata["affects_result"]
     }
 
 

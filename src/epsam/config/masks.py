@@ -34,10 +34,13 @@ class MaskRule:
     quantile: float = fraction(
         0.3,
         "quantile of the non-zero activation below which a pixel is background",
-        source="code, CAMELYON17",
+        source="published code, CAMELYON17",
     )
     open_kernel: int = flag(
-        5, "opening's side, px of its frame; 0: none", source="code, CAMELYON17", at_least=0
+        5,
+        "opening's side, px of its frame; 0: none",
+        source="published code, CAMELYON17",
+        at_least=0,
     )
     crf: tuple[int, int, int] = flag(
         (80, 13, 10), "DenseCRF's reach px, grey levels, weight", at_least=1, source="AffinityNet"
@@ -45,7 +48,7 @@ class MaskRule:
     open_at: str = flag(
         "cam",
         "where threshold and opening are done: on the map or at the patch's size",
-        source="code, CAMELYON17",
+        source="published code, CAMELYON17",
         choices=("cam", "image"),
     )
 

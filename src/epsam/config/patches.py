@@ -28,14 +28,14 @@ class PatchOptions(ShardOptions, RestartOptions, SeedOptions, SplitOptions):
     max_per_bin: PerSplit = flag(
         (500, 50, 0),
         "positives per 5 %-bin of tumour share (train,val,test); 0: no bins",
-        source="code, CAMELYON17",
+        source="published code, CAMELYON17",
         at_least=0,
     )
     max_positive: PerSplit = flag(
-        (0, 0, 2000), "positives at most; 0: all", source="code, CAMELYON17", at_least=0
+        (0, 0, 2000), "positives at most; 0: all", source="published code, CAMELYON17", at_least=0
     )
     max_negative: PerSplit = flag(
-        (6000, 700, 2000), "negatives at most; 0: all", source="code, Table 1", at_least=0
+        (6000, 700, 2000), "negatives at most; 0: all", source="published code, Table 1", at_least=0
     )
     split: str = flag(
         "patient",
@@ -47,9 +47,9 @@ class PatchOptions(ShardOptions, RestartOptions, SeedOptions, SplitOptions):
         "shares of slides for train,val,test where neither a table nor splits.csv decides",
         at_least=0,
     )
-    workers: int = flag(0, "processes over slides; 0: one a core", material=False, at_least=0)
+    workers: int = flag(0, "processes over slides; 0: one a core", affects_result=False, at_least=0)
     strict: bool = flag(
         False,
         "fail if any slide fails, instead of listing it in slides.csv and going on",
-        material=False,
+        affects_result=False,
     )

@@ -23,7 +23,7 @@ class SamOptions:
         False,
         "torch.compile SAM's encoder: minutes at first, then faster on a GPU; same numbers "
         "within 1e-4",
-        material=False,
+        affects_result=False,
     )
 
 
@@ -39,7 +39,10 @@ class PromptOptions:
     )
     n_point: int = flag(50, "positive points a prompt", source="paper 3.3.1", at_least=1)
     n_negative: int = flag(
-        0, "negative points a prompt, where the activation is lowest", source="ours", at_least=0
+        0,
+        "negative points a prompt, where the activation is lowest",
+        source="this project",
+        at_least=0,
     )
     n_region: int = flag(
         0,
@@ -79,7 +82,7 @@ class CacheOptions:
     """Embeddings that are kept on disk."""
 
     embedding_cache: bool = flag(
-        True, "encode each patch once and keep the result on disk", material=False
+        True, "encode each patch once and keep the result on disk", affects_result=False
     )
     encoder_chunk: int = flag(
         0, "images encoded at a time; 0: 8 on a GPU, 1 on the CPU", at_least=0

@@ -37,7 +37,7 @@ class DeviceConfig:
 
 
 def select_device(device: str, precision: str) -> DeviceConfig:
-    """The compute for `--device` and `--precision`.
+    """The device configuration for `--device` and `--precision`.
 
     Raises DeviceError if a GPU was asked for and there is none.
     """

@@ -14,11 +14,11 @@ TIMEOUT_S = 60
 LOOK_S = 5
 
 
-def download(url: str, sha256: str, target: Path, otherwise: str = "") -> None:
+def download(url: str, sha256: str, target: Path, hint: str = "") -> None:
     """Fetch `url`; what is broken off or wrong is not kept. `sha256` may be the beginning of the
     hash only.
 
-    Raises WeightsError with the address, where to put the file by hand, and `otherwise`, a way to
+    Raises WeightsError with the address, where to put the file by hand, and `hint`, a way to
     do without it.
     """
     with whole_file(target) as temporary:
@@ -27,13 +27,13 @@ def download(url: str, sha256: str, target: Path, otherwise: str = "") -> None:
         except (urllib.error.URLError, OSError, EOFError) as error:
             raise WeightsError(
                 f"{target}: missing, and {url} cannot be fetched ({_reason(error)}); "
-                f"download that address elsewhere and put the file at {target}{otherwise}"
+                f"download that address elsewhere and put the file at {target}{hint}"
             ) from error
         found = sha256_of(temporary)
         if not found.startswith(sha256):
             raise WeightsError(
                 f"{url}: SHA-256 is {found}, expected {sha256}; the file was not kept, "
-                f"try again or put a good one at {target}{otherwise}"
+                f"try again or put a good one at {target}{hint}"
             )
 
 

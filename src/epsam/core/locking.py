@@ -18,12 +18,12 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
-def exclusive_lock(folder: Path, otherwise: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, hint: str) -> Iterator[None]:
     """Keep other processes out of `folder`, which is made if absent, for as long as the block or
     this process lives.
 
     The claim is the system's, not the file's: a process that was killed keeps none. Raises
-    BusyError, which says `otherwise` what else to do, if another process holds the folder.
+    BusyError, which says what else to do (`hint`), if another process holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / NAME).open("a+", encoding="utf-8") as stream:
@@ -35,7 +35,7 @@ def exclusive_lock(folder: Path, otherwise: str) -> Iterator[None]:
             if error.errno not in _NO_LOCKS_HERE:
                 raise BusyError(
                     f"{folder}: in use by another run ({_holder(folder)}); wait for it to end, "
-                    f"or {otherwise}"
+                    f"or {hint}"
                 ) from error
             log.warning(
                 "%s: this file system cannot lock; take care that only one run works there", folder

@@ -30,12 +30,12 @@ def exit_silently_on_interrupt() -> None:
 
 
 class StopRequests:
-    """A `with` block in which a request to stop is noted in `asked` and left to the block; a second
+    """A `with` block in which a request to stop is noted in `requested` and left to the block; a second
     one ends it.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __enter__(self) -> "StopRequests":
         # Only the main thread may set handlers; in another one nothing is deferred.
@@ -55,8 +55,8 @@ class StopRequests:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         # Not print: the signal may have come in the middle of one.
         os.write(_STDERR, b"\nstopping after this step; once more to stop at once\n")

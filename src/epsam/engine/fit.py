@@ -173,10 +173,10 @@ def _train_epoch(
             running.patches += len(batch.names)
             running.step += 1
             bar.set_postfix(loss=f"{running.loss / running.patches:.4f}")
-            if stop.asked or time.monotonic() - saved >= save_every_s:
+            if stop.requested or time.monotonic() - saved >= save_every_s:
                 _save(task, progress, checkpoint)
                 saved = time.monotonic()
-            if stop.asked:
+            if stop.requested:
                 log.info(
                     "%s: stopped in epoch %d after step %d of %d, all saved",
                     task.name,

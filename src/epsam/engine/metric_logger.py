@@ -73,7 +73,7 @@ def open_metric_logger(run: RunPaths, task: str, wanted: bool) -> MetricLogger:
     """TensorBoard's folder of a task of the run, or, where it is not wanted, nobody. Raises as
     `TensorBoard` does.
     """
-    return TensorBoard(run.boards / task) if wanted else NULL_LOGGER
+    return TensorBoard(run.tensorboard / task) if wanted else NULL_LOGGER
 
 
 def _libraries() -> tuple[ModuleType, ModuleType, ModuleType]:

@@ -125,7 +125,7 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
     _, classifier = find_mask_classifier(run)
     cases = []
     for split, found in known.items():
-        maps = load_cams(run.activation(split), classifier)
+        maps = load_cams(run.cams(split), classifier)
         # Decoders that are asked alike share what they are asked.
         asked = {
             one: prompt_patches(run, split, found, maps, one, (options.seed,))
@@ -164,7 +164,7 @@ def _open_decoders(
     size: int,
     asking: dict[str, PromptOptions],
 ) -> SamPredictors:
-    compute = select_device(options.device, options.precision)
+    device_config = select_device(options.device, options.precision)
     views = max(one.n_view for one in asking.values())
     usual = asking[PRELIMINARY]
     setup = prepare_sam(
@@ -172,7 +172,7 @@ def _open_decoders(
         size,
         sum(map(len, known.values())) * views,
         usual.n_point + usual.n_negative,
-        compute,
+        device_config,
     )
     for found in known.values():
         prepare_embeddings(setup, found, views)

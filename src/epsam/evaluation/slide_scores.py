@@ -92,15 +92,15 @@ def count_slide_pixels(outlines: Annotations, bands: Iterable[Pixels], scale: fl
     """Pixel counts of a mask given in bands, one pixel of which spans `scale` level-0 pixels,
     beside outlines.
     """
-    both = predicted = true = top = 0
+    tp = predicted = target = top = 0
     for band in bands:
         found = band > 0
         truth = rasterize_tumour(outlines, 0, top * scale, band.shape[1], len(band), scale)
-        both += int(np.count_nonzero(found & truth))
+        tp += int(np.count_nonzero(found & truth))
         predicted += int(np.count_nonzero(found))
-        true += int(np.count_nonzero(truth))
+        target += int(np.count_nonzero(truth))
         top += len(band)
-    return PixelCounts(both, predicted, true)
+    return PixelCounts(tp, predicted, target)
 
 
 def slide_hits(outlines: Annotations, folder: Path, frame: ResultFrame) -> Hits:
@@ -135,7 +135,7 @@ def slide_metrics(scores: Sequence[SlideScore]) -> dict[str, Any]:
     """Figures over all slides with truth; None where nothing counts. Dice and IoU are over slides
     that have tumour.
     """
-    overlaps = [score.overlap for score in scores if score.overlap.true]
+    overlaps = [score.overlap for score in scores if score.overlap.target]
     total, means = sum_counts(overlaps), macro_dice_iou(overlaps)
     named = dict(zip(("mean_dice", "mean_iou"), means, strict=True)) | {
         "pooled_dice": total.dice,

@@ -4,7 +4,7 @@ one.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,16 @@ class ResultCache:
         except OSError:
             # An image that cannot be read any more fails where it is worked on, with its reason.
             return None
-        return ImageResult(line["row"], PixelCounts(**line["overlap"]) if line["overlap"] else None)
+        return ImageResult(line["row"], _counts_from_json(line["overlap"]))
 
     def add(self, item: Patch, result: ImageResult) -> None:
         """Keep the result of an image whose mask and overlay are written."""
-        line = {"image": item.image.name, "key": self._key(item), **asdict(result)}
+        line = {
+            "image": item.image.name,
+            "key": self._key(item),
+            "row": result.row,
+            "overlap": _counts_to_json(result.overlap),
+        }
         # The line before may have been cut by a kill; it must not take this one with it.
         append_text(self._output / KEPT, "\n" + json.dumps(line))
 
@@ -72,6 +77,19 @@ class ResultCache:
             for path in (mask_file(self._output, item), overlay_file(self._output, item))
         ]
         return digest_of([self._fingerprint, str(item.mask is None), *inputs, *results])
+
+
+def _counts_to_json(counts: PixelCounts | None) -> dict[str, int] | None:
+    """The stored keys are older than the names of the fields; a cache of either age is readable."""
+    if counts is None:
+        return None
+    return {"both": counts.tp, "predicted": counts.predicted, "true": counts.target}
+
+
+def _counts_from_json(stored: dict[str, int] | None) -> PixelCounts | None:
+    if not stored:
+        return None
+    return PixelCounts(stored["both"], stored["predicted"], stored["true"])
 
 
 def _size(path: Path) -> str:

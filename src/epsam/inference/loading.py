@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 PUBLISHED_PATCH_SIZE = 512
 
 
-def load_pipeline(options: InferOptions, compute: DeviceConfig) -> Pipeline:
+def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipeline:
     """Classifier, SAM and trained decoder on their device, with the rule by which the training run
     made its points.
 
@@ -45,19 +45,29 @@ def load_pipeline(options: InferOptions, compute: DeviceConfig) -> Pipeline:
     rule = _rule(options, facts)
     require_postprocessing(rule.masks)
     segmenter = SamSegmenter(
-        sam, patch_size, rule.prompt.n_point + rule.prompt.n_negative, compute, options.compile
+        sam,
+        patch_size,
+        rule.prompt.n_point + rule.prompt.n_negative,
+        device_config,
+        options.compile,
     )
-    classifier = load_for_inference(classifier_file, compute)
+    classifier = load_for_inference(classifier_file, device_config)
     log.info(
         "classifier %s, decoder %s, windows of %d px, %s on %s",
         classifier_file,
         decoder_file,
         patch_size,
         options.sam_model_type,
-        compute.device,
+        device_config.device,
     )
     return Pipeline(
-        classifier, segmenter, rule, compute, options.batch_size, options.seed, facts.get("mpp")
+        classifier,
+        segmenter,
+        rule,
+        device_config,
+        options.batch_size,
+        options.seed,
+        facts.get("mpp"),
     )
 
 

@@ -75,7 +75,7 @@ class Pipeline:
         classifier: AdlResNet,
         segmenter: SamSegmenter,
         rule: MapAndPromptOptions,
-        compute: DeviceConfig,
+        device_config: DeviceConfig,
         batch_size: int,
         seed: int,
         mpp: float | None = None,
@@ -86,7 +86,7 @@ class Pipeline:
         self._classifier = classifier
         self._segmenter = segmenter
         self._rule = rule
-        self._compute = compute
+        self._device_config = device_config
         self.batch_size = batch_size
         self.mpp = mpp
         self._seed = seed
@@ -134,7 +134,7 @@ class Pipeline:
         Apart from `classify`, as only windows that the gate lets through need it: most of a slide's do
         not.
         """
-        upright = torch.from_numpy(np.stack(maps)[None]).to(self._compute.device)
+        upright = torch.from_numpy(np.stack(maps)[None]).to(self._device_config.device)
         turns = range(1, self._rule.masks.rotations)
         every = torch.cat([upright, self._turned(windows, turns)[1]]) if turns else upright
         return list(average_cam(every).cpu().numpy())
@@ -143,8 +143,8 @@ class Pipeline:
         self, windows: Sequence[Rgb], turns: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         rule = self._rule.masks
-        batch = torch.from_numpy(np.stack(windows)).to(self._compute.device)
-        with self._compute.autocast():
+        batch = torch.from_numpy(np.stack(windows)).to(self._device_config.device)
+        with self._device_config.autocast():
             scores, maps = cam_per_rotation(
                 self._classifier,
                 batch.permute(0, 3, 1, 2).float() / 255,

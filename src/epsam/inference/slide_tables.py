@@ -93,7 +93,7 @@ def scored_rows(
     found = {
         score.slide: {"dice": f"{score.overlap.dice:.6f}", "iou": f"{score.overlap.iou:.6f}"}
         for score in scores
-        if score.overlap.true
+        if score.overlap.target
     }
     told = {slide: {"reason": reason} for slide, reason in unscored.items()}
     return [{**row, **found.get(row["slide"], {}), **told.get(row["slide"], {})} for row in rows]

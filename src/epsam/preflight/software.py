@@ -123,11 +123,11 @@ def check_device(device: str, precision: str, real_sam: bool) -> Iterator[Findin
     ones.
     """
     try:
-        compute = select_device(device, precision)
+        device_config = select_device(device, precision)
     except DeviceError as error:
         yield problem(str(error))
         return
-    if compute.device.type != "cuda":
+    if device_config.device.type != "cuda":
         if real_sam:
             yield warning("no GPU is used: SAM's encoder takes many seconds an image on a CPU")
         return

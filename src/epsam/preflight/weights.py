@@ -64,11 +64,11 @@ def check_given_classifier(options: MaskOptions) -> Iterator[Finding]:
         )
 
 
-def _to_fetch(path: Path, url: str, otherwise: str = "") -> Finding:
+def _to_fetch(path: Path, url: str, hint: str = "") -> Finding:
     reason = unreachable(url)
     if reason:
         return problem(
             f"{path}: missing, and {url} cannot be reached ({reason}); download that address elsewhere and "
-            f"put the file at {path}{otherwise}"
+            f"put the file at {path}{hint}"
         )
     return warning(f"{path}: not there yet; it will be downloaded from {url}")

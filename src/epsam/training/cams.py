@@ -51,7 +51,7 @@ def compute_cams(
     size: int,
     rule: MaskRule,
     batch_size: int,
-    compute: DeviceConfig,
+    device_config: DeviceConfig,
 ) -> CamStore:
     """Rotated and fused maps (paper Eq. 3) and tumour probabilities of patches of size × size
     px.
@@ -60,9 +60,9 @@ def compute_cams(
     method = rule.cam or model.spec.cam
     bar = tqdm(total=len(patches), desc="activation maps", disable=None, leave=False)
     for batch in load_batches(patches, size, batch_size, workers=0):
-        with compute.autocast():
+        with device_config.autocast():
             probabilities, maps = rotation_averaged_cam(
-                model, unit_images(batch, compute), rule.rotations, method, rule.cam_layer
+                model, unit_images(batch, device_config), rule.rotations, method, rule.cam_layer
             )
         for name, probability, cam_map in zip(
             batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True

@@ -24,7 +24,7 @@ def build_classifier_task(
     val: Sequence[Patch],
     size: int,
     options: ClassifierOptions,
-    compute: DeviceConfig,
+    device_config: DeviceConfig,
 ) -> Task:
     """The classifier with Adam, augmented batches in an order drawn for each epoch, and its
     validation.
@@ -45,12 +45,14 @@ def build_classifier_task(
             draw_augmentation(generator(options.seed, NAME, "augment", epoch, name))
             for name in batch.names
         ]
-        with compute.autocast():
-            logits = model(augment(unit_images(batch, compute), draws))
-        return F.binary_cross_entropy_with_logits(logits.float(), batch.labels.to(compute.device))
+        with device_config.autocast():
+            logits = model(augment(unit_images(batch, device_config), draws))
+        return F.binary_cross_entropy_with_logits(
+            logits.float(), batch.labels.to(device_config.device)
+        )
 
     def validate() -> dict[str, float]:
-        figures = score_classifier(model, val, size, options, compute)
+        figures = score_classifier(model, val, size, options, device_config)
         return {f"val_{name}": value for name, value in figures.items()}
 
     optimiser = torch.optim.Adam(
@@ -58,7 +60,7 @@ def build_classifier_task(
     )
     steps = -(-len(train) // options.batch_size)
     return Task(
-        NAME, options.seed, model, optimiser, batches, loss, validate, steps, compute.scaler()
+        NAME, options.seed, model, optimiser, batches, loss, validate, steps, device_config.scaler()
     )
 
 
@@ -85,7 +87,7 @@ def score_classifier(
     patches: Sequence[Patch],
     size: int,
     options: ClassifierOptions,
-    compute: DeviceConfig,
+    device_config: DeviceConfig,
 ) -> dict[str, float]:
     """Mean loss on logits (methods D23), accuracy and AUROC over un-augmented patches; nan without
     patches.
@@ -94,8 +96,8 @@ def score_classifier(
     logits: list[float] = []
     labels: list[int] = []
     for batch in load_batches(patches, size, options.batch_size, options.workers):
-        with compute.autocast():
-            logits += model(unit_images(batch, compute)).float().tolist()
+        with device_config.autocast():
+            logits += model(unit_images(batch, device_config)).float().tolist()
         labels += batch.labels.int().tolist()
     scores = torch.tensor(logits)
     loss = (
@@ -111,6 +113,6 @@ def score_classifier(
     }
 
 
-def unit_images(batch: PatchBatch, compute: DeviceConfig) -> Tensor:
+def unit_images(batch: PatchBatch, device_config: DeviceConfig) -> Tensor:
     """A batch's images (B, 3, side, side) in 0..1 on the device."""
-    return batch.images.to(compute.device, non_blocking=True).float() / 255
+    return batch.images.to(device_config.device, non_blocking=True).float() / 255

@@ -120,7 +120,7 @@ def decoder_task(
         loss,
         validate,
         steps,
-        segmenter.compute.scaler(),
+        segmenter.device_config.scaler(),
     )
 
 

@@ -63,7 +63,7 @@ def normal_patch_count(share: float, others: int) -> int:
 
 
 def prepare_normal_patches(
-    run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, compute: DeviceConfig
+    run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, device_config: DeviceConfig
 ) -> NormalPatches:
     """Normal patches of size × size px with maps and masks made as those of the others were; maps
     are kept.
@@ -78,17 +78,17 @@ def prepare_normal_patches(
     recipe = digest_of_cam_recipe(
         rule.cam, rule, checksum, digest_of_files(patch.image for patch in patches)
     )
-    maps = load_matching_cams(run.activation(NORMAL), checksum, recipe)
+    maps = load_matching_cams(run.cams(NORMAL), checksum, recipe)
     if maps is None:
         if not classifier.is_file() or sha256_of(classifier) != checksum:
             raise WeightsError(
                 f"{classifier}: missing, or not the classifier with which the masks were made; put it "
                 "back or run generate_initial_masks.py again"
             )
-        model = load_for_inference(classifier, compute)
-        made = compute_cams(model, checksum, patches, size, rule, batch_size, compute)
+        model = load_for_inference(classifier, device_config)
+        made = compute_cams(model, checksum, patches, size, rule, batch_size, device_config)
         maps = CamStore(checksum, made.maps, made.probabilities, recipe)
-        save_cams(run.activation(NORMAL), maps)
+        save_cams(run.cams(NORMAL), maps)
     write_initial_masks(run, NORMAL, maps, patches, size, rule)
     filled = [patch for patch in patches if read_mask(initial_mask_path(run, NORMAL, patch)).any()]
     log.info("normal patches: %d, %d of them with an initial mask", len(patches), len(filled))

@@ -95,21 +95,21 @@ def prepare_rounds(options: DecoderOptions) -> RoundContext:
         select_positives(list_labelled_patches(data.split("val"))),
     )
     (_, classifier), size = find_mask_classifier(run), read_patch_size(train)
-    compute = select_device(options.device, options.precision)
+    device_config = select_device(options.device, options.precision)
     train_views = max(options.embedding_views, options.n_view)
     wanted = normal_patch_count(options.normal_patches, len(train))
     images = len(train) * train_views + wanted * options.embedding_views + len(val) * options.n_view
-    setup = prepare_sam(options, size, images, options.n_point + options.n_negative, compute)
+    setup = prepare_sam(options, size, images, options.n_point + options.n_negative, device_config)
     prepare_embeddings(setup, train, train_views)
     prepare_embeddings(setup, val, options.n_view)
-    val_maps = load_cams(run.activation("val"), classifier)
+    val_maps = load_cams(run.cams("val"), classifier)
     validation = prompt_patches(run, "val", val, val_maps, options, (options.seed,))
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
-    train_maps = load_cams(run.activation("train"), classifier)
+    train_maps = load_cams(run.cams("train"), classifier)
     normals = None
     if wanted:
         normal = [patch for patch in labelled if patch.label == 0]
-        normals = prepare_normal_patches(run, normal, size, options.batch_size, compute)
+        normals = prepare_normal_patches(run, normal, size, options.batch_size, device_config)
         prepare_embeddings(setup, normals.patches[:wanted], options.embedding_views)
     return RoundContext(options, run, setup, train, validation, train_maps, untouched, normals)
 
@@ -203,7 +203,7 @@ def _inputs(bench: RoundContext, examples: Sequence[Example]) -> dict[str, str]:
         "soft_targets": [example.soft for example in examples if example.soft],
         "normal_patches": [patch.image for patch in normal],
         "normal_masks": [initial_mask_path(bench.run, NORMAL, patch) for patch in normal],
-        "normal_activations": [bench.run.activation(NORMAL)] if normal else [],
+        "normal_activations": [bench.run.cams(NORMAL)] if normal else [],
     }
     return {
         **{
@@ -215,9 +215,7 @@ def _inputs(bench: RoundContext, examples: Sequence[Example]) -> dict[str, str]:
             for split, found in patches.items()
         },
         "targets": digest_of_files(example.target for example in examples if example.target),
-        "activations": digest_of_files(
-            [bench.run.activation("train"), bench.run.activation("val")]
-        ),
+        "activations": digest_of_files([bench.run.cams("train"), bench.run.cams("val")]),
         "train_masks": digest_of_files(
             initial_mask_path(bench.run, "train", patch) for patch in bench.train
         ),

@@ -60,7 +60,7 @@ def prepare_sam(
     size: int,
     images: int,
     n_point: int,
-    compute: DeviceConfig,
+    device_config: DeviceConfig,
 ) -> SamSetup:
     """Load SAM's weights and open the store of embeddings of patches of size × size px.
 
@@ -72,28 +72,28 @@ def prepare_sam(
     )
     sam = freeze(load_sam(options.sam_model_type, weights))
     checksum = sha256_of(weights)
-    segmenter = SamSegmenter(sam, size, n_point, compute, options.compile)
+    segmenter = SamSegmenter(sam, size, n_point, device_config, options.compile)
     log.info(
         "SAM %s: %.2f M trainable, %.2f M frozen parameters",
         options.sam_model_type,
         *(count / 1e6 for count in parameter_counts(sam)),
     )
     spec = SPECS[options.sam_model_type]
-    folder = cache_folder(options, checksum, compute)
+    folder = cache_folder(options, checksum, device_config)
     fits = options.embedding_cache and check_disk_space(
         folder, images, PROMPT_DIM * spec.grid**2 * FP16_BYTES
     )
     store = EmbeddingStore(folder if fits else None, segmenter.encode)
-    chunk = options.encoder_chunk or (GPU_CHUNK if compute.device.type == "cuda" else 1)
+    chunk = options.encoder_chunk or (GPU_CHUNK if device_config.device.type == "cuda" else 1)
     return SamSetup(segmenter, PatchEmbeddings(store, size), chunk, checksum)
 
 
 def cache_folder(
-    options: DecoderOptions | EvaluateOptions, checksum: str, compute: DeviceConfig
+    options: DecoderOptions | EvaluateOptions, checksum: str, device_config: DeviceConfig
 ) -> Path:
     """Where embeddings lie that an encoder of those weights makes in that arithmetic."""
     # Without a word for fp32, embeddings that were kept before it mattered stay valid.
-    dtype = compute.autocast_dtype
+    dtype = device_config.autocast_dtype
     arithmetic = f"-{str(dtype).removeprefix('torch.')}" if dtype else ""
     name = f"{options.sam_model_type}-{checksum[:12]}-{SPECS[options.sam_model_type].input_px}px{arithmetic}"
     return DatasetPaths.of(options).embeddings / name

@@ -20,15 +20,15 @@ that they save.
 """
 
 
-def load_for_inference(path: Path, compute: DeviceConfig) -> AdlResNet:
+def load_for_inference(path: Path, device_config: DeviceConfig) -> AdlResNet:
     """The classifier of a checkpoint on its device, in this form. Raises WeightsError as
     `load_classifier` does.
     """
-    return optimise_for_inference(load_classifier(path, compute.device), compute)
+    return optimise_for_inference(load_classifier(path, device_config.device), device_config)
 
 
-def optimise_for_inference(model: AdlResNet, compute: DeviceConfig) -> AdlResNet:
-    """A copy of the classifier in evaluation mode, for `compute`: each batch norm is folded into
+def optimise_for_inference(model: AdlResNet, device_config: DeviceConfig) -> AdlResNet:
+    """A copy of the classifier in evaluation mode, for `device_config`: each batch norm is folded into
     the convolution before it, and in fp32 on a CPU the wide 3 × 3 convolutions are computed by
     Winograd's algorithm.
 
@@ -36,7 +36,7 @@ def optimise_for_inference(model: AdlResNet, compute: DeviceConfig) -> AdlResNet
     state dict is not.
     """
     quick = copy.deepcopy(model).eval()
-    winograd = compute.device.type == "cpu" and compute.autocast_dtype is None
+    winograd = device_config.device.type == "cpu" and device_config.autocast_dtype is None
     for parent in list(quick.modules()):
         _fold(parent)
         if winograd:

@@ -80,9 +80,7 @@ def _fetched(backbone: str, folder: Path) -> Path:
     if found:
         return found
     hash_start = name.removesuffix(".pth").rpartition("-")[2]
-    download(
-        IMAGENET_SITE + name, hash_start, folder / name, otherwise=", or use --pretrained none"
-    )
+    download(IMAGENET_SITE + name, hash_start, folder / name, hint=", or use --pretrained none")
     return folder / name
 
 

@@ -26,18 +26,23 @@ class SamSegmenter:
     """
 
     def __init__(
-        self, sam: Sam, patch_size: int, n_point: int, compute: DeviceConfig, compiled: bool = False
+        self,
+        sam: Sam,
+        patch_size: int,
+        n_point: int,
+        device_config: DeviceConfig,
+        compiled: bool = False,
     ) -> None:
         """`compiled`: the encoder goes through torch.compile where that can be had."""
-        self.sam = sam.to(compute.device)
-        if compute.device.type == "cuda":
+        self.sam = sam.to(device_config.device)
+        if device_config.device.type == "cuda":
             # For the convolutions of patch embedding and neck; on a CPU it gains nothing (ViT-B, 2
             # cores).
             sam.image_encoder.to(memory_format=torch.channels_last)
         self._encoder = CompiledEncoder(sam.image_encoder) if compiled else sam.image_encoder
         self.frame = SamFrame(patch_size, sam.image_encoder.img_size)
         self._n_point = n_point
-        self.compute = compute
+        self.device_config = device_config
 
     def filled_to(self, n_point: int) -> "SamSegmenter":
         """The same SAM for prompts that are filled up to another number of points: it takes notice
@@ -52,8 +57,10 @@ class SamSegmenter:
         """Embeddings (256, h, w) of RGB patches. Rounded to fp16, kept or not, so that both ways
         give one result.
         """
-        pixels = torch.stack([self.frame.image(image) for image in images]).to(self.compute.device)
-        with self.compute.autocast():
+        pixels = torch.stack([self.frame.image(image) for image in images]).to(
+            self.device_config.device
+        )
+        with self.device_config.autocast():
             embeddings = self._encoder(pixels)
         return list(embeddings.half().cpu().numpy())
 
@@ -63,12 +70,12 @@ class SamSegmenter:
         """Mask logits (B, patch_size, patch_size) of a query each, float32, with gradients for the
         decoder.
         """
-        device = self.compute.device
+        device = self.device_config.device
         stacked = torch.from_numpy(np.stack(embeddings)).to(device).float()
         coordinates, labels = prompt_batch(
             [query.prompt for query in queries], self.frame, self._n_point
         )
-        with self.compute.autocast():
+        with self.device_config.autocast():
             low_res = decode(
                 self.sam,
                 stacked,
@@ -102,7 +109,7 @@ class SamSegmenter:
         activations = [query.activation for query in queries if query.activation is not None]
         if not activations:
             return None
-        stacked = torch.from_numpy(np.stack(activations)).to(self.compute.device).float()
+        stacked = torch.from_numpy(np.stack(activations)).to(self.device_config.device).float()
         return self.frame.mask_prompts(stacked, self.sam.prompt_encoder.mask_input_size)
 
 
