@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from epsam.ablation.layout import FINAL
+from epsam.ablation.paper_tables import FINAL
 from epsam.ablation.results import read_scores
 from epsam.core.files import read_json
 from epsam.data.patches import list_labelled_patches, select_positives

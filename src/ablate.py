@@ -18,8 +18,8 @@ import retrain_decoder
 import train_classifier
 from epsam.ablation import data_table
 from epsam.ablation.results import read_scores
+from epsam.ablation.reuse import CLASSIFIER, MASKS, decoder_stage, marker, reuse_cams, reuse_stage
 from epsam.ablation.rows import Row, read_rows, select_rows
-from epsam.ablation.sharing import CLASSIFIER, MASKS, decoder_stage, marker, reuse_cams, reuse_stage
 from epsam.ablation.tables import NOTE, all_tables, markdown, records_of
 from epsam.config.ablation import AblateOptions
 from epsam.config.classifier import ClassifierOptions

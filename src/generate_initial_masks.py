@@ -19,10 +19,10 @@ from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import MaskCounts
 from epsam.engine.stage import Stage, check_predecessor
 from epsam.evaluation.threshold_search import (
-    best_row,
-    patches_with_truth,
     require_grid,
+    require_ground_truth,
     search_grid,
+    select_best,
     write_grid,
 )
 from epsam.paths import DatasetPaths, RunPaths, run_folder
@@ -66,7 +66,7 @@ def main(options: MaskOptions) -> None:
     require_postprocessing(options)
     if options.grid_search:
         require_grid(options)
-        patches_with_truth(patches["val"])
+        require_ground_truth(patches["val"])
     shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
     maps: dict[str, CamStore] = {}
     for split, found in patches.items():
@@ -106,7 +106,7 @@ def searched(
     """
     rows = search_grid(maps, patches, options)
     write_grid(run.grid_search, rows)
-    quantile, kernel = best_row(rows)
+    quantile, kernel = select_best(rows)
     log.info(
         "grid search: quantile %g and kernel %d are the best of %d pairs on validation; all are in %s",
         quantile,

@@ -12,7 +12,7 @@ from epsam.core.errors import DatasetError
 from epsam.core.files import read_json, sha256_of, write_json, write_table, write_text
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
-from epsam.evaluation.slide_scores import slide_metrics
+from epsam.evaluation.slide_scores import summarize_slide_scores
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.inputs import find_images, find_slides, holds_slides
 from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule, weight_files
@@ -28,9 +28,9 @@ from epsam.inference.slide_tables import (
 )
 from epsam.inference.slides import check_complete, segment_slides
 from epsam.paths import test_folder
-from epsam.report.cases import image_cases, slide_cases
-from epsam.report.inference import Inference, inference_report
-from epsam.report.making import RunProvenance
+from epsam.report.cases import draw_image_cases, draw_slide_cases
+from epsam.report.inference import InferenceResults, render_inference_report
+from epsam.report.provenance import RunProvenance
 from epsam.tables import IMAGE_RESULT_COLUMNS
 
 log = logging.getLogger(__name__)
@@ -74,15 +74,15 @@ def infer_slides(place: Path, options: InferOptions) -> None:
         rows = scored_rows(rows, scores, unscored)
         write_tables(rows, timings, scores, output)
         dice = {score.slide: score.overlap.dice for score in scores if score.overlap.target}
-        figures = slide_metrics(scores) if scores else {}
+        figures = summarize_slide_scores(scores) if scores else {}
         write_report(
-            Inference(
+            InferenceResults(
                 str(place),
                 "slide",
                 rows,
                 figures,
                 dice,
-                slide_cases(rows, dice, output),
+                draw_slide_cases(rows, dice, output),
                 recorded(options, started),
                 timings,
             ),
@@ -107,13 +107,13 @@ def infer_images(place: Path, options: InferOptions) -> None:
     write_json(output / "summary.json", figures)
     dice = {name: found.dice for name, found in overlaps.items()}
     write_report(
-        Inference(
+        InferenceResults(
             str(place),
             "image",
             rows,
             figures,
             dice,
-            image_cases(images, rows, dice, output),
+            draw_image_cases(images, rows, dice, output),
             recorded(options, started),
         ),
         output,
@@ -138,9 +138,9 @@ def recorded(options: InferOptions, started: float) -> RunProvenance:
     return read_json(record)
 
 
-def write_report(found: Inference, output: Path) -> None:
+def write_report(found: InferenceResults, output: Path) -> None:
     """Write report.html."""
-    write_text(output / "report.html", inference_report(found))
+    write_text(output / "report.html", render_inference_report(found))
     log.info("report: %s", output / "report.html")
 
 

@@ -6,7 +6,7 @@ from epsam.config.command_line import run_stage
 from epsam.config.report import ReportOptions
 from epsam.core.files import write_text
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.report.training import read_run, training_report
+from epsam.report.training import read_run, render_training_report
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 def main(options: ReportOptions) -> None:
     """Write report.html from what the run kept; nothing is computed again."""
     run = RunPaths.of(options)
-    write_text(run.report, training_report(read_run(run, DatasetPaths.of(options))))
+    write_text(run.report, render_training_report(read_run(run, DatasetPaths.of(options))))
     log.info("report: %s", run.report)
 
 

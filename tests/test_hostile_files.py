@@ -19,7 +19,7 @@ from epsam.data.patches import Patch, load_median_mpp
 from epsam.extraction.splits import read_exclusions, read_labels, read_splits
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.pictures.curves import curves_from_metrics, draw_curves
-from epsam.report.training import read_run, training_report
+from epsam.report.training import read_run, render_training_report
 from epsam.segment.sam.decoder_weights import load_decoder, save_decoder
 from epsam.segment.sam.models import build_sam
 from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
@@ -47,7 +47,7 @@ def scores(table):
 def report(table):
     (table.parent / "metrics.csv").write_bytes(table.read_bytes())
     return [
-        training_report(
+        render_training_report(
             read_run(RunPaths(table.parent), DatasetPaths(table.parent, 3 * (table.parent,)))
         )
     ]

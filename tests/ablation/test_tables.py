@@ -4,7 +4,7 @@ import pytest
 
 from epsam.ablation.data_table import count_patches
 from epsam.ablation.data_table import markdown as data_markdown
-from epsam.ablation.layout import FINAL, TABLES
+from epsam.ablation.paper_tables import FINAL, TABLES
 from epsam.ablation.results import MeanScore, read_scores
 from epsam.ablation.rows import read_rows
 from epsam.ablation.tables import all_tables, markdown, records_of

@@ -7,9 +7,9 @@ from skimage.measure import label, regionprops
 from epsam.evaluation.froc import (
     FALSE_POSITIVES_PER_SLIDE,
     Detections,
-    Hits,
+    LesionHits,
+    compute_froc,
     find_peaks,
-    froc,
     label_lesions,
     main_axis,
     match_detections,
@@ -65,18 +65,18 @@ def test_finds_hit_the_best_counts_and_isolated_cells_are_neutral():
     found = match_detections(
         finds((1, 1, 0.4), (2, 2, 0.9), (20, 5, 0.8), (25, 5, 0.7)), labels, [True, True, False]
     )
-    assert found == Hits(lesions=[0.9, 0.0], false=[0.7])
+    assert found == LesionHits(lesions=[0.9, 0.0], false_positives=[0.7])
 
 
 def test_the_curve_counts_false_finds_a_slide_and_lesions_found():
-    slides = [Hits([0.9, 0.3], [0.5]), Hits([], [0.8, 0.3]), Hits([0.0], [])]
-    assert froc(slides) == [
+    slides = [LesionHits([0.9, 0.3], [0.5]), LesionHits([], [0.8, 0.3]), LesionHits([0.0], [])]
+    assert compute_froc(slides) == [
         (0.9, 0.0, pytest.approx(1 / 3)),
         (0.8, pytest.approx(1 / 3), pytest.approx(1 / 3)),
         (0.5, pytest.approx(2 / 3), pytest.approx(1 / 3)),
         (0.3, 1.0, pytest.approx(2 / 3)),
     ]
-    assert froc([Hits([], [0.5])]) == []
+    assert compute_froc([LesionHits([], [0.5])]) == []
 
 
 def test_the_score_takes_sensitivity_between_points_by_straight_lines():

@@ -8,7 +8,7 @@ from epsam.core.files import read_table
 from epsam.data.cam_store import CamStore
 from epsam.data.images import read_rgb, write_mask, write_rgb
 from epsam.data.patches import Patch
-from epsam.evaluation.threshold_search import best_row, search_grid, write_grid
+from epsam.evaluation.threshold_search import search_grid, select_best, write_grid
 from epsam.metrics import count_pixels, macro_dice_iou
 from epsam.tables import GRID_SEARCH_COLUMNS
 
@@ -53,7 +53,7 @@ def test_the_best_is_the_first_of_the_highest_dice():
         {"quantile": q, "open_kernel": 0, "dice": d}
         for q, d in ((0.1, 0.3), (0.2, 0.7), (0.3, 0.7), (0.4, 0.1))
     ]
-    assert best_row(rows) == (0.2, 0)
+    assert select_best(rows) == (0.2, 0)
 
 
 def test_the_whole_grid_is_kept_as_table_and_picture(case, tmp_path):

@@ -30,7 +30,7 @@ from epsam.inference.slide_tables import (
     write_tables,
 )
 from epsam.inference.slides import check_complete, is_finished, segment_slides
-from epsam.pictures.panel import FOUND
+from epsam.pictures.panel import PREDICTED
 from epsam.wsi import reader, tiff, writer
 from epsam.wsi.reader import open_slide
 from support.fake_tile_model import PINK, FakeTileModel, blue, draw_slide, write_lossless_slide
@@ -484,7 +484,7 @@ def test_the_overlay_shows_the_outlines(folder, tmp_path):
     run(find_slides(folder / "a.tif"), tmp_path / "out")
     shown = read_rgb(tmp_path / "out" / "a" / "overlay.jpg")
     assert shown.shape == (400, 448, 3)
-    assert np.abs(shown[96, 150].astype(int) - FOUND).max() < 90
+    assert np.abs(shown[96, 150].astype(int) - PREDICTED).max() < 90
     assert np.abs(shown[140, 330].astype(int) - PINK).max() < 30
     assert not (tmp_path / "out" / "a" / "tumour.xml").exists()
 

@@ -6,11 +6,11 @@ from epsam.pictures.panel import (
     GAP_PX,
     TITLE_PX,
     PanelRow,
-    blank,
-    dots,
+    blank_tile,
     draw_panel,
-    heat,
-    overlay,
+    draw_points,
+    overlay_cam,
+    overlay_mask,
     panel,
 )
 
@@ -24,26 +24,26 @@ def square():
 
 
 def test_overlay_tints_the_inside_outlines_the_border_and_leaves_the_rest():
-    shown = overlay(GREY, square(), colour=(255, 0, 0), tint=0.5)
+    shown = overlay_mask(GREY, square(), colour=(255, 0, 0), tint=0.5)
     assert shown[32, 32].tolist() == [192, 64, 64]
     assert shown[32, 16].tolist() == [255, 0, 0]
     assert shown[4, 4].tolist() == [128, 128, 128]
 
 
 def test_overlay_of_an_empty_mask_is_the_image_itself():
-    assert np.array_equal(overlay(GREY, np.zeros((64, 64), bool)), GREY)
+    assert np.array_equal(overlay_mask(GREY, np.zeros((64, 64), bool)), GREY)
 
 
 def test_overlay_does_not_write_into_its_input():
     image = GREY.copy()
-    overlay(image, square())
+    overlay_mask(image, square())
     assert np.array_equal(image, GREY)
 
 
 def test_heat_grows_the_map_to_the_image_and_is_yellow_where_active():
     activation = np.zeros((4, 4), np.float32)
     activation[:, 2:] = 1
-    shown = heat(GREY, activation, weight=1.0)
+    shown = overlay_cam(GREY, activation, weight=1.0)
     assert shown.shape == GREY.shape
     # Viridis runs from dark violet to yellow.
     assert shown[32, 0, 2] > shown[32, 0, 1]
@@ -51,11 +51,11 @@ def test_heat_grows_the_map_to_the_image_and_is_yellow_where_active():
 
 
 def test_heat_survives_values_outside_the_range_and_not_a_number():
-    assert heat(GREY, np.array([[np.nan, -1.0], [2.0, 1.0]], np.float32)).shape == GREY.shape
+    assert overlay_cam(GREY, np.array([[np.nan, -1.0], [2.0, 1.0]], np.float32)).shape == GREY.shape
 
 
 def test_dots_lie_at_x_and_y_with_a_dark_rim():
-    shown = dots(GREY, np.array([[40, 10]], np.float32), colour=(255, 255, 0), radius=3)
+    shown = draw_points(GREY, np.array([[40, 10]], np.float32), colour=(255, 255, 0), radius=3)
     assert shown[10, 40].tolist() == [255, 255, 0]
     assert shown[10, 44].max() < 100
     assert shown[40, 10].tolist() == [128, 128, 128]
@@ -77,7 +77,7 @@ def test_missing_truth_is_a_grey_tile_and_columns_without_anything_are_left_out(
     shown = draw_panel([full, PanelRow(GREY, None, np.ones((4, 4), np.float32), square())], side=80)
     assert shown.shape[1] == 4 * 80 + 5 * GAP_PX
     top, left = TITLE_PX + 80 + GAP_PX, 2 * GAP_PX + 80
-    assert np.array_equal(shown[top : top + 80, left : left + 80], blank("no truth", 80))
+    assert np.array_equal(shown[top : top + 80, left : left + 80], blank_tile("no truth", 80))
 
 
 def test_every_column_is_drawn_and_points_are_scaled_with_the_patch():
@@ -97,5 +97,7 @@ def test_every_column_is_drawn_and_points_are_scaled_with_the_patch():
 def test_no_points_and_no_rows_are_said_in_words():
     shown = draw_panel([PanelRow(GREY, points_xy_patch=np.zeros((0, 2), np.float32))], side=80)
     left = 3 * GAP_PX + 2 * 80
-    assert np.array_equal(shown[TITLE_PX : TITLE_PX + 80, left : left + 80], blank("no points", 80))
+    assert np.array_equal(
+        shown[TITLE_PX : TITLE_PX + 80, left : left + 80], blank_tile("no points", 80)
+    )
     assert draw_panel([], side=80).shape == (TITLE_PX + 80 + GAP_PX, 80 + 2 * GAP_PX, 3)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from epsam.pictures.slide_overlay import bar_length_um, bar_text, slide_overlay
+from epsam.pictures.slide_overlay import bar_length_um, bar_text, draw_slide_overlay
 from epsam.pictures.text import INK
 
 
@@ -22,7 +22,7 @@ def test_bars_are_one_two_or_five(widest, length, text):
 
 def test_the_bar_is_as_long_as_it_says():
     image = np.full((200, 400, 3), 200, np.uint8)
-    drawn = slide_overlay(image, [], 8.0)
+    drawn = draw_slide_overlay(image, [], 8.0)
     assert (image == 200).all()
     rows, columns = np.nonzero((drawn == INK).all(axis=2))
     bar = columns[rows == rows.max()]
@@ -31,7 +31,7 @@ def test_the_bar_is_as_long_as_it_says():
 
 def test_outlines_are_drawn_where_they_are():
     outline = np.array([(100.0, 50), (300, 50), (300, 120), (100, 120)])
-    drawn = slide_overlay(np.full((200, 400, 3), 255, np.uint8), [outline], 8.0)
+    drawn = draw_slide_overlay(np.full((200, 400, 3), 255, np.uint8), [outline], 8.0)
     for x, y, is_line in (
         (200, 50, True),
         (299, 80, True),
@@ -43,4 +43,4 @@ def test_outlines_are_drawn_where_they_are():
 
 
 def test_a_picture_narrower_than_the_words_is_drawn_too():
-    assert slide_overlay(np.full((10, 12, 3), 255, np.uint8), [], 0.5).shape == (10, 12, 3)
+    assert draw_slide_overlay(np.full((10, 12, 3), 255, np.uint8), [], 0.5).shape == (10, 12, 3)

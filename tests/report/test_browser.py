@@ -8,9 +8,9 @@ import pytest
 from epsam.core.files import write_text
 from epsam.inference.progress import PHASES
 from epsam.pictures.curves import draw_curves
-from epsam.report.inference import Inference, inference_report
+from epsam.report.inference import InferenceResults, render_inference_report
 from epsam.report.page import document, paragraph
-from epsam.report.training import RunRecord, training_report
+from epsam.report.training import RunRecord, render_training_report
 from support.browser import find_browser, open_browser
 
 pytestmark = [
@@ -59,7 +59,7 @@ def training():
         for n in range(3)
     ]
     curve = draw_curves({"train": [(1.0, 0.5), (2.0, 0.4)]}, "loss")
-    return training_report(
+    return render_training_report(
         RunRecord(
             LONG_NAME,
             [{**score, "what": what} for what in ("initial mask", "round 1")],
@@ -84,8 +84,8 @@ def images():
             "reason": f"/data/{LONG_NAME}.png: not a readable image " * 3,
         },
     ]
-    return inference_report(
-        Inference(
+    return render_inference_report(
+        InferenceResults(
             f"/data/{LONG_NAME}",
             "image",
             rows,
@@ -113,7 +113,9 @@ def slides():
         {"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)} for row in rows
     ]
     pictures = {"a; tumour 1.5 mm²": tissue(960)}
-    return inference_report(Inference("slides", "slide", rows, {}, {}, pictures, MADE, timings))
+    return render_inference_report(
+        InferenceResults("slides", "slide", rows, {}, {}, pictures, MADE, timings)
+    )
 
 
 @pytest.mark.parametrize("width", [1200, 390])

@@ -3,7 +3,7 @@ import pytest
 
 from epsam.data.images import write_jpeg, write_mask, write_rgb
 from epsam.inference.inputs import find_images
-from epsam.report.cases import image_cases, pictured, slide_cases
+from epsam.report.cases import draw_image_cases, draw_slide_cases, pictured
 
 
 def test_the_lowest_the_middle_and_the_highest_are_shown():
@@ -29,7 +29,7 @@ def test_images_stand_beside_truth_and_mask(tmp_path):
         {"image": f"{name}.png", "status": status}
         for name, status in (("a", "done"), ("b", "done"), ("broken", "failed"))
     ]
-    found = image_cases(find_images(tmp_path), rows, {"a.png": 0.5}, tmp_path / "out")
+    found = draw_image_cases(find_images(tmp_path), rows, {"a.png": 0.5}, tmp_path / "out")
     assert list(found) == ["a.png: Dice 0.500"]
     (picture,) = found.values()
     # Three tiles of 300 px: the patch is white, truth is tinted above, the mask below.
@@ -53,7 +53,7 @@ def test_a_slides_picture_is_its_overlay_made_smaller(tmp_path):
         "tumour_share": "0.25",
         "regions": 3,
     }
-    ((caption, picture),) = slide_cases(
+    ((caption, picture),) = draw_slide_cases(
         [row, {"slide": "x", "status": "failed"}], {}, tmp_path
     ).items()
     assert caption == "s; tumour 1.50 of 6.00 mm² of tissue (25 %), 3 regions"

@@ -1,5 +1,10 @@
 from epsam.inference.progress import PHASES
-from epsam.report.inference import Inference, inference_report, inference_warnings, part_rows
+from epsam.report.inference import (
+    InferenceResults,
+    inference_warnings,
+    part_rows,
+    render_inference_report,
+)
 
 MADE = {
     "infer": {
@@ -26,7 +31,7 @@ def slide(name, seen=9, gated=2, **more):
 
 
 def of(key, rows, dice=None, timings=(), made=MADE):
-    return Inference("a/folder", key, rows, {}, dice or {}, {}, made, timings)
+    return InferenceResults("a/folder", key, rows, {}, dice or {}, {}, made, timings)
 
 
 def test_what_failed_and_what_was_not_scored_is_told():
@@ -82,7 +87,7 @@ def test_shares_of_time_are_over_all_slides():
 
 def test_the_page_has_every_part():
     timings = [{"slide": "a", "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)}]
-    page = inference_report(
+    page = render_inference_report(
         of("slide", [slide("a", dice="0.75", seconds=4.0)], {"a": 0.75}, timings)
     )
     for heading in ("Dice of single slides", "Slides", "Seconds and memory", "Options"):
@@ -94,6 +99,6 @@ def test_the_page_has_every_part():
 
 
 def test_a_long_list_is_folded():
-    page = inference_report(of("image", [image(f"{n}.png") for n in range(13)]))
+    page = render_inference_report(of("image", [image(f"{n}.png") for n in range(13)]))
     assert "<summary>all 13 images</summary>" in page
     assert "12.png" in page

@@ -13,8 +13,8 @@ from epsam.inference.inputs import find_images
 from epsam.inference.progress import PHASES
 from epsam.metrics import count_pixels
 from epsam.paths import RunPaths
-from epsam.report.cases import image_cases, slide_cases
-from epsam.report.inference import Inference
+from epsam.report.cases import draw_image_cases, draw_slide_cases
+from epsam.report.inference import InferenceResults
 from epsam.tables import METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 from support.page_reader import Page
 
@@ -188,13 +188,13 @@ def images(folder):
         )
     rows.append({"image": "d.png", "status": "failed", "reason": "no readable image"})
     dice = {name: one.dice for name, one in found.items()}
-    return Inference(
+    return InferenceResults(
         "here",
         "image",
         rows,
         summarize_images(rows, list(found.values())),
         dice,
-        image_cases(find_images(folder), rows, dice, folder / "out"),
+        draw_image_cases(find_images(folder), rows, dice, folder / "out"),
         MADE,
     )
 
@@ -222,13 +222,13 @@ def slides(folder):
     timings = [
         {"slide": "s", "seconds": 4.0, **dict.fromkeys(PHASES, 0.0), "encoder": 3.0, "write": 1.0}
     ]
-    return Inference(
+    return InferenceResults(
         "here",
         "slide",
         rows,
         {"mean_dice": 0.75},
         {"s": 0.75, "t": 0.25},
-        slide_cases(rows, {"s": 0.75, "t": 0.25}, folder),
+        draw_slide_cases(rows, {"s": 0.75, "t": 0.25}, folder),
         MADE,
         timings,
     )

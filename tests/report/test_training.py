@@ -3,7 +3,13 @@ import pytest
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_json, write_table
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.report.training import RunRecord, read_run, round_rows, run_warnings, training_report
+from epsam.report.training import (
+    RunRecord,
+    read_run,
+    render_training_report,
+    round_rows,
+    run_warnings,
+)
 from epsam.tables import METRIC_COLUMNS
 
 
@@ -109,12 +115,12 @@ def test_only_the_last_decoders_test_patches_are_in_the_histogram():
         {"split": "val", "what": "round 1", "id": "b", "dice": "0.9", "iou": "0.8"},
         {"split": "test", "what": "initial mask", "id": "a", "dice": "0.1", "iou": "0.1"},
     ]
-    page = training_report(record([score("test", "round 1", 0.9)], patches))
+    page = render_training_report(record([score("test", "round 1", 0.9)], patches))
     assert "1 test patches, round 1; lowest 0.900, median 0.900" in page
     assert "0.90 to 0.95: 1<" in page
 
 
 def test_a_run_without_anything_is_still_a_page():
-    page = training_report(record())
+    page = render_training_report(record())
     assert "<h1>EP-SAM, run mine</h1>" in page
     assert "<section>" not in page

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from epsam.ablation.layout import FINAL
+from epsam.ablation.paper_tables import FINAL
 from epsam.ablation.results import read_scores
 from epsam.ablation.statistics import paired_difference
 from epsam.core.errors import DatasetError

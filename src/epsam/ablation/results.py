@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from epsam.ablation.layout import FINAL
+from epsam.ablation.paper_tables import FINAL
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_numbers
 from epsam.paths import RunPaths

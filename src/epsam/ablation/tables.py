@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from epsam.ablation.layout import FINAL, TABLES, Line, Table
+from epsam.ablation.paper_tables import FINAL, TABLES, Line, Table
 from epsam.ablation.results import Key, MeanScore
 from epsam.ablation.rows import Row
 from epsam.ablation.statistics import mean_sd, over_seeds, paired_difference

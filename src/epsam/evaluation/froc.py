@@ -43,13 +43,13 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class Hits:
+class LesionHits:
     """Of one slide: the best probability of a find in each lesion (0: missed), and those of the
     false finds.
     """
 
     lesions: list[float]
-    false: list[float]
+    false_positives: list[float]
 
 
 def find_peaks(probability: npt.NDArray[np.uint8], um_per_px: float) -> Detections:
@@ -96,7 +96,7 @@ def main_axis(points: npt.NDArray[np.int64]) -> float:
     return float(4 * np.sqrt(np.linalg.eigvalsh(np.cov(points.T, bias=True))[-1]))
 
 
-def match_detections(finds: Detections, labels: Labels, counts: Sequence[bool]) -> Hits:
+def match_detections(finds: Detections, labels: Labels, counts: Sequence[bool]) -> LesionHits:
     """Which finds lie in which lesion; those in lesions that do not count are neither hits nor
     false.
     """
@@ -105,20 +105,20 @@ def match_detections(finds: Detections, labels: Labels, counts: Sequence[bool]) 
         float(finds.probability[found == number].max(initial=0.0))
         for number in range(1, len(counts) + 1)
     ]
-    return Hits(
+    return LesionHits(
         [value for value, counted in zip(best, counts, strict=True) if counted],
         finds.probability[found == 0].tolist(),
     )
 
 
-def froc(slides: Sequence[Hits]) -> list[tuple[float, float, float]]:
+def compute_froc(slides: Sequence[LesionHits]) -> list[tuple[float, float, float]]:
     """(threshold, false finds a slide, sensitivity) for every probability that occurs, highest
     first.
 
     Empty if no slide has a lesion that counts.
     """
     lesions = np.array([value for slide in slides for value in slide.lesions])
-    false = np.array([value for slide in slides for value in slide.false])
+    false = np.array([value for slide in slides for value in slide.false_positives])
     if not len(lesions):
         return []
     thresholds = np.unique(np.concatenate([lesions[lesions > 0], false]))[::-1]

@@ -15,9 +15,9 @@ from epsam.core.files import read_numbers
 from epsam.evaluation.froc import (
     EVALUATION_UM,
     FALSE_POSITIVES_PER_SLIDE,
-    Hits,
+    LesionHits,
+    compute_froc,
     find_peaks,
-    froc,
     label_lesions,
     match_detections,
     sensitivities,
@@ -50,7 +50,7 @@ class SlideScore:
 
     slide: str
     overlap: PixelCounts
-    hits: Hits
+    hits: LesionHits
     probabilities: list[float]
     labels: list[int]
 
@@ -103,7 +103,7 @@ def count_slide_pixels(outlines: Annotations, bands: Iterable[Pixels], scale: fl
     return PixelCounts(tp, predicted, target)
 
 
-def slide_hits(outlines: Annotations, folder: Path, frame: ResultFrame) -> Hits:
+def slide_hits(outlines: Annotations, folder: Path, frame: ResultFrame) -> LesionHits:
     """Finds are the peaks of the probability at about CAMELYON16's pixel size, in or outside of
     lesions.
     """
@@ -131,7 +131,7 @@ def tile_fractions(
     return np.asarray(shares[np.searchsorted(tops, y), np.searchsorted(lefts, x)])
 
 
-def slide_metrics(scores: Sequence[SlideScore]) -> dict[str, Any]:
+def summarize_slide_scores(scores: Sequence[SlideScore]) -> dict[str, Any]:
     """Figures over all slides with truth; None where nothing counts. Dice and IoU are over slides
     that have tumour.
     """
@@ -143,7 +143,9 @@ def slide_metrics(scores: Sequence[SlideScore]) -> dict[str, Any]:
     }
     labels = [label for score in scores for label in score.labels]
     area = auroc([value for score in scores for value in score.probabilities], labels)
-    found = sensitivities(points) if (points := froc([score.hits for score in scores])) else []
+    found = (
+        sensitivities(points) if (points := compute_froc([score.hits for score in scores])) else []
+    )
     return {
         "scored": len(scores),
         "with_tumour": len(overlaps),

@@ -30,7 +30,7 @@ def search_grid(
     Raises DatasetError if none has, or if the post-processing has neither quantile nor kernel.
     """
     require_grid(options)
-    known = patches_with_truth(patches)
+    known = require_ground_truth(patches)
     pairs = list(itertools.product(options.grid_quantiles, options.grid_kernels))
     overlaps: dict[tuple[float, int], list[Any]] = {pair: [] for pair in pairs}
     for patch in known:
@@ -62,7 +62,7 @@ def require_grid(options: MaskOptions) -> None:
         )
 
 
-def patches_with_truth(patches: Sequence[Patch]) -> list[Patch]:
+def require_ground_truth(patches: Sequence[Patch]) -> list[Patch]:
     """The validation patches that have a true mask; raises DatasetError if none has."""
     known = [patch for patch in patches if patch.mask is not None]
     if not known:
@@ -73,7 +73,7 @@ def patches_with_truth(patches: Sequence[Patch]) -> list[Patch]:
     return known
 
 
-def best_row(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
+def select_best(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
     """Quantile and kernel of the highest Dice; of equals, the first."""
     best = max(rows, key=lambda row: float(row["dice"]))
     return best["quantile"], best["open_kernel"]

@@ -17,7 +17,7 @@ from epsam.inference.image_results import ImageResult, ResultCache, mask_file, o
 from epsam.inference.pipeline import Gate, Pipeline, Segmentation
 from epsam.inference.tiling import Tiling
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
-from epsam.pictures.panel import overlay
+from epsam.pictures.panel import overlay_mask
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _segment_file(
     truth = item.ground_truth() if item.mask else None
     finding = _segment(item, image, pipeline, step, gate)
     write_mask(mask_file(output, item), finding.mask)
-    write_rgb(overlay_file(output, item), overlay(image, finding.mask))
+    write_rgb(overlay_file(output, item), overlay_mask(image, finding.mask))
     row: dict[str, Any] = {
         "image": item.image.name,
         "status": "done",

@@ -22,7 +22,7 @@ from epsam.inference.pipeline import Gate
 from epsam.inference.progress import PhaseTimer, Tick
 from epsam.inference.streaming import ClassifiedTiles, SlideInference, TileModel
 from epsam.inference.tile_grid import TileGrid, plan_tiles
-from epsam.pictures.slide_overlay import slide_overlay
+from epsam.pictures.slide_overlay import draw_slide_overlay
 from epsam.tables import TILE_COLUMNS
 from epsam.wsi import writer
 from epsam.wsi.reader import open_slide
@@ -185,7 +185,7 @@ def overlay_of(slide: Slide, image: Rgb, rings: Sequence[Ring], grid: TileGrid) 
     """The slide's overview with outlines and a scale bar."""
     shrunk = image.shape[1] / slide.width0
     outlines = [ring.points_xy * (grid.scale * shrunk) for ring in rings]
-    return slide_overlay(image, outlines, (slide.mpp or 0.0) / shrunk)
+    return draw_slide_overlay(image, outlines, (slide.mpp or 0.0) / shrunk)
 
 
 def bands_of_file(path: Path) -> Iterator[Pixels]:

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from epsam.core.errors import DatasetError, EpsamError, SlideError
 from epsam.core.files import read_json, write_json, write_table
-from epsam.evaluation.froc import froc
-from epsam.evaluation.slide_scores import SlideScore, score_slide, slide_metrics
+from epsam.evaluation.froc import compute_froc
+from epsam.evaluation.slide_scores import SlideScore, score_slide, summarize_slide_scores
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.inputs import has_truth
 from epsam.inference.progress import PHASES
@@ -109,8 +109,8 @@ def write_tables(
         # Those of another folder of slides would be taken for these slides'.
         (output / name).unlink(missing_ok=True)
     if scores:
-        figures = slide_metrics(scores)
-        points = froc([score.hits for score in scores])
+        figures = summarize_slide_scores(scores)
+        points = compute_froc([score.hits for score in scores])
         write_json(output / "summary.json", figures)
         write_table(
             output / "froc.csv",

@@ -16,9 +16,9 @@ from epsam.pictures.text import Colour, write_centred
 
 Points = npt.NDArray[np.float32]
 
-TRUTH: Colour = (0, 158, 115)
-INITIAL: Colour = (230, 140, 0)
-FOUND: Colour = (0, 90, 200)
+GROUND_TRUTH: Colour = (0, 158, 115)
+INITIAL_MASK: Colour = (230, 140, 0)
+PREDICTED: Colour = (0, 90, 200)
 DOT: Colour = (255, 225, 60)
 """Ours, chosen to be told apart on pink and purple, also by the colour-blind (after Okabe &
 Ito).
@@ -40,14 +40,14 @@ class PanelRow:
     """
 
     image: Rgb
-    truth: Mask | None = None
-    activation: npt.NDArray[np.floating] | None = None
-    initial: Mask | None = None
+    ground_truth: Mask | None = None
+    cam: npt.NDArray[np.floating] | None = None
+    initial_mask: Mask | None = None
     points_xy_patch: Points | None = None
     mask: Mask | None = None
 
 
-def overlay(image: Rgb, mask: Mask, colour: Colour = FOUND, tint: float = 0.22) -> Rgb:
+def overlay_mask(image: Rgb, mask: Mask, colour: Colour = PREDICTED, tint: float = 0.22) -> Rgb:
     """The image with the mask as a light tint and an outline; both (height, width). An empty mask
     changes nothing.
     """
@@ -59,7 +59,7 @@ def overlay(image: Rgb, mask: Mask, colour: Colour = FOUND, tint: float = 0.22) 
     return shown
 
 
-def heat(image: Rgb, activation: npt.NDArray[np.floating], weight: float = 0.6) -> Rgb:
+def overlay_cam(image: Rgb, activation: npt.NDArray[np.floating], weight: float = 0.6) -> Rgb:
     """The image under its activation map, (h, w) in [0, 1], grown bilinearly to the image; yellow
     is active.
     """
@@ -72,7 +72,7 @@ def heat(image: Rgb, activation: npt.NDArray[np.floating], weight: float = 0.6) 
     return _rounded(image * (1 - weight) + colours * weight)
 
 
-def dots(image: Rgb, points_xy: Points, colour: Colour = DOT, radius: int = 3) -> Rgb:
+def draw_points(image: Rgb, points_xy: Points, colour: Colour = DOT, radius: int = 3) -> Rgb:
     """The image with a dot of dark rim at each point (n, 2), x and y in the image's pixels."""
     shown: Rgb = np.array(image)
     for x, y in np.rint(np.asarray(points_xy, np.float64)).astype(int).reshape(-1, 2).tolist():
@@ -81,7 +81,7 @@ def dots(image: Rgb, points_xy: Points, colour: Colour = DOT, radius: int = 3) -
     return shown
 
 
-def blank(text: str, side: int) -> Rgb:
+def blank_tile(text: str, side: int) -> Rgb:
     """A grey square tile that says why nothing is shown."""
     tile = np.full((side, side, 3), ABSENT, np.uint8)
     write_centred(tile, text, side / 2, side / 2, colour=(110, 110, 110))
@@ -115,7 +115,7 @@ def draw_panel(rows: Sequence[PanelRow], side: int = 208) -> Rgb:
     Without rows the panel says so.
     """
     if not rows:
-        return panel([("", blank("no patches", side))], side)
+        return panel([("", blank_tile("no patches", side))], side)
     tiles = [_tiles(_scaled(row, side), side) for row in rows]
     titles = [
         title
@@ -128,23 +128,27 @@ def draw_panel(rows: Sequence[PanelRow], side: int = 208) -> Rgb:
 
 
 def _shown(tile: Rgb | None, title: str, side: int) -> Rgb:
-    return blank(f"no {title}", side) if tile is None else tile
+    return blank_tile(f"no {title}", side) if tile is None else tile
 
 
 def _tiles(row: PanelRow, side: int) -> dict[str, Rgb | None]:
     """Every column of one patch, drawn; None where the row has nothing to show."""
     image = row.image
     points = row.points_xy_patch
-    prompted = blank("no points", side) if points is not None and not len(points) else None
+    prompted = blank_tile("no points", side) if points is not None and not len(points) else None
     if points is not None and len(points):
-        prompted = dots(image, points)
+        prompted = draw_points(image, points)
     return {
         "patch": image,
-        "truth": None if row.truth is None else overlay(image, row.truth, TRUTH),
-        "activation": None if row.activation is None else heat(image, row.activation),
-        "initial mask": None if row.initial is None else overlay(image, row.initial, INITIAL),
+        "truth": None
+        if row.ground_truth is None
+        else overlay_mask(image, row.ground_truth, GROUND_TRUTH),
+        "activation": None if row.cam is None else overlay_cam(image, row.cam),
+        "initial mask": None
+        if row.initial_mask is None
+        else overlay_mask(image, row.initial_mask, INITIAL_MASK),
         "points": prompted,
-        "SAM mask": None if row.mask is None else overlay(image, row.mask, FOUND),
+        "SAM mask": None if row.mask is None else overlay_mask(image, row.mask, PREDICTED),
     }
 
 
@@ -154,13 +158,11 @@ def _scaled(row: PanelRow, side: int) -> PanelRow:
     height, width = (max(1, round(length * scale)) for length in row.image.shape[:2])
     masks = (
         None if m is None else resize_mask(m, height, width)
-        for m in (row.truth, row.initial, row.mask)
+        for m in (row.ground_truth, row.initial_mask, row.mask)
     )
     truth, initial, mask = masks
     points = None if row.points_xy_patch is None else np.float32(row.points_xy_patch * scale)
-    return PanelRow(
-        resize_rgb(row.image, height, width), truth, row.activation, initial, points, mask
-    )
+    return PanelRow(resize_rgb(row.image, height, width), truth, row.cam, initial, points, mask)
 
 
 def _rounded(values: npt.NDArray[np.floating]) -> Rgb:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from epsam.data.images import Rgb
-from epsam.pictures.panel import FOUND, PAPER
+from epsam.pictures.panel import PAPER, PREDICTED
 from epsam.pictures.text import INK, text_size, write_centred
 
 MARGIN_PX = 8
@@ -15,7 +15,7 @@ _FRACTION_BITS = 4
 """Outlines are drawn to 1/16 px."""
 
 
-def slide_overlay(
+def draw_slide_overlay(
     image: Rgb, outlines_xy: Sequence[npt.NDArray[np.float64]], um_per_px: float
 ) -> Rgb:
     """The picture with closed outlines (n, 2), x and y in its pixels, and a scale bar at the lower
@@ -28,7 +28,7 @@ def slide_overlay(
     shapes = [
         np.rint((points - 0.5) * 2**_FRACTION_BITS).astype(np.int32) for points in outlines_xy
     ]
-    cv2.polylines(drawn, shapes, True, FOUND, 2, cv2.LINE_AA, _FRACTION_BITS)
+    cv2.polylines(drawn, shapes, True, PREDICTED, 2, cv2.LINE_AA, _FRACTION_BITS)
     _draw_bar(drawn, um_per_px)
     return drawn
 

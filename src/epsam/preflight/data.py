@@ -18,7 +18,7 @@ from epsam.data.patches import (
     require_both_classes,
     select_positives,
 )
-from epsam.evaluation.threshold_search import patches_with_truth, require_grid
+from epsam.evaluation.threshold_search import require_grid, require_ground_truth
 from epsam.extraction.assign_splits import load_slides
 from epsam.extraction.candidates import level0_px_per_patch_px, require_slide_path
 from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord
@@ -120,7 +120,7 @@ def check_grid_search(
     if options.grid_search:
         require_grid(options)
         if staying:
-            patches_with_truth(select_positives(list_labelled_patches(paths.split("val"))))
+            require_ground_truth(select_positives(list_labelled_patches(paths.split("val"))))
     yield from ()
 
 

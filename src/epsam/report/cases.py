@@ -25,7 +25,7 @@ def pictured(names: Sequence[str], dice: Mapping[str, float], most: int) -> list
     return [ranked[index] for index in evenly_spaced(len(ranked), most)]
 
 
-def image_cases(
+def draw_image_cases(
     images: Sequence[Patch], rows: Sequence[Row], dice: Mapping[str, float], output: Path
 ) -> dict[str, Rgb]:
     """Caption → image, truth and mask beside each other, of some of the images that are done; all
@@ -39,7 +39,9 @@ def image_cases(
     }
 
 
-def slide_cases(rows: Sequence[Row], dice: Mapping[str, float], output: Path) -> dict[str, Rgb]:
+def draw_slide_cases(
+    rows: Sequence[Row], dice: Mapping[str, float], output: Path
+) -> dict[str, Rgb]:
     """Caption → overlay, of some of the slides that are done; all read from disk."""
     done = {row["slide"]: row for row in rows if row["status"] == "done"}
     return {

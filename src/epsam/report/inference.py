@@ -8,14 +8,14 @@ from typing import Any
 
 from epsam.data.images import Rgb
 from epsam.inference.progress import PHASES
-from epsam.report.making import (
+from epsam.report.page import document, folded, histogram, paragraph, photo, table, warnings_list
+from epsam.report.provenance import (
     RunProvenance,
     format_failures,
     options_part,
     stages_part,
     stand_in_note,
 )
-from epsam.report.page import document, folded, histogram, paragraph, photo, table, warnings_list
 
 Row = Mapping[str, Any]
 
@@ -54,7 +54,7 @@ _SEEN = {"image": "windows", "slide": "seen"}
 
 
 @dataclass(frozen=True)
-class Inference:
+class InferenceResults:
     """What is told of one folder of images or slides.
 
     rows: those of metrics.csv or slides.csv, keyed by `key` ("image" or "slide"). dice: of all that
@@ -71,7 +71,7 @@ class Inference:
     timings: Sequence[Row] = field(default_factory=list)
 
 
-def inference_report(found: Inference) -> str:
+def render_inference_report(found: InferenceResults) -> str:
     """The report as HTML."""
     kind = f"{found.key}s"
     listed = table(SLIDE_COLUMNS if found.key == "slide" else IMAGE_COLUMNS, found.rows)
@@ -117,7 +117,7 @@ def inference_report(found: Inference) -> str:
     )
 
 
-def _cases(found: Inference) -> str:
+def _cases(found: InferenceResults) -> str:
     if not found.pictures:
         return ""
     rule = "by their Dice, from the lowest to the highest" if found.dice else "by their names"
@@ -126,7 +126,7 @@ def _cases(found: Inference) -> str:
     )
 
 
-def inference_warnings(found: Inference) -> list[str]:
+def inference_warnings(found: InferenceResults) -> list[str]:
     """What a reader should know before trusting the masks."""
     failed = [
         (str(row[found.key]), str(row["reason"])) for row in found.rows if row["status"] == "failed"

@@ -12,14 +12,14 @@ from epsam.data.images import Rgb, read_rgb
 from epsam.engine.stage import degenerate_outputs
 from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.report.making import (
+from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
+from epsam.report.provenance import (
     RunProvenance,
     format_failures,
     options_part,
     stages_part,
     stand_in_note,
 )
-from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
 from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 
 Rows = list[dict[str, str]]
@@ -84,7 +84,7 @@ def read_run(run: RunPaths, data: DatasetPaths) -> RunRecord:
     )
 
 
-def training_report(record: RunRecord) -> str:
+def render_training_report(record: RunRecord) -> str:
     """The report as HTML."""
     split, last = (
         (record.scores[-1][name] for name in ("split", "what")) if record.scores else ("", "")

@@ -43,9 +43,9 @@ def write_panel(
         rows.append(
             PanelRow(
                 image=patch.read(),
-                truth=patch.ground_truth() if patch.mask else None,
-                activation=activations.maps[patch.name],
-                initial=read_mask(initial_mask_path(run, split, patch)),
+                ground_truth=patch.ground_truth() if patch.mask else None,
+                cam=activations.maps[patch.name],
+                initial_mask=read_mask(initial_mask_path(run, split, patch)),
                 points_xy_patch=prompts[index][:, :2] if len(prompts) else None,
                 mask=sam_masks[patch.name] if sam_masks else None,
             )

@@ -1,4 +1,4 @@
-from epsam.report.making import options_part, stage_rows, stages_part
+from epsam.report.provenance import options_part, stage_rows, stages_part
 
 
 def test_stages_are_in_the_order_in_which_they_ended():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from epsam.ablation.sharing import marker, reuse_cams, reuse_stage
+from epsam.ablation.reuse import marker, reuse_cams, reuse_stage
 from epsam.core.files import read_table, write_json, write_table, write_text
 from epsam.paths import RunPaths
 from epsam.tables import METRIC_COLUMNS
