@@ -26,8 +26,8 @@ from epsam.segment.sam.compiled_encoder import CompiledEncoder
 from epsam.segment.sam.losses import dice_iou_loss
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.models import build_sam, freeze
+from epsam.segment.sam.prompting.point_sampling import sample_points
 from epsam.segment.sam.prompting.rules import PromptInputs
-from epsam.segment.sam.prompting.sampling import sample_points
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.training.decoder import Example, decoder_task
 

@@ -21,10 +21,10 @@ from epsam.evaluation.score_run import (
 )
 from epsam.paths import run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
-from epsam.segment.sam.prompting.sampling import PointPrompt
+from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.tables import METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 from epsam.training.decoder import PromptedPatch
-from epsam.training.panels import evenly_spaced, write_panel
+from epsam.training.panels import pick_evenly, write_panel
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def main(options: EvaluateOptions) -> None:
 
     for case in evaluation.cases:
         asked = case.asked[evaluation.last]
-        draw(case.split, evaluation, case, [asked[index] for index in evenly_spaced(len(asked))])
+        draw(case.split, evaluation, case, [asked[index] for index in pick_evenly(len(asked))])
     if evaluation.cases:
         by_name = {
             prompted.patch.name: prompted
@@ -70,9 +70,9 @@ def main(options: EvaluateOptions) -> None:
         write_rgb(
             run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title)
         )
-    board = open_metric_logger(run, "evaluate", options.tensorboard)
+    metric_logger = open_metric_logger(run, "evaluate", options.tensorboard)
     for path in sorted(path for path in run.panels.iterdir() if path.stem in (*SPLITS, "cases")):
-        board.picture(path, 0)
+        metric_logger.log_image(path, 0)
     add_to_record(run.record, "evaluate", asdict(options), time.monotonic() - started)
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 
@@ -87,7 +87,7 @@ def draw(
     prompts: list[PointPrompt] = []
     masks: dict[str, Mask] = {}
     if evaluation.decoders:
-        prompts = [prompted.prompt for prompted in chosen]
+        prompts = [prompted.first_points for prompted in chosen]
         found = evaluation.decoders.masks(evaluation.last, chosen)
         masks = {patch.name: mask for patch, mask in zip(patches, found, strict=True)}
     write_panel(

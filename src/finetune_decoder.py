@@ -4,7 +4,7 @@ from epsam.config.command_line import run_stage
 from epsam.config.decoder import DecoderOptions
 from epsam.engine.stage import check_predecessor
 from epsam.paths import run_folder
-from epsam.training.pseudo_labels import initial_examples
+from epsam.training.pseudo_labels import load_initial_examples
 from epsam.training.rounds import prepare_rounds, run_round
 
 
@@ -16,7 +16,7 @@ def main(options: DecoderOptions) -> None:
     # Encoding comes next, and takes hours.
     check_predecessor("decoder_0", "generate_initial_masks", options)
     bench = prepare_rounds(options)
-    run_round(0, bench, initial_examples(bench.run, bench.train))
+    run_round(0, bench, load_initial_examples(bench.run, bench.train))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from epsam.training.cams import (
     load_matching_cams,
     write_initial_masks,
 )
-from epsam.training.panels import evenly_spaced, write_panel
+from epsam.training.panels import pick_evenly, write_panel
 from epsam.training.sam_setup import initial_mask_path
 from epsam.weak.fast_inference import load_for_inference
 
@@ -60,8 +60,9 @@ def main(options: MaskOptions) -> None:
         else {}
     )
     stage = Stage("generate_initial_masks", options, {"classifier": checksum, **listing, **truth})
-    if stage.finished():
+    if stage.is_current():
         return
+    stage.begin()
 
     require_postprocessing(options)
     if options.grid_search:
@@ -81,9 +82,9 @@ def main(options: MaskOptions) -> None:
         save_cams(run.cams(split), maps[split])
     rule = searched(run, maps["val"], patches["val"], options) if options.grid_search else options
     counts = write_masks(run, patches, maps, size, rule)
-    board = open_metric_logger(run, stage.name, options.tensorboard)
+    metric_logger = open_metric_logger(run, stage.name, options.tensorboard)
     for path in sorted(run.panels.glob("initial_masks_*.png")):
-        board.picture(path, 0)
+        metric_logger.log_image(path, 0)
     given = describe_external_classifier(classifier, checksum) if options.resnet_checkpoint else {}
     write_json(
         run.mask_rule,
@@ -94,7 +95,7 @@ def main(options: MaskOptions) -> None:
     ]
     stage.finish(
         [*map(run.cams, SPLITS), *files, run.mask_rule],
-        counts["train"].trouble("initial masks"),
+        counts["train"].degenerate_output("initial masks"),
     )
 
 
@@ -128,7 +129,7 @@ def write_masks(
     counts: dict[str, MaskCounts] = {}
     for split, found in patches.items():
         counts[split] = write_initial_masks(run, split, maps[split], found, size, rule)
-        chosen = [found[index] for index in evenly_spaced(len(found))]
+        chosen = [found[index] for index in pick_evenly(len(found))]
         write_panel(run.panels / f"initial_masks_{split}.png", run, split, chosen, maps[split])
         log.info(
             "initial masks: %s, %d written, %d of them empty",

@@ -7,7 +7,7 @@ from epsam.config.decoder import RetrainOptions
 from epsam.engine.stage import check_predecessor
 from epsam.paths import run_folder
 from epsam.training.delete_rounds import delete_rounds_after
-from epsam.training.pseudo_labels import accepted_examples
+from epsam.training.pseudo_labels import load_accepted_examples
 from epsam.training.rounds import prepare_rounds, run_round
 
 
@@ -21,7 +21,7 @@ def main(options: RetrainOptions) -> None:
     bench = prepare_rounds(options)
     for number in range(1, options.n_iter + 1):
         check_predecessor(f"decoder_{number}", f"decoder_{number - 1}", options)
-        examples = accepted_examples(
+        examples = load_accepted_examples(
             number, bench.run, bench.train, options.pl_mode, options.soft_targets
         )
         run_round(number, bench, examples)

@@ -42,8 +42,9 @@ def main(options: ClassifierOptions) -> None:
     if Path(options.pretrained).is_file():
         inputs["start"] = digest_of_files([Path(options.pretrained)])
     stage = Stage(NAME, options, inputs)
-    if stage.finished():
+    if stage.is_current():
         return
+    stage.begin()
 
     device_config, size = select_device(options.device, options.precision), read_patch_size(train)
     model = build_classifier(NetworkSpec.of(options))
@@ -59,9 +60,12 @@ def main(options: ClassifierOptions) -> None:
         size,
     )
     task = build_classifier_task(model, train, val, size, options, device_config)
-    board = open_metric_logger(stage.run, task.name, options.tensorboard)
+    metric_logger = open_metric_logger(stage.run, task.name, options.tensorboard)
     progress = fit(
-        task, build_classifier_schedule(options), stage.unfinished(task.name), board=board
+        task,
+        build_classifier_schedule(options),
+        stage.progress_path(task.name),
+        metric_logger=metric_logger,
     )
     if test:
         scores = score_classifier(model, test, size, options, device_config)
@@ -74,7 +78,7 @@ def main(options: ClassifierOptions) -> None:
 
     save_classifier(stage.run.classifier, model, {"patch_size": size})
     stage.record(task.name, progress.history)
-    board.figures(progress.history)
+    metric_logger.log_scalars(progress.history)
     stage.finish([stage.run.classifier], check_classifier(progress.history, progress.best_epoch))
     copy_stage_record(data.record, stage.run.record, "extract_patches")
 

@@ -9,7 +9,7 @@ import torch
 from epsam.core.errors import TrainingError
 from epsam.core.seeding import generator
 from epsam.engine.fit import FitSchedule, Task, fit
-from epsam.engine.metric_logger import MetricLogger
+from epsam.engine.metric_logger import NullLogger
 
 DATA = torch.linspace(-1, 1, 12).view(-1, 1)
 
@@ -159,17 +159,17 @@ def test_a_fit_killed_during_validation_ends_with_the_same_bits_and_figures(
     assert same(after_kills(tmp_path / "c.pth", dying(epoch, "validate")), uninterrupted)
 
 
-def test_the_board_is_told_all_epochs_so_far_and_then_each(tmp_path):
-    class Listening(MetricLogger):
+def test_the_logger_gets_all_epochs_so_far_and_then_each(tmp_path):
+    class Listener(NullLogger):
         def __init__(self):
             self.epochs = []
 
-        def figures(self, history):
+        def log_scalars(self, history):
             self.epochs.append([epoch for epoch, name, _ in history if name == "val"])
 
-    first, second = Listening(), Listening()
-    fit(task(), schedule(2), tmp_path / "c.pth", board=first)
-    fit(task(), schedule(3), tmp_path / "c.pth", board=second)
+    first, second = Listener(), Listener()
+    fit(task(), schedule(2), tmp_path / "c.pth", metric_logger=first)
+    fit(task(), schedule(3), tmp_path / "c.pth", metric_logger=second)
     assert first.epochs == [[], [1], [1, 2]]
     assert second.epochs == [[1, 2], [1, 2, 3]]
 

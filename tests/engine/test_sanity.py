@@ -26,7 +26,7 @@ def counted(*masks):
     ],
 )
 def test_masks_that_are_all_empty_or_full_are_told(masks, told):
-    assert counted(*masks).trouble("masks") == told
+    assert counted(*masks).degenerate_output("masks") == told
 
 
 @pytest.mark.parametrize(

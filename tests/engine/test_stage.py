@@ -5,7 +5,7 @@ import pytest
 from epsam.config.decoder import DecoderOptions
 from epsam.core.errors import TrainingError
 from epsam.core.files import digest_of_files, digest_of_names_and_sizes, read_json, read_table
-from epsam.engine.stage import Stage, check_predecessor, degenerate_outputs
+from epsam.engine.stage import Stage, check_predecessor, find_degenerate_outputs
 from epsam.paths import RunPaths
 from epsam.tables import METRIC_COLUMNS
 
@@ -18,29 +18,38 @@ def options(tmp_path):
 INPUTS = {"x": "in"}
 
 
-def finish(options, outputs=(), trouble=""):
+def finish(options, outputs=(), degenerate_output=""):
     stage = Stage("decoder_0", options, INPUTS)
-    stage.finish(outputs, trouble)
+    stage.finish(outputs, degenerate_output)
     return stage
 
 
-def test_a_finished_stage_is_known_again(options):
-    assert not Stage("decoder_0", options(), INPUTS).finished()
+def test_a_finished_stage_is_current(options):
+    assert not Stage("decoder_0", options(), INPUTS).is_current()
     finish(options())
-    assert Stage("decoder_0", options(), INPUTS).finished()
-    assert not Stage("decoder_1", options(), INPUTS).finished()
+    assert Stage("decoder_0", options(), INPUTS).is_current()
+    assert not Stage("decoder_1", options(), INPUTS).is_current()
 
 
 @pytest.mark.parametrize(("changed", "inputs"), [({"lr": 1e-3}, INPUTS), ({}, {"x": "other"})])
 def test_other_options_or_inputs_mean_doing_it_again(options, changed, inputs):
     finish(options())
-    assert not Stage("decoder_0", options(**changed), inputs).finished()
+    assert not Stage("decoder_0", options(**changed), inputs).is_current()
 
 
 def test_a_stage_broken_off_while_being_redone_is_not_taken_for_the_earlier_one(options):
     finish(options())
-    assert not Stage("decoder_0", options(lr=1e-3), INPUTS).finished()
-    assert not Stage("decoder_0", options(), INPUTS).finished()
+    redone = Stage("decoder_0", options(lr=1e-3), INPUTS)
+    assert not redone.is_current()
+    redone.begin()
+    assert not Stage("decoder_0", options(), INPUTS).is_current()
+
+
+def test_asking_whether_a_stage_is_current_changes_nothing(options):
+    finish(options())
+    assert not Stage("decoder_0", options(lr=1e-3), INPUTS).is_current()
+    assert not Stage("decoder_0", options(restart=True), INPUTS).is_current()
+    assert Stage("decoder_0", options(), INPUTS).is_current()
 
 
 @pytest.mark.parametrize(
@@ -52,21 +61,21 @@ def test_a_stage_whose_files_were_damaged_is_done_again(options, tmp_path, harm,
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"bytes")
     finish(options(), masks)
-    assert Stage("decoder_0", options(), INPUTS).finished()
+    assert Stage("decoder_0", options(), INPUTS).is_current()
     harm(masks[1])
-    assert not Stage("decoder_0", options(), INPUTS).finished()
+    assert not Stage("decoder_0", options(), INPUTS).is_current()
     assert "masks/b.png is missing or is not as it was made" in caplog.text
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
-def test_a_damaged_mark_means_doing_it_again(options, tmp_path, content):
+def test_a_damaged_completion_record_means_doing_it_again(options, tmp_path, content):
     finish(options())
     (tmp_path / "r" / "stages" / "decoder_0.json").write_text(content)
-    assert not Stage("decoder_0", options(), INPUTS).finished()
+    assert not Stage("decoder_0", options(), INPUTS).is_current()
 
 
-def test_a_stage_refuses_to_follow_one_that_left_nothing_unless_told_to(options, caplog):
-    finish(options(), trouble="all masks are empty")
+def test_a_stage_refuses_to_follow_one_that_left_nothing_unless_allowed(options, caplog):
+    finish(options(), degenerate_output="all masks are empty")
     assert "WARNING: decoder_0: all masks are empty" in caplog.text
     with pytest.raises(
         TrainingError, match=r"decoder_1: .* in decoder_0 all masks are empty.*--allow_degenerate"
@@ -76,11 +85,11 @@ def test_a_stage_refuses_to_follow_one_that_left_nothing_unless_told_to(options,
     check_predecessor("decoder_1", "never_run", options())
 
 
-def test_the_troubles_of_a_run_are_those_of_its_stages(options, tmp_path):
-    finish(options(), trouble="all masks are empty")
+def test_degenerate_outputs_of_a_run_are_those_of_its_stages(options, tmp_path):
+    finish(options(), degenerate_output="all masks are empty")
     Stage("decoder_1", options(), {}).finish([])
-    assert degenerate_outputs(RunPaths(tmp_path / "r")) == {"decoder_0": "all masks are empty"}
-    assert degenerate_outputs(RunPaths(tmp_path / "never")) == {}
+    assert find_degenerate_outputs(RunPaths(tmp_path / "r")) == {"decoder_0": "all masks are empty"}
+    assert find_degenerate_outputs(RunPaths(tmp_path / "never")) == {}
 
 
 def test_the_record_says_how_the_stage_was_made(options, tmp_path):
@@ -89,7 +98,7 @@ def test_the_record_says_how_the_stage_was_made(options, tmp_path):
     assert (entry["options"]["seed"], entry["inputs"]) == (7, INPUTS)
 
 
-def test_the_record_tells_the_seconds_of_all_epochs_also_of_those_before_an_interruption(
+def test_the_record_has_the_seconds_of_all_epochs_also_of_those_before_an_interruption(
     options, tmp_path
 ):
     stage = Stage("a", options(), {})
@@ -103,33 +112,45 @@ def test_the_record_tells_the_seconds_of_all_epochs_also_of_those_before_an_inte
 def test_where_it_runs_does_not_matter(options):
     finish(options())
     elsewhere = options(device="cpu", debug=True, embedding_cache=False, allow_degenerate=True)
-    assert Stage("decoder_0", elsewhere, INPUTS).finished()
+    assert Stage("decoder_0", elsewhere, INPUTS).is_current()
 
 
-def test_restart_forgets_the_marker_and_half_done_work(options):
-    half = finish(options()).unfinished("decoder_0")
-    half.parent.mkdir(parents=True)
-    half.touch()
-    assert not Stage("decoder_0", options(restart=True), INPUTS).finished()
-    assert not half.exists()
+def test_restart_removes_the_completion_record_and_progress(options):
+    progress = finish(options()).progress_path("decoder_0")
+    progress.parent.mkdir(parents=True)
+    progress.touch()
+    restarted = Stage("decoder_0", options(restart=True), INPUTS)
+    assert not restarted.is_current()
+    restarted.begin()
+    assert not progress.exists()
+    assert not Stage("decoder_0", options(), INPUTS).is_current()
 
 
-def test_half_done_work_of_other_options_is_never_taken_up(options):
-    names = {
-        Stage("decoder_0", options(**o), i).unfinished("t")
+def test_without_restart_progress_is_kept(options):
+    stage = Stage("decoder_0", options(), INPUTS)
+    progress = stage.progress_path("decoder_0")
+    progress.parent.mkdir(parents=True)
+    progress.touch()
+    stage.begin()
+    assert progress.exists()
+
+
+def test_progress_of_other_options_or_inputs_is_never_resumed(options):
+    paths = {
+        Stage("decoder_0", options(**o), i).progress_path("t")
         for o, i in [({}, INPUTS), ({"lr": 1e-3}, INPUTS), ({}, {"x": "other"})]
     }
-    assert len(names) == 3
+    assert len(paths) == 3
 
 
-def test_options_of_all_stages_are_kept_together(options, tmp_path):
+def test_options_of_all_stages_are_in_one_file(options, tmp_path):
     finish(options())
     Stage("decoder_1", options(lr=5.0), {}).finish([])
-    kept = json.loads((tmp_path / "r" / "options.json").read_text())
-    assert (kept["decoder_0"]["lr"], kept["decoder_1"]["lr"]) == (2e-4, 5.0)
+    stages = json.loads((tmp_path / "r" / "options.json").read_text())
+    assert (stages["decoder_0"]["lr"], stages["decoder_1"]["lr"]) == (2e-4, 5.0)
 
 
-def test_a_tasks_figures_replace_its_earlier_ones_and_leave_the_others(options, tmp_path):
+def test_a_tasks_metrics_replace_its_earlier_ones_and_leave_those_of_other_tasks(options, tmp_path):
     stage = Stage("decoder_0", options(), {})
     stage.record("a", [(1, "loss", 0.5)])
     stage.record("b", [(1, "loss", 0.25)])
@@ -142,12 +163,12 @@ def test_a_tasks_figures_replace_its_earlier_ones_and_leave_the_others(options, 
     ]
 
 
-def test_digests_see_what_they_should(tmp_path):
+def test_digests_change_with_names_sizes_or_content(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     first.write_bytes(b"one")
     second.write_bytes(b"two")
-    same_size, whole = digest_of_names_and_sizes([first]), digest_of_files([first])
+    names_and_sizes, content = digest_of_names_and_sizes([first]), digest_of_files([first])
     assert digest_of_files([first, second]) != digest_of_files([first])
     first.write_bytes(b"eno")
-    assert digest_of_names_and_sizes([first]) == same_size
-    assert digest_of_files([first]) != whole
+    assert digest_of_names_and_sizes([first]) == names_and_sizes
+    assert digest_of_files([first]) != content

@@ -141,7 +141,7 @@ def test_each_decoder_is_asked_as_in_its_own_training(decoders):
 def test_prompts_are_filled_up_to_the_points_of_the_decoder_that_is_asked(decoders, monkeypatch):
     filled = []
     segmenter = SimpleNamespace(
-        sam=None, filled_to=lambda count: filled.append(count) or "segmenter"
+        sam=None, padded_to=lambda count: filled.append(count) or "segmenter"
     )
     monkeypatch.setattr(evaluation_module, "load_decoder", lambda path, sam: None)
     monkeypatch.setattr(

@@ -9,6 +9,8 @@ def test_the_rate_falls_by_a_factor_every_few_epochs_and_the_lowest_validation_l
     assert (schedule.monitor, schedule.higher_is_better) == ("val_loss", False)
     # Three steps an epoch: the factor changes with the first step of epochs 3 and 5, never within
     # an epoch.
-    factors = [schedule.rate(step, 3) for step in (0, 5, 6, 11, 12)]
+    factors = [schedule.lr_factor(step, 3) for step in (0, 5, 6, 11, 12)]
     assert factors == pytest.approx([1, 1, 0.5, 0.5, 0.25])
-    assert build_classifier_schedule(ClassifierOptions(lr_step=0, lr_decay=0.5)).rate(999, 3) == 1
+    assert (
+        build_classifier_schedule(ClassifierOptions(lr_step=0, lr_decay=0.5)).lr_factor(999, 3) == 1
+    )

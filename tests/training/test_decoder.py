@@ -7,9 +7,9 @@ from epsam.data.d4 import apply_d4
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import write_mask, write_probability, write_rgb
 from epsam.data.patches import Patch
-from epsam.segment.sam.prompting.prompt import SamPrompt, mask_prompt
+from epsam.segment.sam.prompting.point_sampling import sample_points
 from epsam.segment.sam.prompting.rules import PromptInputs
-from epsam.segment.sam.prompting.sampling import sample_points
+from epsam.segment.sam.prompting.sam_prompt import SamPrompt, mask_prompt
 from epsam.training.decoder import (
     Example,
     PromptedPatch,
@@ -36,9 +36,9 @@ HINTS = PromptInputs(SEEN * 0.5, SEEN, lambda: TRUTH)
 
 def asked(**options):
     query, target = ask(TARGET, HINTS, DecoderOptions(n_point=6, **options), 3)
-    assert query.activation is None
+    assert query.cam is None
     assert np.array_equal(target, TARGET)
-    return query.prompt
+    return query.points
 
 
 def ask(target, seen, options, number):
@@ -75,7 +75,7 @@ def test_where_nothing_is_seen_the_rule_is_applied_to_the_target():
         queries, _ = training_prompts(
             np.stack([TARGET] * 3), [HINTS, blind, HINTS].__getitem__, options, rngs
         )
-        prompts = [query.prompt for query in queries]
+        prompts = [query.points for query in queries]
         assert [len(prompt) for prompt in prompts] == [rows] * 3
         assert within(prompts[0], SEEN)
         assert all(TARGET[int(y), int(x)] for x, y, _ in prompts[1])
@@ -97,10 +97,10 @@ def test_a_step_asks_about_one_region_and_is_fitted_to_what_touches_it():
     seen = set()
     for number in range(12):
         query, fitted = ask(target, ISLANDS, options, number)
-        seen.add(tuple(query.prompt[:, :2].ravel().tolist()))
+        seen.add(tuple(query.points[:, :2].ravel().tolist()))
         # The target's first region touches the left island and reaches beyond it; nothing touches
         # the right one.
-        first = query.prompt[0, 0] == 0
+        first = query.points[0, 0] == 0
         assert np.array_equal(fitted, block(slice(4, 8), slice(3, 7)) if first else block([], []))
     assert seen == {(0, 0, 4, 5), (9, 2, 14, 8)}
 
@@ -109,7 +109,7 @@ def test_the_mask_prompt_is_the_activation_that_was_seen_however_points_are_draw
     for train_prompt in ("mask", "same"):
         options = DecoderOptions(mask_prompt=True, train_prompt=train_prompt, n_point=4)
         query, fitted = ask(TARGET, HINTS, options, 3)
-        assert np.array_equal(query.activation, mask_prompt(HINTS, HINTS))
+        assert np.array_equal(query.cam, mask_prompt(HINTS, HINTS))
         assert np.array_equal(fitted, TARGET)
 
 
@@ -138,7 +138,7 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
     )
     shown = batch.targets[0].numpy() > 0
     assert shown.sum() == TARGET.sum()
-    assert within(batch.queries[0].prompt, shown)
+    assert within(batch.prompts[0].points, shown)
 
 
 @pytest.mark.parametrize("view", range(8))
@@ -169,7 +169,7 @@ def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatc
     row, column = [(2, 5), (2, 10), (13, 10), (13, 5), (10, 2), (10, 13), (5, 13), (5, 2)][view]
     assert np.argwhere(batch.embeddings[0][0]).tolist() == [[row, column]]
     assert np.argwhere(batch.targets[0].numpy()).tolist() == [[row, column]]
-    assert batch.queries[0].prompt.tolist() == [[column, row, 1]]
+    assert batch.prompts[0].points.tolist() == [[column, row, 1]]
 
 
 def one_batch(tmp_path, example, hints, **options):
@@ -194,8 +194,8 @@ def test_a_normal_patch_is_asked_about_where_the_classifier_is_wrong_and_has_an_
     batch = one_batch(tmp_path, Example(patch, None), HINTS, train_prompt=train_prompt, n_point=6)
     assert batch.targets.shape == (1, SIDE, SIDE)
     assert not batch.targets.any()
-    assert len(batch.queries[0].prompt) == 6
-    assert within(batch.queries[0].prompt, SEEN)
+    assert len(batch.prompts[0].points) == 6
+    assert within(batch.prompts[0].points, SEEN)
 
 
 def test_a_soft_target_is_the_probability_of_the_regions_asked_about(tmp_path):
@@ -209,7 +209,7 @@ def test_a_soft_target_is_the_probability_of_the_regions_asked_about(tmp_path):
     part = one_batch(
         tmp_path, example, ISLANDS, soft_targets=True, train_prompt="same", prompt="box", n_region=1
     )
-    assert part.queries[0].prompt[:, 0].tolist() == [9, 14]
+    assert part.prompts[0].points[:, 0].tolist() == [9, 14]
     assert np.allclose(part.targets[0], np.where(LEFT, 0, share), atol=1 / 510)
 
 
@@ -244,7 +244,7 @@ def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all
 
 
 def test_the_rate_falls_along_half_a_cosine_over_the_steps_of_all_epochs():
-    rate = decoder_schedule(DecoderOptions(epoch=20)).rate
+    rate = decoder_schedule(DecoderOptions(epoch=20)).lr_factor
     # 400 steps: the factor is 1 at first, a half in the middle, a quarter of the way (1 + cos 45°)
     # / 2.
     assert [rate(step, 20) for step in (0, 100, 200)] == pytest.approx([1, 0.853553, 0.5])
@@ -261,7 +261,7 @@ class Counting:
         found = np.zeros((len(queries), SIDE, SIDE), np.float32)
         for index, (view, (query,)) in enumerate(zip(embeddings, queries, strict=True)):
             corner = np.zeros((SIDE, SIDE), np.float32)
-            corner[0, 1] = query.prompt[0, 2]
+            corner[0, 1] = query.points[0, 2]
             found[index] = apply_d4(corner, view)
         return found
 

@@ -11,7 +11,7 @@ from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.training.cams import describe_external_classifier, digest_of_cam_recipe
-from epsam.training.normal_patches import NORMAL, normal_patch_count, prepare_normal_patches
+from epsam.training.normal_patches import NORMAL, count_normal_patches, prepare_normal_patches
 
 SIDE = 16
 
@@ -20,13 +20,13 @@ SIDE = 16
     ("share", "others", "expected"), [(0, 100, 0), (0.2, 100, 25), (0.25, 9, 3), (0.5, 7, 7)]
 )
 def test_a_share_is_one_of_all_patches(share, others, expected):
-    assert normal_patch_count(share, others) == expected
+    assert count_normal_patches(share, others) == expected
 
 
 @pytest.mark.parametrize("share", [1, -0.1, 20])
 def test_what_is_no_share_is_one_line(share):
     with pytest.raises(TrainingError, match="--normal_patches .*give a number from 0"):
-        normal_patch_count(share, 10)
+        count_normal_patches(share, 10)
 
 
 def test_those_that_look_like_tumour_come_first_and_those_without_activation_not_at_all(tmp_path):
@@ -49,12 +49,12 @@ def test_those_that_look_like_tumour_come_first_and_those_without_activation_not
 
     normals = prepare_normal_patches(run, patches, SIDE, 4, DeviceConfig("cpu", None))
     assert [patch.name for patch in normals.patches] == ["c_0", "a_0"]
-    hints = normals.hints(patches[0])
+    hints = normals.load_prompt_inputs(patches[0])
     expected = np.zeros((SIDE, SIDE), bool)
     expected[:, 8:] = True
     assert np.array_equal(hints.mask, expected)
-    assert hints.activation[:, 10:].min() == 1
-    assert not hints.truth().any()
+    assert hints.cam[:, 10:].min() == 1
+    assert not hints.ground_truth().any()
     assert load_cams(run.cams(NORMAL), checksum).recipe == recipe
 
 

@@ -7,10 +7,14 @@ from epsam.core.files import read_table
 from epsam.data.images import read_mask, read_probability, write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
-from epsam.segment.sam.prompting.prompt import SamPrompt
+from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 from epsam.tables import PSEUDO_LABEL_COLUMNS
 from epsam.training.decoder import PromptedPatch
-from epsam.training.pseudo_labels import accepted_examples, initial_examples, write_pseudo_labels
+from epsam.training.pseudo_labels import (
+    load_accepted_examples,
+    load_initial_examples,
+    write_pseudo_labels,
+)
 
 SIDE = 8
 
@@ -82,7 +86,7 @@ def test_only_labels_inside_the_initial_mask_are_kept(run, patches):
     assert summary.acceptance == pytest.approx(1 / 3)
     # Inside: 16 of 32 true pixels found, none wrong: Dice 32/48. Half out: 16 right of 32: 32/64.
     # Empty: 0.
-    assert summary.dice_kept == pytest.approx(2 / 3, abs=1e-4)
+    assert summary.dice_accepted == pytest.approx(2 / 3, abs=1e-4)
     assert summary.dice_all == pytest.approx((2 / 3 + 1 / 2) / 3, abs=1e-4)
 
 
@@ -97,9 +101,9 @@ def test_writing_a_round_again_leaves_no_stale_mask_and_drops_later_rounds(run, 
 def test_replace_takes_the_last_round_and_accumulate_the_newest_kept_mask(run, patches):
     write(0, run, patches, {"a_1": INSIDE, "b_1": INSIDE, "c_1": EMPTY})
     write(1, run, patches, {"a_1": EMPTY, "b_1": INSIDE, "c_1": EMPTY})
-    replaced = accepted_examples(2, run, patches, "replace")
+    replaced = load_accepted_examples(2, run, patches, "replace")
     assert [(e.patch.name, e.target.parent.name) for e in replaced] == [("b_1", "iter_1")]
-    united = accepted_examples(2, run, patches, "accumulate")
+    united = load_accepted_examples(2, run, patches, "accumulate")
     assert [(e.patch.name, e.target.parent.name) for e in united] == [
         ("a_1", "iter_0"),
         ("b_1", "iter_1"),
@@ -109,27 +113,27 @@ def test_replace_takes_the_last_round_and_accumulate_the_newest_kept_mask(run, p
 def test_no_kept_label_stops_the_run_with_what_to_do(run, patches):
     write(0, run, patches, {"a_1": EMPTY, "b_1": EMPTY, "c_1": HALF_OUT})
     with pytest.raises(TrainingError, match="lower --ids_threshold"):
-        accepted_examples(1, run, patches, "replace")
+        load_accepted_examples(1, run, patches, "replace")
 
 
 def test_empty_initial_masks_are_left_out_and_all_empty_is_an_error(run, patches):
     write_mask(run.initial_masks("train") / "b_1.png", EMPTY)
-    assert [e.patch.name for e in initial_examples(run, patches)] == ["a_1", "c_1"]
+    assert [e.patch.name for e in load_initial_examples(run, patches)] == ["a_1", "c_1"]
     with pytest.raises(TrainingError, match="all initial masks are empty"):
-        initial_examples(run, patches[1:2])
+        load_initial_examples(run, patches[1:2])
 
 
 def test_soft_targets_are_kept_beside_the_masks_and_asked_for_in_time(run, patches):
     masks = {"a_1": INSIDE, "b_1": HALF_OUT, "c_1": INSIDE}
     write(0, run, patches, masks)
-    assert [example.soft for example in accepted_examples(1, run, patches, "replace")] == [
+    assert [example.soft for example in load_accepted_examples(1, run, patches, "replace")] == [
         None,
         None,
     ]
     with pytest.raises(TrainingError, match=r"a_1.png: missing.*--soft_targets"):
-        accepted_examples(1, run, patches, "replace", soft_targets=True)
+        load_accepted_examples(1, run, patches, "replace", soft_targets=True)
     write(0, run, patches, masks, soft_targets=True)
-    found = accepted_examples(1, run, patches, "replace", soft_targets=True)
+    found = load_accepted_examples(1, run, patches, "replace", soft_targets=True)
     assert [example.patch.name for example in found] == ["a_1", "c_1"]
     # 0.9 where the mask is; kept to 1/255.
     assert np.allclose(read_probability(found[0].soft), INSIDE * 0.9, atol=1 / 510)

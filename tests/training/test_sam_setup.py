@@ -14,7 +14,7 @@ from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.segment.sam.models import build_sam
-from epsam.segment.sam.prompting.sampling import sample_points
+from epsam.segment.sam.prompting.point_sampling import sample_points
 from epsam.training.sam_setup import (
     SamSetup,
     cache_folder,
@@ -36,20 +36,20 @@ def test_more_draws_and_views_leave_the_first_prompt_as_it_was(tmp_path):
     maps = CamStore("c", {"a_1": np.random.default_rng(0).random((4, 4)).astype(np.float32)}, {})
 
     one = prompt_patches(run, "val", [patch], maps, PromptOptions(n_point=5), (7,))[0]
-    weight = load_prompt_inputs(run, "val", patch, maps).activation * mask
+    weight = load_prompt_inputs(run, "val", patch, maps).cam * mask
     expected = sample_points(weight[None], 5, [generator(7, "pepm", "val", "a_1")])[0]
-    assert np.array_equal(one.prompt[:, :2], expected)
-    assert [(view, len(queries)) for view, queries in one.asked] == [(0, 1)]
+    assert np.array_equal(one.first_points[:, :2], expected)
+    assert [(view, len(queries)) for view, queries in one.prompts] == [(0, 1)]
 
     more = prompt_patches(
         run, "val", [patch], maps, PromptOptions(n_point=5, n_draw=2, n_view=4), (7,)
     )[0]
-    assert np.array_equal(more.prompt, one.prompt)
-    assert [view for view, _ in more.asked] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert len({query.prompt.tobytes() for _, (query,) in more.asked}) == 8
-    for view, (query,) in more.asked:
+    assert np.array_equal(more.first_points, one.first_points)
+    assert [view for view, _ in more.prompts] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert len({query.points.tobytes() for _, (query,) in more.prompts}) == 8
+    for view, (query,) in more.prompts:
         seen = apply_d4(mask, view)
-        assert all(seen[int(y), int(x)] for x, y, _ in query.prompt)
+        assert all(seen[int(y), int(x)] for x, y, _ in query.points)
 
 
 def test_too_little_gpu_memory_for_encoding_names_the_flag_of_the_encoder(tmp_path):

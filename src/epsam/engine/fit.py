@@ -50,7 +50,7 @@ class FitSchedule:
     patience: int
     monitor: str
     higher_is_better: bool
-    rate: Callable[[int, int], float]
+    lr_factor: Callable[[int, int], float]
     """(step, steps of an epoch) → factor of the learning rate."""
 
 
@@ -87,7 +87,7 @@ class EpochTotals:
     seconds: float = 0.0
     waited: float = 0.0
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         return {
             "train_loss": self.loss / max(self.patches, 1),
             "seconds": self.seconds,
@@ -107,7 +107,7 @@ class TrainState:
     best_value: float = math.nan
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[Scalar] = field(default_factory=list)
-    running: EpochTotals = field(default_factory=EpochTotals)
+    epoch_totals: EpochTotals = field(default_factory=EpochTotals)
 
 
 def fit(
@@ -115,7 +115,7 @@ def fit(
     schedule: FitSchedule,
     checkpoint: Path,
     save_every_s: float = SAVE_EVERY_S,
-    board: MetricLogger = NULL_LOGGER,
+    metric_logger: MetricLogger = NULL_LOGGER,
 ) -> TrainState:
     """Fit until the schedule ends and leave the best epoch's weights in `task.model`.
 
@@ -126,20 +126,20 @@ def fit(
     stop.
     """
     progress = _resume(task, checkpoint)
-    board.figures(progress.history)
+    metric_logger.log_scalars(progress.history)
     while progress.epoch < schedule.epochs and not _out_of_patience(progress, schedule):
         _train_epoch(task, schedule, progress, checkpoint, save_every_s)
         try:
-            figures = {**progress.running.figures(), **task.validate()}
+            figures = {**progress.epoch_totals.metrics(), **task.validate()}
         except KeyboardInterrupt:
             _save(task, progress, checkpoint)
             raise
-        progress.epoch, progress.running = progress.epoch + 1, EpochTotals()
+        progress.epoch, progress.epoch_totals = progress.epoch + 1, EpochTotals()
         progress.history += [(progress.epoch, name, value) for name, value in figures.items()]
         _keep_best(task, schedule, progress, figures)
         _report(task, schedule, progress, figures)
         _save(task, progress, checkpoint)
-        board.figures(progress.history)
+        metric_logger.log_scalars(progress.history)
     if progress.best_weights:
         task.model.load_state_dict(progress.best_weights)
     return progress
@@ -152,7 +152,7 @@ def _train_epoch(
     saved.
     """
     task.model.train()
-    running, saved = progress.running, time.monotonic()
+    running, saved = progress.epoch_totals, time.monotonic()
     # Closed at the end whatever happens, since that is what ends the processes that load patches.
     with (
         closing(_timed(task.batches(progress.epoch, running.step), running)) as batches,
@@ -198,7 +198,9 @@ def _timed(batches: Iterable[Any], running: EpochTotals) -> Generator[Any, None,
 
 
 def _set_rate(task: Task, schedule: FitSchedule, progress: TrainState) -> None:
-    factor = schedule.rate(progress.epoch * task.steps + progress.running.step, task.steps)
+    factor = schedule.lr_factor(
+        progress.epoch * task.steps + progress.epoch_totals.step, task.steps
+    )
     for group in task.optimiser.param_groups:
         group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
 
@@ -266,7 +268,7 @@ def _save(task: Task, progress: TrainState, checkpoint: Path) -> None:
             "best_value": progress.best_value,
             "best_weights": progress.best_weights,
             "history": [list(row) for row in progress.history],
-            "running": asdict(progress.running),
+            "running": asdict(progress.epoch_totals),
             "model": task.model.state_dict(),
             "optimiser": task.optimiser.state_dict(),
             "scaler": task.scaler.state_dict(),
@@ -296,7 +298,7 @@ def _resume(task: Task, checkpoint: Path) -> TrainState:
         "%s: going on after epoch %d, step %d of the next",
         task.name,
         progress.epoch,
-        progress.running.step,
+        progress.epoch_totals.step,
     )
     return progress
 

@@ -1,14 +1,13 @@
-"""What a stage tells while it goes on: for TensorBoard, figures and panels, by the optional package
-tensorboard.
+"""Live metrics and panels of a stage: to TensorBoard, if its package is installed and asked for.
 
-metrics.csv and panels/ hold the same, whether or not anybody is told.
+metrics.csv and panels/ hold the same, with or without a logger.
 """
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from epsam.core.errors import TrainingError
 from epsam.data.image_header import image_size_from_header
@@ -18,42 +17,52 @@ Scalar = tuple[int, str, float]
 """(epoch, name, value)"""
 
 
-class MetricLogger:
-    """Tells nobody."""
+class MetricLogger(Protocol):
+    """Where a stage sends its metrics and images while it runs."""
 
-    def figures(self, history: Sequence[Scalar]) -> None:
-        """Tell what has come since the last call; `history` is everything so far."""
+    def log_scalars(self, history: Sequence[Scalar]) -> None:
+        """Log what is new since the last call; `history` holds everything so far."""
 
-    def picture(self, path: Path, step: int) -> None:
-        """Tell a PNG, under the name of its file."""
-
-
-NULL_LOGGER = MetricLogger()
+    def log_image(self, path: Path, step: int) -> None:
+        """Log a PNG under the name of its file."""
 
 
-class TensorBoard(MetricLogger):
+class NullLogger:
+    """Logs nothing."""
+
+    def log_scalars(self, history: Sequence[Scalar]) -> None:
+        """Ignore the metrics."""
+
+    def log_image(self, path: Path, step: int) -> None:
+        """Ignore the image."""
+
+
+NULL_LOGGER = NullLogger()
+
+
+class TensorBoard:
     """Writes a folder for TensorBoard.
 
-    A fit that goes on after an interruption tells its whole history again, and TensorBoard is told
-    to forget what earlier sessions wrote there: each point is shown once.
+    A resumed fit logs its whole history again, and TensorBoard drops what earlier sessions wrote:
+    each point appears once.
     """
 
     def __init__(self, folder: Path) -> None:
         """Raises TrainingError if the package is not installed."""
-        self._events, self._summaries, writers = _libraries()
+        self._events, self._summaries, writers = _import_tensorboard()
         self._writer = writers.EventFileWriter(str(folder))
-        self._told = 0
-        # At the start of a session it drops all points from this step on. Earlier files stay, since
-        # it cannot go on from a file that is gone.
+        self._logged = 0
+        # A session's START drops all points from this step on. Earlier files stay, since TensorBoard
+        # cannot go on from a file that is gone.
         self._add(0, session_log=self._events.SessionLog(status=self._events.SessionLog.START))
 
-    def figures(self, history: Sequence[Scalar]) -> None:
-        for epoch, name, value in history[self._told :]:
+    def log_scalars(self, history: Sequence[Scalar]) -> None:
+        for epoch, name, value in history[self._logged :]:
             self._add(epoch, summary=self._summary(tag=name, simple_value=value))
-        self._told = len(history)
+        self._logged = len(history)
         self._writer.flush()
 
-    def picture(self, path: Path, step: int) -> None:
+    def log_image(self, path: Path, step: int) -> None:
         content = path.read_bytes()
         width, height = image_size_from_header(content) or (0, 0)
         image = self._summaries.Summary.Image(
@@ -69,14 +78,16 @@ class TensorBoard(MetricLogger):
         self._writer.add_event(self._events.Event(wall_time=time.time(), step=step, **event))
 
 
-def open_metric_logger(run: RunPaths, task: str, wanted: bool) -> MetricLogger:
-    """TensorBoard's folder of a task of the run, or, where it is not wanted, nobody. Raises as
-    `TensorBoard` does.
+def open_metric_logger(run: RunPaths, task: str, enabled: bool) -> MetricLogger:
+    """TensorBoard in the task's folder of the run; a logger that logs nothing if not enabled.
+
+    Raises TrainingError if TensorBoard is enabled and its package is not installed.
     """
-    return TensorBoard(run.tensorboard / task) if wanted else NULL_LOGGER
+    return TensorBoard(run.tensorboard / task) if enabled else NULL_LOGGER
 
 
-def _libraries() -> tuple[ModuleType, ModuleType, ModuleType]:
+def _import_tensorboard() -> tuple[ModuleType, ModuleType, ModuleType]:
+    # Imported here, as the package is optional and takes seconds to load.
     try:
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer import event_file_writer

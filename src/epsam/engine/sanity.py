@@ -25,7 +25,7 @@ class MaskCounts:
         self.empty += not mask.any()
         self.full += bool(mask.all())
 
-    def trouble(self, what: str) -> str:
+    def degenerate_output(self, what: str) -> str:
         """Empty if some mask is neither empty nor full, or if there are no masks; else what is
         wrong.
         """
@@ -55,4 +55,4 @@ def check_pseudo_labels(acceptance: float, predicted: MaskCounts) -> str:
     """
     if acceptance == 0:
         return "none of the pseudo-labels was kept"
-    return predicted.trouble("pseudo-labels")
+    return predicted.degenerate_output("pseudo-labels")

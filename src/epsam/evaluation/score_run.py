@@ -71,7 +71,7 @@ class SamPredictors:
     def masks(self, what: str, asked: Sequence[PromptedPatch]) -> list[Mask]:
         """The masks that the decoder of that name makes of the patches."""
         sam, path, asking = self.setup.segmenter.sam, self.files[what], self.asking[what]
-        segmenter = self.setup.segmenter.filled_to(asking.n_point + asking.n_negative)
+        segmenter = self.setup.segmenter.padded_to(asking.n_point + asking.n_negative)
         if path is None:
             sam.mask_decoder.load_state_dict(self.untouched)
         else:

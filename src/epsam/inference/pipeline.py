@@ -18,8 +18,8 @@ from epsam.core.seeding import generator
 from epsam.data.d4 import apply_d4, undo_d4
 from epsam.data.images import Mask, Rgb
 from epsam.inference.tiling import Map, Tiling
-from epsam.segment.sam.prompting.prompt import make_sam_prompts
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
+from epsam.segment.sam.prompting.sam_prompt import make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.weak.resnet import AdlResNet
 

@@ -12,7 +12,7 @@ from epsam.config.patches import PatchOptions
 from epsam.extraction.sampling import FractionRange, PatchLimits, positive_limit
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.segment.sam.models import PROMPT_DIM, SPECS
-from epsam.training.normal_patches import normal_patch_count
+from epsam.training.normal_patches import count_normal_patches
 
 PNG_SHARE = 0.75
 """Ours, on the safe side: size of a stained patch as PNG by its raw size."""
@@ -63,7 +63,7 @@ def estimate(
     images = (
         train * max(views, decoder.n_view) + (positives["val"] + positives["test"]) * decoder.n_view
     )
-    images += min(normal_patch_count(decoder.normal_patches, train), counts["train"][1]) * views
+    images += min(count_normal_patches(decoder.normal_patches, train), counts["train"][1]) * views
     each = PROMPT_DIM * SPECS[decoder.sam_model_type].grid ** 2 * FP16_BYTES
     return Needs(
         int(number * patch.patch_size**2 * 3 * PNG_SHARE) if cut else 0,

@@ -8,7 +8,7 @@ from epsam.data.images import Rgb, read_mask, read_rgb, resize_rgb
 from epsam.data.patches import Patch
 from epsam.inference.image_results import mask_file
 from epsam.pictures.panel import PanelRow, draw_panel
-from epsam.training.panels import evenly_spaced
+from epsam.training.panels import pick_evenly
 
 Row = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ def pictured(names: Sequence[str], dice: Mapping[str, float], most: int) -> list
     all of them.
     """
     ranked = sorted(dice, key=lambda name: dice[name]) or list(names)
-    return [ranked[index] for index in evenly_spaced(len(ranked), most)]
+    return [ranked[index] for index in pick_evenly(len(ranked), most)]
 
 
 def draw_image_cases(

@@ -9,7 +9,7 @@ from typing import Any
 
 from epsam.core.files import read_json, read_numbers
 from epsam.data.images import Rgb, read_rgb
-from epsam.engine.stage import degenerate_outputs
+from epsam.engine.stage import find_degenerate_outputs
 from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
@@ -70,7 +70,7 @@ def read_run(run: RunPaths, data: DatasetPaths) -> RunRecord:
         _rows(run.metrics, METRIC_COLUMNS),
         {stage: flags for stage, flags in made.items() if flags},
         stages,
-        degenerate_outputs(run),
+        find_degenerate_outputs(run),
         _rows(data.slide_table, ("slide", "status", "reason")),
         {
             path.stem.replace("_", " "): read_rgb(path)

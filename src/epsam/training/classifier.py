@@ -69,7 +69,7 @@ def build_classifier_schedule(options: ClassifierOptions) -> FitSchedule:
     epochs.
     """
 
-    def rate(step: int, steps_per_epoch: int) -> float:
+    def lr_factor(step: int, steps_per_epoch: int) -> float:
         return (
             options.lr_decay ** (step // steps_per_epoch // options.lr_step)
             if options.lr_step
@@ -77,7 +77,7 @@ def build_classifier_schedule(options: ClassifierOptions) -> FitSchedule:
         )
 
     return FitSchedule(
-        options.epoch, options.patience, "val_loss", higher_is_better=False, rate=rate
+        options.epoch, options.patience, "val_loss", higher_is_better=False, lr_factor=lr_factor
     )
 
 

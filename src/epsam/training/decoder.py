@@ -22,20 +22,20 @@ from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule, Task
 from epsam.metrics import count_pixels, macro_dice_iou
 from epsam.segment.sam.losses import decoder_loss
-from epsam.segment.sam.prompting.prompt import (
-    SamPrompt,
-    all_points,
-    components_touching,
-    largest_components,
-    mask_prompt,
-)
+from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import (
     PromptInputs,
     collate_inputs,
     make_prompts,
     transform_inputs,
 )
-from epsam.segment.sam.prompting.sampling import PointPrompt
+from epsam.segment.sam.prompting.sam_prompt import (
+    SamPrompt,
+    all_points,
+    components_touching,
+    largest_components,
+    mask_prompt,
+)
 from epsam.segment.sam.segmenter import SamSegmenter
 
 
@@ -59,13 +59,13 @@ class PromptedPatch:
     """
 
     patch: Patch
-    asked: tuple[tuple[int, tuple[SamPrompt, ...]], ...]
-    initial: Path | None = None
+    prompts: tuple[tuple[int, tuple[SamPrompt, ...]], ...]
+    initial_mask: Path | None = None
 
     @property
-    def prompt(self) -> PointPrompt:
+    def first_points(self) -> PointPrompt:
         """The points and corners of what is asked first, about the patch as it is."""
-        return all_points(self.asked[0][1])
+        return all_points(self.prompts[0][1])
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class DecoderBatch:
     """Embeddings, queries, targets (B, side, side) in 0..1, and names, of one step."""
 
     embeddings: list[Embedding]
-    queries: list[SamPrompt]
+    prompts: list[SamPrompt]
     targets: Tensor
     names: list[str]
 
@@ -100,7 +100,7 @@ def decoder_task(
             yield _batch(name, chosen, embeddings, hints_of, options, epoch)
 
     def loss(batch: DecoderBatch, epoch: int) -> Tensor:
-        logits = segmenter.logits(batch.embeddings, batch.queries)
+        logits = segmenter.logits(batch.embeddings, batch.prompts)
         return decoder_loss(logits, batch.targets.to(logits.device), options.soft_targets)
 
     def validate() -> dict[str, float]:
@@ -129,11 +129,13 @@ def decoder_schedule(options: DecoderOptions) -> FitSchedule:
     D34).
     """
 
-    def rate(step: int, steps_per_epoch: int) -> float:
+    def lr_factor(step: int, steps_per_epoch: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * step / (options.epoch * steps_per_epoch)))
 
     monitor = {"truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}[options.select_on]
-    return FitSchedule(options.epoch, options.patience, monitor, higher_is_better=True, rate=rate)
+    return FitSchedule(
+        options.epoch, options.patience, monitor, higher_is_better=True, lr_factor=lr_factor
+    )
 
 
 def predict_masks(
@@ -157,8 +159,8 @@ def predict_probabilities(
     for start in range(0, len(asked), batch_size):
         group = asked[start : start + batch_size]
         # All patches are asked in the same views.
-        variants = zip(*(prompted.asked for prompted in group), strict=True)
-        total, count = np.zeros((), np.float32), len(group[0].asked)
+        variants = zip(*(prompted.prompts for prompted in group), strict=True)
+        total, count = np.zeros((), np.float32), len(group[0].prompts)
         for variant in variants:
             view = variant[0][0]
             found = segmenter.probabilities(
@@ -183,8 +185,8 @@ def validation_metrics(
     for prompted, mask in predict_masks(segmenter, embeddings, wanted, options.batch_size):
         if prompted.patch.mask is not None:
             true.append(count_pixels(mask, prompted.patch.ground_truth()))
-        if pseudo and prompted.initial is not None:
-            initial.append(count_pixels(mask, read_mask(prompted.initial)))
+        if pseudo and prompted.initial_mask is not None:
+            initial.append(count_pixels(mask, read_mask(prompted.initial_mask)))
     dice, iou = macro_dice_iou(true)
     return {"val_dice": dice, "val_iou": iou} | (
         {"val_pseudo_dice": macro_dice_iou(initial)[0]} if pseudo else {}

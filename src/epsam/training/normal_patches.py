@@ -44,13 +44,13 @@ class NormalPatches:
     patches: list[Patch]
     maps: CamStore
 
-    def hints(self, patch: Patch) -> PromptInputs:
+    def load_prompt_inputs(self, patch: Patch) -> PromptInputs:
         """What a prompt may be made of; no pixel is truly tumour."""
         hints = load_prompt_inputs(self.run, NORMAL, patch, self.maps)
-        return PromptInputs(hints.activation, hints.mask, lambda: np.zeros_like(hints.mask))
+        return PromptInputs(hints.cam, hints.mask, lambda: np.zeros_like(hints.mask))
 
 
-def normal_patch_count(share: float, others: int) -> int:
+def count_normal_patches(share: float, others: int) -> int:
     """How many patches make up that share of all if there are `others` beside them.
 
     Raises TrainingError if the share is no share.

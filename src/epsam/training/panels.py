@@ -8,14 +8,14 @@ from epsam.data.images import Mask, read_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.pictures.panel import PanelRow, draw_panel
-from epsam.segment.sam.prompting.sampling import PointPrompt
+from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.training.sam_setup import initial_mask_path
 
 ROWS = 5
 """Ours: patches on a panel."""
 
 
-def evenly_spaced(count: int, rows: int = ROWS) -> list[int]:
+def pick_evenly(count: int, rows: int = ROWS) -> list[int]:
     """Indices of up to `rows` of `count` items, evenly spaced, so that no panel is picked to
     please.
     """

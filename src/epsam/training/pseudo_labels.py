@@ -36,7 +36,7 @@ class RoundSummary:
 
     acceptance: float
     dice_all: float
-    dice_kept: float
+    dice_accepted: float
     predicted: MaskCounts
 
 
@@ -67,7 +67,7 @@ def write_pseudo_labels(
         row = {
             "round": number,
             "id": patch.name,
-            "points": len(prompted.prompt),
+            "points": len(prompted.first_points),
             "ids": f"{score.ids:.6f}",
             "area_ratio": f"{score.area_ratio:.6f}",
             "accepted": int(keep),
@@ -89,7 +89,7 @@ def write_pseudo_labels(
     )
 
 
-def accepted_examples(
+def load_accepted_examples(
     number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str, soft_targets: bool = False
 ) -> list[Example]:
     """What round `number` is fitted to: the masks kept by the round before it, or by any before it,
@@ -123,7 +123,7 @@ def accepted_examples(
     return examples
 
 
-def initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
+def load_initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
     """What the preliminary decoder is fitted to: the initial masks that are not empty (methods
     D32).
 

@@ -41,10 +41,10 @@ from epsam.training.delete_rounds import delete_rounds_after
 from epsam.training.normal_patches import (
     NORMAL,
     NormalPatches,
-    normal_patch_count,
+    count_normal_patches,
     prepare_normal_patches,
 )
-from epsam.training.panels import evenly_spaced, write_panel
+from epsam.training.panels import pick_evenly, write_panel
 from epsam.training.pseudo_labels import write_pseudo_labels
 from epsam.training.sam_setup import (
     SamSetup,
@@ -71,10 +71,10 @@ class RoundContext:
     untouched_decoder: dict[str, Any]
     normals: NormalPatches | None = None
 
-    def hints(self, patch: Patch) -> PromptInputs:
+    def load_prompt_inputs(self, patch: Patch) -> PromptInputs:
         """What a training patch's prompt may be made of."""
         if self.normals and patch.label == 0:
-            return self.normals.hints(patch)
+            return self.normals.load_prompt_inputs(patch)
         return load_prompt_inputs(self.run, "train", patch, self.train_maps)
 
     def normal_examples(self, others: int) -> list[Example]:
@@ -82,7 +82,7 @@ class RoundContext:
         patches = self.normals.patches if self.normals else []
         return [
             Example(patch, None)
-            for patch in patches[: normal_patch_count(self.options.normal_patches, others)]
+            for patch in patches[: count_normal_patches(self.options.normal_patches, others)]
         ]
 
 
@@ -97,7 +97,7 @@ def prepare_rounds(options: DecoderOptions) -> RoundContext:
     (_, classifier), size = find_mask_classifier(run), read_patch_size(train)
     device_config = select_device(options.device, options.precision)
     train_views = max(options.embedding_views, options.n_view)
-    wanted = normal_patch_count(options.normal_patches, len(train))
+    wanted = count_normal_patches(options.normal_patches, len(train))
     images = len(train) * train_views + wanted * options.embedding_views + len(val) * options.n_view
     setup = prepare_sam(options, size, images, options.n_point + options.n_negative, device_config)
     prepare_embeddings(setup, train, train_views)
@@ -124,8 +124,9 @@ def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> 
     name = f"decoder_{number}"
     normal = bench.normal_examples(len(examples))
     stage = Stage(name, options, _inputs(bench, [*examples, *normal]))
-    if stage.finished():
+    if stage.is_current():
         return
+    stage.begin()
     delete_rounds_after(bench.run, number)
     segmenter.sam.mask_decoder.load_state_dict(bench.untouched_decoder)
     log.info(
@@ -141,11 +142,13 @@ def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> 
         bench.setup.embeddings,
         [*examples, *normal],
         bench.validation,
-        bench.hints,
+        bench.load_prompt_inputs,
         options,
     )
-    board = open_metric_logger(bench.run, name, options.tensorboard)
-    progress = fit(task, decoder_schedule(options), stage.unfinished(name), board=board)
+    metric_logger = open_metric_logger(bench.run, name, options.tensorboard)
+    progress = fit(
+        task, decoder_schedule(options), stage.progress_path(name), metric_logger=metric_logger
+    )
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
     asked = prompt_patches(
         bench.run, "train", bench.train, bench.train_maps, options, (options.seed, number)
@@ -158,18 +161,18 @@ def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> 
         number,
         100 * summary.acceptance,
         summary.dice_all,
-        summary.dice_kept,
+        summary.dice_accepted,
     )
     last = progress.epoch
     history = [
         *progress.history,
         (last, "acceptance", summary.acceptance),
         (last, "pseudo_dice_all", summary.dice_all),
-        (last, "pseudo_dice_kept", summary.dice_kept),
+        (last, "pseudo_dice_kept", summary.dice_accepted),
     ]
     stage.record(name, history)
-    board.figures(history)
-    board.picture(_write_panel(number, bench, asked), last)
+    metric_logger.log_scalars(history)
+    metric_logger.log_image(_write_panel(number, bench, asked), last)
     labels = sorted(path for path in bench.run.pseudo_masks(number).rglob("*") if path.is_file())
     stage.finish(
         [bench.run.round_decoder(number), *labels],
@@ -178,7 +181,7 @@ def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> 
 
 
 def _write_panel(number: int, bench: RoundContext, asked: Sequence[PromptedPatch]) -> Path:
-    chosen = [asked[index] for index in evenly_spaced(len(asked))]
+    chosen = [asked[index] for index in pick_evenly(len(asked))]
     found = predict_masks(
         bench.setup.segmenter, bench.setup.embeddings, chosen, bench.options.batch_size
     )
@@ -190,7 +193,7 @@ def _write_panel(number: int, bench: RoundContext, asked: Sequence[PromptedPatch
         "train",
         [p.patch for p in chosen],
         bench.train_maps,
-        [p.prompt for p in chosen],
+        [p.first_points for p in chosen],
         masks,
     )
     return target

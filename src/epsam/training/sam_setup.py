@@ -31,8 +31,8 @@ from epsam.segment.sam.models import (
     load_sam,
     parameter_counts,
 )
-from epsam.segment.sam.prompting.prompt import SamPrompt, make_sam_prompts
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
+from epsam.segment.sam.prompting.sam_prompt import SamPrompt, make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.training.decoder import PromptedPatch
 

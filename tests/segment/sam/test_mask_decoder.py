@@ -63,7 +63,13 @@ def test_gradients_reach_the_decoder_and_nothing_else(sam):
 
 @torch.no_grad()
 def test_a_box_is_what_the_package_makes_of_it_with_and_without_points(sam):
-    from epsam.segment.sam.prompting.sampling import BOX_END, BOX_START, NEGATIVE, PADDING, POSITIVE
+    from epsam.segment.sam.prompting.point_sampling import (
+        BOX_END,
+        BOX_START,
+        NEGATIVE,
+        PADDING,
+        POSITIVE,
+    )
 
     embeddings = inputs(1)[0]
     corners, clicks = (

@@ -4,7 +4,7 @@ import torch
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
-from epsam.segment.sam.prompting.sampling import BOX_START, PADDING
+from epsam.segment.sam.prompting.point_sampling import BOX_START, PADDING
 
 
 class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]

@@ -16,8 +16,8 @@ from epsam.data.images import Rgb
 from epsam.segment.sam.compiled_encoder import CompiledEncoder
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.mask_decoder import decode
-from epsam.segment.sam.prompting.prompt import SamPrompt
-from epsam.segment.sam.prompting.sampling import BOX_START, prompt_batch
+from epsam.segment.sam.prompting.point_sampling import BOX_START, prompt_batch
+from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 
 
 class SamSegmenter:
@@ -44,7 +44,7 @@ class SamSegmenter:
         self._n_point = n_point
         self.device_config = device_config
 
-    def filled_to(self, n_point: int) -> "SamSegmenter":
+    def padded_to(self, n_point: int) -> "SamSegmenter":
         """The same SAM for prompts that are filled up to another number of points: it takes notice
         of filling.
         """
@@ -73,7 +73,7 @@ class SamSegmenter:
         device = self.device_config.device
         stacked = torch.from_numpy(np.stack(embeddings)).to(device).float()
         coordinates, labels = prompt_batch(
-            [query.prompt for query in queries], self.frame, self._n_point
+            [query.points for query in queries], self.frame, self._n_point
         )
         with self.device_config.autocast():
             low_res = decode(
@@ -106,7 +106,7 @@ class SamSegmenter:
         return result
 
     def _mask_prompts(self, queries: Sequence[SamPrompt]) -> Tensor | None:
-        activations = [query.activation for query in queries if query.activation is not None]
+        activations = [query.cam for query in queries if query.cam is not None]
         if not activations:
             return None
         stacked = torch.from_numpy(np.stack(activations)).to(self.device_config.device).float()
@@ -121,6 +121,6 @@ def _alike(queries: Sequence[Sequence[SamPrompt]]) -> list[list[tuple[int, SamPr
     groups: dict[int, list[tuple[int, SamPrompt]]] = {}
     for index, own in enumerate(queries):
         for query in own:
-            boxed = query.prompt[0, 2] == BOX_START
-            groups.setdefault(len(query.prompt) if boxed else 0, []).append((index, query))
+            boxed = query.points[0, 2] == BOX_START
+            groups.setdefault(len(query.points) if boxed else 0, []).append((index, query))
     return list(groups.values())

@@ -7,6 +7,13 @@ from epsam.config.sam import PromptOptions
 from epsam.core.errors import DatasetError, EpsamError
 from epsam.core.seeding import generator
 from epsam.methods import PROMPTS
+from epsam.segment.sam.prompting.point_sampling import (
+    BOX_END,
+    BOX_START,
+    NEGATIVE,
+    POSITIVE,
+    sample_points,
+)
 from epsam.segment.sam.prompting.rules import (
     PromptInputs,
     collate_inputs,
@@ -14,13 +21,6 @@ from epsam.segment.sam.prompting.rules import (
     lowest_points,
     make_prompts,
     transform_inputs,
-)
-from epsam.segment.sam.prompting.sampling import (
-    BOX_END,
-    BOX_START,
-    NEGATIVE,
-    POSITIVE,
-    sample_points,
 )
 
 
@@ -58,9 +58,7 @@ def inside(prompt, mask):
 def test_pepm_draws_by_the_activation_inside_the_mask():
     given = hints()
     prompt = make_prompt(given, PromptOptions(n_point=9), rng())
-    assert np.array_equal(
-        prompt[:, :2], sample_points((given.activation * MASK)[None], 9, [rng()])[0]
-    )
+    assert np.array_equal(prompt[:, :2], sample_points((given.cam * MASK)[None], 9, [rng()])[0])
     assert set(prompt[:, 2]) == {POSITIVE}
 
 

@@ -17,7 +17,7 @@ from epsam.data.d4 import apply_d4
 from epsam.data.images import Mask
 from epsam.methods import PROMPTS, load_function
 from epsam.segment.sam.frames import Points
-from epsam.segment.sam.prompting.sampling import (
+from epsam.segment.sam.prompting.point_sampling import (
     BOX_END,
     BOX_START,
     NEGATIVE,
@@ -43,16 +43,16 @@ class PromptInputs:
     `truth` gives the true masks, for upper bounds alone; None where there are none to be had.
     """
 
-    activation: Weight
+    cam: Weight
     mask: Mask
-    truth: Callable[[], Mask] | None = None
+    ground_truth: Callable[[], Mask] | None = None
 
 
 def transform_inputs(hints: PromptInputs, view: int) -> PromptInputs:
     """The hints of one patch, flipped or turned (see data/views.py)."""
-    truth = hints.truth
+    truth = hints.ground_truth
     return PromptInputs(
-        apply_d4(hints.activation, view),
+        apply_d4(hints.cam, view),
         apply_d4(hints.mask, view),
         None if truth is None else lambda: apply_d4(truth(), view),
     )
@@ -60,9 +60,9 @@ def transform_inputs(hints: PromptInputs, view: int) -> PromptInputs:
 
 def collate_inputs(hints: Sequence[PromptInputs]) -> PromptInputs:
     """The hints of patches of one size as those of a batch; it has a truth if all of them have."""
-    truths = [truth for one in hints if (truth := one.truth)]
+    truths = [truth for one in hints if (truth := one.ground_truth)]
     return PromptInputs(
-        np.stack([one.activation for one in hints]),
+        np.stack([one.cam for one in hints]),
         np.stack([one.mask for one in hints]),
         (lambda: np.stack([truth() for truth in truths])) if len(truths) == len(hints) else None,
     )
@@ -91,7 +91,7 @@ def pepm(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointP
     """Points inside the initial mask with probability ∝ activation (paper Eq. 4, methods D5), or ∝
     its entropy.
     """
-    weight = hints.activation if options.pepm_weight == "activation" else entropy(hints.activation)
+    weight = hints.cam if options.pepm_weight == "activation" else entropy(hints.cam)
     return _positive(np.where(hints.mask, weight, np.zeros((), weight.dtype)), options, rngs)
 
 
@@ -115,12 +115,12 @@ def truth_random(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> lis
 
     Raises DatasetError if there is no truth, as for an image to be segmented.
     """
-    if hints.truth is None:
+    if hints.ground_truth is None:
         raise DatasetError(
             "--prompt truth_random: the decoder was made with points from true masks, which are not "
             "given here; use a run with another --prompt"
         )
-    return _positive(hints.truth(), options, rngs)
+    return _positive(hints.ground_truth(), options, rngs)
 
 
 def box(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
@@ -175,7 +175,7 @@ def lowest_points(hints: PromptInputs, asked: Mask, count: int, rngs: Rngs) -> l
     mask is everything, or where `asked` (B,) is False.
     """
     outside = ~hints.mask & asked[:, None, None]
-    lines = np.where(outside, hints.activation, np.nan).reshape(len(outside), -1)
+    lines = np.where(outside, hints.cam, np.nan).reshape(len(outside), -1)
     lines[~outside.any(axis=(1, 2))] = 0
     limits = np.nanquantile(lines, NEGATIVE_QUANTILE, axis=1)
-    return sample_points(outside & (hints.activation <= limits[:, None, None]), count, rngs)
+    return sample_points(outside & (hints.cam <= limits[:, None, None]), count, rngs)

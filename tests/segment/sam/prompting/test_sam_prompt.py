@@ -8,7 +8,9 @@ from epsam.core.seeding import generator
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.models import build_sam
-from epsam.segment.sam.prompting.prompt import (
+from epsam.segment.sam.prompting.point_sampling import prompt_batch
+from epsam.segment.sam.prompting.rules import PromptInputs, collate_inputs, make_prompts
+from epsam.segment.sam.prompting.sam_prompt import (
     SamPrompt,
     all_points,
     components_touching,
@@ -16,8 +18,6 @@ from epsam.segment.sam.prompting.prompt import (
     make_sam_prompts,
     mask_prompt,
 )
-from epsam.segment.sam.prompting.rules import PromptInputs, collate_inputs, make_prompts
-from epsam.segment.sam.prompting.sampling import prompt_batch
 from epsam.segment.sam.segmenter import SamSegmenter
 
 SIDE = 64
@@ -50,17 +50,17 @@ def ask_about(hints, options):
 def test_by_default_there_is_one_query_with_the_prompt_of_the_rule():
     (query,) = ask_about(HINTS, PromptOptions(n_point=7))
     assert np.array_equal(
-        query.prompt, make_prompts(collate_inputs([HINTS]), PromptOptions(n_point=7), [rng()])[0]
+        query.points, make_prompts(collate_inputs([HINTS]), PromptOptions(n_point=7), [rng()])[0]
     )
-    assert query.activation is None
-    nothing = PromptInputs(HINTS.activation, block([], []))
+    assert query.cam is None
+    nothing = PromptInputs(HINTS.cam, block([], []))
     assert ask_about(nothing, PromptOptions()) == ()
     assert ask_about(nothing, PromptOptions(n_region=3)) == ()
 
 
 def test_regions_are_asked_about_one_by_one_the_largest_first():
     queries = ask_about(HINTS, PromptOptions(prompt="box", n_region=2))
-    assert [query.prompt[:, :2].tolist() for query in queries] == [
+    assert [query.points[:, :2].tolist() for query in queries] == [
         [[20, 20], [59, 49]],
         [[3, 2], [11, 7]],
     ]
@@ -72,16 +72,16 @@ def test_regions_are_asked_about_one_by_one_the_largest_first():
 def test_points_of_a_region_lie_in_it_and_its_truth_is_its_own():
     for part, region in zip(largest_components(HINTS, 3), (LARGE, SMALL, SPECK), strict=True):
         assert np.array_equal(part.mask, region)
-        assert np.array_equal(part.truth(), region & ~LARGE)
+        assert np.array_equal(part.ground_truth(), region & ~LARGE)
     large, small = ask_about(HINTS, PromptOptions(n_region=2, n_point=20, n_negative=3))
     for query, region in ((large, LARGE), (small, SMALL)):
-        assert all(region[int(y), int(x)] == (label == 1) for x, y, label in query.prompt)
+        assert all(region[int(y), int(x)] == (label == 1) for x, y, label in query.points)
 
 
 def test_a_patch_is_asked_the_same_alone_and_among_others():
     nothing, other = (
-        PromptInputs(HINTS.activation, block([], [])),
-        PromptInputs(HINTS.activation, LARGE),
+        PromptInputs(HINTS.cam, block([], [])),
+        PromptInputs(HINTS.cam, LARGE),
     )
     options = PromptOptions(n_region=2, n_point=5, n_negative=2)
     found = make_sam_prompts(
@@ -89,23 +89,21 @@ def test_a_patch_is_asked_the_same_alone_and_among_others():
     )
     assert [len(queries) for queries in found] == [1, 0, 2]
     alone = ask_about(HINTS, options)
-    assert [query.prompt.tolist() for query in found[2]] == [
-        query.prompt.tolist() for query in alone
+    assert [query.points.tolist() for query in found[2]] == [
+        query.points.tolist() for query in alone
     ]
 
 
 def test_pixels_that_touch_at_a_corner_are_one_region():
-    assert (
-        len(largest_components(PromptInputs(HINTS.activation, block(1, 1) | block(2, 2)), 5)) == 1
-    )
+    assert len(largest_components(PromptInputs(HINTS.cam, block(1, 1) | block(2, 2)), 5)) == 1
 
 
 def test_a_mask_prompt_shows_the_activation_without_the_other_regions():
     large = largest_components(HINTS, 1)[0]
-    assert np.array_equal(mask_prompt(HINTS, HINTS), HINTS.activation)
-    assert np.array_equal(mask_prompt(large, HINTS), np.where(SMALL | SPECK, 0, HINTS.activation))
+    assert np.array_equal(mask_prompt(HINTS, HINTS), HINTS.cam)
+    assert np.array_equal(mask_prompt(large, HINTS), np.where(SMALL | SPECK, 0, HINTS.cam))
     queries = ask_about(HINTS, PromptOptions(n_region=1, mask_prompt=True))
-    assert np.array_equal(queries[0].activation, mask_prompt(large, HINTS))
+    assert np.array_equal(queries[0].cam, mask_prompt(large, HINTS))
 
 
 def test_what_a_region_touches_is_taken_whole():
@@ -170,7 +168,7 @@ def test_the_mask_prompt_is_what_the_package_makes_of_its_logits(segmenter):
     )
     query = ask((20, 30, 1), activation=activation)
     logits = segmenter.frame.mask_prompts(torch.from_numpy(activation).float()[None], (128, 128))
-    coordinates, labels = prompt_batch([query.prompt], segmenter.frame, 4)
+    coordinates, labels = prompt_batch([query.points], segmenter.frame, 4)
     sam = segmenter.sam
     sparse, dense = sam.prompt_encoder((coordinates, labels), None, logits)
     stacked = torch.from_numpy(embedding).float()[None]

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from epsam.config.sam import PromptOptions
 from epsam.data.images import Mask
+from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, Rngs, collate_inputs, make_prompts
-from epsam.segment.sam.prompting.sampling import PointPrompt
 
 MASK_PROMPT_SIDE = 64
 """Ours: activation maps are coarser than that, so that nothing is lost, and a query takes 8 kB."""
@@ -26,8 +26,8 @@ class SamPrompt:
     decoder.
     """
 
-    prompt: PointPrompt
-    activation: MaskPrompt | None = None
+    points: PointPrompt
+    cam: MaskPrompt | None = None
 
 
 def make_sam_prompts(
@@ -71,13 +71,15 @@ def largest_components(hints: PromptInputs, count: int) -> list[PromptInputs]:
 
 
 def _part(hints: PromptInputs, region: Mask) -> PromptInputs:
-    truth = hints.truth
-    return replace(hints, mask=region, truth=None if truth is None else lambda: truth() & region)
+    truth = hints.ground_truth
+    return replace(
+        hints, mask=region, ground_truth=None if truth is None else lambda: truth() & region
+    )
 
 
 def mask_prompt(part: PromptInputs, whole: PromptInputs) -> MaskPrompt:
     """The activation without that of the patch's other regions."""
-    activation = np.where(whole.mask & ~part.mask, 0.0, whole.activation).astype(np.float32)
+    activation = np.where(whole.mask & ~part.mask, 0.0, whole.cam).astype(np.float32)
     small = cv2.resize(
         activation, (MASK_PROMPT_SIDE, MASK_PROMPT_SIDE), interpolation=cv2.INTER_AREA
     )
@@ -92,4 +94,4 @@ def components_touching(target: Mask, region: Mask) -> Mask:
 
 def all_points(queries: Sequence[SamPrompt]) -> PointPrompt:
     """All points and corners of the queries, to be counted and drawn."""
-    return np.concatenate([np.zeros((0, 3), np.float32), *(query.prompt for query in queries)])
+    return np.concatenate([np.zeros((0, 3), np.float32), *(query.points for query in queries)])

@@ -3,7 +3,7 @@ import pytest
 
 from epsam.core.seeding import generator
 from epsam.segment.sam.frames import SamFrame
-from epsam.segment.sam.prompting.sampling import (
+from epsam.segment.sam.prompting.point_sampling import (
     BOX_END,
     BOX_START,
     NEGATIVE,
