@@ -6,11 +6,11 @@ import torch
 from epsam.core.seeding import generator
 from epsam.data.augmentation import Augmentation, augment, draw_augmentation
 
-PLAIN = Augmentation(False, 0.0, 1.0, 1.0, 1.0, 0.0, False)
+IDENTITY = Augmentation(False, 0.0, 1.0, 1.0, 1.0, 0.0, False)
 
 
-def changed(**values):
-    return Augmentation(**{**PLAIN.__dict__, **values})
+def augmentation(**values):
+    return Augmentation(**{**IDENTITY.__dict__, **values})
 
 
 @pytest.fixture
@@ -18,50 +18,50 @@ def image():
     return torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def test_nothing_drawn_changes_nothing(image):
-    assert torch.allclose(augment(image, [PLAIN]), image, atol=1e-5)
+def test_the_identity_changes_nothing(image):
+    assert torch.allclose(augment(image, [IDENTITY]), image, atol=1e-5)
 
 
 def test_a_quarter_turn_and_a_mirror_are_exact(image):
-    turned = augment(image, [changed(angle=math.pi / 2)])
-    assert any(torch.allclose(turned, torch.rot90(image, k, (2, 3)), atol=1e-4) for k in (1, 3))
-    assert torch.allclose(augment(image, [changed(mirrored=True)]), image.flip(3), atol=1e-5)
+    rotated = augment(image, [augmentation(angle=math.pi / 2)])
+    assert any(torch.allclose(rotated, torch.rot90(image, k, (2, 3)), atol=1e-4) for k in (1, 3))
+    assert torch.allclose(augment(image, [augmentation(mirrored=True)]), image.flip(3), atol=1e-5)
 
 
-def test_a_slanted_turn_leaves_black_corners(image):
-    turned = augment(image + 0.1, [changed(angle=math.pi / 4)])
-    assert float(turned[0, :, 0, 0].abs().max()) == 0.0
+def test_a_slanted_rotation_leaves_black_corners(image):
+    rotated = augment(image + 0.1, [augmentation(angle=math.pi / 4)])
+    assert float(rotated[0, :, 0, 0].abs().max()) == 0.0
 
 
 def test_brightness_and_grey_by_hand():
     pixel = torch.tensor([0.5, 0.25, 0.75]).view(1, 3, 1, 1)
-    brighter = augment(pixel, [changed(brightness=1.2)]).flatten()
+    brighter = augment(pixel, [augmentation(brightness=1.2)]).flatten()
     assert brighter.tolist() == pytest.approx([0.6, 0.3, 0.9], abs=1e-5)
-    grey = augment(pixel, [changed(grey=True)]).flatten()
+    grey = augment(pixel, [augmentation(grey=True)]).flatten()
     assert grey.tolist() == pytest.approx([0.299 * 0.5 + 0.587 * 0.25 + 0.114 * 0.75] * 3, abs=1e-4)
 
 
-def test_hue_turns_colour_and_leaves_luma_and_grey_alone():
+def test_hue_changes_colour_and_leaves_luma_and_grey_alone():
     pixel = torch.tensor([0.5, 0.4, 0.45]).view(1, 3, 1, 1)
     luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    turned = augment(pixel, [changed(hue=0.2)])
-    assert float((turned * luma).sum()) == pytest.approx(float((pixel * luma).sum()), abs=1e-4)
-    assert not torch.allclose(turned, pixel, atol=1e-2)
+    rotated = augment(pixel, [augmentation(hue=0.2)])
+    assert float((rotated * luma).sum()) == pytest.approx(float((pixel * luma).sum()), abs=1e-4)
+    assert not torch.allclose(rotated, pixel, atol=1e-2)
     flat = torch.full((1, 3, 1, 1), 0.4)
-    assert torch.allclose(augment(flat, [changed(hue=0.2)]), flat, atol=1e-3)
+    assert torch.allclose(augment(flat, [augmentation(hue=0.2)]), flat, atol=1e-3)
 
 
 def test_a_patch_is_augmented_alike_in_any_batch(image):
-    draws = [draw_augmentation(generator(1, i)) for i in range(3)]
+    augmentations = [draw_augmentation(generator(1, i)) for i in range(3)]
     batch = torch.cat([image, image.flip(2), image * 0.5])
-    whole = augment(batch, draws)
-    assert torch.allclose(whole[1:2], augment(batch[1:2], draws[1:2]), atol=1e-5)
+    augmented = augment(batch, augmentations)
+    assert torch.allclose(augmented[1:2], augment(batch[1:2], augmentations[1:2]), atol=1e-5)
 
 
-def test_draws_stay_in_the_published_ranges():
-    draws = [draw_augmentation(generator(2, i)) for i in range(500)]
+def test_drawn_parameters_stay_in_the_published_ranges():
+    augmentations = [draw_augmentation(generator(2, i)) for i in range(500)]
     assert all(
-        0.8 <= d.brightness <= 1.2 and -0.2 <= d.hue <= 0.2 and 0 <= d.angle < 2 * math.pi
-        for d in draws
+        0.8 <= a.brightness <= 1.2 and -0.2 <= a.hue <= 0.2 and 0 <= a.angle < 2 * math.pi
+        for a in augmentations
     )
-    assert 0.05 < sum(d.grey for d in draws) / 500 < 0.16
+    assert 0.05 < sum(a.grey for a in augmentations) / 500 < 0.16

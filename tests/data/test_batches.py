@@ -19,20 +19,19 @@ def patches(tmp_path):
 
 
 def test_batches_are_those_of_the_given_order_however_many_workers_read(patches):
-    alone, helped = (
-        list(load_batches(patches, 8, 2, workers, order=[4, 1, 0])) for workers in (0, 2)
-    )
+    in_process = list(load_batches(patches, 8, 2, workers=0, order=[4, 1, 0]))
+    by_workers = list(load_batches(patches, 8, 2, workers=2, order=[4, 1, 0]))
     assert (
-        [batch.names for batch in alone]
-        == [batch.names for batch in helped]
+        [batch.names for batch in in_process]
+        == [batch.names for batch in by_workers]
         == [["p4_0", "p1_1"], ["p0_0"]]
     )
-    for batch, other in zip(alone, helped, strict=True):
+    for batch, other in zip(in_process, by_workers, strict=True):
         assert torch.equal(batch.images, other.images)
         assert torch.equal(batch.labels, other.labels)
-    assert alone[0].images[:, 0, 0, 0].tolist() == [40, 10]
-    assert alone[0].images.shape == (2, 3, 8, 8)
-    assert alone[0].labels.tolist() == [0, 1]
+    assert in_process[0].images[:, 0, 0, 0].tolist() == [40, 10]
+    assert in_process[0].images.shape == (2, 3, 8, 8)
+    assert in_process[0].labels.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -54,7 +53,7 @@ def test_a_patch_of_another_size_keeps_its_kind_of_error(patches):
 
 
 def test_a_batch_pins_both_its_tensors(monkeypatch):
-    # Pinning needs a GPU; what is asked of it does not.
+    # Pinning itself needs a GPU, so the call is replaced.
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)
     pinned = PatchBatch(
         torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1), ["a"]

@@ -8,12 +8,12 @@ from epsam.data.cam_store import CamStore, load_cams, save_cams
 def test_maps_come_back_by_name(tmp_path):
     maps = {"b_1": np.full((2, 3), 0.5, np.float32), "a_1": np.zeros((2, 3), np.float32)}
     save_cams(tmp_path / "train.npz", CamStore("abc", maps, {"a_1": 0.25, "b_1": 1.0}))
-    kept = load_cams(tmp_path / "train.npz", "abc")
-    assert np.array_equal(kept.maps["b_1"], maps["b_1"])
-    assert kept.probabilities == {"a_1": 0.25, "b_1": 1.0}
+    cams = load_cams(tmp_path / "train.npz", "abc")
+    assert np.array_equal(cams.maps["b_1"], maps["b_1"])
+    assert cams.probabilities == {"a_1": 0.25, "b_1": 1.0}
 
 
-def test_no_maps_is_a_value(tmp_path):
+def test_an_empty_store_comes_back_empty(tmp_path):
     save_cams(tmp_path / "test.npz", CamStore("abc", {}, {}))
     assert load_cams(tmp_path / "test.npz", "abc").maps == {}
 

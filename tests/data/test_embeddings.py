@@ -4,13 +4,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, check_disk_space, content_key
+from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, check_disk_space, digest_of_image
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 
 
 class CountingEncoder:
-    """Stands for SAM's encoder: the mean colour, and how many images it was given."""
+    """Stands in for SAM's encoder: returns the mean colour and counts the images."""
 
     def __init__(self):
         self.count = 0
@@ -46,21 +46,21 @@ def test_an_image_is_encoded_once_even_by_another_store(tmp_path, encoder):
 
 
 def test_without_a_folder_the_numbers_are_the_same_and_nothing_is_written(tmp_path, encoder):
-    kept = EmbeddingStore(tmp_path / "kept", encoder).get(image(33))
-    assert np.array_equal(EmbeddingStore(None, encoder).get(image(33)), kept)
-    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+    stored = EmbeddingStore(tmp_path / "store", encoder).get(image(33))
+    assert np.array_equal(EmbeddingStore(None, encoder).get(image(33)), stored)
+    assert [p.name for p in tmp_path.iterdir()] == ["store"]
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "damage",
     [lambda b: b[:-20], lambda b: b[:150] + bytes([b[150] ^ 1]) + b[151:], lambda b: b""],
     ids=["cut short", "one bit flipped", "emptied"],
 )
-def test_a_damaged_file_is_made_again(tmp_path, encoder, harm):
-    whole = np.array(EmbeddingStore(tmp_path, encoder).get(image(50)))
+def test_a_damaged_file_is_encoded_again(tmp_path, encoder, damage):
+    expected = np.array(EmbeddingStore(tmp_path, encoder).get(image(50)))
     file = next(tmp_path.rglob("*.npy"))
-    file.write_bytes(harm(file.read_bytes()))
-    assert np.array_equal(EmbeddingStore(tmp_path, encoder).get(image(50)), whole)
+    file.write_bytes(damage(file.read_bytes()))
+    assert np.array_equal(EmbeddingStore(tmp_path, encoder).get(image(50)), expected)
     assert encoder.count == 2
 
 
@@ -71,36 +71,36 @@ def _fill(folder, started):
         store.get(image(value))
 
 
-def test_two_processes_that_fill_the_same_cache_leave_every_file_whole(tmp_path, encoder):
+def test_two_processes_that_fill_the_same_cache_leave_every_file_complete(tmp_path, encoder):
     context = multiprocessing.get_context("fork")
     started = context.Barrier(2)
-    others = [context.Process(target=_fill, args=(tmp_path, started)) for _ in range(2)]
-    for process in others:
+    processes = [context.Process(target=_fill, args=(tmp_path, started)) for _ in range(2)]
+    for process in processes:
         process.start()
-    for process in others:
+    for process in processes:
         process.join()
-    assert [process.exitcode for process in others] == [0, 0]
+    assert [process.exitcode for process in processes] == [0, 0]
     store = EmbeddingStore(tmp_path, encoder)
     assert all((store.get(image(value)) == np.float16(value)).all() for value in range(40))
     assert encoder.count == 0
     assert sorted(p.suffix for p in tmp_path.rglob("*") if p.is_file()) == [".npy"] * 40
 
 
-def test_the_key_tells_pixels_and_shapes_apart():
-    keys = {
-        content_key(image(1)),
-        content_key(image(2)),
-        content_key(image(1, 6)),
-        content_key(np.full((8, 2, 3), 1, np.uint8)),
+def test_the_digest_differs_with_pixels_and_shape():
+    digests = {
+        digest_of_image(image(1)),
+        digest_of_image(image(2)),
+        digest_of_image(image(1, 6)),
+        digest_of_image(np.full((8, 2, 3), 1, np.uint8)),
     }
-    assert len(keys) == 4
+    assert len(digests) == 4
 
 
-def test_preparing_encodes_each_view_once_and_reading_needs_no_more(tmp_path, encoder):
+def test_preparing_encodes_each_transform_once_and_later_reads_need_no_image(tmp_path, encoder):
     patches = [patch(tmp_path, "a_1", 10), patch(tmp_path, "b_1", 20), patch(tmp_path, "c_1", 30)]
-    embeddings = PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encoder), 4)
-    assert embeddings.prepare(patches, views=2, chunk=4) == 6
-    assert embeddings.prepare(patches, views=2, chunk=4) == 0
+    embeddings = PatchEmbeddings(EmbeddingStore(tmp_path / "store", encoder), 4)
+    assert embeddings.prepare(patches, n_transforms=2, batch_size=4) == 6
+    assert embeddings.prepare(patches, n_transforms=2, batch_size=4) == 0
     for item in patches:
         patch_file = item.image.read_bytes()
         item.image.unlink()

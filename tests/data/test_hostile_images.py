@@ -1,4 +1,4 @@
-"""Images that are broken or meant to harm: each is an error that names the file, or pixels."""
+"""Broken and malicious images: each gives pixels, or an error that names the file."""
 
 import os
 import struct
@@ -40,7 +40,7 @@ def png(width, height, rows=1):
     ("width", "height"), [(30_000, 30_000), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)]
 )
 @pytest.mark.parametrize("read", [read_rgb, read_mask])
-def test_a_small_file_that_unfolds_into_gigabytes_is_refused_before_it_does(
+def test_a_small_file_that_unfolds_into_gigabytes_is_refused_before_decoding(
     tmp_path, read, width, height
 ):
     (tmp_path / "bomb.png").write_bytes(png(width, height))
@@ -61,18 +61,18 @@ def headed(kind, width, height):
             + struct.pack(">HBHHB", 17, 8, height, width, 3)
             + bytes(9)
         )
-    order, big, short = kind[0], kind.endswith("big"), width < 2**16
+    order, is_big, is_short = kind[0], kind.endswith("big"), width < 2**16
     body = b""
     for tag, form, value in (
         (254, "I", 0),
-        (256, "H" if short else "I", width),
+        (256, "H" if is_short else "I", width),
         (257, "I", height),
     ):
-        body += struct.pack(f"{order}HH{'Q' if big else 'I'}", tag, {"H": 3, "I": 4}[form], 1)
-        body += struct.pack(order + form, value).ljust(8 if big else 4, b"\0")
+        body += struct.pack(f"{order}HH{'Q' if is_big else 'I'}", tag, {"H": 3, "I": 4}[form], 1)
+        body += struct.pack(order + form, value).ljust(8 if is_big else 4, b"\0")
     start = (
         struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 3)
-        if big
+        if is_big
         else struct.pack(f"{order}HIH", 42, 8, 3)
     )
     return {"<": b"II", ">": b"MM"}[order] + start + body
@@ -80,7 +80,7 @@ def headed(kind, width, height):
 
 @pytest.mark.parametrize("kind", ["jpeg", "<tiff", ">tiff", "<big", ">big"])
 @pytest.mark.parametrize(("width", "height"), [(60_000, 40_000), (65_535, 65_535)])
-def test_the_other_formats_are_looked_into_before_they_unfold_too(tmp_path, kind, width, height):
+def test_other_formats_are_refused_before_decoding_too(tmp_path, kind, width, height):
     content = headed(kind, width, height)
     assert image_size_from_header(content) == (width, height)
     (tmp_path / "bomb.tif").write_bytes(content)
@@ -123,11 +123,11 @@ def test_a_fuzzed_image_is_an_error_or_rgb(tmp_path, suffix):
     def attempt(content):
         path.write_bytes(content)
         try:
-            found = read_rgb(path)
+            decoded = read_rgb(path)
         except ImageError as error:
             return str(error)
-        assert found.dtype == np.uint8
-        assert found.shape[2] == 3
+        assert decoded.dtype == np.uint8
+        assert decoded.shape[2] == 3
         return ""
 
     outcome = fuzz(damaged(good), 100, attempt)
@@ -148,13 +148,13 @@ def test_odd_names_stay_apart_and_inside_the_folder(tmp_path):
     ]
     for name in names:
         write_rgb(tmp_path / "image" / f"{name}.png", np.zeros((2, 2, 3), np.uint8))
-    found = list_patches(tmp_path / "image", tmp_path / "mask")
-    # What begins with a dot is hidden, on purpose: half-written files look like that.
-    assert {patch.name for patch in found} == set(names) - {"..dots_1"}
-    assert all(patch.label == int(patch.name[-1]) for patch in found)
+    patches = list_patches(tmp_path / "image", tmp_path / "mask")
+    # A name that begins with a dot is hidden on purpose: half-written files look like that.
+    assert {patch.name for patch in patches} == set(names) - {"..dots_1"}
+    assert all(patch.label == int(patch.name[-1]) for patch in patches)
 
 
-def test_a_pipe_or_a_folder_in_the_stead_of_an_image_is_left_out(tmp_path):
+def test_a_pipe_or_a_folder_instead_of_an_image_is_left_out(tmp_path):
     (tmp_path / "folder_1.png").mkdir()
     os.mkfifo(tmp_path / "pipe_1.png")
     (tmp_path / "dangling_1.png").symlink_to(tmp_path / "nowhere.png")

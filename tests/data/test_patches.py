@@ -37,7 +37,7 @@ def test_label_is_the_end_of_the_name(stem, label):
 
 def test_stray_files_shift_no_labels(tmp_path):
     # The published dataset class kept a label list of .png files beside an image list of all files
-    # (methods D27).
+    # (docs/deviations.md, "Order of patches").
     put(tmp_path, "b_1.png")
     put(tmp_path, "a_0.png")
     (tmp_path / "image" / "Thumbs.db").touch()
@@ -51,28 +51,28 @@ def test_masks_are_found_by_stem_whatever_their_suffix(tmp_path):
     assert patch.ground_truth().all()
 
 
-def test_a_name_without_label_is_told(tmp_path):
+def test_a_name_without_label_is_an_error_that_names_it(tmp_path):
     put(tmp_path, "a_1.png")
     put(tmp_path, "plain.png")
     with pytest.raises(DatasetError, match=r"1 of 2 names have no label, such as plain\.png"):
         list_labelled_patches(tmp_path)
 
 
-def test_two_files_of_one_name_are_told(tmp_path):
+def test_two_files_of_one_name_are_an_error(tmp_path):
     put(tmp_path, "a_1.png")
     (tmp_path / "image" / "a_1.jpg").write_bytes((tmp_path / "image" / "a_1.png").read_bytes())
     with pytest.raises(DatasetError, match="share a name"):
         list_patches(tmp_path / "image", tmp_path / "mask")
 
 
-def test_a_mask_of_another_size_is_told_with_both_sizes(tmp_path):
+def test_a_mask_of_another_size_is_an_error_with_both_sizes(tmp_path):
     put(tmp_path, "a_1.png")
     write_mask(tmp_path / "mask" / "a_1.png", np.ones((4, 6), bool))
     with pytest.raises(DatasetError, match="mask of 6×4 for an image of 8×8"):
         list_labelled_patches(tmp_path)[0].ground_truth()
 
 
-def test_a_missing_class_is_told(tmp_path):
+def test_a_missing_class_is_an_error(tmp_path):
     put(tmp_path, "a_1.png")
     with pytest.raises(DatasetError, match="1 positives and 0 negatives"):
         require_both_classes(list_labelled_patches(tmp_path), tmp_path)
@@ -81,15 +81,15 @@ def test_a_missing_class_is_told(tmp_path):
 def test_sizes_have_to_agree_and_be_square(tmp_path):
     put(tmp_path, "a_1.png", 8)
     put(tmp_path, "b_1.png", 9)
-    found = list_labelled_patches(tmp_path)
-    assert read_patch_size(found) == 8
+    patches = list_labelled_patches(tmp_path)
+    assert read_patch_size(patches) == 8
     with pytest.raises(DatasetError, match="9×9 px among patches of 8×8"):
-        read_square(found[1], 8)
+        read_square(patches[1], 8)
     with pytest.raises(DatasetError, match="no patches"):
         read_patch_size([])
 
 
-def test_the_resolution_of_patches_is_the_median_of_those_that_the_table_tells(tmp_path):
+def test_the_resolution_of_patches_is_the_median_of_those_in_the_table(tmp_path):
     for name in ("a_1.png", "b_1.png", "c_1.png", "d_1.png"):
         put(tmp_path, name)
     patches = list_patches(tmp_path / "image", tmp_path / "mask")

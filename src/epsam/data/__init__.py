@@ -1,3 +1,3 @@
-"""Patches on disk: the patch table, image files, batches, augmentation, kept embeddings and
-maps.
+"""Patches on disk: the patch table, image files, batches, augmentation, stored embeddings and
+CAMs.
 """

@@ -1,8 +1,8 @@
-"""Augmentation of the classifier's patches, drawn for each patch by key and applied to a whole
-batch on its device.
+"""Augmentation of the classifier's training patches.
 
-The recipe is the published one (methods, section 2): flips, rotation by any angle with black
-corners, jitter of brightness, contrast, saturation and hue by 0.2, grey for one patch in ten.
+Parameters are drawn patch by patch, each with its own generator; the images are transformed as one
+batch on the device. The recipe is that of the published code: flips, rotation by any angle with
+black corners, colour jitter, and greyscale for one patch in ten.
 """
 
 import math
@@ -14,18 +14,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 JITTER = 0.2
-"""Code: brightness, contrast and saturation by a factor in 0.8–1.2, hue by −0.2–0.2 of a turn."""
-GREY_SHARE = 0.1
+"""Published code: brightness, contrast and saturation are scaled by 0.8 … 1.2, and hue is shifted
+by −0.2 … 0.2 of a full turn.
+"""
+GREY_PROBABILITY = 0.1
+"""Published code."""
 LUMA = (0.299, 0.587, 0.114)
 
-# RGB → luma and two chroma axes (NTSC); a turn of the chroma plane is a change of hue, and unlike
-# the way through HSV it is one 3×3 matrix for each patch.
+# RGB → YIQ (NTSC): luma and two chroma axes. Rotating the chroma plane changes the hue. Unlike the
+# way through HSV, that is a single 3 × 3 matrix for each patch.
 _YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to one patch."""
+    """The parameters of one patch's augmentation.
+
+    angle: radians. brightness, contrast, saturation: factors. hue: part of a full turn.
+    """
 
     mirrored: bool
     angle: float
@@ -37,49 +43,62 @@ class Augmentation:
 
 
 def draw_augmentation(rng: np.random.Generator) -> Augmentation:
-    """Draw one patch's augmentation. A vertical flip is a mirror image turned by 180°, so one
-    mirror suffices.
-    """
-    mirrored, grey = bool(rng.random() < 0.5), bool(rng.random() < GREY_SHARE)
-    brightness, contrast, saturation = (
-        float(x) for x in rng.uniform(1 - JITTER, 1 + JITTER, size=3)
-    )
-    hue, angle = float(rng.uniform(-JITTER, JITTER)), float(rng.uniform(0, 2 * math.pi))
+    """Draw the parameters of one patch's augmentation."""
+    # A vertical flip is a mirror image rotated by 180°, so with rotation one mirror is enough.
+    mirrored = bool(rng.random() < 0.5)
+    grey = bool(rng.random() < GREY_PROBABILITY)
+    brightness, contrast, saturation = rng.uniform(1 - JITTER, 1 + JITTER, size=3).tolist()
+    hue = float(rng.uniform(-JITTER, JITTER))
+    angle = float(rng.uniform(0, 2 * math.pi))
     return Augmentation(mirrored, angle, brightness, contrast, saturation, hue, grey)
 
 
-def augment(images: Tensor, draws: list[Augmentation]) -> Tensor:
-    """Augmented images (B, 3, H, W) in 0..1 for images of the same form and one draw each."""
-    return _recolour(_turn(images, draws), draws)
+def augment(images: Tensor, augmentations: list[Augmentation]) -> Tensor:
+    """Augment images (B, 3, H, W) in 0..1, each by its own parameters; same shape and range."""
+    return _jitter_colours(_mirror_and_rotate(images, augmentations), augmentations)
 
 
-def _turn(images: Tensor, draws: list[Augmentation]) -> Tensor:
-    rows = []
-    for draw in draws:
-        cosine, sine = math.cos(draw.angle), math.sin(draw.angle)
-        sign = -1.0 if draw.mirrored else 1.0
-        rows.append([[sign * cosine, -sine, 0.0], [sign * sine, cosine, 0.0]])
-    matrices = torch.tensor(rows, dtype=images.dtype, device=images.device)
-    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+def _mirror_and_rotate(images: Tensor, augmentations: list[Augmentation]) -> Tensor:
+    matrices = []
+    for augmentation in augmentations:
+        cosine = math.cos(augmentation.angle)
+        sine = math.sin(augmentation.angle)
+        sign = -1.0 if augmentation.mirrored else 1.0
+        matrices.append([[sign * cosine, -sine, 0.0], [sign * sine, cosine, 0.0]])
+
+    theta = torch.tensor(matrices, dtype=images.dtype, device=images.device)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _recolour(images: Tensor, draws: list[Augmentation]) -> Tensor:
-    def column(values: list[float]) -> Tensor:
+def _jitter_colours(images: Tensor, augmentations: list[Augmentation]) -> Tensor:
+    def per_image(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=images.dtype, device=images.device).view(-1, 1, 1, 1)
 
     luma = torch.tensor(LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
-    images = (images * column([d.brightness for d in draws])).clamp(0, 1)
+
+    brightness = per_image([augmentation.brightness for augmentation in augmentations])
+    images = (images * brightness).clamp(0, 1)
+
+    # Contrast: away from or towards the image's mean grey level.
+    contrast = per_image([augmentation.contrast for augmentation in augmentations])
     mean = (images * luma).sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True)
-    images = (mean + (images - mean) * column([d.contrast for d in draws])).clamp(0, 1)
+    images = (mean + (images - mean) * contrast).clamp(0, 1)
+
+    # Saturation: away from or towards each pixel's own grey; factor 0 makes a greyscale image.
+    saturation = per_image([0.0 if a.grey else a.saturation for a in augmentations])
     grey = (images * luma).sum(dim=1, keepdim=True)
-    images = grey + (images - grey) * column([0.0 if d.grey else d.saturation for d in draws])
-    matrices = torch.stack([_hue_matrix(0.0 if d.grey else d.hue) for d in draws]).to(images)
-    return torch.einsum("bij,bjhw->bihw", matrices, images).clamp(0, 1)
+    images = grey + (images - grey) * saturation
+
+    # A greyscale image has no hue; shifting it by 0 keeps it exactly grey.
+    hue = torch.stack([_hue_matrix(0.0 if a.grey else a.hue) for a in augmentations]).to(images)
+    return torch.einsum("bij,bjhw->bihw", hue, images).clamp(0, 1)
 
 
 def _hue_matrix(turn: float) -> Tensor:
-    cosine, sine = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
+    """The RGB → RGB matrix (3, 3) that shifts the hue by `turn` of a full circle."""
+    cosine = math.cos(2 * math.pi * turn)
+    sine = math.sin(2 * math.pi * turn)
     rotation = torch.tensor([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
     matrix: Tensor = torch.linalg.solve(_YIQ, rotation @ _YIQ)
     return matrix

@@ -1,4 +1,4 @@
-"""Patches in batches for the classifier, read by worker processes."""
+"""The classifier's batches of patches, read by worker processes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +14,16 @@ from epsam.data.patches import Patch, read_square
 
 @dataclass(frozen=True)
 class PatchBatch:
-    """images (B, 3, side, side) uint8 RGB, labels (B,) float32 of 0 and 1, and the patches'
-    names.
-    """
+    """images (B, 3, side, side) uint8 RGB, labels (B,) float32 of 0 and 1, names of the patches."""
 
     images: Tensor
     labels: Tensor
     names: list[str]
 
     def pin_memory(self) -> "PatchBatch":
-        """The batch in page-locked memory; the loader calls this, and would leave the batch as it
-        is without it.
+        """The batch in page-locked memory.
+
+        DataLoader calls this method; it does not pin a class of ours that lacks it.
         """
         return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
 
@@ -32,11 +31,11 @@ class PatchBatch:
 _Item = tuple[Tensor, int, str]
 
 
-class _Patches(Dataset[_Item | EpsamError]):
-    """Holds paths only; a worker opens a file when it is asked for it.
+class _PatchDataset(Dataset[_Item | EpsamError]):
+    """Holds paths only; a worker opens a file when its item is requested.
 
-    An error is handed over as an item: raised in a worker, it would come back with the worker's
-    traceback in its text.
+    An error is returned as an item. If a worker raised it, PyTorch would put the worker's
+    traceback into its message, and the user would not see one clear line.
     """
 
     def __init__(self, patches: Sequence[Patch], size: int) -> None:
@@ -59,16 +58,17 @@ def load_batches(
     workers: int,
     order: Sequence[int] | None = None,
 ) -> Iterator[PatchBatch]:
-    """Batches of the patches, each size × size px, in the given order (default: as listed); the
-    last may be smaller.
+    """Yield batches of the patches, each size × size px; the last batch may be smaller.
+
+    order: indices into `patches`; by default the patches come as they are listed.
 
     Raises ImageError or DatasetError for a patch that cannot be read or has another size.
     """
-    chosen = list(range(len(patches))) if order is None else list(order)
-    groups = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
+    indices = list(range(len(patches))) if order is None else list(order)
+    starts = range(0, len(indices), batch_size)
     loader = DataLoader(
-        _Patches(patches, size),
-        batch_sampler=groups,
+        _PatchDataset(patches, size),
+        batch_sampler=[indices[start : start + batch_size] for start in starts],
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=ignore_stop_signals,
@@ -81,10 +81,12 @@ def load_batches(
 
 
 def _collate(items: list[_Item | EpsamError]) -> PatchBatch | EpsamError:
-    good: list[_Item] = []
+    """The batch of these items, or the first error among them."""
+    readable: list[_Item] = []
     for item in items:
         if isinstance(item, EpsamError):
             return item
-        good.append(item)
-    images, labels, names = zip(*good, strict=True)
+        readable.append(item)
+
+    images, labels, names = zip(*readable, strict=True)
     return PatchBatch(torch.stack(images), torch.tensor(labels, dtype=torch.float32), list(names))

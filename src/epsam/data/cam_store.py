@@ -1,5 +1,5 @@
-"""The activation maps of a frozen classifier: computed once, kept, and read by masks, prompts and
-scores alike.
+"""The class activation maps (CAMs) of a split: computed once, stored in one npz file, and read by
+masks, prompts and scores alike.
 """
 
 import struct
@@ -15,8 +15,8 @@ import numpy.typing as npt
 from epsam.core.errors import DatasetError
 from epsam.core.files import whole_file
 
-# All that numpy and zipfile were seen to raise on files with changed, cut or random bytes.
-_DAMAGE = (
+# What numpy and zipfile raised in tests on files with changed, truncated or random bytes.
+_DAMAGED_FILE_ERRORS = (
     OSError,
     EOFError,
     LookupError,
@@ -32,61 +32,67 @@ _DAMAGE = (
 )
 
 CamMap = npt.NDArray[np.float32]
+"""A class activation map (h, w) in 0..1."""
 
 
 @dataclass(frozen=True)
 class CamStore:
-    """Maps (h, w) in 0..1 and tumour probabilities by patch name, with the checksum of the
-    classifier behind them.
+    """The CAMs of a split's patches.
 
-    `recipe`: a digest of all that decides the maps, by which another run knows whether they are
-    what it needs.
+    classifier_sha256: checksum of the classifier behind them. maps: CAM (h, w) in 0..1 by patch
+    name. probabilities: tumour probability by patch name. recipe: digest of all that decides the
+    maps, by which another run can tell whether it may reuse them.
     """
 
-    classifier: str
+    classifier_sha256: str
     maps: dict[str, CamMap]
     probabilities: dict[str, float]
     recipe: str = ""
 
 
-def save_cams(path: Path, activations: CamStore) -> None:
-    """Write all maps of a split into one file, whole or not at all."""
-    names = sorted(activations.maps)
-    stack = (
-        np.stack([activations.maps[n] for n in names]) if names else np.zeros((0, 1, 1), np.float32)
-    )
-    probabilities = np.array([activations.probabilities[n] for n in names], dtype=np.float64)
+def save_cams(path: Path, cams: CamStore) -> None:
+    """Write the CAMs of a split into one file, completely or not at all."""
+    names = sorted(cams.maps)
+    maps = np.zeros((0, 1, 1), np.float32)
+    if names:
+        maps = np.stack([cams.maps[name] for name in names])
+    probabilities = [cams.probabilities[name] for name in names]
     with whole_file(path) as temporary:
         np.savez(
             temporary,
             names=np.array(names, dtype=str),
-            maps=stack,
-            probabilities=probabilities,
-            classifier=np.array(activations.classifier),
-            recipe=np.array(activations.recipe),
+            maps=maps,
+            probabilities=np.array(probabilities, dtype=np.float64),
+            classifier=np.array(cams.classifier_sha256),
+            recipe=np.array(cams.recipe),
         )
 
 
-def load_cams(path: Path, classifier: str) -> CamStore:
-    """The maps that were made with the classifier of that checksum.
+def load_cams(path: Path, classifier_sha256: str) -> CamStore:
+    """Load the CAMs that were computed with the classifier of this checksum.
 
-    Raises DatasetError if there are none, they are damaged, or they come from another classifier.
+    Raises DatasetError if the file is missing or damaged, or if its CAMs come from another
+    classifier.
     """
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            found = str(kept["classifier"])
-            names = [str(name) for name in kept["names"]]
-            maps, probabilities = kept["maps"], kept["probabilities"]
-            recipe = str(kept["recipe"]) if "recipe" in kept else ""
-    except _DAMAGE as error:
+        with np.load(path, allow_pickle=False) as arrays:
+            stored_sha256 = str(arrays["classifier"])
+            names = [str(name) for name in arrays["names"]]
+            maps = arrays["maps"]
+            probabilities = arrays["probabilities"]
+            # Files of earlier versions have no recipe.
+            recipe = str(arrays["recipe"]) if "recipe" in arrays else ""
+    except _DAMAGED_FILE_ERRORS as error:
         raise DatasetError(
-            f"{path}: no readable activation maps ({error}); run generate_initial_masks.py"
+            f"{path}: no readable class activation maps ({error}); run generate_initial_masks.py"
         ) from error
-    if found != classifier:
+    if stored_sha256 != classifier_sha256:
         raise DatasetError(
             f"{path}: made with another classifier; run generate_initial_masks.py again"
         )
-    by_name = dict(zip(names, maps, strict=True))
-    return CamStore(
-        found, by_name, {n: float(p) for n, p in zip(names, probabilities, strict=True)}, recipe
-    )
+
+    cams = CamStore(stored_sha256, {}, {}, recipe)
+    for name, cam_map, probability in zip(names, maps, probabilities, strict=True):
+        cams.maps[name] = cam_map
+        cams.probabilities[name] = float(probability)
+    return cams

@@ -1,4 +1,4 @@
-"""The eight flips and rotations of a square, in the order in which they are kept."""
+"""The dihedral group D4: the eight flips and rotations of a square, by their number 0 … 7."""
 
 from typing import TypeVar
 
@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-# (quarter turns, then mirror left–right). The first two are the patch and its mirror image, the
-# first four need no quarter turn, so 1, 2, 4 and 8 views are each closed under composition.
-_VIEWS = (
+# Each row: quarter turns anticlockwise, then whether to mirror left–right. Number 0 is the identity
+# and 1 its mirror image; the first four need no quarter turn. In this order the first 1, 2, 4 and 8
+# transforms are each closed under composition, so any of these counts is a group.
+_D4 = (
     (0, False),
     (0, True),
     (2, False),
@@ -21,23 +22,27 @@ _VIEWS = (
 )
 
 
-def apply_d4(image: npt.NDArray[Scalar], view: int) -> npt.NDArray[Scalar]:
-    """View 0 … 7 of an image (side, side, …) or mask (side, side); view 0 is the image itself."""
-    turns, mirrored = _VIEWS[view]
-    turned = np.rot90(image, turns)
-    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+def apply_d4(image: npt.NDArray[Scalar], transform: int) -> npt.NDArray[Scalar]:
+    """Apply transform 0 … 7 to an image (side, side, …) or a mask (side, side)."""
+    turns, is_mirrored = _D4[transform]
+    rotated = np.rot90(image, turns)
+    return np.ascontiguousarray(rotated[:, ::-1] if is_mirrored else rotated)
 
 
-def undo_d4(image: npt.NDArray[Scalar], view: int) -> npt.NDArray[Scalar]:
-    """What `apply_view` made of an image of the same form, upright again."""
-    turns, mirrored = _VIEWS[view]
-    return np.ascontiguousarray(np.rot90(image[:, ::-1] if mirrored else image, -turns))
+def undo_d4(image: npt.NDArray[Scalar], transform: int) -> npt.NDArray[Scalar]:
+    """Apply the inverse of transform 0 … 7, so that `undo_d4(apply_d4(x, t), t)` equals x."""
+    turns, is_mirrored = _D4[transform]
+    rotated = image[:, ::-1] if is_mirrored else image
+    return np.ascontiguousarray(np.rot90(rotated, -turns))
 
 
-def draw_d4(views: int, rng: np.random.Generator) -> int:
-    """The view for a training step: half the time the patch itself, else one of the others (methods
-    6b: p = .5).
+def draw_d4(n_transforms: int, rng: np.random.Generator) -> int:
+    """Draw one of the first `n_transforms` transforms for a training step.
+
+    The identity has probability 1/2, as in the published augmentation (p = .5); the others share
+    the rest evenly.
     """
-    if views == 1 or rng.random() < 0.5:
+    # With one transform nothing is drawn from `rng`.
+    if n_transforms == 1 or rng.random() < 0.5:
         return 0
-    return int(rng.integers(1, views))
+    return int(rng.integers(1, n_transforms))

@@ -1,9 +1,9 @@
-"""SAM's embeddings, encoded once and kept: fp16 on disk, memory-mapped, shared by runs, rounds and
+"""A cache of SAM's image embeddings: float16 files, memory-mapped, shared by runs, rounds and
 ablations.
 
-A file is named after the image's content and lies in a folder named after the encoder's weights and
-frame, so nothing can be mistaken for something else, and two processes that meet write the same
-bytes. Each file ends in a checksum: one that was damaged is encoded again.
+A file is named after the content of its image and lies in a folder named after the encoder's
+weights and frame, so one embedding cannot be taken for another. Two processes that encode the same
+image write the same bytes. Each file ends in a checksum; a damaged file is encoded again.
 """
 
 import hashlib
@@ -23,119 +23,138 @@ from epsam.data.images import Rgb
 from epsam.data.patches import Patch, read_square
 
 Embedding = npt.NDArray[np.float16]
+"""SAM's embedding (channels, height, width) of one image."""
 Encoder = Callable[[Sequence[Rgb]], list[Embedding]]
 
 log = logging.getLogger(__name__)
 
 CHECKSUM_BYTES = 4
+HEADER_BYTES = 128
+"""Length of the header that numpy writes before the numbers."""
 SPARE_BYTES = 2_000_000_000
-"""Ours: what the cache leaves free of the disk, for the run itself and for others."""
+"""This project: disk space that the cache leaves free, for the run itself and for others."""
 
 
 class EmbeddingStore:
-    """Embeddings by the content of their image: read where they are kept, else made. The numbers
-    are the same.
+    """Embeddings by the content of their image: loaded from disk where stored, else computed.
+
+    Both ways give the same numbers.
     """
 
     def __init__(self, folder: Path | None, encode: Encoder) -> None:
-        """`folder` None: nothing is kept and every embedding is made when it is asked for."""
+        """folder: None stores nothing, and every request encodes."""
         self._folder = folder
         self._encode = encode
-        self._checked: set[str] = set()
+        # A checksum is verified once in a process: reading whole files again would cost more than
+        # the memory map saves.
+        self._verified: set[str] = set()
 
     @property
-    def keeps(self) -> bool:
+    def is_persistent(self) -> bool:
+        """Whether embeddings are stored on disk."""
         return self._folder is not None
 
     def get(self, image: Rgb) -> Embedding:
         """The embedding (channels, height, width) float16 of an RGB patch."""
-        kept = self.kept(content_key(image)) if self.keeps else None
-        return self.add([image])[0] if kept is None else kept
+        if self.is_persistent:
+            stored = self.load(digest_of_image(image))
+            if stored is not None:
+                return stored
+        return self.add([image])[0]
 
     def add(self, images: Sequence[Rgb]) -> list[Embedding]:
-        """Encode images in one pass, keep the results, and return them."""
-        made = self._encode(images)
-        if self.keeps:
-            for image, embedding in zip(images, made, strict=True):
-                write_bytes(self._path(content_key(image)), _packed(embedding), durable=False)
-        return made
+        """Encode images in one batch, store the embeddings and return them."""
+        embeddings = self._encode(images)
+        if self._folder is not None:
+            for image, embedding in zip(images, embeddings, strict=True):
+                path = _embedding_file(self._folder, digest_of_image(image))
+                # Not durable: after a power cut the checksum fails, and the image is encoded again.
+                write_bytes(path, _serialise(embedding), durable=False)
+        return embeddings
 
-    def kept(self, key: str) -> Embedding | None:
-        """The embedding kept under `content_key(image)`, or None if there is none or it is
-        damaged.
+    def load(self, digest: str) -> Embedding | None:
+        """The stored embedding of the image with this `digest_of_image`.
+
+        None if there is none or its file is damaged.
         """
-        path = self._path(key)
+        if self._folder is None:
+            return None
+        path = _embedding_file(self._folder, digest)
         if not path.is_file():
             return None
-        if key not in self._checked and not _is_whole(path):
-            log.warning("%s is damaged; it is made again", path)
+
+        if digest not in self._verified and not _has_valid_checksum(path):
+            log.warning("%s is damaged; it is encoded again", path)
             return None
-        self._checked.add(key)
+        self._verified.add(digest)
+
         embedding: Embedding = np.load(path, mmap_mode="r", allow_pickle=False)
         return embedding
 
-    def _path(self, key: str) -> Path:
-        if self._folder is None:
-            raise ValueError("this store keeps nothing")
-        return self._folder / key[:2] / f"{key}.npy"
-
 
 class PatchEmbeddings:
-    """Embeddings of patches and their views; a patch's image is read again only where its embedding
-    is not kept.
+    """Embeddings of patches under the transforms of D4.
+
+    The digest of each transformed patch is remembered, so that its image is read again only where
+    its embedding is not stored.
     """
 
     def __init__(self, store: EmbeddingStore, size: int) -> None:
-        """`size`: side in px that every patch has to have."""
+        """size: side in px that every patch must have."""
         self._store = store
         self._size = size
-        self._keys: dict[tuple[Path, int], str] = {}
+        self._digests: dict[tuple[Path, int], str] = {}
 
-    def __call__(self, patch: Patch, view: int = 0) -> Embedding:
-        """The embedding (channels, height, width) float16 of one view of a patch."""
-        key = self._keys.get((patch.image, view))
-        kept = self._store.kept(key) if key and self._store.keeps else None
-        return self._store.get(self._image(patch, view)) if kept is None else kept
+    def __call__(self, patch: Patch, transform: int = 0) -> Embedding:
+        """The embedding (channels, height, width) float16 of a patch under a transform of D4."""
+        digest = self._digests.get((patch.image, transform))
+        embedding = self._store.load(digest) if digest else None
+        if embedding is None:
+            embedding = self._store.get(self._read_transformed(patch, transform))
+        return embedding
 
-    def prepare(self, patches: Iterable[Patch], views: int, chunk: int) -> int:
-        """Encode, `chunk` at a time, what is not kept yet, and return how many that were; nothing
-        without a store.
+    def prepare(self, patches: Iterable[Patch], n_transforms: int, batch_size: int) -> int:
+        """Encode and store what is not stored yet of the patches' first `n_transforms` transforms.
+
+        Returns how many images were encoded; 0 without a folder to store them in.
         """
-        if not self._store.keeps:
+        if not self._store.is_persistent:
             return 0
         waiting: list[Rgb] = []
-        made = 0
+        n_encoded = 0
         for patch in patches:
-            for view in range(views):
-                image = self._image(patch, view)
-                if self._store.kept(self._keys[patch.image, view]) is None:
+            for transform in range(n_transforms):
+                image = self._read_transformed(patch, transform)
+                if self._store.load(self._digests[patch.image, transform]) is None:
                     waiting.append(image)
-            while len(waiting) >= chunk:
-                made += len(self._store.add(waiting[:chunk]))
-                del waiting[:chunk]
-        if waiting:
-            made += len(self._store.add(waiting))
-        return made
 
-    def _image(self, patch: Patch, view: int) -> Rgb:
-        image = apply_d4(read_square(patch, self._size), view)
-        self._keys[patch.image, view] = content_key(image)
+            while len(waiting) >= batch_size:
+                n_encoded += len(self._store.add(waiting[:batch_size]))
+                del waiting[:batch_size]
+        if waiting:
+            n_encoded += len(self._store.add(waiting))
+        return n_encoded
+
+    def _read_transformed(self, patch: Patch, transform: int) -> Rgb:
+        image = apply_d4(read_square(patch, self._size), transform)
+        self._digests[patch.image, transform] = digest_of_image(image)
         return image
 
 
-def content_key(image: Rgb) -> str:
-    """A name that depends on an image's pixels and shape and on nothing else."""
+def digest_of_image(image: Rgb) -> str:
+    """A digest of an image's pixels and shape, and of nothing else."""
     digest = hashlib.blake2b(image.tobytes(), digest_size=16)
     digest.update(repr(image.shape).encode("ascii"))
     return digest.hexdigest()
 
 
-def check_disk_space(folder: Path, images: int, bytes_each: int) -> bool:
-    """Log what the cache will take, and say whether the disk has that much to spare."""
+def check_disk_space(folder: Path, n_images: int, bytes_per_image: int) -> bool:
+    """Log how much disk the cache will take; return whether that much is free."""
     folder.mkdir(parents=True, exist_ok=True)
-    needed, free = images * (bytes_each + 128 + CHECKSUM_BYTES), shutil.disk_usage(folder).free
+    needed = n_images * (bytes_per_image + HEADER_BYTES + CHECKSUM_BYTES)
+    free = shutil.disk_usage(folder).free
     log.info(
-        "embeddings: %d images, %.2f GB at most; %.1f GB free", images, needed / 1e9, free / 1e9
+        "embeddings: %d images, %.2f GB at most; %.1f GB free", n_images, needed / 1e9, free / 1e9
     )
     if needed < free - SPARE_BYTES:
         return True
@@ -146,14 +165,19 @@ def check_disk_space(folder: Path, images: int, bytes_each: int) -> bool:
     return False
 
 
-def _packed(embedding: Embedding) -> bytes:
+def _embedding_file(folder: Path, digest: str) -> Path:
+    # Subfolders by the first two digits: some file systems are slow with 10,000 files in one.
+    return folder / digest[:2] / f"{digest}.npy"
+
+
+def _serialise(embedding: Embedding) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.ascontiguousarray(embedding), allow_pickle=False)
     content = stream.getvalue()
     return content + zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "big")
 
 
-def _is_whole(path: Path) -> bool:
+def _has_valid_checksum(path: Path) -> bool:
     content = path.read_bytes()
     body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
     return len(body) > 0 and zlib.crc32(body).to_bytes(CHECKSUM_BYTES, "big") == checksum

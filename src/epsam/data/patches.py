@@ -1,5 +1,5 @@
-"""The patches of a split: `image/<id>_<label>.png` beside `mask/<id>_1.png`, as design 1.3 lays
-them out.
+"""The patches of a split: `image/<id>_<label>.png` with the ground truth in `mask/<id>_1.png`
+(dataset/README.md).
 """
 
 import re
@@ -12,13 +12,15 @@ from epsam.core.errors import DatasetError
 from epsam.core.files import read_numbers
 from epsam.data.images import Mask, Rgb, list_images, read_mask, read_rgb
 
-_LABEL = re.compile(r"_([01])$")
+_LABEL_SUFFIX = re.compile(r"_([01])$")
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One image file: `name` is its stem, `label` 1 = tumour, 0 = none, None = not told; `mask` its
-    truth, if any.
+    """One image file.
+
+    name: the file's stem. label: 1 with tumour, 0 without, None where the name states none.
+    mask: the file of its ground truth, if there is one.
     """
 
     name: str
@@ -27,130 +29,137 @@ class Patch:
     mask: Path | None
 
     def read(self) -> Rgb:
-        """The patch as RGB uint8."""
+        """The patch as RGB uint8 (height, width, 3)."""
         return read_rgb(self.image)
 
     def ground_truth(self) -> Mask:
-        """The true mask in the patch's frame.
+        """The ground-truth mask, bool (height, width), in the patch's frame.
 
-        Raises DatasetError if there is none or if its size is not the image's.
+        Raises DatasetError if there is none or its size is not the image's.
         """
         if self.mask is None:
             raise DatasetError(
-                f"{self.image}: no truth mask beside it; put one into mask/ under the same name"
+                f"{self.image}: no ground-truth mask beside it; "
+                "put one into mask/ under the same name"
             )
-        mask, shape = read_mask(self.mask), self.read().shape[:2]
+        mask = read_mask(self.mask)
+        shape = self.read().shape[:2]
         if mask.shape != shape:
             raise DatasetError(
-                f"{self.mask}: mask of {_size(mask.shape)} for an image of {_size(shape)}; resize it"
+                f"{self.mask}: mask of {_format_size(mask.shape)} for an image of "
+                f"{_format_size(shape)}; resize it"
             )
         return mask
 
 
 def label_from_name(stem: str) -> int | None:
-    """The label that ends a file's stem (`…_0`, `…_1`), or None."""
-    found = _LABEL.search(stem)
-    return int(found.group(1)) if found else None
+    """The label at the end of a file's stem (`…_0`, `…_1`), or None."""
+    match = _LABEL_SUFFIX.search(stem)
+    return int(match.group(1)) if match else None
 
 
 def list_patches(image_dir: Path, mask_dir: Path) -> list[Patch]:
-    """Patches of a folder, sorted by name, with the masks of the same stem; an absent folder is an
-    empty list.
+    """The patches of a folder, sorted by name, each with the mask of the same stem.
 
-    Raises DatasetError if two files share a stem, since every output is named after it.
+    An absent folder gives an empty list. Raises DatasetError if two images share a stem, since
+    every output is named after it.
     """
     masks = {path.stem: path for path in list_images(mask_dir)}
-    images = list_images(image_dir)
-    seen: dict[str, Path] = {}
-    for path in images:
-        if path.stem in seen:
+    images: dict[str, Path] = {}
+    for path in list_images(image_dir):
+        if path.stem in images:
             raise DatasetError(
-                f"{image_dir}: {seen[path.stem].name} and {path.name} share a name; rename one"
+                f"{image_dir}: {images[path.stem].name} and {path.name} share a name; rename one"
             )
-        seen[path.stem] = path
-    return [
-        Patch(path.stem, label_from_name(path.stem), path, masks.get(path.stem)) for path in images
-    ]
+        images[path.stem] = path
+
+    patches = []
+    for stem, path in images.items():
+        patches.append(Patch(stem, label_from_name(stem), path, masks.get(stem)))
+    return patches
 
 
 def list_labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
-    """Patches of a split that is to be learnt from or scored.
+    """The patches of a split for training or scoring.
 
-    Raises DatasetError if a name does not end in a label.
+    image_dir: replaces `split_dir`/image where it is not empty. Raises DatasetError if a name does
+    not end in a label.
     """
-    patches = list_patches(
-        Path(image_dir) if image_dir else split_dir / "image", split_dir / "mask"
-    )
-    unnamed = [patch.image.name for patch in patches if patch.label is None]
-    if unnamed:
+    images = Path(image_dir) if image_dir else split_dir / "image"
+    patches = list_patches(images, split_dir / "mask")
+    unlabelled = [patch.image.name for patch in patches if patch.label is None]
+    if unlabelled:
         raise DatasetError(
-            f"{split_dir}: {len(unnamed)} of {len(patches)} names have no label, such as {unnamed[0]}; "
-            "end them in _1 (tumour) or _0 (none)"
+            f"{split_dir}: {len(unlabelled)} of {len(patches)} names have no label, such as "
+            f"{unlabelled[0]}; end them in _1 (tumour) or _0 (none)"
         )
     return patches
 
 
 def select_positives(patches: Sequence[Patch]) -> list[Patch]:
-    """The patches with tumour, the only ones that are segmented and scored (methods D38)."""
+    """The patches with tumour; only these are segmented and scored (docs/deviations.md, "Dice and
+    IoU").
+    """
     return [patch for patch in patches if patch.label == 1]
 
 
-def require_both_classes(patches: Sequence[Patch], where: Path) -> None:
+def require_both_classes(patches: Sequence[Patch], split_dir: Path) -> None:
     """Raise DatasetError unless there are positives and negatives."""
-    tumour = len(select_positives(patches))
-    normal = len(patches) - tumour
-    if not tumour or not normal:
+    n_positive = len(select_positives(patches))
+    n_negative = len(patches) - n_positive
+    if not n_positive or not n_negative:
         raise DatasetError(
-            f"{where}: {tumour} positives and {normal} negatives found; the classifier needs both "
-            "(image/<id>_1.png and image/<id>_0.png)"
+            f"{split_dir}: {n_positive} positives and {n_negative} negatives found; "
+            "the classifier needs both (image/<id>_1.png and image/<id>_0.png)"
         )
 
 
 def read_patch_size(patches: Sequence[Patch]) -> int:
-    """The side in px that all patches share, judged by the first of them.
+    """The side in px that all patches share, read from the first of them.
 
-    Raises DatasetError if there is no patch or the first is not square; the others are checked when
-    they are read.
+    Raises DatasetError if there is no patch or the first is not square. The other patches are
+    checked when they are read.
     """
     if not patches:
         raise DatasetError("no patches with tumour found; check image/ of the split")
-    height, width = (int(side) for side in patches[0].read().shape[:2])
+    height, width = patches[0].read().shape[:2]
     if height != width:
         raise DatasetError(
-            f"{patches[0].image}: {_size((height, width))} px; training needs squares of one size"
+            f"{patches[0].image}: {_format_size((height, width))} px; "
+            "training needs squares of one size"
         )
-    return height
+    return int(height)
 
 
 def load_median_mpp(patches: Sequence[Patch], table: Path) -> float | None:
-    """Pixel size of the patches as patches.csv tells it, µm: the median, since scanners differ a
-    little.
+    """Pixel size of the patches in µm by patches.csv; the median, since scanners differ a little.
 
-    None where the table is absent or tells none of these patches, as with patches that the user
-    brought.
+    None if the table is absent or states none for these patches, such as for a user's own patches.
     """
     if not table.is_file():
         return None
     rows = read_numbers(
         table, ("id", "label", "mpp"), {"mpp": lambda text: float(text or 0)}, "leave it empty"
     )
-    told = {f"{row['id']}_{row['label']}": row["mpp"] for row in rows}
-    sizes = [float(told[patch.name]) for patch in patches if told.get(patch.name)]
+    mpp_by_name = {f"{row['id']}_{row['label']}": row["mpp"] for row in rows}
+    sizes = [float(mpp_by_name[p.name]) for p in patches if mpp_by_name.get(p.name)]
     return median(sizes) if sizes else None
 
 
 def read_square(patch: Patch, size: int) -> Rgb:
-    """The patch, which has to be size × size px.
+    """The patch as RGB uint8 (size, size, 3).
 
-    Raises DatasetError otherwise.
+    Raises DatasetError if it has another size.
     """
     image = patch.read()
     if image.shape[:2] != (size, size):
         raise DatasetError(
-            f"{patch.image}: {_size(image.shape[:2])} px among patches of {size}×{size}; resize it"
+            f"{patch.image}: {_format_size(image.shape[:2])} px among patches of {size}×{size}; "
+            "resize it"
         )
     return image
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def _format_size(shape: tuple[int, ...]) -> str:
+    """Width × height of an array's shape (height, width)."""
     return "×".join(str(side) for side in reversed(shape))

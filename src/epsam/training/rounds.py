@@ -236,7 +236,7 @@ def _facts(number: int, bench: RoundContext) -> dict[str, Any]:
         "round": number,
         "sam_model_type": bench.options.sam_model_type,
         "sam_sha256": bench.setup.checksum,
-        "classifier_sha256": bench.train_maps.classifier,
+        "classifier_sha256": bench.train_maps.classifier_sha256,
         "patch_size": bench.setup.segmenter.frame.patch_size,
         "mpp": load_median_mpp(bench.train, DatasetPaths.of(bench.options).patch_table),
         **select_fields(PromptOptions, bench.options),
