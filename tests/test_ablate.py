@@ -73,6 +73,7 @@ def same_file(folder, path, first, second, seed=22):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_is_equal_is_made_once(done):
     for row in ("raw", "upper", "accumulate"):
         assert same_file(done, "resnet_adl.pth", "paper", row)
@@ -88,6 +89,7 @@ def test_what_is_equal_is_made_once(done):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_goes_beyond_the_paper_runs_together(done):
     run = done / RUN.format("ours", 22)
     options = json.loads((run / "options.json").read_text("utf-8"))
@@ -110,6 +112,7 @@ def test_what_goes_beyond_the_paper_runs_together(done):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_was_taken_over_is_recorded_as_if_it_had_been_made(done):
     run = done / RUN.format("accumulate", 22)
     stages = {row["stage"] for row in table(run / "metrics.csv")}
@@ -118,6 +121,7 @@ def test_what_was_taken_over_is_recorded_as_if_it_had_been_made(done):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
     rows = {row["line"]: row for row in table(done / "checkpoints/ablation/tables/table_5.csv")}
     values = [
@@ -148,6 +152,7 @@ def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_running_again_does_what_is_new_and_nothing_else(done, monkeypatch):
     called = []
     for module in (ablate.train_classifier, ablate.finetune_decoder, ablate.retrain_decoder):
@@ -164,6 +169,7 @@ def test_running_again_does_what_is_new_and_nothing_else(done, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_runs_are_compared_side_by_side(done, tmp_path):
     runs = tuple(f"ablation/{row}/seed_22" for row in ("paper", "upper"))
     compare(CompareOptions(runs=runs, output_dir=str(tmp_path)))

@@ -194,6 +194,7 @@ def test_the_rows_of_the_views_are_understood_by_the_ablation(measure, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_growth_measures_every_step(measure, tmp_path):
     import growth
 
@@ -209,6 +210,7 @@ def test_growth_measures_every_step(measure, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @smaller_sam()
 def test_the_pass_under_a_cap_goes_through_all_stages(measure, tmp_path, capsys):
     import torch

@@ -22,7 +22,7 @@ from support.fake_tile_model import draw_slide, write_lossless_slide
 from support.mini import REPOSITORY, smaller_sam, write_random_sam, write_slides
 from support.small_disk import KINDS, digests
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture

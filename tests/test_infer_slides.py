@@ -22,7 +22,7 @@ from support.fake_tile_model import draw_slide, write_lossless_slide
 from support.mini import clone, run, smaller_sam, write_random_sam
 from support.untimed import contents
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def write_run(folder, sam_file):

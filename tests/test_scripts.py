@@ -42,6 +42,7 @@ def quiet(trained):
     return fingerprints(trained[0])
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_and_killed_leaves_the_same_files(quiet, tmp_path):
     # kill_train.py kills at thirty random moments; test_traps.py at the ones that are known to be
     # dangerous.

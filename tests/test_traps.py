@@ -27,7 +27,7 @@ from support.trapped import (
     run_stage,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 COUNTS = {"train": (4, 3), "val": (2, 2), "test": (0, 0)}
 FIT, VALIDATE = "epsam.engine.fit:_step", "epsam.training.decoder:validation_metrics"

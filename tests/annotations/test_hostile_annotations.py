@@ -249,6 +249,7 @@ def test_a_drawing_of_many_points_is_read(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_outlines_of_200_mb_are_read_or_refused_in_little_room(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     from large_annotations import CLOSE, empty_annotations, large_annotation, write

@@ -33,7 +33,7 @@ from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.weak.weights import save_classifier
 from support.mini import FLAGS, SIDE, smaller_sam, write_patches, write_random_sam
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ def encoder():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_compiled_encoder_gives_the_same_numbers(encoder, caplog):
     compiled, images = CompiledEncoder(encoder), torch.randn(2, 3, 64, 64)
     assert torch.allclose(compiled(images), encoder(images), rtol=0, atol=1e-4)
