@@ -1,0 +1,104 @@
+"""A finished run of version 0.1.0 is still finished, and still segments as it did.
+
+tests/fixtures/run_0.1.0.tar.xz holds what revision c8d9dd5 left of a small run: patches, all stages
+up to the first retraining round, the scores, and inference on the test images. Its weights are
+coarse and its learning rates 0, so that it packs into a megabyte; its flags are those of then.
+"""
+
+import logging
+import os
+import shlex
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import finetune_decoder
+import generate_initial_masks
+import infer
+import retrain_decoder
+import train_classifier
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.command_line import parse
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.inference import InferOptions
+from epsam.config.masks import MaskOptions
+from epsam.core.files import sha256_of
+from epsam.data.images import read_mask
+from support.mini import smaller_sam
+
+ARCHIVE = Path(__file__).with_name("fixtures") / "run_0.1.0.tar.xz"
+RUN = "--dataset_type mini --device cpu"
+SAM = "--sam_model_type vit_demo --sam_checkpoint coarse_sam.pth"
+DECODER = (
+    f"{RUN} {SAM} --epoch 1 --lr 0 --ids_threshold -1 --batch_size 4 --n_point 5 "
+    "--embedding_views 2 --n_draw 2 --n_view 2 --allow_degenerate"
+)
+STAGES = {
+    train_classifier: (
+        ClassifierOptions,
+        f"{RUN} --seed 1 --backbone resnet18 --pretrained coarse_resnet18.pth --epoch 1 "
+        "--batch_size 4 --workers 0 --lr 0 --adl_drop_rate 0",
+    ),
+    generate_initial_masks: (
+        MaskOptions,
+        f"{RUN} --postprocess ours --open_kernel 0 --allow_degenerate",
+    ),
+    finetune_decoder: (DecoderOptions, f"{DECODER} --pepm_weight activation"),
+    retrain_decoder: (RetrainOptions, f"{DECODER} --n_iter 1"),
+}
+
+
+@pytest.fixture(scope="module")
+def old_run(tmp_path_factory):
+    folder, before, threads = tmp_path_factory.mktemp("old"), os.getcwd(), torch.get_num_threads()
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    with smaller_sam():
+        yield folder
+    os.chdir(before)
+    torch.set_num_threads(threads)
+
+
+def digests(folder):
+    """What the stages made, by content; records of when and how long are left out."""
+    made = [path for path in folder.rglob("*") if path.suffix in (".pth", ".npz", ".png")]
+    return {path: sha256_of(path) for path in made if path.is_file()}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
+def test_no_stage_of_it_is_done_again(old_run, stage, caplog):
+    before = digests(old_run / "checkpoints")
+    kind, flags = STAGES[stage]
+    with caplog.at_level(logging.INFO):
+        stage.main(parse(stage.__name__, kind, shlex.split(flags)))
+    assert "done already with these options and inputs" in caplog.text
+    assert digests(old_run / "checkpoints") == before
+
+
+def segment(output, *flags):
+    words = shlex.split(f"{RUN} {SAM} --test_dataset_dir dataset/mini/test --output_dir {output}")
+    infer.main(parse("infer", InferOptions, [*words, *flags]))
+
+
+def test_it_segments_as_it_did(old_run):
+    segment("again")
+    expected = sorted((old_run / "infer_output" / "mask").iterdir())
+    assert [path.name for path in expected] == ["p0_1.png", "p1_1.png", "p2_0.png"]
+    for path in expected:
+        assert (read_mask(old_run / "again" / "mask" / path.name) == read_mask(path)).all()
+    # Half of the first image: not a comparison of nothing with nothing.
+    assert read_mask(expected[0]).mean() == 0.5
+
+
+def test_images_that_it_has_segmented_are_not_segmented_again(old_run, caplog):
+    shutil.copytree(old_run / "infer_output", old_run / "copy")
+    before = digests(old_run / "copy")
+    times = {path: path.stat().st_mtime_ns for path in before}
+    segment("copy")
+    assert digests(old_run / "copy") == before
+    assert {path: path.stat().st_mtime_ns for path in before} == times
