@@ -93,12 +93,13 @@ def label_lesions(ground_truth: Mask, um_per_px: float) -> tuple[Labels, list[bo
     background = (~ground_truth).astype(np.uint8)
     distance_px = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     widened = _fill_holes(distance_px < JOINED_UM / 2 / um_per_px)
-    count, labels = cv2.connectedComponents(widened.astype(np.uint8), connectivity=8)
+    count, components = cv2.connectedComponents(widened.astype(np.uint8), connectivity=8)
+    labels = np.asarray(components, np.int32)
 
     counts = []
     for pixels in _pixels_by_label(labels, count):
         counts.append(main_axis(pixels) * um_per_px >= ISOLATED_UM)
-    return np.asarray(labels, np.int32), counts
+    return labels, counts
 
 
 def main_axis(points: PixelsXY) -> float:
