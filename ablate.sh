@@ -38,7 +38,7 @@ adl_ours       UNTIL=masks CLASSIFIER_FLAGS="--cam adl" MASK_FLAGS="--cam adl"
 raw            UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess none"
 crf            UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess crf"
 # Table 4
-truth_random   DECODER_FLAGS="--prompt truth_random" RETRAIN_FLAGS="--prompt truth_random --n_iter 1"
+truth_random   DECODER_FLAGS="--prompt ground_truth_random" RETRAIN_FLAGS="--prompt ground_truth_random --n_iter 1"
 image_random   DECODER_FLAGS="--prompt image_random" RETRAIN_FLAGS="--prompt image_random --n_iter 1"
 mask_random    DECODER_FLAGS="--prompt mask_random" RETRAIN_FLAGS="--prompt mask_random --n_iter 1"
 # Not in the paper
@@ -52,12 +52,12 @@ last_epoch     UNTIL=preliminary DECODER_FLAGS="--select_on last"
 label_free     UNTIL=preliminary DECODER_FLAGS="--select_on pseudo"
 accumulate     RETRAIN_FLAGS="--pl_mode accumulate"
 # Beyond the paper (docs/beyond_the_paper.md): each idea alone, then what helped on several datasets
-ensemble       UNTIL=preliminary DECODER_FLAGS="--n_draw 4 --n_view 2"
+ensemble       UNTIL=preliminary DECODER_FLAGS="--n_sample 4 --n_transform 2"
 train_same     UNTIL=preliminary DECODER_FLAGS="--n_negative 10 --train_prompt same"
 regions        UNTIL=preliminary DECODER_FLAGS="--n_region 8 --prompt box_pepm --n_point 5 --n_negative 2 --train_prompt same"
 mask_prompt    UNTIL=preliminary DECODER_FLAGS="--mask_prompt --train_prompt same"
 normal         UNTIL=preliminary DECODER_FLAGS="--normal_patches 0.2"
-soft           DECODER_FLAGS="--n_draw 4 --n_view 2 --soft_targets" RETRAIN_FLAGS="--n_draw 4 --n_view 2 --soft_targets --n_iter 1"
+soft           DECODER_FLAGS="--n_sample 4 --n_transform 2 --soft_targets" RETRAIN_FLAGS="--n_sample 4 --n_transform 2 --soft_targets --n_iter 1"
 strong         DECODER_FLAGS="--method strong"
 '}
 

@@ -17,7 +17,7 @@ DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py, for DATASET
 PATCH_FLAGS=${PATCH_FLAGS:-}                  # extract_patches.py, such as: --stride 128
 CLASSIFIER_FLAGS=${CLASSIFIER_FLAGS:-}        # train_classifier.py, such as: --pretrained none --epoch 30
 MASK_FLAGS=${MASK_FLAGS:-}                    # generate_initial_masks.py, such as: --quantile 0.2 --rotations 1
-DECODER_FLAGS=${DECODER_FLAGS:-}              # finetune_decoder.py, such as: --embedding_views 8
+DECODER_FLAGS=${DECODER_FLAGS:-}              # finetune_decoder.py, such as: --embedding_transforms 8
 RETRAIN_FLAGS=${RETRAIN_FLAGS:-$DECODER_FLAGS} # retrain_decoder.py, such as: --n_iter 5 --pl_mode accumulate
 EVALUATE_FLAGS=${EVALUATE_FLAGS:-}            # evaluate.py
 

@@ -59,7 +59,9 @@ def main() -> None:
 def run_all(dataset: str, seeds: str, rounds: bool) -> None:
     """The runs, by ./ablate.sh; raises CalledProcessError if it fails."""
     end = "" if rounds else "UNTIL=preliminary "
-    lines = [f'views_{views} {end}DECODER_FLAGS="--embedding_views {views}"' for views in VIEWS]
+    lines = [
+        f'views_{views} {end}DECODER_FLAGS="--embedding_transforms {views}"' for views in VIEWS
+    ]
     environment = {
         **os.environ,
         "DATASET_TYPE": dataset,

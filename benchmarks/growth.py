@@ -291,7 +291,7 @@ def _sam(folder: Path) -> list[str]:
         "vit_demo",
         "--sam_checkpoint",
         str(folder / "sam.pth"),
-        "--embedding_views",
+        "--embedding_transforms",
         "1",
     ]
 

@@ -3,7 +3,7 @@ Markdown.
 
     python benchmarks/planning.py                       hours from benchmarks/results.json and from
     published figures
-    python benchmarks/planning.py --embedding_views 8   what another number of views costs
+    python benchmarks/planning.py --embedding_transforms 8   what another number of views costs
 
 Counts follow from the paper's numbers of patches and from the flags' defaults. Hours are counts ×
 seconds each; where the seconds come from stands beside them; published ones were not measured by
@@ -42,7 +42,7 @@ class Plan:
     val_negatives: int = 700
     test_positives: int = 2_000
     test_negatives: int = 2_000
-    views: int = DecoderOptions.embedding_views
+    views: int = DecoderOptions.embedding_transforms
     batch_size: int = DecoderOptions.batch_size
 
     @property
@@ -269,7 +269,9 @@ def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--embedding_views", type=int, default=Plan.views, choices=(1, 2, 4, 8))
+    parser.add_argument(
+        "--embedding_transforms", type=int, default=Plan.views, choices=(1, 2, 4, 8)
+    )
     parser.add_argument(
         "--slower", type=float, default=12.2, help="factor from an A100 to a 12 GB card"
     )
@@ -277,7 +279,9 @@ def main() -> None:
     measured = [found for device in ("cpu", "cuda") if (found := measured_costs(device))]
     print(
         "\n".join(
-            lines_of(Plan(views=given.embedding_views), [*measured, published_costs(given.slower)])
+            lines_of(
+                Plan(views=given.embedding_transforms), [*measured, published_costs(given.slower)]
+            )
         )
     )
 

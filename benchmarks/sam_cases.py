@@ -200,7 +200,7 @@ def whole_schedule(device: str) -> Comparison:
     views included.
     """
     in_loop, cached, encoding = _costs(device)
-    views, uses = DecoderOptions().embedding_views, ROUNDS * EPOCHS
+    views, uses = DecoderOptions().embedding_transforms, ROUNDS * EPOCHS
     return Comparison(
         "encoder in the loop",
         uses * in_loop,
@@ -261,7 +261,7 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
     patches = list_labelled_patches(folder)
     kept = PatchEmbeddings(EmbeddingStore(folder / "embeddings", _noise), PATCH_PX)
     options = DecoderOptions(batch_size=BATCH, n_point=POINTS)
-    kept.prepare(patches, options.embedding_views, 1)
+    kept.prepare(patches, options.embedding_transforms, 1)
     if not all(isinstance(kept(patch), np.memmap) for patch in patches):
         raise ValueError("cached_step: embeddings are not mapped into memory; nothing was timed")
     examples = [Example(patch, patch.mask) for patch in patches if patch.mask]

@@ -2,10 +2,10 @@
 
 import logging
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from epsam.config.command_line import run_stage
+from epsam.config.flags import stored_options
 from epsam.config.inference import InferOptions
 from epsam.core.device import select_device
 from epsam.core.errors import DatasetError
@@ -134,7 +134,7 @@ def recorded(options: InferOptions, started: float) -> RunProvenance:
     record = Path(options.output_dir) / "record.json"
     inputs = {path.name: sha256_of(path) for path in weight_files(options)}
     record.unlink(missing_ok=True)
-    add_to_record(record, "infer", asdict(options), time.monotonic() - started, inputs)
+    add_to_record(record, "infer", stored_options(options), time.monotonic() - started, inputs)
     return read_json(record)
 
 

@@ -25,7 +25,7 @@ paper                                              # the reference
 raw      UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess none"
 upper    UNTIL=masks MASK_FLAGS="--quantile 0.8"
 accumulate  RETRAIN_FLAGS="--pl_mode accumulate"
-ours     DECODER_FLAGS="--n_draw 2 --prompt box_pepm --n_region 2 --n_negative 2 --mask_prompt \
+ours     DECODER_FLAGS="--n_sample 2 --prompt box_pepm --n_region 2 --n_negative 2 --mask_prompt \
          --train_prompt same --soft_targets --normal_patches 0.3"
 """
 RUN = "checkpoints/ablation/{}/seed_{}"

@@ -183,7 +183,7 @@ def test_the_rows_of_the_views_are_understood_by_the_ablation(measure, monkeypat
     embedding_views.run_all("glas", "22", rounds=False)
     rows = read_rows(given["ROWS"])
     assert [row.flags["DECODER_FLAGS"] for row in rows] == [
-        ["--embedding_views", n] for n in ("1", "2", "4", "8")
+        ["--embedding_transforms", n] for n in ("1", "2", "4", "8")
     ]
     assert {row.until for row in rows} == {"preliminary"}
     script = (ROOT / "ablate.sh").read_text("utf-8")

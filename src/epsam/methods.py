@@ -35,7 +35,7 @@ CAM_METHODS = {
 """
 
 POSTPROCESSINGS = {
-    "ours": "epsam.cam.postprocess:quantile_opening",
+    "quantile_opening": "epsam.cam.postprocess:quantile_opening",
     "crf": "epsam.cam.crf:dense_crf",
     "none": "epsam.cam.postprocess:half_maximum",
 }
@@ -45,7 +45,7 @@ PROMPTS = {
     "pepm": "epsam.segment.sam.prompting.rules:pepm",
     "mask_random": "epsam.segment.sam.prompting.rules:mask_random",
     "image_random": "epsam.segment.sam.prompting.rules:image_random",
-    "truth_random": "epsam.segment.sam.prompting.rules:truth_random",
+    "ground_truth_random": "epsam.segment.sam.prompting.rules:truth_random",
     "box": "epsam.segment.sam.prompting.rules:box",
     "box_pepm": "epsam.segment.sam.prompting.rules:box_pepm",
 }

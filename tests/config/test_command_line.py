@@ -66,15 +66,15 @@ def test_every_preset_names_real_stages_and_flags():
 
 
 def test_a_method_beats_the_dataset_and_a_flag_beats_the_method(monkeypatch):
-    monkeypatch.setitem(METHODS, "strong", {"epoch": 7, "n_draw": 3, "n_view": 8})
+    monkeypatch.setitem(METHODS, "strong", {"epoch": 7, "n_sample": 3, "n_transform": 8})
     demo = parse("finetune_decoder", DecoderOptions, ["--dataset_type", "demo"])
     odd = parse(
         "finetune_decoder",
         DecoderOptions,
-        ["--dataset_type", "demo", "--method", "strong", "--n_draw", "5"],
+        ["--dataset_type", "demo", "--method", "strong", "--n_sample", "5"],
     )
     assert demo.epoch != 7
-    assert (odd.epoch, odd.n_draw, odd.n_view) == (7, 5, 8)
+    assert (odd.epoch, odd.n_sample, odd.n_transform) == (7, 5, 8)
     assert (odd.sam_model_type, odd.patience) == ("vit_demo", demo.patience)
 
 
@@ -82,7 +82,65 @@ def test_a_method_changes_real_flags_and_the_papers_none():
     names = {field.name for field in dataclasses.fields(DecoderOptions)}
     assert not METHODS["paper"]
     assert set(METHODS["strong"]) <= names
-    assert parse("retrain_decoder", RetrainOptions, ["--method", "strong"]).n_view == 2
+    assert parse("retrain_decoder", RetrainOptions, ["--method", "strong"]).n_transform == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "field", "value", "line"),
+    [
+        (["--n_view", "4"], "n_transform", 4, "--n_view is now --n_transform"),
+        (["--n_draw=3"], "n_sample", 3, "--n_draw is now --n_sample"),
+        (
+            ["--embedding_views", "8"],
+            "embedding_transforms",
+            8,
+            "--embedding_views is now --embedding_transforms",
+        ),
+        (
+            ["--pepm_weight", "activation"],
+            "pepm_weight",
+            "cam",
+            "--pepm_weight activation is now --pepm_weight cam",
+        ),
+        (
+            ["--prompt=truth_random"],
+            "prompt",
+            "ground_truth_random",
+            "--prompt truth_random is now --prompt ground_truth_random",
+        ),
+        (
+            ["--train_prompt", "truth_random"],
+            "train_prompt",
+            "ground_truth_random",
+            "--train_prompt truth_random is now --train_prompt ground_truth_random",
+        ),
+        (
+            ["--select_on", "truth"],
+            "select_on",
+            "ground_truth",
+            "--select_on truth is now --select_on ground_truth",
+        ),
+    ],
+)
+def test_an_old_spelling_is_taken_with_one_line_in_the_log(old, field, value, line, caplog):
+    options = parse("finetune_decoder", DecoderOptions, old)
+    assert getattr(options, field) == value
+    assert caplog.messages == [f"{line}; the old spelling goes with the next version"]
+
+
+def test_an_old_value_of_another_flag_is_left_alone(caplog):
+    arguments = ["--run", "ours", "--postprocess", "quantile_opening"]
+    options = parse("generate_initial_masks", MaskOptions, arguments)
+    assert (options.run, options.postprocess) == ("ours", "quantile_opening")
+    assert caplog.messages == []
+
+
+def test_a_preset_of_a_user_may_have_the_old_spelling(monkeypatch):
+    monkeypatch.setitem(PRESETS, "mine", {"generate_initial_masks": {"postprocess": "ours"}})
+    monkeypatch.setitem(METHODS, "strong", {"n_draw": 3})
+    masks = parse("generate_initial_masks", MaskOptions, ["--dataset_type", "mine"])
+    assert masks.postprocess == "quantile_opening"
+    assert parse("finetune_decoder", DecoderOptions, ["--method", "strong"]).n_sample == 3
 
 
 def test_booleans_can_be_switched_both_ways():
@@ -200,6 +258,20 @@ def test_help_tells_every_flag_with_default_and_source(stage, capsys):
     for field in dataclasses.fields(STAGES[stage]):
         assert f"--{field.name}" in text
     assert "paper" in text or stage in ("evaluate", "infer")
+    assert "spec/" not in text
+    assert "methods D" not in text
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_has_a_heading_for_each_group_of_flags(stage, capsys):
+    with pytest.raises(SystemExit):
+        parse(stage, STAGES[stage], ["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert {"Dataset:", "Data folders:", "Errors:"} <= set(headings)
+    # Long lists of flags under one heading are as hard to read as none.
+    sizes = [line.startswith("  --") for line in lines].count(True) / len(headings)
+    assert sizes < 8
 
 
 @pytest.mark.parametrize(

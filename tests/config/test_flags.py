@@ -1,7 +1,16 @@
+import json
 from dataclasses import dataclass
 
-from epsam.config.decoder import RetrainOptions
-from epsam.config.flags import flag, result_options
+from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.flags import (
+    OldSpelling,
+    flag,
+    flag_rows,
+    read_stored,
+    result_options,
+    stored_options,
+)
+from epsam.config.masks import MaskOptions, MaskRule
 
 
 def test_what_does_not_change_the_result_is_left_out():
@@ -32,6 +41,44 @@ def test_a_stage_is_the_same_wherever_and_however_conveniently_it_runs():
         "restart",
         "allow_degenerate",
     }
-    every = set(RetrainOptions.__dataclass_fields__)
-    # More rounds go on from those that are there; a method is the flags that it sets.
+    every = set(stored_options(RetrainOptions()))
+    # More rounds continue from those that are there; a method is the flags that it sets.
     assert every - set(result_options(RetrainOptions())) == place | manner | {"n_iter", "method"}
+
+
+def test_renamed_flags_and_values_are_stored_in_their_old_spelling():
+    stored = stored_options(DecoderOptions(n_sample=3, pepm_weight="cam", prompt="pepm"))
+    assert (stored["n_draw"], stored["n_view"], stored["embedding_views"]) == (3, 1, 2)
+    assert (stored["pepm_weight"], stored["select_on"]) == ("activation", "truth")
+    assert not {"n_sample", "n_transform", "embedding_transforms"} & stored.keys()
+    assert result_options(MaskOptions())["postprocess"] == "ours"
+
+
+def test_both_spellings_are_read_back():
+    old = {"postprocess": "ours", "quantile": 0.5, "epoch": 3}
+    new = {"postprocess": "quantile_opening", "quantile": 0.5, "epoch": 3}
+    expected = {"postprocess": "quantile_opening", "quantile": 0.5}
+    assert read_stored(MaskRule, old) == read_stored(MaskRule, new) == expected
+    assert read_stored(DecoderOptions, {"n_view": 4, "prompt": "truth_random"}) == {
+        "n_transform": 4,
+        "prompt": "ground_truth_random",
+    }
+
+
+def test_reading_back_what_is_stored_gives_the_same_options():
+    options = RetrainOptions(n_sample=2, n_transform=8, embedding_transforms=4, select_on="pseudo")
+    stored = json.loads(json.dumps(stored_options(options)))
+    assert RetrainOptions(**read_stored(RetrainOptions, stored)) == options
+
+
+def test_a_row_names_stage_flag_default_and_source():
+    @dataclass(frozen=True)
+    class Options:
+        n_sample: int = flag(4, "samples", source="paper 4.2", old=OldSpelling("n_draw"))
+        workers: int = flag(4, "processes", affects_result=False)
+        n_iter: int = flag(3, "rounds", source="paper Table 5", affects_result=False)
+
+    assert list(flag_rows("fit", Options)) == [
+        ("fit", "--n_sample", "4", "paper 4.2"),
+        ("fit", "--n_iter", "3", "paper Table 5"),
+    ]

@@ -17,8 +17,8 @@ from epsam.config.sam import SamOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_json
 from epsam.data.images import write_mask, write_rgb
-from epsam.extraction.dataset_slides import load_slides
-from epsam.extraction.patch_store import provenance
+from epsam.extraction.assign_splits import load_slides
+from epsam.extraction.staleness import provenance
 from epsam.paths import DatasetPaths
 from epsam.preflight import software, weights
 from epsam.preflight.data import check_grid_search, check_patches, check_slides, keeps_patches
@@ -166,7 +166,7 @@ def test_further_views_and_normal_patches_take_room():
     counts = {"train": (60, 10), "val": (5, 5), "test": (4, 4)}
     for share, normal in ((0.1, 7), (0.5, 10)):
         needs = estimate(
-            counts, False, PatchOptions(), DecoderOptions(n_view=4, normal_patches=share)
+            counts, False, PatchOptions(), DecoderOptions(n_transform=4, normal_patches=share)
         )
         assert needs.embeddings == (60 * 4 + normal * 2 + 5 * 4 + 4 * 4) * 256 * 64 * 64 * 2
 

@@ -28,8 +28,8 @@ FLAGS = {
     "CLASSIFIER_FLAGS": "--backbone resnet18 --pretrained none --epoch 5 --batch_size 4 --workers 0 --lr 1e-3 "
     "--adl_drop_rate 0",
     "MASK_FLAGS": "--open_kernel 0 --allow_degenerate",
-    "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --allow_degenerate",
-    "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_views 1 --n_iter 2 "
+    "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_transforms 1 --allow_degenerate",
+    "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_transforms 1 --n_iter 2 "
     "--allow_degenerate",
     "SAM_MODEL_TYPE": "vit_demo",
     "SAM_CHECKPOINT": "random_sam.pth",

@@ -31,9 +31,7 @@ from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
 from support.mini import smaller_sam
 
-_DECODER = (
-    "--epoch 2 --batch_size 2 --n_point 5 --embedding_views 1 --ids_threshold -1 --allow_degenerate"
-)
+_DECODER = "--epoch 2 --batch_size 2 --n_point 5 --embedding_transforms 1 --ids_threshold -1 --allow_degenerate"
 STAGES: dict[str, tuple[type, str]] = {
     "train_classifier": (
         ClassifierOptions,

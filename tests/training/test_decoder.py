@@ -63,7 +63,7 @@ def test_training_can_be_asked_as_inference_is():
     assert within(asked(train_prompt="pepm"), SEEN)
     assert within(asked(train_prompt="pepm", prompt="box"), SEEN)
     assert asked(train_prompt="same", prompt="box").tolist() == [[8, 0, 2], [13, 7, 3]]
-    assert within(asked(train_prompt="same", prompt="truth_random"), TRUTH)
+    assert within(asked(train_prompt="same", prompt="ground_truth_random"), TRUTH)
     assert asked(train_prompt="box").tolist() == [[8, 0, 2], [13, 7, 3]]
 
 
@@ -125,7 +125,7 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
         return np.zeros((1, 1, 1), np.float16)
 
     options = DecoderOptions(
-        embedding_views=8, train_prompt="same", prompt="mask_random", n_point=20
+        embedding_transforms=8, train_prompt="same", prompt="mask_random", n_point=20
     )
     hints = PromptInputs(TARGET * 1.0, TARGET)
     batch = _batch(
@@ -161,7 +161,7 @@ def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatc
         [Example(patch, target)],
         embeddings,
         lambda patch: PromptInputs(marked * 1.0, marked),
-        DecoderOptions(embedding_views=8, train_prompt="same", n_point=1),
+        DecoderOptions(embedding_transforms=8, train_prompt="same", n_point=1),
         0,
     )
     # Row 2, column 5 of 16, mirrored left to right, upside down, and turned by quarters
@@ -181,7 +181,7 @@ def one_batch(tmp_path, example, hints, **options):
         [example],
         embeddings,
         lambda patch: hints,
-        DecoderOptions(embedding_views=1, **options),
+        DecoderOptions(embedding_transforms=1, **options),
         0,
     )
 
@@ -227,7 +227,7 @@ def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all
         PromptedPatch(Patch("a_1", 1, image, truth), ((0, ()),), initial),
         PromptedPatch(Patch("b_1", 1, image, None), ((0, ()),), initial),
     ]
-    expected = {"truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}
+    expected = {"ground_truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}
     for select_on, monitor in expected.items():
         options = DecoderOptions(select_on=select_on)
         figures = validation_metrics(FixedSegmenter(), lambda patch, view: patch, asked, options)

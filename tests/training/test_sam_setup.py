@@ -42,7 +42,7 @@ def test_more_draws_and_views_leave_the_first_prompt_as_it_was(tmp_path):
     assert [(view, len(queries)) for view, queries in one.prompts] == [(0, 1)]
 
     more = prompt_patches(
-        run, "val", [patch], maps, PromptOptions(n_point=5, n_draw=2, n_view=4), (7,)
+        run, "val", [patch], maps, PromptOptions(n_point=5, n_sample=2, n_transform=4), (7,)
     )[0]
     assert np.array_equal(more.first_points, one.first_points)
     assert [view for view, _ in more.prompts] == [0, 0, 1, 1, 2, 2, 3, 3]

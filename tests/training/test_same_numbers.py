@@ -81,7 +81,7 @@ def learn(folder, run, *flags, rounds=False, mask_flags=()):
     )
     own = [
         *shlex.split(FLAGS["DECODER_FLAGS"]),
-        "--embedding_views",
+        "--embedding_transforms",
         "2",
         "--select_on",
         "last",

@@ -1,3 +1,6 @@
-"""Every flag, once: how a flag is declared, the options of each stage, presets, the command
-line.
+"""Every flag, once: how flags are declared, the options of each stage, presets, the command line.
+
+A stage's options are one frozen dataclass, composed of groups of flags. The first line of a group's
+docstring is its heading in `--help`. What a dataset or a method changes is a row of data in
+presets.py, never a branch in the code. Precedence: default < dataset < method < command line.
 """

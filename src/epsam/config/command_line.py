@@ -1,9 +1,11 @@
-"""From flags to options, and from errors to exit codes: 0 done, 1 failed, 2 bad flags, 130
-interrupted.
+"""From the command line to options, and from errors to exit codes.
+
+Exit codes: 0 done, 1 failed, 2 bad flags, 130 interrupted.
 """
 
 import argparse
 import dataclasses
+import inspect
 import logging
 import signal
 import sys
@@ -13,12 +15,22 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from epsam.config.flags import format_range, range_errors
+from epsam.config.flags import (
+    THIS_PROJECT,
+    current_value,
+    format_default,
+    format_range,
+    range_errors,
+    read_stored,
+    stored_name,
+)
 from epsam.config.presets import METHODS, preset
 from epsam.core.errors import EpsamError
 from epsam.core.files import DISK_FULL, remove_leftovers
 from epsam.core.locking import exclusive_lock
 from epsam.core.signals import raise_keyboard_interrupt
+
+log = logging.getLogger(__name__)
 
 Options = TypeVar("Options")
 
@@ -29,50 +41,88 @@ def run_stage(
     main: Callable[[Options], None],
     owns: Callable[[Options], Path] | None = None,
 ) -> None:
-    """Parse the command line into `kind`, run `main`, and end the process with the contract's exit
-    code.
+    """Parse the command line into `kind`, run `main`, and end the process with an exit code.
 
-    `owns` tells the folder that no other process may work in meanwhile.
+    owns: the folder that no other process may use meanwhile.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    # Batch systems send SIGTERM before they kill; it ends a stage as Ctrl-C does.
     signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
     options = parse(stage, kind, sys.argv[1:])
+
     try:
-        with _alone_in(owns(options)) if owns else nullcontext():
+        with _exclusive_folder(owns(options)) if owns else nullcontext():
             main(options)
     except KeyboardInterrupt:
-        _tell("interrupted; run the same command again to go on")
+        _print_last_line("interrupted; run the same command again to go on")
         raise SystemExit(130) from None
     except (EpsamError, OSError, RuntimeError) as error:
-        if getattr(options, "debug", False) or not _is_users(error):
+        if getattr(options, "debug", False) or not _is_for_the_user(error):
             raise
-        _tell(f"error: {one_line(error, options)}")
+        _print_last_line(f"error: {one_line(error, options)}")
         raise SystemExit(1) from None
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _exclusive_folder(folder: Path) -> Iterator[None]:
     with exclusive_lock(folder, "give this one another name with RUN or --run"):
         remove_leftovers(folder)
         yield
 
 
 def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
-    """Options of a stage: defaults, then presets of dataset and method, then the given flags. Bad
-    flags exit with 2.
+    """Options of a stage: defaults < preset of the dataset < preset of the method < flags.
+
+    Bad flags end the process with exit code 2.
     """
-    parser = _parser(stage, kind)
-    given = vars(parser.parse_args(arguments))
-    dataset_type = given.get("dataset_type", _defaults(kind).get("dataset_type", ""))
-    names = set(_defaults(kind))
-    row = preset(dataset_type, stage) | METHODS[given.get("method", "paper")]
-    options = kind(**{**{name: value for name, value in row.items() if name in names}, **given})
+    parser = _build_parser(stage, kind)
+    flags = vars(parser.parse_args(_in_current_spelling(kind, arguments)))
+
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    dataset_type = flags.get("dataset_type", defaults.get("dataset_type", ""))
+    presets = preset(dataset_type, stage) | METHODS[flags.get("method", "paper")]
+
+    options = kind(**(read_stored(kind, presets) | flags))
     for line in range_errors(options):
         parser.error(line)
     return options
 
 
-def _parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
+def _in_current_spelling(kind: type[Any], arguments: list[str]) -> list[str]:
+    """The arguments with old names of flags and values replaced, and a log line for each."""
+    by_name = {}
+    for field in dataclasses.fields(kind):
+        by_name[f"--{field.name}"] = by_name[f"--{stored_name(field)}"] = field
+
+    current: list[str] = []
+    value_of = None  # the flag whose value comes next
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name in by_name:
+            field = by_name[name]
+            _log_renaming(name, f"--{field.name}")
+            value = _rename_value(field, value)
+            current.append(f"--{field.name}{equals}{value}")
+            value_of = None if equals else field
+        else:
+            current.append(_rename_value(value_of, argument) if value_of else argument)
+            value_of = None
+    return current
+
+
+def _rename_value(field: dataclasses.Field[Any], value: str) -> str:
+    current = str(current_value(field, value))
+    _log_renaming(f"--{field.name} {value}", f"--{field.name} {current}")
+    return current
+
+
+def _log_renaming(old: str, current: str) -> None:
+    if old != current:
+        log.warning("%s is now %s; the old spelling goes with the next version", old, current)
+
+
+def _build_parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
+    """A parser with one argument group for each dataclass that `kind` is composed of."""
     parser = argparse.ArgumentParser(
         prog=f"{stage}.py",
         description=kind.__doc__,
@@ -80,34 +130,52 @@ def _parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        told = field.metadata
-        notes = filter(
-            None,
-            (
-                f"default: {_shown(field.default)}",
-                format_range(told["at_least"], told["at_most"]),
-                told["source"],
-            ),
-        )
-        text = f"{told['help']} ({'; '.join(notes)})"
-        _add_flag(parser, field.name, hints[field.name], text.replace("%", "%%"), told["choices"])
+    for title, fields in _fields_by_group(kind).items():
+        group = parser.add_argument_group(title)
+        for field in fields:
+            _add_flag(group, field, hints[field.name])
     return parser
 
 
-def _add_flag(
-    parser: argparse.ArgumentParser, name: str, hint: Any, text: str, choices: tuple[str, ...]
-) -> None:
+def _fields_by_group(kind: type[Any]) -> dict[str, list[dataclasses.Field[Any]]]:
+    """The fields of `kind` by heading: the first line of the docstring of the class that declares
+    them.
+    """
+    remaining = {field.name: field for field in dataclasses.fields(kind)}
+    groups: dict[str, list[dataclasses.Field[Any]]] = {}
+    for declaring in kind.__mro__:
+        names = [name for name in inspect.get_annotations(declaring) if name in remaining]
+        if not names:
+            continue
+        # The docstring of the stage's own options is the description of the whole help.
+        doc = (declaring.__doc__ or "").splitlines()[0].rstrip(".")
+        title = "Options of this stage" if declaring is kind else doc
+        groups.setdefault(title, []).extend(remaining.pop(name) for name in names)
+    return groups
+
+
+def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any], hint: Any) -> None:
+    name, text, choices = f"--{field.name}", _help_text(field), field.metadata["choices"]
     if hint is bool:
-        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
+        group.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
     elif typing.get_origin(hint) is tuple:
-        parser.add_argument(f"--{name}", type=_tuple_reader(hint), metavar="A,B,…", help=text)
+        group.add_argument(name, type=_tuple_reader(hint), metavar="A,B,…", help=text)
     elif choices:
-        parser.add_argument(
-            f"--{name}", type=hint, choices=[hint(choice) for choice in choices], help=text
-        )
+        group.add_argument(name, type=hint, choices=[hint(choice) for choice in choices], help=text)
     else:
-        parser.add_argument(f"--{name}", type=hint, metavar=hint.__name__.upper(), help=text)
+        group.add_argument(name, type=hint, metavar=hint.__name__.upper(), help=text)
+
+
+def _help_text(field: dataclasses.Field[Any]) -> str:
+    info = field.metadata
+    notes = [f"default: {format_default(field.default)}"]
+    limits = format_range(info["at_least"], info["at_most"])
+    if limits:
+        notes.append(limits)
+    # A flag that only says where or how conveniently a stage runs needs no source.
+    if info["affects_result"] or info["source"] != THIS_PROJECT:
+        notes.append(info["source"])
+    return f"{info['help']} ({'; '.join(notes)})".replace("%", "%%")
 
 
 def _tuple_reader(hint: Any) -> Callable[[str], tuple[Any, ...]]:
@@ -129,26 +197,17 @@ def _tuple_reader(hint: Any) -> Callable[[str], tuple[Any, ...]]:
     return read
 
 
-def _defaults(kind: type[Any]) -> dict[str, Any]:
-    return {field.name: field.default for field in dataclasses.fields(kind)}
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
-    return "empty" if value == "" else str(value)
-
-
-def _is_users(error: BaseException) -> bool:
+def _is_for_the_user(error: BaseException) -> bool:
     """True for what a user can mend: our own errors, files and disks, a GPU that is too small."""
     return isinstance(error, EpsamError | OSError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def one_line(error: BaseException, options: Any) -> str:
-    """What the user is told of an error of a stage with those options."""
+    """The message for the user, on one line, when a stage with these options raises `error`."""
     if type(error).__name__ == "OutOfMemoryError":
+        reason = str(error).split(".")[0]
         flags = [f"--{name}" for name in ("batch_size", "encoder_chunk") if hasattr(options, name)]
-        return f"the GPU's memory is too small ({str(error).split('.')[0]}); lower {' or '.join(flags)}"
+        return f"the GPU's memory is too small ({reason}); lower {' or '.join(flags)}"
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return (
             f"{error.filename or 'disk'}: no space left; free some and run the same command again"
@@ -156,8 +215,8 @@ def one_line(error: BaseException, options: Any) -> str:
     return " ".join(str(error).split())
 
 
-def _tell(message: str) -> None:
-    # The scripts keep stdout in a log while bars go to the terminal: the last line then has to go
-    # the log's way.
+def _print_last_line(message: str) -> None:
+    # The scripts keep stdout in a log while progress bars go to the terminal: the last line then
+    # has to go the log's way.
     logged = sys.stderr.isatty() and not sys.stdout.isatty()
     print(message, file=sys.stdout if logged else sys.stderr, flush=True)

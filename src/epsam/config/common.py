@@ -1,11 +1,4 @@
-"""Every flag once: name, default, unit, help and source.
-
-A stage's options are one frozen dataclass put together from groups; `config/command_line.py` turns
-it into flags. Those of infer.py are in options.py of inference/, those of scripts beside the
-pipeline in options.py of ablation/, preflight/, report/ and synthetic/. What a dataset changes is a
-row of `PRESETS`, what a way to train changes one of `METHODS`, never a branch. Precedence: default
-< dataset < method < command line.
-"""
+"""Groups of flags that several stages share."""
 
 from dataclasses import dataclass
 
@@ -17,18 +10,25 @@ PerSplit = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class NameOptions:
-    """Which dataset, by name."""
+class DebugOptions:
+    """Errors"""
+
+    debug: bool = flag(False, "on an error, print the traceback, too", affects_result=False)
+
+
+@dataclass(frozen=True)
+class NameOptions(DebugOptions):
+    """Dataset"""
 
     dataset_type: str = flag(
-        "demo", "dataset: a folder of dataset/ (demo, camelyon16, camelyon17 or one of your own)"
+        "demo",
+        "name of the dataset, a folder of dataset/: demo, camelyon16, camelyon17, or your own",
     )
-    debug: bool = flag(False, "on an error, print the traceback too", affects_result=False)
 
 
 @dataclass(frozen=True)
 class DataOptions(NameOptions):
-    """Where its data lie."""
+    """Data folders"""
 
     dataset_root: str = flag("dataset", "folder that holds the datasets", affects_result=False)
     test_dataset_dir: str = flag(
@@ -41,7 +41,7 @@ class DataOptions(NameOptions):
 
 @dataclass(frozen=True)
 class SplitOptions(DataOptions):
-    """The other splits."""
+    """Training and validation folders"""
 
     train_dataset_dir: str = flag(
         "", "train folder with image/ and mask/; empty: dataset/<name>/train", affects_result=False
@@ -53,45 +53,54 @@ class SplitOptions(DataOptions):
 
 @dataclass(frozen=True)
 class SeedOptions:
-    """Where draws are made."""
+    """Randomness"""
 
     seed: int = flag(
-        22, "seed of every random draw", source="published code, classifier stage", at_least=0
+        22, "seed of all random numbers", source="published code, classifier stage", at_least=0
     )
 
 
 @dataclass(frozen=True)
 class RestartOptions:
-    """Stages that are skipped once they are done."""
+    """Finished stages"""
 
     restart: bool = flag(
-        False, "begin this stage again instead of going on from what is there", affects_result=False
+        False, "start this stage again instead of continuing from its files", affects_result=False
     )
 
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """Slides spread over machines."""
+    """Several machines"""
 
     shard: str = flag(
         "",
-        "share i/n of the slides to work on, such as 2/3, to be merged later",
+        "shard i/n of the slides to process, such as 2/3; merge the shards later",
         affects_result=False,
     )
     merge: bool = flag(
         False,
-        "put together what all shards left, after checking that no slide lacks",
+        "merge the results of all shards, after checking that no slide is missing",
         affects_result=False,
     )
 
 
 @dataclass(frozen=True)
+class SlideResolutionOptions:
+    """Slides without a pixel size"""
+
+    slide_mpp: float = flag(
+        0.0, "pixel size of slides whose file does not state it, µm/px; 0: unknown", at_least=0
+    )
+
+
+@dataclass(frozen=True)
 class RunFolderOptions(NameOptions):
-    """A run, by name."""
+    """Run"""
 
     run: str = flag(
         "",
-        "name of the run: its folder under checkpoints/; empty: the dataset's name",
+        "name of the run, its folder under checkpoints/; empty: the dataset's name",
         affects_result=False,
     )
     checkpoint_root: str = flag(
@@ -101,7 +110,7 @@ class RunFolderOptions(NameOptions):
 
 @dataclass(frozen=True)
 class RunOptions(RunFolderOptions, DataOptions):
-    """A run, its data, and where it computes."""
+    """Device and precision"""
 
     device: str = flag(
         "auto",
@@ -111,8 +120,8 @@ class RunOptions(RunFolderOptions, DataOptions):
     )
     precision: str = flag(
         "auto",
-        "arithmetic of the networks; auto takes bf16 on a GPU that has it, fp16 on an "
-        "older one with tensor cores, else fp32; on a CPU bf16 is faster if the processor has it",
+        "arithmetic of the networks; auto takes bf16 on a GPU that has it, fp16 on an older one "
+        "with tensor cores, else fp32; on a CPU bf16 is faster if the processor has it",
         choices=("auto", "fp32", "bf16", "fp16"),
         affects_result=False,
     )
@@ -120,21 +129,21 @@ class RunOptions(RunFolderOptions, DataOptions):
 
 @dataclass(frozen=True)
 class LoggerOptions:
-    """What is told while a stage goes on."""
+    """TensorBoard"""
 
     tensorboard: bool = flag(
         False,
-        "TensorBoard's figures and panels, too, in tensorboard/ of the run",
+        "write metrics and panels for TensorBoard, too, to the run's tensorboard/",
         affects_result=False,
     )
 
 
 @dataclass(frozen=True)
 class StageOptions(LoggerOptions, RestartOptions, RunOptions, SplitOptions):
-    """What every stage of a training run takes."""
+    """Sanity checks"""
 
     allow_degenerate: bool = flag(
         False,
-        "go on even if the stage before left nothing to learn from, as its log says",
+        "continue even if the stage before left nothing to learn from, as its log says",
         affects_result=False,
     )

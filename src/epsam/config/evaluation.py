@@ -9,8 +9,8 @@ from epsam.config.sam import CacheOptions, PromptOverrides, SamOptions
 
 @dataclass(frozen=True)
 class EvaluateOptions(
-    LoggerOptions, CacheOptions, PromptOverrides, SamOptions, SeedOptions, RunOptions, SplitOptions
+    PromptOverrides, SamOptions, CacheOptions, SeedOptions, LoggerOptions, RunOptions, SplitOptions
 ):
-    """Scores and pictures of everything that a run kept."""
+    """Scores and panels of all masks and decoders of a run."""
 
-    batch_size: int = flag(4, "patches a pass", at_least=1)
+    batch_size: int = flag(4, "batch size", at_least=1)

@@ -1,29 +1,49 @@
-"""What a flag is: a field of an options dataclass that knows its help, its source, its range and
-whether it matters.
+"""How a flag is declared: a field of an options dataclass, with its help, source and range.
+
+A flag that was renamed keeps its old spelling beside the new one (`OldSpelling`). The command line
+takes both. Whatever is written to disk (options.json, record.json, checkpoint metadata, rule.json,
+fingerprints of finished stages) keeps the old spelling, so that runs of earlier versions stay
+readable and are still recognised as finished.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
+
+THIS_PROJECT = "this project"
+"""Source of a default that is neither the paper's nor the published code's."""
+
+
+@dataclass(frozen=True)
+class OldSpelling:
+    """Earlier name of a flag, and earlier names of its values: {value: earlier name}."""
+
+    name: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+_NEVER_RENAMED = OldSpelling()
 
 
 def flag(
     default: Any,
     text: str,
     *,
-    source: str = "this project",
+    source: str = THIS_PROJECT,
     choices: tuple[str, ...] = (),
     affects_result: bool = True,
     at_least: float | None = None,
     at_most: float | None = None,
+    old: OldSpelling = _NEVER_RENAMED,
 ) -> Any:
-    """A dataclass field that is also a command-line flag; `source` says where the default comes
-    from.
+    """A dataclass field that is also a command-line flag.
 
-    `affects_result`: False if it says where, how far or how conveniently a stage runs, not what it
-    computes. `at_least`, `at_most`: the range of a number, or of each number of a tuple, ends
-    included; a tuple with a range holds one number at least. Infinity and NaN are never taken.
+    text: the help. source: where the default comes from: a section of the paper, "published code",
+    or "this project". affects_result: False if the flag only says where, how far or how
+    conveniently a stage runs. at_least, at_most: the range of a number, or of each number of a
+    tuple, ends included; a tuple with a range holds at least one number. Infinity and NaN are
+    never accepted.
     """
     return field(
         default=default,
@@ -34,48 +54,118 @@ def flag(
             "affects_result": affects_result,
             "at_least": at_least,
             "at_most": at_most,
+            "old": old,
         },
     )
 
 
-def fraction(default: Any, text: str, **others: Any) -> Any:
+def fraction(default: Any, text: str, **settings: Any) -> Any:
     """A flag from 0 to 1."""
-    return flag(default, text, at_least=0, at_most=1, **others)
+    return flag(default, text, at_least=0, at_most=1, **settings)
+
+
+def stored_options(options: Any) -> dict[str, Any]:
+    """All options as they are written to disk: in their old spelling, where there is one."""
+    stored = {}
+    for item in fields(options):
+        stored[stored_name(item)] = stored_value(item, getattr(options, item.name))
+    return stored
 
 
 def result_options(options: Any) -> dict[str, Any]:
-    """The options, by name, that decide what a stage computes."""
-    return {
-        each.name: getattr(options, each.name)
-        for each in fields(options)
-        if each.metadata["affects_result"]
-    }
+    """The options that decide what a stage computes, as they are written to disk."""
+    stored = {}
+    for item in fields(options):
+        if item.metadata["affects_result"]:
+            stored[stored_name(item)] = stored_value(item, getattr(options, item.name))
+    return stored
+
+
+def stored_name(item: Field[Any]) -> str:
+    """The name under which a flag's value is written to disk."""
+    return _old_spelling(item).name or item.name
+
+
+def stored_value(item: Field[Any], value: Any) -> Any:
+    """A flag's value as it is written to disk."""
+    return _old_spelling(item).values.get(value, value) if isinstance(value, str) else value
+
+
+def current_value(item: Field[Any], value: Any) -> Any:
+    """A flag's value in its current spelling, from either."""
+    for current, old in _old_spelling(item).values.items():
+        if value == old:
+            return current
+    return value
+
+
+def read_stored(group: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What `stored` holds for the fields of the dataclass `group`, in the current spelling.
+
+    Names and values may have either spelling; what is no field of the group is left out.
+    """
+    values = {}
+    for item in fields(group):
+        for name in (item.name, stored_name(item)):
+            if name in stored:
+                values[item.name] = current_value(item, stored[name])
+                break
+    return values
+
+
+def _old_spelling(item: Field[Any]) -> OldSpelling:
+    # A plain field of a dataclass, without `flag`, has no metadata.
+    old: OldSpelling = item.metadata.get("old", _NEVER_RENAMED)
+    return old
+
+
+def flag_rows(stage: str, group: type[Any]) -> Iterator[tuple[str, str, str, str]]:
+    """(stage, flag, default, source) for each flag of a stage that has a source worth naming."""
+    for item in fields(group):
+        source = item.metadata["source"]
+        if item.metadata["affects_result"] or source != THIS_PROJECT:
+            yield stage, f"--{item.name}", format_default(item.default), source
+
+
+def format_default(value: Any) -> str:
+    """A default as a user would type it; "empty" for no text."""
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return "empty" if value == "" else str(value)
 
 
 def format_range(at_least: float | None, at_most: float | None) -> str:
     """A range in words; empty if there is none."""
     if at_least is not None and at_most is not None:
         return f"{at_least:g} to {at_most:g}"
-    return (
-        f"{at_least:g} or more"
-        if at_least is not None
-        else f"{at_most:g} or less"
-        if at_most is not None
-        else ""
-    )
+    if at_least is not None:
+        return f"{at_least:g} or more"
+    if at_most is not None:
+        return f"{at_most:g} or less"
+    return ""
 
 
 def range_errors(options: Any) -> Iterator[str]:
     """A line for each option that is not in its range."""
-    for each in fields(options):
-        value = getattr(options, each.name)
-        least, most = each.metadata["at_least"], each.metadata["at_most"]
-        wanted = format_range(least, most)
-        if value == () and wanted:
-            yield f"argument --{each.name}: no number given, expected one at least, {wanted}"
+    for item in fields(options):
+        value = getattr(options, item.name)
+        least, most = item.metadata["at_least"], item.metadata["at_most"]
+        expected = format_range(least, most)
+
+        if value == () and expected:
+            yield f"argument --{item.name}: no number given, expected one at least, {expected}"
+
         for number in value if isinstance(value, tuple) else (value,):
-            finite = not isinstance(number, float) or math.isfinite(number)
-            if not (
-                finite and (least is None or number >= least) and (most is None or number <= most)
-            ):
-                yield f"argument --{each.name}: {number} is out of range, expected {wanted or 'a finite number'}"
+            if not _in_range(number, least, most):
+                yield (
+                    f"argument --{item.name}: {number} is out of range, "
+                    f"expected {expected or 'a finite number'}"
+                )
+
+
+def _in_range(value: Any, least: float | None, most: float | None) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    if least is not None and value < least:
+        return False
+    return most is None or value <= most

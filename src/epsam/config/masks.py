@@ -3,68 +3,84 @@
 from dataclasses import dataclass
 
 from epsam.config.common import StageOptions
-from epsam.config.flags import flag, fraction
+from epsam.config.flags import OldSpelling, flag, fraction
 from epsam.methods import CAM_METHODS, POSTPROCESSINGS
 
 
 @dataclass(frozen=True)
 class MaskRule:
-    """How a patch becomes an activation map, and the map an initial mask; kept with every
-    decoder.
+    """Class activation maps and initial masks
+
+    How a patch becomes a CAM, and the CAM an initial mask. Part of every decoder's metadata.
     """
 
     cam: str = flag(
         "",
-        "activation map; empty: the classifier's own",
-        source="Table 2",
+        "CAM method; empty: the one that the classifier was trained for",
+        source="paper Table 2",
         choices=tuple(CAM_METHODS),
     )
     cam_layer: str = flag(
-        "", "block whose features make the map, such as 4.0; empty: the last", source="paper 3.2.1"
+        "", "block whose features make the CAM, such as 4.0; empty: the last block"
     )
     rotations: int = flag(
-        4, "right-angle rotations that are fused", source="paper Eq. 3", at_least=1, at_most=4
+        4,
+        "right-angle rotations over which the CAM is averaged",
+        source="paper Eq. 3",
+        at_least=1,
+        at_most=4,
     )
     postprocess: str = flag(
-        "ours",
-        "map → mask: quantile and opening, DenseCRF, or all from half the maximum on",
+        "quantile_opening",
+        "CAM → mask: quantile threshold and opening, DenseCRF (crf), or half of the maximum (none)",
         source="paper 3.2.2",
         choices=tuple(POSTPROCESSINGS),
+        old=OldSpelling(values={"quantile_opening": "ours"}),
     )
     quantile: float = fraction(
         0.3,
-        "quantile of the non-zero activation below which a pixel is background",
+        "quantile of the CAM's non-zero values below which a pixel is background",
         source="published code, CAMELYON17",
     )
     open_kernel: int = flag(
         5,
-        "opening's side, px of its frame; 0: none",
+        "side of the opening's kernel, px in the frame of --open_at; 0: no opening",
         source="published code, CAMELYON17",
         at_least=0,
     )
     crf: tuple[int, int, int] = flag(
-        (80, 13, 10), "DenseCRF's reach px, grey levels, weight", at_least=1, source="AffinityNet"
+        (80, 13, 10),
+        "DenseCRF's bilateral kernel: range in px, range in grey levels, weight",
+        source="AffinityNet",
+        at_least=1,
     )
     open_at: str = flag(
         "cam",
-        "where threshold and opening are done: on the map or at the patch's size",
+        "size at which threshold and opening are applied: the CAM's or the patch's (image)",
         source="published code, CAMELYON17",
         choices=("cam", "image"),
     )
 
 
 @dataclass(frozen=True)
-class MaskOptions(MaskRule, StageOptions):
-    """Step 3: classifier → activation maps and initial masks."""
+class GridSearchOptions:
+    """Grid search"""
 
-    resnet_checkpoint: str = flag("", "classifier; empty: the run's own")
     grid_search: bool = flag(
-        False, "take quantile and kernel from a search over a grid, by Dice on validation truth"
+        False,
+        "choose quantile and kernel from a grid, by Dice against the ground truth of validation",
     )
     grid_quantiles: tuple[float, ...] = fraction(
-        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "quantiles of that grid"
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "quantiles of the grid"
     )
     grid_kernels: tuple[int, ...] = flag(
-        (0, 3, 5, 7), "kernels of that grid, px of the frame of --open_at", at_least=0
+        (0, 3, 5, 7), "kernel sides of the grid, px in the frame of --open_at", at_least=0
     )
-    batch_size: int = flag(16, "patches a pass", at_least=1)
+
+
+@dataclass(frozen=True)
+class MaskOptions(MaskRule, GridSearchOptions, StageOptions):
+    """Step 3: classifier → class activation maps and initial masks."""
+
+    resnet_checkpoint: str = flag("", "checkpoint of the classifier; empty: the run's")
+    batch_size: int = flag(16, "batch size", at_least=1)

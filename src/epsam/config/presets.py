@@ -92,7 +92,7 @@ METHODS: dict[str, Row] = {
     "paper": {},
     # Ours: of the ideas in docs/beyond_the_paper.md what helped on several datasets
     # (docs/ablations.md).
-    "strong": {"n_draw": 4, "n_view": 2},
+    "strong": {"n_sample": 4, "n_transform": 2},
 }
 """Name of a way to train the decoders → what it changes in their options."""
 

@@ -1,4 +1,4 @@
-"""The flags of report.py; those of the stages are in epsam/options.py."""
+"""Flags of report.py."""
 
 from dataclasses import dataclass
 

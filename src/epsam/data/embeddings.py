@@ -160,7 +160,7 @@ def check_disk_space(folder: Path, n_images: int, bytes_per_image: int) -> bool:
         return True
     log.warning(
         "too little disk for the embeddings: they are encoded anew at every use, which is slow; "
-        "free some space or lower --embedding_views"
+        "free some space or lower --embedding_transforms"
     )
     return False
 

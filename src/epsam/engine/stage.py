@@ -4,7 +4,6 @@ A stage that is complete leaves a completion record, `stages/<name>.json`: the f
 options and inputs, the checksums of its output files, and why nothing should build on them, if so.
 """
 
-import dataclasses
 import json
 import logging
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.config.common import StageOptions
-from epsam.config.flags import result_options
+from epsam.config.flags import result_options, stored_options
 from epsam.core.errors import DatasetError, TrainingError
 from epsam.core.files import digest_of, read_json, read_table, sha256_of, write_json, write_table
 from epsam.core.records import add_to_record, peak_memory
@@ -36,7 +35,7 @@ class Stage:
         self.name = name
         self.run = RunPaths.of(options)
         self._restart = options.restart
-        self._options = dataclasses.asdict(options)
+        self._options = stored_options(options)
         self._inputs = dict(inputs)
         self._fingerprint = digest_of(
             [json.dumps(result_options(options), sort_keys=True), *inputs.values()]

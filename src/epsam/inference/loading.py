@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.cam.postprocess import require_postprocessing
+from epsam.config.flags import stored_options
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import explicit_fields, merge_fields
@@ -99,6 +100,7 @@ def fingerprint_of(options: InferOptions) -> str:
     """Stands for everything that decides what comes out of a slide: weights and options, not where
     it is computed.
     """
+    # In the spelling of stored options, so that results of earlier versions stay valid.
     named = (
         "seed",
         "n_point",
@@ -115,9 +117,10 @@ def fingerprint_of(options: InferOptions) -> str:
         "asap",
         "dataset_type",
     )
-    material = [f"{name}={getattr(options, name)}" for name in named]
+    stored = stored_options(options)
+    settings = [f"{name}={stored[name]}" for name in named]
     files = [sha256_of(path) for path in weight_files(options)]
-    return hashlib.sha256("\n".join([*material, *files]).encode("utf-8")).hexdigest()
+    return hashlib.sha256("\n".join([*settings, *files]).encode("utf-8")).hexdigest()
 
 
 def last_decoder(run: RunPaths) -> Path:

@@ -158,7 +158,7 @@ class Pipeline:
         """SAM's embeddings of up to `batch_size` windows, for each of the rule's views."""
         return [
             self._segmenter.encode([apply_d4(window, view) for window in windows])
-            for view in range(self._rule.prompt.n_view)
+            for view in range(self._rule.prompt.n_transform)
         ]
 
     def decode(
@@ -181,7 +181,7 @@ class Pipeline:
         total = np.zeros((len(windows), side, side), dtype=np.float32)
         for view, embeddings in enumerate(encoded):
             known = [transform_inputs(one, view) for one in hints]
-            for draw in range(rule.n_draw):
+            for draw in range(rule.n_sample):
                 variant = ("variant", view, draw) if (view, draw) != (0, 0) else ()
                 rngs = [
                     generator(self._seed, "pepm", "infer", name, number, *variant)
@@ -191,7 +191,7 @@ class Pipeline:
                     embeddings, make_sam_prompts(known, rule, rngs)
                 )
                 total += np.stack([undo_d4(probability, view) for probability in found])
-        return np.asarray(total / (rule.n_view * rule.n_draw), dtype=np.float32)
+        return np.asarray(total / (rule.n_transform * rule.n_sample), dtype=np.float32)
 
     def _hints(self, window: Rgb, cam_map: Map) -> PromptInputs:
         side = self.tile_size

@@ -59,9 +59,10 @@ def estimate(
     """
     number = sum(sum(pair) for pair in counts.values())
     positives = {split: pair[0] for split, pair in counts.items()}
-    views, train = decoder.embedding_views, positives["train"]
+    views, train = decoder.embedding_transforms, positives["train"]
     images = (
-        train * max(views, decoder.n_view) + (positives["val"] + positives["test"]) * decoder.n_view
+        train * max(views, decoder.n_transform)
+        + (positives["val"] + positives["test"]) * decoder.n_transform
     )
     images += min(count_normal_patches(decoder.normal_patches, train), counts["train"][1]) * views
     each = PROMPT_DIM * SPECS[decoder.sam_model_type].grid ** 2 * FP16_BYTES
@@ -97,7 +98,7 @@ def _check_room(folder: Path, place: Path, needed: int, cache: int) -> Iterator[
     elif needed + cache > free:
         yield warning(
             f"{folder}: SAM's embeddings take about {cache / 1e9:.1f} GB, {(free - needed) / 1e9:.1f} GB are "
-            "left for them; without them training is slow: free some or lower --embedding_views"
+            "left for them; without them training is slow: free some or lower --embedding_transforms"
         )
 
 

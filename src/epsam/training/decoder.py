@@ -132,7 +132,9 @@ def decoder_schedule(options: DecoderOptions) -> FitSchedule:
     def lr_factor(step: int, steps_per_epoch: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * step / (options.epoch * steps_per_epoch)))
 
-    monitor = {"truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}[options.select_on]
+    monitor = {"ground_truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}[
+        options.select_on
+    ]
     return FitSchedule(
         options.epoch, options.patience, monitor, higher_is_better=True, lr_factor=lr_factor
     )
@@ -204,7 +206,7 @@ def _batch(
     rngs = [
         generator(options.seed, name, "example", epoch, example.patch.name) for example in examples
     ]
-    views = [draw_d4(options.embedding_views, rng) for rng in rngs]
+    views = [draw_d4(options.embedding_transforms, rng) for rng in rngs]
 
     @cache
     def seen(index: int) -> PromptInputs:

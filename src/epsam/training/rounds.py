@@ -96,12 +96,16 @@ def prepare_rounds(options: DecoderOptions) -> RoundContext:
     )
     (_, classifier), size = find_mask_classifier(run), read_patch_size(train)
     device_config = select_device(options.device, options.precision)
-    train_views = max(options.embedding_views, options.n_view)
+    train_views = max(options.embedding_transforms, options.n_transform)
     wanted = count_normal_patches(options.normal_patches, len(train))
-    images = len(train) * train_views + wanted * options.embedding_views + len(val) * options.n_view
+    images = (
+        len(train) * train_views
+        + wanted * options.embedding_transforms
+        + len(val) * options.n_transform
+    )
     setup = prepare_sam(options, size, images, options.n_point + options.n_negative, device_config)
     prepare_embeddings(setup, train, train_views)
-    prepare_embeddings(setup, val, options.n_view)
+    prepare_embeddings(setup, val, options.n_transform)
     val_maps = load_cams(run.cams("val"), classifier)
     validation = prompt_patches(run, "val", val, val_maps, options, (options.seed,))
     untouched = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
@@ -110,7 +114,7 @@ def prepare_rounds(options: DecoderOptions) -> RoundContext:
     if wanted:
         normal = [patch for patch in labelled if patch.label == 0]
         normals = prepare_normal_patches(run, normal, size, options.batch_size, device_config)
-        prepare_embeddings(setup, normals.patches[:wanted], options.embedding_views)
+        prepare_embeddings(setup, normals.patches[:wanted], options.embedding_transforms)
     return RoundContext(options, run, setup, train, validation, train_maps, untouched, normals)
 
 

@@ -140,7 +140,7 @@ def prompt_patches(
     options: PromptOptions,
     key: Sequence[int | str],
 ) -> list[PromptedPatch]:
-    """What SAM is asked about each patch: --n_draw prompts in each of --n_view views, drawn by
+    """What SAM is asked about each patch: --n_sample prompts in each of --n_transform views, drawn by
     keyed generators.
     """
     asked = []
@@ -161,9 +161,9 @@ def _asked(
 ) -> list[PromptedPatch]:
     hints = [load_prompt_inputs(run, split, patch, activations) for patch in patches]
     asked: list[list[tuple[int, tuple[SamPrompt, ...]]]] = [[] for _ in patches]
-    for view in range(options.n_view):
+    for view in range(options.n_transform):
         known = [transform_inputs(one, view) for one in hints]
-        for draw in range(options.n_draw):
+        for draw in range(options.n_sample):
             own = ("variant", view, draw) if (view, draw) != (0, 0) else ()
             rngs = [generator(*key, "pepm", split, patch.name, *own) for patch in patches]
             for kept, queries in zip(asked, make_sam_prompts(known, options, rngs), strict=True):

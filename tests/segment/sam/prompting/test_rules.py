@@ -101,7 +101,7 @@ def test_negatives_lie_below_the_quantile_of_each_patch_on_its_own():
     [
         ("pepm", MASK),
         ("mask_random", MASK),
-        ("truth_random", TRUTH),
+        ("ground_truth_random", TRUTH),
         ("image_random", np.ones((20, 20), bool)),
     ],
 )
@@ -171,10 +171,10 @@ def test_a_mask_that_is_everything_leaves_no_room_for_negatives():
 
 
 def test_points_of_the_truth_need_a_truth():
-    with pytest.raises(DatasetError, match="truth_random"):
+    with pytest.raises(DatasetError, match="ground_truth_random"):
         make_prompts(
             collate_inputs([hints(), PromptInputs(np.ones((20, 20)), MASK)]),
-            PromptOptions(prompt="truth_random"),
+            PromptOptions(prompt="ground_truth_random"),
             [rng(), rng()],
         )
 

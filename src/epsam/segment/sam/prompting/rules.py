@@ -91,7 +91,7 @@ def pepm(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointP
     """Points inside the initial mask with probability ∝ activation (paper Eq. 4, methods D5), or ∝
     its entropy.
     """
-    weight = hints.cam if options.pepm_weight == "activation" else entropy(hints.cam)
+    weight = hints.cam if options.pepm_weight == "cam" else entropy(hints.cam)
     return _positive(np.where(hints.mask, weight, np.zeros((), weight.dtype)), options, rngs)
 
 
@@ -117,7 +117,7 @@ def truth_random(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> lis
     """
     if hints.ground_truth is None:
         raise DatasetError(
-            "--prompt truth_random: the decoder was made with points from true masks, which are not "
+            "--prompt ground_truth_random: the decoder was made with points from true masks, which are not "
             "given here; use a run with another --prompt"
         )
     return _positive(hints.ground_truth(), options, rngs)
