@@ -1,4 +1,4 @@
-"""Training curves: which figures go where, sensible ticks, gaps and 'no data'."""
+"""Training curves: which metrics go where, sensible ticks, gaps and 'no data'."""
 
 import math
 
@@ -12,8 +12,8 @@ def row(stage, epoch, name, value):
     return {"stage": stage, "epoch": str(epoch), "name": name, "value": str(value)}
 
 
-def pixels_of(picture, colour):
-    return int((picture == np.array(colour)).all(axis=2).sum())
+def count_pixels_of(image, colour):
+    return int((image == np.array(colour)).all(axis=2).sum())
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_ticks_cover_the_range_and_are_few_and_even(low, span):
 
 @pytest.mark.parametrize("last", [1, 3, 4, 20, 50, 137])
 def test_ticks_of_epochs_are_whole_numbers(last):
-    assert all(tick == round(tick) for tick in nice_ticks(1, last, 10, whole=True))
+    assert all(tick == round(tick) for tick in nice_ticks(1, last, 10, integers=True))
 
 
 def test_metrics_are_sorted_into_families():
@@ -77,36 +77,36 @@ def test_empty_values_and_nan_stay_as_gaps():
     assert all(math.isnan(y) for _, y in points[1:])
 
 
-def test_no_rows_give_no_pictures():
+def test_no_rows_give_no_curves():
     assert curves_from_metrics([]) == {}
 
 
 def test_each_series_has_its_colour():
-    picture = draw_curves({"a": [(1, 0.0), (2, 1.0)], "b": [(1, 1.0), (2, 0.0)]}, "two")
-    assert picture.shape == (*SIZE, 3)
-    assert picture.dtype == np.uint8
-    assert pixels_of(picture, COLOURS[0]) > 100
-    assert pixels_of(picture, COLOURS[1]) > 100
-    assert pixels_of(picture, COLOURS[2]) == 0
+    image = draw_curves({"a": [(1, 0.0), (2, 1.0)], "b": [(1, 1.0), (2, 0.0)]}, "two")
+    assert image.shape == (*SIZE, 3)
+    assert image.dtype == np.uint8
+    assert count_pixels_of(image, COLOURS[0]) > 100
+    assert count_pixels_of(image, COLOURS[1]) > 100
+    assert count_pixels_of(image, COLOURS[2]) == 0
 
 
 def test_a_gap_is_not_bridged():
-    whole = draw_curves({"a": [(x, 0.5 + 0.01 * x) for x in range(1, 6)]}, "t")
+    complete = draw_curves({"a": [(x, 0.5 + 0.01 * x) for x in range(1, 6)]}, "t")
     gap = draw_curves(
         {"a": [(x, math.nan if x == 3 else 0.5 + 0.01 * x) for x in range(1, 6)]}, "t"
     )
-    assert pixels_of(gap, COLOURS[0]) < 0.8 * pixels_of(whole, COLOURS[0])
+    assert count_pixels_of(gap, COLOURS[0]) < 0.8 * count_pixels_of(complete, COLOURS[0])
 
 
 @pytest.mark.parametrize("series", [{}, {"a": []}, {"a": [(1.0, math.nan)]}])
-def test_without_values_the_picture_says_so(series):
-    picture = draw_curves(series, "empty")
-    assert picture.shape == (*SIZE, 3)
+def test_without_values_the_image_says_so(series):
+    image = draw_curves(series, "empty")
+    assert image.shape == (*SIZE, 3)
     # The last colour is a grey, which the rims of letters have too.
-    assert all(pixels_of(picture, colour) == 0 for colour in COLOURS[:-1])
-    middle = picture[SIZE[0] // 2 - 40 : SIZE[0] // 2 + 40, 300:600]
+    assert all(count_pixels_of(image, colour) == 0 for colour in COLOURS[:-1])
+    middle = image[SIZE[0] // 2 - 40 : SIZE[0] // 2 + 40, 300:600]
     assert (middle < 160).any()
 
 
 def test_one_value_alone_is_drawn():
-    assert pixels_of(draw_curves({"a": [(1.0, 0.5)]}, "one"), COLOURS[0]) > 20
+    assert count_pixels_of(draw_curves({"a": [(1.0, 0.5)]}, "one"), COLOURS[0]) > 20

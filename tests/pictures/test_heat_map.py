@@ -6,26 +6,26 @@ from epsam.pictures.heat_map import CELL, LEFT, TOP, draw_heat_map
 NAMES = ["0.1", "0.2"]
 
 
-def corner(picture, row, column):
-    """A pixel of a cell that neither figure nor frame covers."""
-    return tuple(int(v) for v in picture[TOP + CELL[0] * row + 4, LEFT + CELL[1] * column + 5])
+def corner(image, row, column):
+    """A pixel of a cell that neither number nor frame covers."""
+    return tuple(int(v) for v in image[TOP + CELL[0] * row + 4, LEFT + CELL[1] * column + 5])
 
 
 def test_high_and_low_have_the_ends_of_viridis_and_equal_values_one_colour():
-    picture = draw_heat_map(
+    image = draw_heat_map(
         np.array([[0.0, 1.0], [0.5, 0.5]]), ["3", "5"], NAMES, "t", "kernel", "quantile"
     )
-    assert corner(picture, 0, 0) == pytest.approx((68, 1, 84), abs=2)
-    assert corner(picture, 0, 1) == pytest.approx((253, 231, 37), abs=2)
-    assert corner(picture, 1, 0) == corner(picture, 1, 1)
+    assert corner(image, 0, 0) == pytest.approx((68, 1, 84), abs=2)
+    assert corner(image, 0, 1) == pytest.approx((253, 231, 37), abs=2)
+    assert corner(image, 1, 0) == corner(image, 1, 1)
 
 
 def test_the_best_cell_is_framed():
-    picture = draw_heat_map(
+    image = draw_heat_map(
         np.array([[0.2, 0.1], [0.3, 0.9]]), ["3", "5"], NAMES, "t", "kernel", "quantile"
     )
-    assert tuple(picture[TOP + CELL[0] + 1, LEFT + CELL[1] + 20]) == (220, 30, 30)
-    assert tuple(picture[TOP + 1, LEFT + 20]) != (220, 30, 30)
+    assert tuple(image[TOP + CELL[0] + 1, LEFT + CELL[1] + 20]) == (220, 30, 30)
+    assert tuple(image[TOP + 1, LEFT + 20]) != (220, 30, 30)
 
 
 @pytest.mark.parametrize(

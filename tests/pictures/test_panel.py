@@ -1,4 +1,4 @@
-"""Panels: sizes, colours where they belong, and tiles for what is missing."""
+"""Panels: sizes, colours in the right position, and tiles for what is missing."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from epsam.pictures.panel import (
     TITLE_PX,
     PanelRow,
     blank_tile,
+    draw_grid,
     draw_panel,
     draw_points,
     overlay_cam,
     overlay_mask,
-    panel,
 )
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
@@ -23,46 +23,47 @@ def square():
     return mask
 
 
-def test_overlay_tints_the_inside_outlines_the_border_and_leaves_the_rest():
+def test_mask_overlay_tints_the_inside_draws_the_border_and_leaves_the_rest():
     shown = overlay_mask(GREY, square(), colour=(255, 0, 0), tint=0.5)
     assert shown[32, 32].tolist() == [192, 64, 64]
     assert shown[32, 16].tolist() == [255, 0, 0]
     assert shown[4, 4].tolist() == [128, 128, 128]
 
 
-def test_overlay_of_an_empty_mask_is_the_image_itself():
+def test_mask_overlay_of_an_empty_mask_is_the_image_itself():
     assert np.array_equal(overlay_mask(GREY, np.zeros((64, 64), bool)), GREY)
 
 
-def test_overlay_does_not_write_into_its_input():
+def test_mask_overlay_does_not_write_into_its_input():
     image = GREY.copy()
     overlay_mask(image, square())
     assert np.array_equal(image, GREY)
 
 
-def test_heat_grows_the_map_to_the_image_and_is_yellow_where_active():
-    activation = np.zeros((4, 4), np.float32)
-    activation[:, 2:] = 1
-    shown = overlay_cam(GREY, activation, weight=1.0)
+def test_cam_is_upsampled_to_the_image_and_yellow_where_high():
+    cam = np.zeros((4, 4), np.float32)
+    cam[:, 2:] = 1
+    shown = overlay_cam(GREY, cam, weight=1.0)
     assert shown.shape == GREY.shape
     # Viridis runs from dark violet to yellow.
     assert shown[32, 0, 2] > shown[32, 0, 1]
     assert shown[32, 63, 1] > 200 > shown[32, 63, 2]
 
 
-def test_heat_survives_values_outside_the_range_and_not_a_number():
+def test_cam_overlay_survives_values_outside_the_range_and_not_a_number():
     assert overlay_cam(GREY, np.array([[np.nan, -1.0], [2.0, 1.0]], np.float32)).shape == GREY.shape
 
 
-def test_dots_lie_at_x_and_y_with_a_dark_rim():
+def test_points_lie_at_x_and_y_with_a_dark_rim():
     shown = draw_points(GREY, np.array([[40, 10]], np.float32), colour=(255, 255, 0), radius=3)
     assert shown[10, 40].tolist() == [255, 255, 0]
     assert shown[10, 44].max() < 100
     assert shown[40, 10].tolist() == [128, 128, 128]
 
 
-def test_panel_has_a_tile_for_each_column_under_its_title():
-    shown = panel([("one", GREY), ("two", np.zeros((32, 64, 3), np.uint8))], side=100)
+def test_grid_has_a_tile_for_each_column_under_its_title():
+    half = np.zeros((32, 64, 3), np.uint8)
+    shown = draw_grid(["one", "two"], [[GREY, half]], side=100)
     assert shown.shape == (TITLE_PX + 100 + GAP_PX, 2 * 100 + 3 * GAP_PX, 3)
     assert shown[:TITLE_PX].min() < 128
     assert shown[TITLE_PX + 50, GAP_PX + 50].tolist() == [128, 128, 128]
@@ -72,7 +73,7 @@ def test_panel_has_a_tile_for_each_column_under_its_title():
     assert second[50].max() == 0
 
 
-def test_missing_truth_is_a_grey_tile_and_columns_without_anything_are_left_out():
+def test_missing_ground_truth_is_a_grey_tile_and_columns_without_anything_are_left_out():
     full = PanelRow(GREY, square(), np.ones((4, 4), np.float32), square())
     shown = draw_panel([full, PanelRow(GREY, None, np.ones((4, 4), np.float32), square())], side=80)
     assert shown.shape[1] == 4 * 80 + 5 * GAP_PX

@@ -29,9 +29,9 @@ def test_the_bar_is_as_long_as_it_says():
     assert bar.max() - bar.min() + 1 == round(500 / 8.0)
 
 
-def test_outlines_are_drawn_where_they_are():
-    outline = np.array([(100.0, 50), (300, 50), (300, 120), (100, 120)])
-    drawn = draw_slide_overlay(np.full((200, 400, 3), 255, np.uint8), [outline], 8.0)
+def test_contours_are_drawn_at_their_coordinates():
+    contour = np.array([(100.0, 50), (300, 50), (300, 120), (100, 120)])
+    drawn = draw_slide_overlay(np.full((200, 400, 3), 255, np.uint8), [contour], 8.0)
     for x, y, is_line in (
         (200, 50, True),
         (299, 80, True),
@@ -42,5 +42,5 @@ def test_outlines_are_drawn_where_they_are():
         assert (drawn[y, x] != 255).any() == is_line
 
 
-def test_a_picture_narrower_than_the_words_is_drawn_too():
+def test_an_image_narrower_than_the_text_is_drawn_too():
     assert draw_slide_overlay(np.full((10, 12, 3), 255, np.uint8), [], 0.5).shape == (10, 12, 3)

@@ -1,1 +1,1 @@
-"""Pictures that people look at: panels, overlays, curves."""
+"""Images that people look at: panels, overlays, curves."""

@@ -1,8 +1,8 @@
-"""Training curves as pictures, drawn with OpenCV, and which figures belong on one."""
+"""Training curves as images, drawn with OpenCV, and which metrics belong on which."""
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +13,7 @@ from epsam.pictures.text import INK, Colour, text_size, write_centred, write_lef
 
 Point = tuple[float, float]
 Series = dict[str, list[Point]]
+"""Points (x, y) by legend."""
 
 COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
@@ -31,6 +32,9 @@ GRID: Colour = (225, 225, 225)
 AXIS: Colour = (120, 120, 120)
 SIZE = (480, 860)
 TOP, BOTTOM, LEFT = 46, 56, 78
+LEGEND_ROW_PX = 22
+LARGE_DOT_PX, SMALL_DOT_PX = 3, 1
+MOST_LARGE_DOTS = 40
 SUBPIXEL_BITS = 4
 
 FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
@@ -39,21 +43,24 @@ FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
     "decoder train loss": ("decoder", {"train_loss": ""}),
     "decoder validation Dice": ("decoder", {"val_dice": ""}),
 }
-"""Title → stage and its figures with their legends; an empty legend: a curve for each round, named
+"""Title → stage and its metrics with their legends; an empty legend: a curve for each round, named
 after it.
 """
 
+BY_ROUND_TITLE = "pseudo-labels by round"
 BY_ROUND = {
     "acceptance": "share kept",
     "pseudo_dice_all": "Dice, all",
     "pseudo_dice_kept": "Dice, kept",
 }
-"""Figures of which a round has one."""
+"""Metrics of which a round has a single value, with their legends."""
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """The plotting area, px, and the ranges of its axes."""
+class _PlotArea:
+    """The plotting area, px, and the ticks of its axes, the first and last of which are its
+    edges.
+    """
 
     left: int
     right: int
@@ -62,102 +69,109 @@ class _Frame:
     x_ticks: list[float]
     y_ticks: list[float]
 
-    def place(self, x: float, y: float) -> Point:
-        """Picture position of a value."""
-        across = (x - self.x_ticks[0]) / (self.x_ticks[-1] - self.x_ticks[0])
-        up = (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
-        return self.left + across * (self.right - self.left), self.bottom - up * (
-            self.bottom - self.top
-        )
+    @property
+    def centre(self) -> Point:
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    def x_px(self, x: float) -> float:
+        fraction = (x - self.x_ticks[0]) / (self.x_ticks[-1] - self.x_ticks[0])
+        return self.left + fraction * (self.right - self.left)
+
+    def y_px(self, y: float) -> float:
+        fraction = (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
+        return self.bottom - fraction * (self.bottom - self.top)
 
 
 def curves_from_metrics(rows: Sequence[Mapping[str, str]]) -> dict[str, Series]:
-    """Title → series by legend, from rows of metrics.csv (stage, epoch, name, value); titles
-    without rows are absent.
+    """Title → series, from rows of metrics.csv (stage, epoch, name, value); titles without rows are
+    absent.
 
     Values that are empty or not finite stay as gaps (NaN).
     """
-    found: dict[str, Series] = {}
+    curves: dict[str, Series] = {}
     for row in rows:
-        point = (_number(row["epoch"]), _number(row["value"]))
-        for title, legend in _places(row["stage"], row["name"]):
-            found.setdefault(title, {}).setdefault(legend, []).append(point)
-        if row["name"] in BY_ROUND and _round(row["stage"]):
-            by_round = found.setdefault("pseudo-labels by round", {})
-            by_round.setdefault(BY_ROUND[row["name"]], []).append(
-                (float(_round(row["stage"])), point[1])
-            )
-    return {
-        title: {legend: sorted(points) for legend, points in series.items()}
-        for title, series in found.items()
-    }
+        stage, name = row["stage"], row["name"]
+        epoch, value = _parse_number(row["epoch"]), _parse_number(row["value"])
+        round_number = _round_number(stage)
+
+        for title, (family_stage, legends) in FAMILIES.items():
+            kind = "decoder" if round_number else stage
+            if kind == family_stage and name in legends:
+                legend = legends[name] or _round_legend(round_number)
+                curves.setdefault(title, {}).setdefault(legend, []).append((epoch, value))
+
+        if name in BY_ROUND and round_number:
+            by_round = curves.setdefault(BY_ROUND_TITLE, {})
+            by_round.setdefault(BY_ROUND[name], []).append((float(round_number), value))
+
+    for series in curves.values():
+        for points in series.values():
+            points.sort()
+    return curves
 
 
 def draw_curves(series: Mapping[str, Sequence[Point]], title: str, y_label: str = "") -> Rgb:
-    """A picture of the series (points x, y by legend): x is an epoch or a round. Without any value
+    """An image of the series (points x, y by legend): x is an epoch or a round. Without any value
     it says so.
 
     A value that is not finite leaves a gap.
     """
     canvas = np.full((*SIZE, 3), 255, np.uint8)
-    values = [point for points in series.values() for point in points if _finite(point)]
+    values = [point for points in series.values() for point in points if _is_finite(point)]
     legend_width = max((text_size(name, 0.45)[0] for name in series), default=0) + 60
-    frame = _frame_for(values or [(0.0, 0.0), (1.0, 1.0)], SIZE[1] - legend_width)
-    write_centred(canvas, title, (frame.left + frame.right) / 2, TOP / 2, 0.6)
+    area = _make_plot_area(values or [(0.0, 0.0), (1.0, 1.0)], SIZE[1] - legend_width)
+
+    write_centred(canvas, title, area.centre[0], TOP / 2, 0.6)
     if y_label:
         write_left(canvas, y_label, 8, TOP / 2, 0.45, AXIS)
-    _draw_axes(canvas, frame, "round" if "round" in title else "epoch")
+    _draw_axes(canvas, area, "round" if "round" in title else "epoch")
     if not values:
-        write_centred(
-            canvas,
-            "no data",
-            (frame.left + frame.right) / 2,
-            (frame.top + frame.bottom) / 2,
-            0.8,
-            AXIS,
-        )
+        write_centred(canvas, "no data", *area.centre, 0.8, AXIS)
         return canvas
+
     for number, (name, points) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
-        _draw_series(canvas, frame, points, colour)
-        _draw_legend(canvas, name, frame.right + 16, TOP + 14 + 22 * number, colour)
+        _draw_series(canvas, area, points, colour)
+        _draw_legend(canvas, name, area.right + 16, TOP + 14 + LEGEND_ROW_PX * number, colour)
     return canvas
 
 
-def nice_ticks(low: float, high: float, most: int = 7, whole: bool = False) -> list[float]:
+def nice_ticks(low: float, high: float, most: int = 7, integers: bool = False) -> list[float]:
     """Evenly spaced round numbers (1, 2, 2.5 or 5 times a power of ten) from at or below `low` to
     at or above `high`.
 
-    At most `most` steps; `whole` keeps to whole numbers. Equal bounds are set apart first.
+    At most `most` steps; `integers` keeps to whole numbers. Equal bounds are set apart first.
     """
     if high - low < 1e-12 * max(1.0, abs(low)):
         low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-    if whole:
+    if integers:
         low, high = math.floor(low), math.ceil(high)
+
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     steps = [factor * power for factor in (1, 2, 2.5, 5, 10, 20)]
-    if whole:
+    if integers:
         steps = [step for step in steps if step >= 1 and step == round(step)] or [1.0]
-    # The slack forgives rounding, so that 0.3 / 0.1 counts as three steps.
-    step = next(
-        s for s in steps if math.ceil(high / s - 1e-9) - math.floor(low / s + 1e-9) <= most + 1
-    )
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+
+    for step in steps:
+        # The slack forgives rounding, so that 0.3 / 0.1 counts as three steps.
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if last - first <= most + 1:
+            return [round(number * step, 12) for number in range(first, last + 1)]
+    raise ValueError(f"no step divides {low} to {high} into at most {most} parts")
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
         return math.nan
 
 
-def _finite(point: Point) -> bool:
+def _is_finite(point: Point) -> bool:
     return math.isfinite(point[0]) and math.isfinite(point[1])
 
 
-def _round(stage: str) -> str:
+def _round_number(stage: str) -> str:
     """The round's number in a decoder's stage name ("decoder_2", "decoder 2"); empty for other
     stages.
     """
@@ -165,62 +179,55 @@ def _round(stage: str) -> str:
     return number if kind == "decoder" and number.isdecimal() else ""
 
 
-def _places(stage: str, name: str) -> Iterator[tuple[str, str]]:
-    """The picture and the legend that a figure belongs to."""
-    number = _round(stage)
-    kind = "decoder" if number else stage
-    for title, (wanted, legends) in FAMILIES.items():
-        if kind == wanted and name in legends:
-            yield title, legends[name] or ("preliminary" if number == "0" else f"round {number}")
+def _round_legend(round_number: str) -> str:
+    return "preliminary" if round_number == "0" else f"round {round_number}"
 
 
-def _frame_for(values: Sequence[Point], right: int) -> _Frame:
-    across, up = [x for x, _ in values], [y for _, y in values]
-    return _Frame(
-        LEFT,
-        right,
-        TOP,
-        SIZE[0] - BOTTOM,
-        nice_ticks(min(across), max(across), 10, whole=True),
-        nice_ticks(min(up), max(up)),
-    )
+def _make_plot_area(values: Sequence[Point], right: int) -> _PlotArea:
+    """The area up to `right`, whose axes cover all values; x is counted in whole numbers."""
+    xs = [x for x, _ in values]
+    ys = [y for _, y in values]
+    x_ticks = nice_ticks(min(xs), max(xs), 10, integers=True)
+    y_ticks = nice_ticks(min(ys), max(ys))
+    return _PlotArea(LEFT, right, TOP, SIZE[0] - BOTTOM, x_ticks, y_ticks)
 
 
-def _draw_axes(canvas: Rgb, frame: _Frame, x_label: str) -> None:
-    for value in frame.y_ticks:
-        y = frame.place(frame.x_ticks[0], value)[1]
-        cv2.line(canvas, (frame.left, round(y)), (frame.right, round(y)), GRID, 1)
-        write_right(canvas, f"{value:g}", frame.left - 8, y, 0.45)
-    for value in frame.x_ticks:
-        x = frame.place(value, frame.y_ticks[0])[0]
-        cv2.line(canvas, (round(x), frame.top), (round(x), frame.bottom), GRID, 1)
-        write_centred(canvas, f"{value:g}", x, frame.bottom + 14, 0.45)
-    cv2.rectangle(canvas, (frame.left, frame.top), (frame.right, frame.bottom), AXIS, 1)
-    write_centred(canvas, x_label, (frame.left + frame.right) / 2, frame.bottom + 38, 0.5, INK)
+def _draw_axes(canvas: Rgb, area: _PlotArea, x_label: str) -> None:
+    for value in area.y_ticks:
+        y = area.y_px(value)
+        cv2.line(canvas, (area.left, round(y)), (area.right, round(y)), GRID, 1)
+        write_right(canvas, f"{value:g}", area.left - 8, y, 0.45)
+
+    for value in area.x_ticks:
+        x = area.x_px(value)
+        cv2.line(canvas, (round(x), area.top), (round(x), area.bottom), GRID, 1)
+        write_centred(canvas, f"{value:g}", x, area.bottom + 14, 0.45)
+
+    # The frame comes last, over the ends of the grid.
+    cv2.rectangle(canvas, (area.left, area.top), (area.right, area.bottom), AXIS, 1)
+    write_centred(canvas, x_label, area.centre[0], area.bottom + 38, 0.5, INK)
 
 
-def _draw_series(canvas: Rgb, frame: _Frame, points: Sequence[Point], colour: Colour) -> None:
-    """Lines between neighbours that are both there, and a dot on every value."""
+def _draw_series(canvas: Rgb, area: _PlotArea, points: Sequence[Point], colour: Colour) -> None:
+    """Draw lines between neighbours that are both finite, and a dot on every finite value."""
+    # OpenCV takes integers of which the last bits are the fraction of a pixel.
     unit = 1 << SUBPIXEL_BITS
-    places = [frame.place(*point) if _finite(point) else None for point in points]
-    fine = [
-        None if place is None else (round(place[0] * unit), round(place[1] * unit))
-        for place in places
-    ]
-    for here, there in itertools.pairwise(fine):
-        if here and there:
-            cv2.line(canvas, here, there, colour, 2, cv2.LINE_AA, SUBPIXEL_BITS)
-    for spot in fine:
-        if spot:
-            cv2.circle(
-                canvas,
-                spot,
-                (3 if len(points) <= 40 else 1) * unit,
-                colour,
-                cv2.FILLED,
-                cv2.LINE_AA,
-                SUBPIXEL_BITS,
-            )
+    positions: list[tuple[int, int] | None] = []
+    for x, y in points:
+        if _is_finite((x, y)):
+            positions.append((round(area.x_px(x) * unit), round(area.y_px(y) * unit)))
+        else:
+            positions.append(None)
+
+    for start, end in itertools.pairwise(positions):
+        if start and end:
+            cv2.line(canvas, start, end, colour, 2, cv2.LINE_AA, SUBPIXEL_BITS)
+
+    # Large dots would hide a line of many values.
+    radius = (LARGE_DOT_PX if len(points) <= MOST_LARGE_DOTS else SMALL_DOT_PX) * unit
+    for position in positions:
+        if position:
+            cv2.circle(canvas, position, radius, colour, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _draw_legend(canvas: Rgb, name: str, x: int, y: int, colour: Colour) -> None:

@@ -1,6 +1,4 @@
-"""Words on pictures, with OpenCV's own font: it covers ASCII everywhere, more only in newer
-versions.
-"""
+"""Text on images, with OpenCV's own font: it covers ASCII everywhere, more only in newer versions."""
 
 import cv2
 
