@@ -1,4 +1,4 @@
-"""Scores, panels and curves of everything that a run kept."""
+"""Scores, panels and curves of all predictors of a run."""
 
 import logging
 import time
@@ -15,11 +15,12 @@ from epsam.engine.metric_logger import open_metric_logger
 from epsam.evaluation.score_run import (
     Evaluation,
     SplitCase,
-    extreme_cases,
+    SplitScores,
     prepare_evaluation,
-    score_all,
+    score_splits,
+    select_extreme_patches,
 )
-from epsam.paths import run_folder
+from epsam.paths import RunPaths, run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.tables import METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
@@ -36,48 +37,49 @@ def main(options: EvaluateOptions) -> None:
     started = time.monotonic()
     evaluation = prepare_evaluation(options)
     run = evaluation.run
-    scored = score_all(evaluation)
-    rows = [found.row() for found in scored]
-    write_table(run.evaluation, SCORE_COLUMNS, rows)
-    write_table(
-        run.patch_scores,
-        PATCH_SCORE_COLUMNS,
-        [row for found in scored for row in found.patch_rows()],
-    )
-    for row in rows:
-        log.info(
-            "%-5s  %-20s  %4d patches  Dice %.4f  IoU %.4f",
-            *(row[name] for name in SCORE_COLUMNS[:5]),
-        )
-    if not rows:
-        log.warning("no patch of any split has a truth mask: nothing can be scored")
+    scores = score_splits(evaluation)
+    write_scores(run, scores)
 
     for case in evaluation.cases:
-        asked = case.asked[evaluation.last]
-        draw(case.split, evaluation, case, [asked[index] for index in pick_evenly(len(asked))])
+        prompted_patches = case.prompted_patches[evaluation.last_predictor]
+        chosen = [prompted_patches[index] for index in pick_evenly(len(prompted_patches))]
+        write_prediction_panel(case.split, evaluation, case, chosen)
     if evaluation.cases:
-        by_name = {
-            prompted.patch.name: prompted
-            for prompted in evaluation.cases[-1].asked[evaluation.last]
-        }
-        draw(
-            "cases",
-            evaluation,
-            evaluation.cases[-1],
-            [by_name[name] for name in extreme_cases(scored[-1])],
-        )
-    for title, series in curves_from_metrics(read_table(run.metrics, METRIC_COLUMNS)).items():
-        write_rgb(
-            run.root / "curves" / f"{title.replace(' ', '_')}.png", draw_curves(series, title)
-        )
+        write_extreme_cases(evaluation, scores[-1])
+    write_training_curves(run)
+
     metric_logger = open_metric_logger(run, "evaluate", options.tensorboard)
-    for path in sorted(path for path in run.panels.iterdir() if path.stem in (*SPLITS, "cases")):
-        metric_logger.log_image(path, 0)
+    for path in sorted(run.panels.iterdir()):
+        if path.stem in (*SPLITS, "cases"):
+            metric_logger.log_image(path, 0)
     add_to_record(run.record, "evaluate", stored_options(options), time.monotonic() - started)
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 
 
-def draw(
+def write_scores(run: RunPaths, scores: Sequence[SplitScores]) -> None:
+    """Write evaluation.csv and evaluation_patches.csv, and log the former."""
+    rows = [split_scores.summary_row() for split_scores in scores]
+    write_table(run.evaluation, SCORE_COLUMNS, rows)
+
+    patch_rows = []
+    for split_scores in scores:
+        patch_rows += split_scores.patch_rows()
+    write_table(run.patch_scores, PATCH_SCORE_COLUMNS, patch_rows)
+
+    for row in rows:
+        log.info(
+            "%-5s  %-20s  %4d patches  Dice %.4f  IoU %.4f",
+            row["split"],
+            row["what"],
+            row["patches"],
+            row["dice"],
+            row["iou"],
+        )
+    if not rows:
+        log.warning("no patch of any split has a ground-truth mask: nothing can be scored")
+
+
+def write_prediction_panel(
     name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[PromptedPatch]
 ) -> None:
     """Write panels/<name>.png: some patches of a split with the masks of the last decoder, if the
@@ -85,20 +87,42 @@ def draw(
     """
     patches = [prompted.patch for prompted in chosen]
     prompts: list[PointPrompt] = []
-    masks: dict[str, Mask] = {}
-    if evaluation.decoders:
+    masks_by_name: dict[str, Mask] = {}
+    if evaluation.sam_predictors:
         prompts = [prompted.first_points for prompted in chosen]
-        found = evaluation.decoders.masks(evaluation.last, chosen)
-        masks = {patch.name: mask for patch, mask in zip(patches, found, strict=True)}
+        masks = evaluation.sam_predictors.predict_masks(evaluation.last_predictor, chosen)
+        for patch, mask in zip(patches, masks, strict=True):
+            masks_by_name[patch.name] = mask
+
     write_panel(
         evaluation.run.panels / f"{name}.png",
         evaluation.run,
         case.split,
         patches,
-        case.maps,
+        case.cams,
         prompts,
-        masks,
+        masks_by_name,
     )
+
+
+def write_extreme_cases(evaluation: Evaluation, scores: SplitScores) -> None:
+    """Write panels/cases.png: patches of the last split of lowest, middle and highest Dice, by the
+    `scores` of the last predictor.
+    """
+    case = evaluation.cases[-1]
+    by_name = {}
+    for prompted in case.prompted_patches[evaluation.last_predictor]:
+        by_name[prompted.patch.name] = prompted
+    chosen = [by_name[name] for name in select_extreme_patches(scores)]
+    write_prediction_panel("cases", evaluation, case, chosen)
+
+
+def write_training_curves(run: RunPaths) -> None:
+    """Write curves/<title>.png for each family of metrics that metrics.csv holds."""
+    rows = read_table(run.metrics, METRIC_COLUMNS)
+    for title, series in curves_from_metrics(rows).items():
+        path = run.root / "curves" / f"{title.replace(' ', '_')}.png"
+        write_rgb(path, draw_curves(series, title))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from epsam.annotations.asap_reader import rasterize_tumour, read_annotations
 from epsam.config.patches import PatchOptions
 from epsam.core.errors import DatasetError, SlideError
 from epsam.data.images import read_mask, read_rgb
-from epsam.extraction import progress
+from epsam.extraction import candidate_cache, write_patches
 from epsam.extraction.splits import read_splits
 from extract_patches import main
 
@@ -37,7 +37,7 @@ def write_slide(path, mpp=0.5, size=(HEIGHT, WIDTH)):
     return image
 
 
-def write_outlines(path, group="Tumor", corners=TUMOUR):
+def write_annotations(path, group="Tumor", corners=TUMOUR):
     path.parent.mkdir(parents=True, exist_ok=True)
     points = "".join(
         f'<Coordinate Order="{n}" X="{x}" Y="{y}"/>' for n, (x, y) in enumerate(corners)
@@ -50,11 +50,11 @@ def write_outlines(path, group="Tumor", corners=TUMOUR):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Three slides a, b, c with outlines, one a split."""
+    """Three annotated slides a, b, c, each in a split of its own."""
     root = tmp_path / "mine"
     for name in "abc":
         write_slide(root / "images" / f"{name}.tif")
-        write_outlines(root / "annotations" / f"{name}.xml")
+        write_annotations(root / "annotations" / f"{name}.xml")
     (root / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\n")
     return root
 
@@ -84,11 +84,11 @@ def files(folder):
     }
 
 
-def test_patches_are_the_slides_pixels_and_masks_the_outlines(dataset):
+def test_patches_hold_the_slides_pixels_and_masks_the_annotations(dataset):
     main(options_for(dataset))
     image = tifffile.imread(dataset / "images" / "a.tif")
-    truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    truth[64:176, 64:200] = True
+    ground_truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    ground_truth[64:176, 64:200] = True
     rows = table(dataset / "patches.csv")
     assert {row["split"] for row in rows} == {"train", "val", "test"}
     for row in (row for row in rows if row["slide"] == "a"):
@@ -99,37 +99,39 @@ def test_patches_are_the_slides_pixels_and_masks_the_outlines(dataset):
         assert np.array_equal(
             read_rgb(dataset / "train" / "image" / name), image[y : y + 64, x : x + 64]
         )
-        window = truth[y : y + 64, x : x + 64]
-        assert float(row["tumour"]) == pytest.approx(window.mean(), abs=1e-4)
+        mask = ground_truth[y : y + 64, x : x + 64]
+        assert float(row["tumour"]) == pytest.approx(mask.mean(), abs=1e-4)
         assert (dataset / "train" / "mask" / name).exists() == (label == "1")
         if label == "1":
-            assert 0.2 < window.mean() < 0.9
-            assert np.array_equal(read_mask(dataset / "train" / "mask" / name), window)
+            assert 0.2 < mask.mean() < 0.9
+            assert np.array_equal(read_mask(dataset / "train" / "mask" / name), mask)
         else:
-            assert not window.any()
+            assert not mask.any()
 
 
-def test_every_window_in_the_range_becomes_a_positive(dataset):
+def test_every_tile_in_the_range_becomes_a_positive(dataset):
     main(options_for(dataset))
-    truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    truth[64:176, 64:200] = True
+    ground_truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    ground_truth[64:176, 64:200] = True
     corners = [(x, y) for y in range(0, HEIGHT - 63, 32) for x in range(0, WIDTH - 63, 32)]
-    positive = {(x, y) for x, y in corners if 0.2 < truth[y : y + 64, x : x + 64].mean() < 0.9}
+    positive = {
+        (x, y) for x, y in corners if 0.2 < ground_truth[y : y + 64, x : x + 64].mean() < 0.9
+    }
     negative = {
         (x, y)
         for x, y in corners
-        if not truth[y : y + 64, x : x + 64].any() and x + 32 < WIDTH - 96
+        if not ground_truth[y : y + 64, x : x + 64].any() and x + 32 < WIDTH - 96
     }
     rows = [row for row in table(dataset / "patches.csv") if row["slide"] == "b"]
-    found = {
+    corners_by_label = {
         label: {(int(row["x"]), int(row["y"])) for row in rows if row["label"] == label}
         for label in "01"
     }
-    assert found["1"] == positive
-    # At one level the tissue mask has 16 px blocks: windows that are half white or less are surely
+    assert corners_by_label["1"] == positive
+    # At one level the tissue mask has 16 px blocks: tiles that are half white or less are surely
     # tissue.
-    assert negative <= found["0"]
-    assert all(x + 64 - (WIDTH - 96) <= 48 for x, _ in found["0"])
+    assert negative <= corners_by_label["0"]
+    assert all(x + 64 - (WIDTH - 96) <= 48 for x, _ in corners_by_label["0"])
 
 
 def test_folders_hold_exactly_what_the_table_says(dataset):
@@ -153,7 +155,7 @@ def test_the_record_tells_how_the_patches_were_made(dataset):
     entry = json.loads((dataset / "record.json").read_text())["extract_patches"]
     assert (entry["options"]["seed"], entry["options"]["stride"]) == (5, 32)
     before = entry["inputs"]
-    write_outlines(dataset / "annotations" / "a.xml", corners=TUMOUR[::-1])
+    write_annotations(dataset / "annotations" / "a.xml", corners=TUMOUR[::-1])
     main(options_for(dataset, restart=True))
     after = json.loads((dataset / "record.json").read_text())["extract_patches"]["inputs"]
     assert (after["slides"] == before["slides"], after["outlines"] == before["outlines"]) == (
@@ -162,7 +164,7 @@ def test_the_record_tells_how_the_patches_were_made(dataset):
     )
 
 
-def test_slides_and_outlines_are_left_as_they_are(dataset):
+def test_slides_and_annotations_stay_unchanged(dataset):
     before = files(dataset / "images") | files(dataset / "annotations")
     main(options_for(dataset))
     assert files(dataset / "images") | files(dataset / "annotations") == before
@@ -184,7 +186,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(dataset, tmp_path
         *limits,
     ]
     subprocess.run([*command, "--workers", "2"], check=True, capture_output=True)
-    spread = files(dataset)
+    with_two_processes = files(dataset)
     main(
         options_for(
             dataset,
@@ -194,7 +196,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(dataset, tmp_path
             restart=True,
         )
     )
-    assert files(dataset) == spread
+    assert files(dataset) == with_two_processes
     rows = table(dataset / "patches.csv")
     assert sum(row["split"] == "test" and row["label"] == "1" for row in rows) == 5
     assert sum(row["label"] == "0" for row in rows) == 12
@@ -218,11 +220,11 @@ def test_a_second_run_does_nothing_and_restart_makes_everything_again(dataset, c
     assert files(dataset) == before
 
 
-def change(dataset, what):
-    """Make one change from outside, and give the options that go with it."""
-    if what == "outlines":
-        write_outlines(dataset / "annotations" / "a.xml", corners=[(0, 0), (100, 0), (100, 100)])
-    if what == "slide":
+def change(dataset, changed):
+    """Change one input of the dataset; returns the options that go with it."""
+    if changed == "annotations":
+        write_annotations(dataset / "annotations" / "a.xml", corners=[(0, 0), (100, 0), (100, 100)])
+    if changed == "slide":
         size = (dataset / "images" / "b.tif").stat().st_size
         image = write_slide(dataset / "images" / "b.tif")
         tifffile.imwrite(
@@ -235,40 +237,40 @@ def change(dataset, what):
             resolutionunit="CENTIMETER",
         )
         assert (dataset / "images" / "b.tif").stat().st_size == size
-    if what == "new slide":
+    if changed == "new slide":
         write_slide(dataset / "images" / "d.tif")
-        write_outlines(dataset / "annotations" / "d.xml")
-    if what in ("splits", "new slide"):
+        write_annotations(dataset / "annotations" / "d.xml")
+    if changed in ("splits", "new slide"):
         (dataset / "splits.csv").write_text("slide,split\na,val\nb,train\nc,test\nd,train\n")
-    return {"stride": 64} if what == "options" else {}
+    return {"stride": 64} if changed == "options" else {}
 
 
 @pytest.mark.parametrize(
-    ("what", "told"),
+    ("changed", "message"),
     [
         ("options", "stride 32 → 64"),
-        ("outlines", "slides, splits or outlines"),
-        ("slide", "slides, splits or outlines"),
-        ("new slide", "slides, splits or outlines"),
-        ("splits", "slides, splits or outlines"),
+        ("annotations", "slides, splits or annotations"),
+        ("slide", "slides, splits or annotations"),
+        ("new slide", "slides, splits or annotations"),
+        ("splits", "slides, splits or annotations"),
     ],
 )
-def test_what_has_changed_is_cut_again_without_a_trace_of_the_old(
-    dataset, tmp_path, caplog, what, told
+def test_a_change_of_inputs_replaces_all_patches_without_a_trace_of_the_old(
+    dataset, caplog, changed, message
 ):
     main(options_for(dataset))
     before = files(dataset)
-    options = change(dataset, what)
+    options = change(dataset, changed)
     with caplog.at_level("INFO"):
         main(options_for(dataset, **options))
-    assert f"cut again, as this has changed: {told}" in caplog.text
-    again = files(dataset)
-    assert again != before
+    assert f"extracted again, as this has changed: {message}" in caplog.text
+    replaced = files(dataset)
+    assert replaced != before
     for split in ("train", "val", "test"):
         shutil.rmtree(dataset / split)
     (dataset / "patches.json").unlink()
     main(options_for(dataset, **options))
-    assert files(dataset) == again
+    assert files(dataset) == replaced
     caplog.clear()
     with caplog.at_level("INFO"):
         main(options_for(dataset, **options))
@@ -276,10 +278,10 @@ def test_what_has_changed_is_cut_again_without_a_trace_of_the_old(
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])
-def test_a_file_of_ones_own_among_the_patches_is_not_lost_to_a_change(dataset, kind):
+def test_a_users_file_among_the_patches_is_not_lost_to_a_change(dataset, kind):
     main(options_for(dataset))
-    own = dataset / "val" / kind / "mine_1.png"
-    own.write_bytes(b"mine")
+    users_file = dataset / "val" / kind / "mine_1.png"
+    users_file.write_bytes(b"mine")
     before = files(dataset)
     main(options_for(dataset))
     with pytest.raises(
@@ -304,7 +306,7 @@ def test_patches_outlive_their_slides(dataset, caplog):
 
 
 @pytest.mark.parametrize("record", [None, "", "[]", '{"stride": 16}'])
-def test_patches_of_which_nobody_knows_how_they_were_cut_stay(dataset, record):
+def test_patches_of_unknown_provenance_stay(dataset, record):
     main(options_for(dataset))
     (dataset / "patches.json").unlink()
     if record is not None:
@@ -314,7 +316,7 @@ def test_patches_of_which_nobody_knows_how_they_were_cut_stay(dataset, record):
     assert files(dataset) == before
 
 
-def test_ones_own_patches_need_no_slides(tmp_path):
+def test_patches_of_the_user_need_no_slides(tmp_path):
     folder = tmp_path / "mine" / "train" / "image"
     folder.mkdir(parents=True)
     (folder / "a_1.jpg").write_bytes(b"x")
@@ -322,7 +324,7 @@ def test_ones_own_patches_need_no_slides(tmp_path):
     assert not (tmp_path / "mine" / "patches.csv").exists()
 
 
-def test_ones_own_test_patches_are_not_replaced_unasked(dataset):
+def test_test_patches_of_the_user_are_replaced_only_with_restart(dataset):
     (dataset / "test" / "image").mkdir(parents=True)
     (dataset / "test" / "image" / "a_1.png").write_bytes(b"x")
     with pytest.raises(DatasetError, match="--restart"):
@@ -330,38 +332,44 @@ def test_ones_own_test_patches_are_not_replaced_unasked(dataset):
     assert (dataset / "test" / "image" / "a_1.png").read_bytes() == b"x"
 
 
-def test_a_run_cut_off_while_moving_is_made_again(dataset):
+def test_a_run_killed_while_moving_patches_is_repeated(dataset):
     main(options_for(dataset))
-    whole = files(dataset)
+    complete = files(dataset)
     (dataset / ".patches.part").mkdir()
     (dataset / ".patches.part" / "moving").touch()
     for path in (dataset / "train" / "image").iterdir():
         path.unlink()
     main(options_for(dataset))
-    assert files(dataset) == whole
+    assert files(dataset) == complete
 
 
-def interrupt_at(monkeypatch, name, slide):
-    """Stop at one slide of measuring or cutting, and tell which slides were worked on before."""
-    work, seen = getattr(progress, name), []
+STEPS = {"score_tiles": candidate_cache, "write_slide_patches": write_patches}
+
+
+def interrupt_at(monkeypatch, step, slide):
+    """Interrupt a step at one slide; returns the list of slides that it has done before."""
+    work, done = getattr(STEPS[step], step), []
 
     def interrupted(task, *arguments):
         record = getattr(task, "record", task)
         if record.name == slide:
             raise KeyboardInterrupt
-        seen.append(record.name)
+        done.append(record.name)
         return work(task, *arguments)
 
-    monkeypatch.setattr(progress, name, interrupted)
-    return seen
+    monkeypatch.setattr(STEPS[step], step, interrupted)
+    return done
 
 
 @pytest.mark.parametrize(
-    ("step", "slide", "left"), [("score_tiles", "b", ["b", "c"]), ("extract_tiles", "c", ["c"])]
+    ("step", "slide", "remaining"),
+    [("score_tiles", "b", ["b", "c"]), ("write_slide_patches", "c", ["c"])],
 )
-def test_an_interrupted_run_goes_on_with_the_next_slide(dataset, monkeypatch, step, slide, left):
+def test_an_interrupted_run_resumes_with_the_next_slide(
+    dataset, monkeypatch, step, slide, remaining
+):
     main(options_for(dataset))
-    whole = files(dataset)
+    complete = files(dataset)
     for path in (dataset / "train", dataset / "val", dataset / "test"):
         shutil.rmtree(path)
     with monkeypatch.context() as patched:
@@ -370,29 +378,29 @@ def test_an_interrupted_run_goes_on_with_the_next_slide(dataset, monkeypatch, st
             main(options_for(dataset))
     # What a kill leaves: half a file of a slide that is not done.
     (dataset / ".patches.part" / "train" / "image" / ".x.123.part.png").write_bytes(b"half")
-    seen = interrupt_at(monkeypatch, step, "nobody")
+    done = interrupt_at(monkeypatch, step, "nobody")
     main(options_for(dataset))
-    assert seen == left
-    assert files(dataset) == whole
+    assert done == remaining
+    assert files(dataset) == complete
 
 
-@pytest.mark.parametrize("change", ["options", "slide", "outlines", "restart"])
-def test_half_done_work_for_something_else_is_not_taken_up(dataset, monkeypatch, change):
+@pytest.mark.parametrize("change", ["options", "slide", "annotations", "restart"])
+def test_an_interrupted_run_with_other_inputs_is_not_resumed(dataset, monkeypatch, change):
     with monkeypatch.context() as patched:
-        interrupt_at(patched, "extract_tiles", "c")
+        interrupt_at(patched, "write_slide_patches", "c")
         with pytest.raises(KeyboardInterrupt):
             main(options_for(dataset))
     options = {"options": {"stride": 64}, "restart": {"restart": True}}.get(change, {})
     if change == "slide":
         write_slide(dataset / "images" / "a.tif", size=(HEIGHT, WIDTH + 64))
-    if change == "outlines":
-        write_outlines(dataset / "annotations" / "a.xml", corners=[(0, 0), (100, 0), (100, 100)])
-    seen = interrupt_at(monkeypatch, "extract_tiles", "nobody")
+    if change == "annotations":
+        write_annotations(dataset / "annotations" / "a.xml", corners=[(0, 0), (100, 0), (100, 100)])
+    done = interrupt_at(monkeypatch, "write_slide_patches", "nobody")
     main(options_for(dataset, **options))
-    assert seen == ["a", "b", "c"]
+    assert done == ["a", "b", "c"]
 
 
-def test_a_link_in_the_place_of_patches_is_not_emptied(dataset, tmp_path):
+def test_a_link_instead_of_a_patch_folder_is_not_emptied(dataset, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "mine.txt").write_text("mine")
     (dataset / "val").mkdir()
@@ -402,7 +410,7 @@ def test_a_link_in_the_place_of_patches_is_not_emptied(dataset, tmp_path):
     assert (tmp_path / "elsewhere" / "mine.txt").read_text() == "mine"
 
 
-def test_slides_of_odd_names_are_cut_under_their_names(dataset):
+def test_slides_of_odd_names_keep_their_names(dataset):
     names = {"a": "-rf *", "b": "ümläut 日本", "c": 'it\'s "c", 100 %s'}
     before = patches_by_slide(dataset)
     for old, new in names.items():
@@ -411,19 +419,19 @@ def test_slides_of_odd_names_are_cut_under_their_names(dataset):
     with (dataset / "splits.csv").open("w", newline="", encoding="utf-8") as stream:
         splits = zip(names.values(), ("train", "val", "test"), strict=True)
         csv.writer(stream).writerows([("slide", "split"), *splits])
-    assert patches_by_slide(dataset) == {names[slide]: found for slide, found in before.items()}
+    assert patches_by_slide(dataset) == {names[slide]: patches for slide, patches in before.items()}
     assert statuses(dataset) == dict.fromkeys(names.values(), ("used", ""))
 
 
 def patches_by_slide(dataset):
-    """Slide → places of its patches, whose files are there, after cutting."""
+    """Extract the patches; returns slide → corners and labels of its patches, whose files exist."""
     main(options_for(dataset, restart=True))
-    found = {}
+    patches = {}
     for row in table(dataset / "patches.csv"):
-        place = f"_x{row['x']}_y{row['y']}_{row['label']}.png"
-        assert (dataset / row["split"] / "image" / (row["slide"] + place)).is_file()
-        found.setdefault(row["slide"], set()).add(place)
-    return found
+        corner_and_label = f"_x{row['x']}_y{row['y']}_{row['label']}.png"
+        assert (dataset / row["split"] / "image" / (row["slide"] + corner_and_label)).is_file()
+        patches.setdefault(row["slide"], set()).add(corner_and_label)
+    return patches
 
 
 def test_a_failing_run_keeps_the_old_patches(dataset):
@@ -437,7 +445,7 @@ def test_a_failing_run_keeps_the_old_patches(dataset):
 
 def test_a_bad_slide_is_listed_and_skipped_and_fails_a_strict_run(dataset):
     (dataset / "images" / "d.tif").write_bytes(b"no slide")
-    write_outlines(dataset / "annotations" / "d.xml")
+    write_annotations(dataset / "annotations" / "d.xml")
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
     with pytest.raises(SlideError, match="1 slides failed"):
         main(options_for(dataset, strict=True))
@@ -448,7 +456,7 @@ def test_a_bad_slide_is_listed_and_skipped_and_fails_a_strict_run(dataset):
     assert "d.tif: not a readable TIFF" in reason
 
 
-def test_damage_that_shows_while_cutting_takes_the_slides_patches_back(dataset):
+def test_pixels_damaged_at_level_0_remove_all_patches_of_the_slide(dataset):
     image = write_slide(dataset / "images" / "d.tif")
     with tifffile.TiffWriter(dataset / "images" / "d.tif") as file:
         file.write(image, tile=(64, 64), photometric="rgb", compression="deflate", metadata=None)
@@ -465,7 +473,7 @@ def test_damage_that_shows_while_cutting_takes_the_slides_patches_back(dataset):
     with (dataset / "images" / "d.tif").open("r+b") as stream:
         stream.seek(offset)
         stream.write(b"\0" * 100)
-    write_outlines(dataset / "annotations" / "d.xml")
+    write_annotations(dataset / "annotations" / "d.xml")
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
     main(options_for(dataset))
     assert statuses(dataset)["d"][0] == "failed"
@@ -475,15 +483,15 @@ def test_damage_that_shows_while_cutting_takes_the_slides_patches_back(dataset):
 
 def test_an_unknown_group_fails_its_slide_only(dataset):
     write_slide(dataset / "images" / "d.tif")
-    write_outlines(dataset / "annotations" / "d.xml", group="benign")
+    write_annotations(dataset / "annotations" / "d.xml", group="benign")
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
     main(options_for(dataset))
     assert "unknown annotation group benign" in statuses(dataset)["d"][1]
 
 
-def test_outlines_of_another_slide_are_noticed(dataset):
+def test_annotations_outside_of_the_slide_fail_it(dataset):
     write_slide(dataset / "images" / "d.tif")
-    write_outlines(
+    write_annotations(
         dataset / "annotations" / "d.xml", corners=[(9000, 9000), (9500, 9000), (9500, 9500)]
     )
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
@@ -491,11 +499,11 @@ def test_outlines_of_another_slide_are_noticed(dataset):
     assert "lie outside" in statuses(dataset)["d"][1]
 
 
-def test_what_is_not_used_is_told_and_never_a_negative(dataset, caplog):
+def test_unused_slides_are_listed_and_never_negatives(dataset, caplog):
     for name in ("unknown", "normal_1", "sound", "later"):
         write_slide(dataset / "elsewhere" / f"{name}.tif")
     (dataset / "images" / "deeper").symlink_to(dataset / "elsewhere")
-    write_outlines(dataset / "annotations" / "lonely.xml")
+    write_annotations(dataset / "annotations" / "lonely.xml")
     (dataset / "images" / "notes.txt").write_text("x")
     (dataset / "splits.csv").write_text(
         "slide,split,label\na,train,\nb,val,\nc,test,partial\nunknown,train,\n"
@@ -503,8 +511,8 @@ def test_what_is_not_used_is_told_and_never_a_negative(dataset, caplog):
     )
     with caplog.at_level("INFO"):
         main(options_for(dataset))
-    found = statuses(dataset)
-    assert {name: status for name, (status, _) in found.items()} == {
+    outcomes = statuses(dataset)
+    assert {name: status for name, (status, _) in outcomes.items()} == {
         "a": "used",
         "b": "used",
         "c": "used",
@@ -514,8 +522,8 @@ def test_what_is_not_used_is_told_and_never_a_negative(dataset, caplog):
         "later": "unused",
         "lonely": "unused",
     }
-    assert "not known to be normal" in found["unknown"][1]
-    assert "outlines without a slide" in found["lonely"][1]
+    assert "not known to be normal" in outcomes["unknown"][1]
+    assert "outlines without a slide" in outcomes["lonely"][1]
     rows = table(dataset / "patches.csv")
     assert not [row for row in rows if row["slide"] == "c" and row["label"] == "0"]
     assert [row for row in rows if row["slide"] == "sound" and row["label"] == "0"]
@@ -523,24 +531,24 @@ def test_what_is_not_used_is_told_and_never_a_negative(dataset, caplog):
     assert "absent" in caplog.text
 
 
-def test_two_slides_of_one_name_are_an_error_line(dataset):
+def test_two_slides_of_the_same_name_fail(dataset):
     write_slide(dataset / "images" / "again" / "a.tif")
     write_slide(dataset / "images" / "d.tif")
-    write_outlines(dataset / "annotations" / "d.xml")
+    write_annotations(dataset / "annotations" / "d.xml")
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
     main(options_for(dataset))
     assert statuses(dataset)["a"][0] == "failed"
     assert "2 slides of this name" in statuses(dataset)["a"][1]
 
 
-def test_a_slide_smaller_than_a_window_is_told(dataset):
+def test_a_slide_smaller_than_a_tile_fails(dataset):
     write_slide(dataset / "images" / "normal_tiny.tif", size=(40, 384))
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nnormal_tiny,val\n")
     main(options_for(dataset))
     assert "384×40 px is smaller than a window of 64 px" in statuses(dataset)["normal_tiny"][1]
 
 
-def test_a_slide_without_chosen_windows_says_which_flag_to_relax(dataset):
+def test_a_slide_without_candidates_names_the_flag_to_relax(dataset):
     path = dataset / "images" / "normal_white.tif"
     tifffile.imwrite(path, np.full((200, 200, 3), 255, np.uint8), tile=(64, 64), photometric="rgb")
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nnormal_white,val\n")
@@ -551,7 +559,7 @@ def test_a_slide_without_chosen_windows_says_which_flag_to_relax(dataset):
     assert "--min_tissue" in reason
 
 
-def test_fewer_patches_than_asked_for_are_all_taken_and_told(dataset, caplog):
+def test_fewer_candidates_than_the_limit_are_all_taken_and_logged(dataset, caplog):
     caplog.set_level("INFO")
     main(
         options_for(
@@ -559,11 +567,11 @@ def test_fewer_patches_than_asked_for_are_all_taken_and_told(dataset, caplog):
         )
     )
     rows = [(row["split"], row["label"]) for row in table(dataset / "patches.csv")]
-    # The slides have the same outlines and tissue; of the test split, all windows are taken.
+    # The slides have the same annotations and tissue; of the test split, all tiles are taken.
     positives, negatives = rows.count(("test", "1")), rows.count(("test", "0"))
     assert (rows.count(("train", "1")), rows.count(("train", "0"))) == (positives, negatives)
-    told = [line for line in caplog.messages if " slides, " in line]
-    assert told == [
+    split_lines = [line for line in caplog.messages if " slides, " in line]
+    assert split_lines == [
         f"train: 1 slides, {positives} positives (fewer than the 1000 asked for), "
         f"{negatives} negatives (fewer than the 900 asked for)",
         "val: 1 slides, 1 positives, 1 negatives",
@@ -574,10 +582,10 @@ def test_fewer_patches_than_asked_for_are_all_taken_and_told(dataset, caplog):
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_split_without_positives_or_negatives_is_named_with_the_flag(dataset, split):
     slide = {"train": "a", "val": "b", "test": "c"}[split]
-    write_outlines(dataset / "annotations" / f"{slide}.xml", corners=[(0, 0), (5, 0), (5, 5)])
+    write_annotations(dataset / "annotations" / f"{slide}.xml", corners=[(0, 0), (5, 0), (5, 5)])
     with pytest.raises(DatasetError, match=f"{split}: no positive .*--min_tumour"):
         main(options_for(dataset))
-    write_outlines(
+    write_annotations(
         dataset / "annotations" / f"{slide}.xml", corners=[(0, 0), (350, 0), (384, 320), (0, 310)]
     )
     with pytest.raises(DatasetError, match=f"{split}: no negative .*--min_tissue"):
@@ -592,7 +600,7 @@ def test_a_split_without_slides_is_named(dataset):
         main(options_for(dataset))
 
 
-def test_no_folder_and_no_slide_are_told_with_what_was_found(tmp_path):
+def test_a_missing_folder_and_a_folder_without_slides_are_errors(tmp_path):
     root = tmp_path / "mine"
     with pytest.raises(DatasetError, match="images: no such folder"):
         main(options_for(root))
@@ -603,14 +611,14 @@ def test_no_folder_and_no_slide_are_told_with_what_was_found(tmp_path):
         main(options_for(root))
 
 
-def test_nothing_usable_ends_the_run(dataset):
+def test_a_dataset_without_usable_slides_is_an_error(dataset):
     for name in "abc":
         (dataset / "images" / f"{name}.tif").write_bytes(b"")
     with pytest.raises(SlideError, match="no usable slide: 3 failed"):
         main(options_for(dataset))
 
 
-def test_a_wanted_resolution_needs_that_of_the_slide(dataset):
+def test_patches_at_a_resolution_need_that_of_the_slide(dataset):
     write_slide(dataset / "images" / "b.tif", mpp=0)
     with pytest.raises(DatasetError, match="val: no slide"):
         main(options_for(dataset, mpp=1.0, patch_size=32, stride=16))
@@ -621,8 +629,8 @@ def test_a_wanted_resolution_needs_that_of_the_slide(dataset):
     row = next(row for row in rows if row["slide"] == "a" and row["label"] == "1")
     x, y = int(row["x"]), int(row["y"])
     name = f"{row['id']}_1.png"
-    window = tifffile.imread(dataset / "images" / "a.tif")[y : y + 64, x : x + 64]
-    blocks = window.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    tile = tifffile.imread(dataset / "images" / "a.tif")[y : y + 64, x : x + 64]
+    blocks = tile.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
     assert np.abs(read_rgb(dataset / "train" / "image" / name) - blocks).max() <= 0.5
     expected = rasterize_tumour(
         read_annotations(dataset / "annotations" / "a.xml"), x, y, 32, 32, 2.0
@@ -630,7 +638,7 @@ def test_a_wanted_resolution_needs_that_of_the_slide(dataset):
     assert np.array_equal(read_mask(dataset / "train" / "mask" / name), expected)
 
 
-def test_without_a_wanted_resolution_an_unknown_one_stays_empty(dataset):
+def test_an_unknown_resolution_stays_empty_in_the_table(dataset):
     for name in "abc":
         write_slide(dataset / "images" / f"{name}.tif", mpp=0)
     main(options_for(dataset))
@@ -655,11 +663,11 @@ def test_camelyon_slides_follow_the_projects_tables(tmp_path):
     assert slides.items() <= listed.items()
     for slide in (*slides, "patient_099_node_1"):
         write_slide(root / "images" / f"{slide}.tif")
-        write_outlines(root / "annotations" / f"{slide}.xml", group="metastases")
+        write_annotations(root / "annotations" / f"{slide}.xml", group="metastases")
     main(options_for(root))
-    found = {row["slide"]: (row["status"], row["split"]) for row in table(root / "slides.csv")}
-    assert found.pop("patient_099_node_1") == ("unused", "")
-    assert found == {slide: ("used", split) for slide, split in slides.items()}
+    outcomes = {row["slide"]: (row["status"], row["split"]) for row in table(root / "slides.csv")}
+    assert outcomes.pop("patient_099_node_1") == ("unused", "")
+    assert outcomes == {slide: ("used", split) for slide, split in slides.items()}
 
 
 @pytest.mark.parametrize(
@@ -687,19 +695,19 @@ def test_patients_whose_slides_the_authors_split_are_in_one_split_by_default(
         "024_node_1",
     ):
         write_slide(root / "images" / f"patient_{slide}.tif")
-        write_outlines(root / "annotations" / f"patient_{slide}.xml", group="metastases")
+        write_annotations(root / "annotations" / f"patient_{slide}.xml", group="metastases")
     main(options_for(root, **flags))
-    found = {}
+    splits_by_patient = {}
     for row in table(root / "patches.csv"):
-        found.setdefault(row["slide"].split("_")[1], set()).add(row["split"])
-    assert found == {**splits, "024": {"train"}}
+        splits_by_patient.setdefault(row["slide"].split("_")[1], set()).add(row["split"])
+    assert splits_by_patient == {**splits, "024": {"train"}}
 
 
-def test_excluded_camelyon_slides_are_told_with_the_reason(tmp_path):
+def test_excluded_camelyon_slides_are_listed_with_the_reason(tmp_path):
     root = tmp_path / "camelyon16"
     for slide in ("tumor_1", "tumor_013", "tumor_003"):
         write_slide(root / "images" / f"{slide}.tif")
-        write_outlines(root / "annotations" / f"{slide}.xml", group="_0")
+        write_annotations(root / "annotations" / f"{slide}.xml", group="_0")
     for slide in ("normal_86", "normal_144"):
         write_slide(root / "images" / f"{slide}.tif")
     (root / "splits.csv").write_text(
@@ -707,15 +715,15 @@ def test_excluded_camelyon_slides_are_told_with_the_reason(tmp_path):
         "normal_144,train\n"
     )
     main(options_for(root))
-    found = statuses(root)
-    assert found["tumor_001"] == ("used", "")
-    assert found["normal_086"][0] == "excluded"
-    assert "tumor_111" in found["normal_086"][1]
-    assert found["normal_144"][0] == "used"
-    assert found["normal_144"][1].startswith("check: ")
+    outcomes = statuses(root)
+    assert outcomes["tumor_001"] == ("used", "")
+    assert outcomes["normal_086"][0] == "excluded"
+    assert "tumor_111" in outcomes["normal_086"][1]
+    assert outcomes["normal_144"][0] == "used"
+    assert outcomes["normal_144"][1].startswith("check: ")
 
 
-def test_settings_that_can_give_nothing_are_refused(dataset):
+def test_an_empty_range_of_tumour_fractions_is_refused(dataset):
     with pytest.raises(DatasetError, match="--max_tumour 0.9: not above --min_tumour 0.9"):
         main(replace(options_for(dataset), min_tumour=0.9))
 
@@ -740,7 +748,7 @@ def test_bad_input_ends_the_command_with_one_line_and_1(tmp_path):
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real slides here")
-def test_real_slides_give_the_known_numbers_of_windows(tmp_path):
+def test_real_slides_give_these_numbers_of_positives(tmp_path):
     root = tmp_path / "bcss"
     root.mkdir()
     (root / "images").symlink_to(DATA / "images")
@@ -762,25 +770,25 @@ def test_real_slides_give_the_known_numbers_of_windows(tmp_path):
 def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(dataset):
     write_slide(dataset / "images" / "d.tif")
     (dataset / "images" / "d.tif").write_bytes(b"no slide")
-    write_outlines(dataset / "annotations" / "d.xml")
+    write_annotations(dataset / "annotations" / "d.xml")
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
     limits = {"max_per_bin": (3, 2, 0), "max_positive": (0, 0, 5), "max_negative": (4, 4, 4)}
     main(options_for(dataset, **limits))
-    whole = files(dataset)
+    complete = files(dataset)
     for split in ("train", "val", "test"):
         shutil.rmtree(dataset / split)
     for number in (1, 2, 3):
         main(options_for(dataset, shard=f"{number}/3", **limits))
         assert not (dataset / "train").exists()
     main(options_for(dataset, merge=True, **limits))
-    assert files(dataset) == whole
+    assert files(dataset) == complete
 
 
-def test_a_merge_without_all_slides_names_those_that_lack(dataset):
+def test_a_merge_without_all_slides_names_the_missing_ones(dataset):
     main(options_for(dataset, shard="1/1"))
     (dataset / ".measured" / "b.npz").unlink()
     with pytest.raises(
-        DatasetError, match="1 of 3 slides are not measured with these options, such as b"
+        DatasetError, match="1 of 3 slides are not scored with these options, such as b"
     ):
         main(options_for(dataset, merge=True))
     with pytest.raises(DatasetError, match="3 of 3 slides"):
@@ -788,10 +796,10 @@ def test_a_merge_without_all_slides_names_those_that_lack(dataset):
     assert not (dataset / "train").exists()
 
 
-def test_a_shard_measures_only_what_is_not_measured_yet(dataset, caplog):
+def test_a_shard_scores_only_slides_that_are_not_scored_yet(dataset, caplog):
     main(options_for(dataset, shard="1/1"))
     (dataset / ".measured" / "b.npz").unlink()
-    write_outlines(dataset / "annotations" / "c.xml", corners=[(64, 64), (190, 64), (190, 176)])
+    write_annotations(dataset / "annotations" / "c.xml", corners=[(64, 64), (190, 64), (190, 176)])
     with caplog.at_level("INFO"):
         main(options_for(dataset, shard="1/1"))
-    assert "2 slides measured, 1 before" in caplog.text
+    assert "2 slides scored, 1 before" in caplog.text

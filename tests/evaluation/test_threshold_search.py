@@ -28,23 +28,25 @@ def case(tmp_path):
     return CamStore("sum", maps, {}), patches
 
 
-def test_every_pair_is_scored_by_its_masks_over_the_patches_with_truth(case):
-    activations, patches = case
-    rows = search_grid(activations, patches, OPTIONS)
-    assert [(r["quantile"], r["open_kernel"]) for r in rows] == [
-        (q, k) for q in (0.1, 0.5, 0.9) for k in (0, 3)
+def test_every_pair_is_scored_by_its_masks_over_the_patches_with_ground_truth(case):
+    cams, patches = case
+    rows = search_grid(cams, patches, OPTIONS)
+    assert [(row["quantile"], row["open_kernel"]) for row in rows] == [
+        (0.1, 0),
+        (0.1, 3),
+        (0.5, 0),
+        (0.5, 3),
+        (0.9, 0),
+        (0.9, 3),
     ]
     for row in rows:
-        found = [
-            count_pixels(
-                threshold_and_open(
-                    activations.maps[p.name], 32, 32, row["quantile"], row["open_kernel"], "cam"
-                ),
-                p.ground_truth(),
+        overlaps = []
+        for patch in patches[:2]:
+            mask = threshold_and_open(
+                cams.maps[patch.name], 32, 32, row["quantile"], row["open_kernel"], "cam"
             )
-            for p in patches[:2]
-        ]
-        assert (row["dice"], row["iou"]) == macro_dice_iou(found)
+            overlaps.append(count_pixels(mask, patch.ground_truth()))
+        assert (row["dice"], row["iou"]) == macro_dice_iou(overlaps)
         assert row["patches"] == 2
 
 
@@ -56,19 +58,19 @@ def test_the_best_is_the_first_of_the_highest_dice():
     assert select_best(rows) == (0.2, 0)
 
 
-def test_the_whole_grid_is_kept_as_table_and_picture(case, tmp_path):
+def test_the_whole_grid_is_written_as_table_and_heat_map(case, tmp_path):
     rows = search_grid(*case, OPTIONS)
     write_grid(tmp_path / "grid_search.csv", rows)
-    kept = read_table(tmp_path / "grid_search.csv", GRID_SEARCH_COLUMNS)
-    assert [float(row["dice"]) for row in kept] == pytest.approx(
+    table = read_table(tmp_path / "grid_search.csv", GRID_SEARCH_COLUMNS)
+    assert [float(row["dice"]) for row in table] == pytest.approx(
         [row["dice"] for row in rows], abs=1e-6
     )
     assert read_rgb(tmp_path / "grid_search.png").shape[2] == 3
 
 
-def test_there_must_be_truth_and_something_to_search(case):
-    activations, patches = case
-    with pytest.raises(DatasetError, match="no validation patch has a true mask"):
-        search_grid(activations, patches[2:], OPTIONS)
+def test_there_must_be_ground_truth_and_something_to_search(case):
+    cams, patches = case
+    with pytest.raises(DatasetError, match="no validation patch has a ground-truth mask"):
+        search_grid(cams, patches[2:], OPTIONS)
     with pytest.raises(DatasetError, match="neither quantile nor kernel"):
-        search_grid(activations, patches, MaskOptions(postprocess="crf"))
+        search_grid(cams, patches, MaskOptions(postprocess="crf"))

@@ -36,7 +36,7 @@ def test_names_get_camelyons_zeros_and_are_compared_whole(stem, name):
     assert normalize_slide_name(stem) == name
 
 
-def test_patients_of_known_name_schemes():
+def test_patients_are_recognized_in_names_of_camelyon17_and_tcga():
     assert patient_of("patient_017_node_4") == patient_of("patient_017_node_1")
     assert patient_of("TCGA-A1-A0SK-01Z-00-DX1") == "TCGA-A1-A0SK"
     assert patient_of("tumor_017") == "tumor_017"
@@ -64,22 +64,22 @@ def test_ids_of_the_tables_are_full_slide_names():
 
 @pytest.mark.parametrize("dataset", ["camelyon16", "camelyon17"])
 def test_no_patient_is_in_two_splits_of_the_patient_table(dataset):
-    authors = read_splits(TABLES / "splits_published.csv", dataset)
-    ours = read_splits(TABLES / "splits_patient.csv", dataset)
-    splits = {patient_of(slide): set() for slide in ours}
-    for slide, split in ours.items():
+    published = read_splits(TABLES / "splits_published.csv", dataset)
+    per_patient = read_splits(TABLES / "splits_patient.csv", dataset)
+    splits = {patient_of(slide): set() for slide in per_patient}
+    for slide, split in per_patient.items():
         splits[patient_of(slide)].add(split)
-    assert all(len(found) == 1 for found in splits.values())
-    assert ours.keys() == authors.keys()
+    assert all(len(patient_splits) == 1 for patient_splits in splits.values())
+    assert per_patient.keys() == published.keys()
 
 
-def test_what_the_patient_table_moves():
-    """Patients 015 (train and val) and 017, 046 (train and test) go whole to the later split
-    (methods D51).
+def test_the_patient_table_moves_four_slides():
+    """Patients 015 (train and val) and 017, 046 (train and test) go to the later split
+    (docs/deviations.md, "Patients across splits").
     """
-    authors = read_splits(TABLES / "splits_published.csv", "camelyon17")
-    ours = read_splits(TABLES / "splits_patient.csv", "camelyon17")
-    assert {slide: split for slide, split in ours.items() if authors[slide] != split} == {
+    published = read_splits(TABLES / "splits_published.csv", "camelyon17")
+    per_patient = read_splits(TABLES / "splits_patient.csv", "camelyon17")
+    assert {slide: split for slide, split in per_patient.items() if published[slide] != split} == {
         "patient_015_node_1": "val",
         "patient_017_node_1": "test",
         "patient_017_node_4": "test",
@@ -87,21 +87,21 @@ def test_what_the_patient_table_moves():
     }
 
 
-def test_every_row_of_the_tables_is_a_slide_of_its_own():
+def test_no_slide_is_twice_in_a_table():
     for table in ("splits_published.csv", "splits_patient.csv"):
         rows = read_table(TABLES / table, ("dataset", "slide", "split"))
         assert len({(row["dataset"], row["slide"]) for row in rows}) == len(rows) == 107
 
 
 def test_exclusions_of_camelyon():
-    found = read_exclusions(TABLES / "camelyon_exclusions.csv", "camelyon16")
-    assert {slide for slide, (action, _) in found.items() if action == "drop"} == {
+    exclusions = read_exclusions(TABLES / "camelyon_exclusions.csv", "camelyon16")
+    assert {slide for slide, (action, _) in exclusions.items() if action == "drop"} == {
         "normal_086",
         "test_049",
         "test_114",
     }
-    assert found["normal_144"][0] == "check"
-    assert all(reason for _, reason in found.values())
+    assert exclusions["normal_144"][0] == "check"
+    assert all(reason for _, reason in exclusions.values())
     assert read_exclusions(TABLES / "camelyon_exclusions.csv", "mine") == {}
 
 
@@ -125,60 +125,66 @@ def test_a_users_table(tmp_path):
         ("slide\na\n", "no column split"),
     ],
 )
-def test_wrong_tables_are_told_with_the_line(tmp_path, text, message):
+def test_errors_in_a_table_name_the_line(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         read_splits(write(tmp_path, text))
 
 
-def test_a_wrong_label_is_told(tmp_path):
+def test_an_unknown_label_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match="line 2: label 'benign'"):
         read_labels(write(tmp_path, "slide,label\na,benign\n"))
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 10, 37])
-def test_every_split_gets_slides_with_outlines(count):
-    outlined = {f"s{n}": True for n in range(count)} | {f"n{n}": False for n in range(4)}
-    splits = split_by_ratio(outlined, RATIO, 22)
-    assert splits.keys() == outlined.keys()
-    assert {splits[slide] for slide in outlined if outlined[slide]} == {"train", "val", "test"}
+def test_every_split_gets_annotated_slides(count):
+    is_annotated = {f"s{n}": True for n in range(count)} | {f"n{n}": False for n in range(4)}
+    splits = split_by_ratio(is_annotated, RATIO, 22)
+    assert splits.keys() == is_annotated.keys()
+    assert {splits[slide] for slide in is_annotated if is_annotated[slide]} == {
+        "train",
+        "val",
+        "test",
+    }
 
 
-def test_shares_come_close_to_the_ratio():
+def test_split_sizes_follow_the_ratio():
     splits = split_by_ratio({f"s{n}": True for n in range(100)}, RATIO, 22)
     assert Counter(splits.values()) == {"train": 70, "val": 10, "test": 20}
 
 
-def test_normal_slides_fill_what_outlined_ones_leave_empty():
+def test_normal_slides_fill_splits_without_annotated_slides():
     splits = split_by_ratio({"a": True, "b": True, "n": False}, RATIO, 22)
     assert sorted(splits.values()) == ["test", "train", "val"]
     assert splits["n"] == "test"
 
 
-def test_one_or_two_slides_are_no_error():
+def test_fewer_slides_than_splits_are_no_error():
     assert list(split_by_ratio({"a": True}, RATIO, 22).values()) == ["train"]
     assert split_by_ratio({}, RATIO, 22) == {}
 
 
-def test_a_split_without_a_share_stays_empty():
+def test_a_split_with_fraction_zero_stays_empty():
     assert (
         "val" not in split_by_ratio({f"s{n}": True for n in range(9)}, (0.5, 0.0, 0.5), 22).values()
     )
 
 
 def test_slides_of_a_patient_stay_together():
-    outlined = {f"patient_{n:03d}_node_{node}": node == 1 for n in range(12) for node in range(4)}
-    splits = split_by_ratio(outlined, RATIO, 22)
+    is_annotated = {
+        f"patient_{n:03d}_node_{node}": node == 1 for n in range(12) for node in range(4)
+    }
+    splits = split_by_ratio(is_annotated, RATIO, 22)
     assert len({(patient_of(slide), split) for slide, split in splits.items()}) == 12
 
 
 def test_ratio_depends_on_seed_and_names_not_on_order():
-    outlined = {f"s{n}": n % 2 == 0 for n in range(20)}
-    backwards = dict(reversed(outlined.items()))
-    assert split_by_ratio(outlined, RATIO, 22) == split_by_ratio(backwards, RATIO, 22)
-    assert split_by_ratio(outlined, RATIO, 22) != split_by_ratio(outlined, RATIO, 23)
+    is_annotated = {f"s{n}": n % 2 == 0 for n in range(20)}
+    backwards = dict(reversed(is_annotated.items()))
+    assert split_by_ratio(is_annotated, RATIO, 22) == split_by_ratio(backwards, RATIO, 22)
+    assert split_by_ratio(is_annotated, RATIO, 22) != split_by_ratio(is_annotated, RATIO, 23)
 
 
 @pytest.mark.parametrize("ratio", [(0, 0, 0), (1, -0.5, 0.5)])
-def test_a_ratio_without_shares_is_refused(ratio):
+def test_a_ratio_without_positive_fractions_is_refused(ratio):
     with pytest.raises(DatasetError, match="split_ratio"):
         split_by_ratio({"a": True}, ratio, 22)

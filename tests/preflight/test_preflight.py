@@ -17,8 +17,8 @@ from epsam.config.sam import SamOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_json
 from epsam.data.images import write_mask, write_rgb
-from epsam.extraction.assign_splits import load_slides
-from epsam.extraction.staleness import provenance
+from epsam.extraction.dataset_slides import load_slides
+from epsam.extraction.patch_store import provenance
 from epsam.paths import DatasetPaths
 from epsam.preflight import software, weights
 from epsam.preflight.data import check_grid_search, check_patches, check_slides, keeps_patches

@@ -1,5 +1,5 @@
-"""Slides beside their outlines: overlap, lesions found, and how well the classifier tells windows
-apart.
+"""Results of slides beside their annotations: pixel overlap, lesions detected, and how well the
+classifier tells tiles apart.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,13 +28,15 @@ from epsam.metrics import PixelCounts, auroc, macro_dice_iou, sum_counts
 from epsam.tables import TILE_COLUMNS
 from epsam.wsi.writer import Pixels
 
-POSITIVE_FRACTION = 0.2  # paper 4.1: least tumour share of a positive patch
+POSITIVE_FRACTION = 0.2  # paper 4.1: least tumour fraction of a positive patch
 
 
 @dataclass(frozen=True)
 class ResultFrame:
-    """A slide's results beside its level 0: size of their pixels in level-0 pixels and in µm, side
-    of a window.
+    """The pixels of a slide's results beside its level 0.
+
+    scale: their side in level-0 pixels. mpp: their side in µm. side_px0: side of a tile in level-0
+    pixels.
     """
 
     scale: float
@@ -44,8 +46,10 @@ class ResultFrame:
 
 @dataclass(frozen=True)
 class SlideScore:
-    """Of one slide with truth: pixel counts, finds, and the classifier's probability of windows of
-    known label.
+    """Scores of one slide with ground truth.
+
+    probabilities, labels: of each tile whose label is certain, the classifier's probability and
+    0 (normal) or 1 (tumour).
     """
 
     slide: str
@@ -58,104 +62,128 @@ class SlideScore:
 def score_slide(
     record: SlideRecord, folder: Path, bands: Iterable[Pixels], frame: ResultFrame
 ) -> SlideScore:
-    """Compare a slide's results in `folder` with its outlines. `bands` are those of its mask, from
-    top to bottom.
+    """Compare a slide's results in `folder` with its annotations. `bands` are those of its mask,
+    from top to bottom.
 
-    Windows count as in training: with at least a fifth of tumour, or with none. Raises
-    AnnotationError if the outlines cannot be read.
+    Tiles count as patches do in training: with at least a fifth of tumour, or with none. Raises
+    AnnotationError if the annotations cannot be read.
     """
-    outlines = read_annotations(record.annotations) if record.annotations else Annotations()
-    windows = read_numbers(
+    annotations = read_annotations(record.annotations) if record.annotations else Annotations()
+    tiles = read_numbers(
         folder / "windows.csv",
         TILE_COLUMNS,
         {"x": int, "y": int, "probability": float},
         "remove that folder and run infer.py again",
     )
-    shares = tile_fractions(
-        outlines, [(int(row["x"]), int(row["y"])) for row in windows], frame.side_px0
-    )
-    known = [
-        (float(row["probability"]), int(share > 0))
-        for row, share in zip(windows, shares, strict=True)
-        if share == 0 or share >= POSITIVE_FRACTION
-    ]
+    corners_px0 = [(int(tile["x"]), int(tile["y"])) for tile in tiles]
+    fractions = tile_fractions(annotations, corners_px0, frame.side_px0)
+
+    probabilities = []
+    labels = []
+    for tile, fraction in zip(tiles, fractions, strict=True):
+        if fraction == 0 or fraction >= POSITIVE_FRACTION:
+            probabilities.append(float(tile["probability"]))
+            labels.append(int(fraction > 0))
+
     return SlideScore(
         record.name,
-        count_slide_pixels(outlines, bands, frame.scale),
-        slide_hits(outlines, folder, frame),
-        [probability for probability, _ in known],
-        [label for _, label in known],
+        count_slide_pixels(annotations, bands, frame.scale),
+        match_slide_detections(annotations, folder, frame),
+        probabilities,
+        labels,
     )
 
 
-def count_slide_pixels(outlines: Annotations, bands: Iterable[Pixels], scale: float) -> PixelCounts:
-    """Pixel counts of a mask given in bands, one pixel of which spans `scale` level-0 pixels,
-    beside outlines.
+def count_slide_pixels(
+    annotations: Annotations, bands: Iterable[Pixels], scale: float
+) -> PixelCounts:
+    """Pixel counts of a mask beside annotations.
+
+    The mask comes in bands (rows, width) from top to bottom; one of its pixels spans `scale`
+    level-0 pixels.
     """
-    tp = predicted = target = top = 0
+    tp = predicted_count = target_count = top = 0
     for band in bands:
-        found = band > 0
-        truth = rasterize_tumour(outlines, 0, top * scale, band.shape[1], len(band), scale)
-        tp += int(np.count_nonzero(found & truth))
-        predicted += int(np.count_nonzero(found))
-        target += int(np.count_nonzero(truth))
-        top += len(band)
-    return PixelCounts(tp, predicted, target)
+        height, width = band.shape
+        predicted = band > 0
+        target = rasterize_tumour(annotations, 0, top * scale, width, height, scale)
+        tp += int(np.count_nonzero(predicted & target))
+        predicted_count += int(np.count_nonzero(predicted))
+        target_count += int(np.count_nonzero(target))
+        top += height
+    return PixelCounts(tp, predicted_count, target_count)
 
 
-def slide_hits(outlines: Annotations, folder: Path, frame: ResultFrame) -> LesionHits:
-    """Finds are the peaks of the probability at about CAMELYON16's pixel size, in or outside of
-    lesions.
+def match_slide_detections(
+    annotations: Annotations, folder: Path, frame: ResultFrame
+) -> LesionHits:
+    """Match the peaks of a slide's probability map with its lesions, at about CAMELYON16's pixel
+    size.
     """
     with tifffile.TiffFile(folder / "probability.tif") as file:
-        level = min(len(file.pages) - 1, max(0, round(np.log2(EVALUATION_UM / frame.mpp))))
+        # Each level of the pyramid halves the one before it.
+        matching_level = max(0, round(np.log2(EVALUATION_UM / frame.mpp)))
+        level = min(len(file.pages) - 1, matching_level)
         probability = np.asarray(file.pages[level].asarray())
+
     um_per_px = frame.mpp * 2**level
-    truth = rasterize_tumour(
-        outlines, 0, 0, probability.shape[1], probability.shape[0], frame.scale * 2**level
-    )
-    return match_detections(find_peaks(probability, um_per_px), *label_lesions(truth, um_per_px))
+    height, width = probability.shape
+    ground_truth = rasterize_tumour(annotations, 0, 0, width, height, frame.scale * 2**level)
+    lesion_labels, counts = label_lesions(ground_truth, um_per_px)
+    return match_detections(find_peaks(probability, um_per_px), lesion_labels, counts)
 
 
 def tile_fractions(
-    outlines: Annotations, corners_px0: Sequence[tuple[int, int]], side_px0: int
+    annotations: Annotations, corners_px0: Sequence[tuple[int, int]], side_px0: int
 ) -> Fractions:
-    """Share of tumour in each window, corners (x, y) and side in level-0 pixels."""
-    if not outlines.tumour or not corners_px0:
+    """Tumour fraction of each tile (n,); corners (x, y) and side in level-0 pixels."""
+    if not annotations.tumour or not corners_px0:
         return np.zeros(len(corners_px0))
-    lefts, tops = (
-        np.array(sorted(set(values)), dtype=np.int64) for values in zip(*corners_px0, strict=True)
-    )
-    shares = tumour_fractions(outlines, CandidateGrid(lefts, tops, side_px0))
+
+    # The grid of all tiles is scored band by band, and each tile then looked up in it.
     x, y = np.array(corners_px0).T
-    return np.asarray(shares[np.searchsorted(tops, y), np.searchsorted(lefts, x)])
+    lefts = np.unique(x).astype(np.int64)
+    tops = np.unique(y).astype(np.int64)
+    fractions = tumour_fractions(annotations, CandidateGrid(lefts, tops, side_px0))
+    return np.asarray(fractions[np.searchsorted(tops, y), np.searchsorted(lefts, x)])
 
 
 def summarize_slide_scores(scores: Sequence[SlideScore]) -> dict[str, Any]:
-    """Figures over all slides with truth; None where nothing counts. Dice and IoU are over slides
-    that have tumour.
+    """Metrics over all slides with ground truth; None where nothing counts.
+
+    Dice and IoU are over slides that have tumour.
     """
     overlaps = [score.overlap for score in scores if score.overlap.target]
-    total, means = sum_counts(overlaps), macro_dice_iou(overlaps)
-    named = dict(zip(("mean_dice", "mean_iou"), means, strict=True)) | {
-        "pooled_dice": total.dice,
-        "pooled_iou": total.iou,
-    }
+    mean_dice, mean_iou = macro_dice_iou(overlaps)
+    total = sum_counts(overlaps)
+    metrics: dict[str, Any] = {"scored": len(scores), "with_tumour": len(overlaps)}
+    for name, value in (
+        ("mean_dice", mean_dice),
+        ("mean_iou", mean_iou),
+        ("pooled_dice", total.dice),
+        ("pooled_iou", total.iou),
+    ):
+        metrics[name] = round(value, 6) if overlaps else None
+
     labels = [label for score in scores for label in score.labels]
-    area = auroc([value for score in scores for value in score.probabilities], labels)
-    found = (
-        sensitivities(points) if (points := compute_froc([score.hits for score in scores])) else []
-    )
-    return {
-        "scored": len(scores),
-        "with_tumour": len(overlaps),
-        **{name: round(value, 6) if overlaps else None for name, value in named.items()},
-        "patches": len(labels),
-        "patch_auroc": None if np.isnan(area) else round(area, 6),
-        "lesions": sum(len(score.hits.lesions) for score in scores),
-        "froc_score": round(float(np.mean(found)), 6) if found else None,
-        **{
-            f"froc_{false:g}": round(value, 6)
-            for false, value in zip(FALSE_POSITIVES_PER_SLIDE, found, strict=False)
-        },
-    }
+    probabilities = [value for score in scores for value in score.probabilities]
+    area = auroc(probabilities, labels)
+    metrics["patches"] = len(labels)
+    metrics["patch_auroc"] = None if np.isnan(area) else round(area, 6)
+
+    metrics["lesions"] = sum(len(score.hits.lesions) for score in scores)
+    metrics.update(_summarize_froc([score.hits for score in scores]))
+    return metrics
+
+
+def _summarize_froc(hits: Sequence[LesionHits]) -> dict[str, float | None]:
+    """CAMELYON16's score and the sensitivities it averages; the score is None without lesions."""
+    points = compute_froc(hits)
+    if not points:
+        return {"froc_score": None}
+
+    values = sensitivities(points)
+    metrics: dict[str, float | None] = {"froc_score": round(float(np.mean(values)), 6)}
+    for false_positives, value in zip(FALSE_POSITIVES_PER_SLIDE, values, strict=True):
+        metrics[f"froc_{false_positives:g}"] = round(value, 6)
+    return metrics

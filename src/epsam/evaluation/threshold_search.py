@@ -1,5 +1,5 @@
-"""Quantile and opening kernel by search over a grid, judged by Dice on validation truth (paper
-4.3).
+"""Quantile and opening kernel by search over a grid, judged by Dice on validation's ground truth
+(paper 4.3).
 """
 
 import itertools
@@ -16,41 +16,46 @@ from epsam.core.files import write_table
 from epsam.data.cam_store import CamStore
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
-from epsam.metrics import count_pixels, macro_dice_iou
+from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou
 from epsam.pictures.heat_map import draw_heat_map
 from epsam.tables import GRID_SEARCH_COLUMNS
 
 
 def search_grid(
-    activations: CamStore, patches: Sequence[Patch], options: MaskOptions
+    cams: CamStore, patches: Sequence[Patch], options: MaskOptions
 ) -> list[dict[str, Any]]:
     """A row for each pair of the grid, with the mean Dice and IoU of its masks over the patches
-    that have a truth.
+    that have a ground truth.
 
     Raises DatasetError if none has, or if the post-processing has neither quantile nor kernel.
     """
     require_grid(options)
-    known = require_ground_truth(patches)
+    scored_patches = require_ground_truth(patches)
     pairs = list(itertools.product(options.grid_quantiles, options.grid_kernels))
-    overlaps: dict[tuple[float, int], list[Any]] = {pair: [] for pair in pairs}
-    for patch in known:
-        truth, cam_map = patch.ground_truth(), activations.maps[patch.name]
-        height, width = truth.shape
+    overlaps: dict[tuple[float, int], list[PixelCounts]] = {pair: [] for pair in pairs}
+
+    # Patches in the outer loop: each ground truth is read once.
+    for patch in scored_patches:
+        ground_truth = patch.ground_truth()
+        cam = cams.maps[patch.name]
+        height, width = ground_truth.shape
         for quantile, kernel in pairs:
-            mask = threshold_and_open(cam_map, height, width, quantile, kernel, options.open_at)
-            overlaps[quantile, kernel].append(count_pixels(mask, truth))
-    scores = {pair: macro_dice_iou(found) for pair, found in overlaps.items()}
-    return [
-        {
+            mask = threshold_and_open(cam, height, width, quantile, kernel, options.open_at)
+            overlaps[quantile, kernel].append(count_pixels(mask, ground_truth))
+
+    rows = []
+    for (quantile, kernel), of_pair in overlaps.items():
+        dice, iou = macro_dice_iou(of_pair)
+        row = {
             "quantile": quantile,
             "open_kernel": kernel,
             "open_at": options.open_at,
-            "patches": len(known),
+            "patches": len(scored_patches),
             "dice": dice,
             "iou": iou,
         }
-        for (quantile, kernel), (dice, iou) in scores.items()
-    ]
+        rows.append(row)
+    return rows
 
 
 def require_grid(options: MaskOptions) -> None:
@@ -63,14 +68,14 @@ def require_grid(options: MaskOptions) -> None:
 
 
 def require_ground_truth(patches: Sequence[Patch]) -> list[Patch]:
-    """The validation patches that have a true mask; raises DatasetError if none has."""
-    known = [patch for patch in patches if patch.mask is not None]
-    if not known:
+    """The validation patches that have a ground-truth mask; raises DatasetError if none has."""
+    scored_patches = [patch for patch in patches if patch.mask is not None]
+    if not scored_patches:
         raise DatasetError(
-            "--grid_search: no validation patch has a true mask to search with; give val/mask, or set "
-            "--quantile and --open_kernel"
+            "--grid_search: no validation patch has a ground-truth mask to search with; "
+            "give val/mask, or set --quantile and --open_kernel"
         )
-    return known
+    return scored_patches
 
 
 def select_best(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
@@ -80,26 +85,24 @@ def select_best(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
 
 
 def write_grid(table: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the whole grid as `table` and as a picture of the same name beside it."""
-    write_table(
-        table,
-        GRID_SEARCH_COLUMNS,
-        [{**row, "dice": f"{row['dice']:.6f}", "iou": f"{row['iou']:.6f}"} for row in rows],
+    """Write the whole grid as `table`, and as a heat map of the same name beside it."""
+    formatted = []
+    for row in rows:
+        formatted.append({**row, "dice": f"{row['dice']:.6f}", "iou": f"{row['iou']:.6f}"})
+    write_table(table, GRID_SEARCH_COLUMNS, formatted)
+
+    quantiles = sorted({row["quantile"] for row in rows})
+    kernels = sorted({row["open_kernel"] for row in rows})
+    values = np.zeros((len(kernels), len(quantiles)))
+    for row in rows:
+        values[kernels.index(row["open_kernel"]), quantiles.index(row["quantile"])] = row["dice"]
+
+    heat_map = draw_heat_map(
+        values,
+        [f"{kernel}" for kernel in kernels],
+        [f"{quantile:g}" for quantile in quantiles],
+        f"Dice on validation, {rows[0]['patches']} patches, opening at {rows[0]['open_at']}",
+        "kernel",
+        "quantile",
     )
-    quantiles, kernels = (
-        sorted({row[name] for row in rows}) for name in ("quantile", "open_kernel")
-    )
-    dice = {(row["quantile"], row["open_kernel"]): row["dice"] for row in rows}
-    values = np.array([[dice[quantile, kernel] for quantile in quantiles] for kernel in kernels])
-    title = f"Dice on validation, {rows[0]['patches']} patches, opening at {rows[0]['open_at']}"
-    write_rgb(
-        table.with_suffix(".png"),
-        draw_heat_map(
-            values,
-            [f"{k}" for k in kernels],
-            [f"{q:g}" for q in quantiles],
-            title,
-            "kernel",
-            "quantile",
-        ),
-    )
+    write_rgb(table.with_suffix(".png"), heat_map)

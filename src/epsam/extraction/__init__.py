@@ -1,3 +1,1 @@
-"""Step 1, slides → patches: which slides, which tiles of them, and how the patches are
-published.
-"""
+"""Step 1: find slides, score candidate tiles, select among them, and write and publish patches."""

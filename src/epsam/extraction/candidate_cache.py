@@ -1,111 +1,204 @@
-"""Measured slides on disk: so that measuring goes on where it was broken off, and shards hand over
-to the merge.
-"""
+"""Scored slides on disk: scoring resumes with the next slide, and --merge reads all shards."""
 
 import json
+import logging
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from epsam.config.patches import PatchOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import whole_file
-from epsam.extraction.candidates import CandidateTiles, ScoredSlide
-from epsam.extraction.discovery import SlideRecord
+from epsam.core.parallel import parallel_map
+from epsam.core.shards import Shard
+from epsam.extraction.candidates import CandidateTiles, ScoredSlide, score_tiles
+from epsam.extraction.discovery import USED, SlideRecord
 from epsam.paths import DatasetPaths
 
-_MEASURING = ("patch_size", "stride", "mpp", "slide_mpp", "min_tumour", "max_tumour", "min_tissue")
-_ARRAYS = ("left_px0", "top_px0", "tumour", "tissue")
+log = logging.getLogger(__name__)
+
+_SCORING_OPTIONS = (
+    "patch_size",
+    "stride",
+    "mpp",
+    "slide_mpp",
+    "min_tumour",
+    "max_tumour",
+    "min_tissue",
+)
+_STORED_ARRAYS = {
+    "left_px0": "left_px0",
+    "top_px0": "top_px0",
+    "tumour": "tumour_fraction",
+    "tissue": "tissue_fraction",
+}
+"""Name in the file → field of `CandidateTiles`. Names in the file never change: older ones stay
+readable.
+"""
 
 
 def candidate_folder(paths: DatasetPaths) -> Path:
-    """Where shards leave what they measured, until the merge has used it."""
+    """The folder in which shards leave their scored slides until the merge has read them."""
     return paths.root / ".measured"
 
 
-def save_candidates(folder: Path, found: ScoredSlide, options: PatchOptions) -> None:
-    """Keep a measured slide, its error too, whole or not at all."""
-    facts = {
-        "windows": found.windows,
-        "mpp": found.mpp,
-        "notes": found.notes,
-        "error": found.error,
-        "fingerprint": _fingerprint(found.record, options),
+def score_all_slides(
+    records: Sequence[SlideRecord], options: PatchOptions, staging: Path, shard_folder: Path
+) -> list[ScoredSlide]:
+    """Score every tile of all used slides, or with --merge load what the shards scored.
+
+    Thumbnails and, for resuming, scored slides go into `staging`.
+    """
+    used = [record for record in records if record.status == USED]
+    if options.merge:
+        return load_all_candidates(shard_folder, used, options, staging / "thumbnails")
+    score = partial(
+        score_or_load,
+        options=options,
+        cache=staging / "measured",
+        thumbnails=staging / "thumbnails",
+    )
+    return list(parallel_map(score, used, options.workers, "scoring tiles"))
+
+
+def score_shard(records: Sequence[SlideRecord], options: PatchOptions, cache: Path) -> None:
+    """Score those used slides of one shard that `cache` does not hold yet.
+
+    --merge then selects among all slides, once all shards are done.
+    """
+    shard = Shard.parse(options.shard)
+    in_shard, pending = [], []
+    for record in records:
+        if record.status != USED or not shard.holds(record.name):
+            continue
+        in_shard.append(record)
+        cached = load_candidates(cache, record, options)
+        if cached is None or cached.error:
+            pending.append(record)
+
+    score = partial(score_or_load, options=options, cache=cache, thumbnails=cache)
+    for slide in parallel_map(score, pending, options.workers, "scoring tiles"):
+        if slide.error:
+            log.info("  failed %s: %s", slide.record.name, slide.error)
+    log.info(
+        "shard %s: %d slides scored, %d before; --merge makes the patches once all shards are done",
+        options.shard,
+        len(pending),
+        len(in_shard) - len(pending),
+    )
+
+
+def score_or_load(
+    record: SlideRecord, options: PatchOptions, cache: Path, thumbnails: Path
+) -> ScoredSlide:
+    """Score a slide, or load it from `cache`; a slide that failed is tried again."""
+    cached = load_candidates(cache, record, options)
+    if cached is not None and not cached.error:
+        return cached
+    slide = score_tiles(record, options, thumbnails)
+    save_candidates(cache, slide, options)
+    return slide
+
+
+def save_candidates(folder: Path, slide: ScoredSlide, options: PatchOptions) -> None:
+    """Save a scored slide, or its error, whole or not at all."""
+    metadata = {
+        "windows": slide.n_tiles,
+        "mpp": slide.patch_mpp,
+        "notes": slide.notes,
+        "error": slide.error,
+        "fingerprint": _fingerprint(slide.record, options),
     }
     arrays = {}
-    for kind, windows in (("positives", found.positives), ("negatives", found.negatives)):
-        if windows is not None:
-            facts[kind] = windows.side_px0
-            arrays.update({f"{kind}_{name}": getattr(windows, name) for name in _ARRAYS})
-    with whole_file(_file(folder, found.record)) as temporary:
-        np.savez_compressed(temporary, facts=np.array(json.dumps(facts)), **arrays)
+    if not slide.error:
+        for kind, tiles in (("positives", slide.positives), ("negatives", slide.negatives)):
+            metadata[kind] = tiles.side_px0
+            for stored_name, field_name in _STORED_ARRAYS.items():
+                arrays[f"{kind}_{stored_name}"] = getattr(tiles, field_name)
+    with whole_file(_cache_file(folder, slide.record)) as temporary:
+        np.savez_compressed(temporary, facts=np.array(json.dumps(metadata)), **arrays)
 
 
 def load_candidates(folder: Path, record: SlideRecord, options: PatchOptions) -> ScoredSlide | None:
-    """What was kept of a slide; None if there is nothing, it is damaged, or it came from other
-    options or files.
+    """Load a scored slide.
+
+    None if there is none, if it is damaged, or if it was scored with other options or files.
     """
     try:
-        with np.load(_file(folder, record), allow_pickle=False) as content:
-            facts = json.loads(str(content["facts"]))
-            if facts["fingerprint"] != _fingerprint(record, options):
+        with np.load(_cache_file(folder, record), allow_pickle=False) as content:
+            metadata = json.loads(str(content["facts"]))
+            if metadata["fingerprint"] != _fingerprint(record, options):
                 return None
-            kinds = [
-                CandidateTiles(
-                    **{name: content[f"{kind}_{name}"] for name in _ARRAYS}, side_px0=facts[kind]
-                )
-                if kind in facts
-                else None
-                for kind in ("positives", "negatives")
-            ]
+            return ScoredSlide(
+                record,
+                positives=_load_tiles(content, metadata, "positives"),
+                negatives=_load_tiles(content, metadata, "negatives"),
+                n_tiles=metadata["windows"],
+                patch_mpp=metadata["mpp"],
+                notes=tuple(metadata["notes"]),
+                error=metadata["error"],
+            )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        # A damaged file costs one more scoring and nothing else.
         return None
-    return ScoredSlide(
-        record,
-        kinds[0],
-        kinds[1],
-        facts["windows"],
-        facts["mpp"],
-        tuple(facts["notes"]),
-        facts["error"],
-    )
+
+
+def _load_tiles(
+    content: Mapping[str, Any], metadata: Mapping[str, Any], kind: str
+) -> CandidateTiles:
+    # The file of a slide that failed has no tiles.
+    if kind not in metadata:
+        return CandidateTiles.none()
+    arrays = {}
+    for stored_name, field_name in _STORED_ARRAYS.items():
+        arrays[field_name] = content[f"{kind}_{stored_name}"]
+    return CandidateTiles(**arrays, side_px0=metadata[kind])
 
 
 def load_all_candidates(
     folder: Path, records: Sequence[SlideRecord], options: PatchOptions, thumbnails: Path
 ) -> list[ScoredSlide]:
-    """All that the shards measured, with thumbnails brought to where a measurement would leave
-    them.
+    """Load all that the shards scored, and copy their thumbnails to where scoring would write them.
 
-    Raises DatasetError if a slide lacks.
+    Raises DatasetError if a slide is missing.
     """
-    found = [load_candidates(folder, record, options) for record in records]
-    missing = [
-        record.name for record, measured in zip(records, found, strict=True) if measured is None
-    ]
+    slides, missing = [], []
+    for record in records:
+        slide = load_candidates(folder, record, options)
+        if slide is None:
+            missing.append(record.name)
+        else:
+            slides.append(slide)
     if missing:
         raise DatasetError(
-            f"{len(missing)} of {len(records)} slides are not measured with these options, such as "
+            f"{len(missing)} of {len(records)} slides are not scored with these options, such as "
             f"{', '.join(missing[:5])}; run every --shard first"
         )
-    for picture in (folder / f"{record.name}.png" for record in records):
-        if picture.is_file():
-            shutil.copyfile(picture, thumbnails / picture.name)
-    return [measured for measured in found if measured is not None]
+    for record in records:
+        thumbnail = folder / f"{record.name}.png"
+        # A slide that failed early has none.
+        if thumbnail.is_file():
+            shutil.copyfile(thumbnail, thumbnails / thumbnail.name)
+    return slides
 
 
-def _file(folder: Path, record: SlideRecord) -> Path:
+def _cache_file(folder: Path, record: SlideRecord) -> Path:
     return folder / f"{record.name}.npz"
 
 
 def _fingerprint(record: SlideRecord, options: PatchOptions) -> str:
-    size = record.path.stat().st_size if record.path else 0
-    outlines = sha256(record.annotations.read_bytes()).hexdigest() if record.annotations else ""
-    settings = [f"{name}={getattr(options, name)}" for name in _MEASURING]
-    return sha256(
-        "\n".join([*settings, str(size), outlines, str(record.unannotated_is_normal)]).encode()
-    ).hexdigest()
+    """Digest of all that decides the scores: options, the slide by size, annotations by content."""
+    lines = [f"{name}={getattr(options, name)}" for name in _SCORING_OPTIONS]
+    lines.append(str(record.path.stat().st_size if record.path else 0))
+    if record.annotations:
+        lines.append(sha256(record.annotations.read_bytes()).hexdigest())
+    else:
+        lines.append("")
+    lines.append(str(record.unannotated_is_normal))
+    return sha256("\n".join(lines).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""What one slide offers: every window of its grid measured, and those that may become patches."""
+"""Candidate tiles of one slide: every tile of its grid scored by tumour and tissue fraction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ from epsam.core.errors import EpsamError, SlideError
 from epsam.data.images import write_rgb
 from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.sampling import (
+    CandidateGrid,
     FractionRange,
     Fractions,
     Integers,
     make_candidate_grid,
-    tile_sides_px0,
+    tile_side_and_stride_px0,
     tumour_fractions,
 )
 from epsam.extraction.thumbnail import draw_thumbnail, read_overview
@@ -25,111 +26,130 @@ from epsam.wsi.tissue import TissueMask, find_tissue, tissue_fractions
 
 @dataclass(frozen=True)
 class CandidateTiles:
-    """Windows of one slide that may become patches, as parallel arrays; corners and side in level-0
-    pixels.
+    """Tiles of one slide that may become patches, as parallel arrays (N,).
+
+    Left and top edges and the side are in level-0 pixels.
     """
 
     left_px0: Integers
     top_px0: Integers
-    tumour: Fractions
-    tissue: Fractions
+    tumour_fraction: Fractions
+    tissue_fraction: Fractions
     side_px0: int
+
+    @classmethod
+    def none(cls) -> "CandidateTiles":
+        """No tiles, as of a slide that could not be scored."""
+        no_edges, no_fractions = np.empty(0, dtype=np.int64), np.empty(0)
+        return cls(no_edges, no_edges, no_fractions, no_fractions, 0)
 
     def __len__(self) -> int:
         return len(self.left_px0)
 
-    def take(self, indices: Integers) -> "CandidateTiles":
+    def select(self, indices: Integers) -> "CandidateTiles":
         return CandidateTiles(
             self.left_px0[indices],
             self.top_px0[indices],
-            self.tumour[indices],
-            self.tissue[indices],
+            self.tumour_fraction[indices],
+            self.tissue_fraction[indices],
             self.side_px0,
         )
 
 
 @dataclass(frozen=True)
 class ScoredSlide:
-    """What measuring a slide gave: its candidates, or the `error` for which it is left out. `mpp`
-    is the patches'.
+    """The candidates of one slide, or the `error` for which it fails.
+
+    `n_tiles`: size of the whole grid. `patch_mpp`: pixel size of its patches in µm, None if
+    unknown. `notes`: oddities for slides.csv.
     """
 
     record: SlideRecord
-    positives: CandidateTiles | None = None
-    negatives: CandidateTiles | None = None
-    windows: int = 0
-    mpp: float | None = None
+    positives: CandidateTiles = field(default_factory=CandidateTiles.none)
+    negatives: CandidateTiles = field(default_factory=CandidateTiles.none)
+    n_tiles: int = 0
+    patch_mpp: float | None = None
     notes: tuple[str, ...] = ()
     error: str = ""
 
 
 def score_tiles(record: SlideRecord, options: PatchOptions, thumbnails: Path) -> ScoredSlide:
-    """Measure every window of a slide from its outlines and its tissue; level 0 is not decoded.
-    Writes a thumbnail.
+    """Score every tile of a slide from its annotations and its tissue mask; write a thumbnail.
 
-    A slide that cannot be used comes back with its error instead of raising it, so that one does
-    not stop the others.
+    Level 0 is not decoded. A slide that cannot be used is returned with its error instead of
+    raising it, so that one slide does not stop the others.
     """
     try:
-        outlines = read_annotations(record.annotations) if record.annotations else Annotations()
+        annotations = load_annotations(record)
         with open_slide(require_slide_path(record), options.slide_mpp) as slide:
-            return _measure(record, slide, outlines, options, thumbnails)
+            return _score_open_slide(record, slide, annotations, options, thumbnails)
     except EpsamError as error:
+        # One line, as it goes into a cell of slides.csv.
         return ScoredSlide(record, error=" ".join(str(error).split()))
 
 
-def _measure(
+def _score_open_slide(
     record: SlideRecord,
     slide: Slide,
-    outlines: Annotations,
+    annotations: Annotations,
     options: PatchOptions,
     thumbnails: Path,
 ) -> ScoredSlide:
-    scale = level0_px_per_patch_px(slide, options.mpp)
-    side_px0, stride_px0 = tile_sides_px0(options.patch_size, options.stride, scale)
-    grid = make_candidate_grid(slide.width0, slide.height0, side_px0, stride_px0)
-    if not grid.size:
-        raise SlideError(
-            f"{slide.path}: {slide.width0}×{slide.height0} px is smaller than a window of {side_px0} px; "
-            "lower --patch_size or --mpp"
-        )
-    _check_inside(outlines, slide)
+    grid = _make_grid(slide, options)
+    _check_inside(annotations, slide)
     tissue = find_tissue(slide)
-    write_rgb(
-        thumbnails / f"{record.name}.png",
-        draw_thumbnail(read_overview(slide), tissue.mask, outlines, slide.width0),
-    )
-    tumour = tumour_fractions(outlines, grid).ravel()
+    thumbnail = draw_thumbnail(read_overview(slide), tissue.mask, annotations, slide.width0)
+    write_rgb(thumbnails / f"{record.name}.png", thumbnail)
+
     lefts, tops = np.meshgrid(grid.lefts_px0, grid.tops_px0)
-    every = CandidateTiles(
+    tiles = CandidateTiles(
         lefts.ravel(),
         tops.ravel(),
-        tumour,
-        tissue_fractions(tissue, grid.lefts_px0, grid.tops_px0, side_px0).ravel(),
-        side_px0,
+        tumour_fractions(annotations, grid).ravel(),
+        tissue_fractions(tissue, grid.lefts_px0, grid.tops_px0, grid.side_px0).ravel(),
+        grid.side_px0,
     )
-    positive = FractionRange(options.min_tumour, options.max_tumour).holds(tumour)
-    negative = (tumour == 0) & (every.tissue >= options.min_tissue) & record.unannotated_is_normal
+
+    # Tiles with a little tumour, at most min_tumour, are neither: their label would be ambiguous.
+    positive_range = FractionRange(options.min_tumour, options.max_tumour)
+    is_positive = positive_range.contains(tiles.tumour_fraction)
+    is_tissue = tiles.tissue_fraction >= options.min_tissue
+    is_negative = (tiles.tumour_fraction == 0) & is_tissue & record.unannotated_is_normal
     return ScoredSlide(
         record,
-        every.take(np.flatnonzero(positive)),
-        every.take(np.flatnonzero(negative)),
-        grid.size,
-        options.mpp or slide.mpp,
-        _notes(outlines, tissue),
+        positives=tiles.select(np.flatnonzero(is_positive)),
+        negatives=tiles.select(np.flatnonzero(is_negative)),
+        n_tiles=grid.n_tiles,
+        patch_mpp=options.mpp or slide.mpp,
+        notes=_list_notes(annotations, tissue),
     )
 
 
-def _notes(outlines: Annotations, tissue: TissueMask) -> tuple[str, ...]:
-    dropped = f"{outlines.n_dropped} outlines without area dropped" if outlines.n_dropped else ""
-    empty = "" if tissue.mask.any() else "no tissue found"
-    return tuple(note for note in (dropped, empty) if note)
+def _make_grid(slide: Slide, options: PatchOptions) -> CandidateGrid:
+    scale = level0_px_per_patch_px(slide, options.mpp)
+    side_px0, stride_px0 = tile_side_and_stride_px0(options.patch_size, options.stride, scale)
+    grid = make_candidate_grid(slide.width0, slide.height0, side_px0, stride_px0)
+    if not grid.n_tiles:
+        raise SlideError(
+            f"{slide.path}: {slide.width0}×{slide.height0} px is smaller than a window of "
+            f"{side_px0} px; lower --patch_size or --mpp"
+        )
+    return grid
+
+
+def _list_notes(annotations: Annotations, tissue: TissueMask) -> tuple[str, ...]:
+    notes = []
+    if annotations.n_dropped:
+        notes.append(f"{annotations.n_dropped} outlines without area dropped")
+    if not tissue.mask.any():
+        notes.append("no tissue found")
+    return tuple(notes)
 
 
 def level0_px_per_patch_px(slide: Slide, mpp: float) -> float:
-    """How many level-0 pixels one patch pixel spans; 1 where no resolution is asked for.
+    """How many level-0 pixels one patch pixel spans; 1 if `mpp` is 0, for patches at level 0.
 
-    Raises SlideError if a resolution is asked for and that of the slide is unknown.
+    Raises SlideError if a resolution is requested and that of the slide is unknown.
     """
     if not mpp:
         return 1.0
@@ -140,20 +160,26 @@ def level0_px_per_patch_px(slide: Slide, mpp: float) -> float:
     return mpp / slide.mpp
 
 
-def _check_inside(outlines: Annotations, slide: Slide) -> None:
+def _check_inside(annotations: Annotations, slide: Slide) -> None:
+    """Raise SlideError if there are tumour annotations and none of them touches the slide."""
     size = np.array([slide.width0, slide.height0])
-    touching = [
-        (shape.max(axis=0) > 0).all() and (shape.min(axis=0) < size).all()
-        for shape in outlines.tumour
-    ]
-    if touching and not any(touching):
+    for polygon in annotations.tumour:
+        if (polygon.max(axis=0) > 0).all() and (polygon.min(axis=0) < size).all():
+            return
+    if annotations.tumour:
         raise SlideError(
-            f"{slide.path}: all {len(outlines.tumour)} tumour outlines lie outside of its "
+            f"{slide.path}: all {len(annotations.tumour)} tumour outlines lie outside of its "
             f"{slide.width0}×{slide.height0} px; they belong to another slide or resolution"
         )
 
 
+def load_annotations(record: SlideRecord) -> Annotations:
+    """The annotations of a slide, empty if it has no file. Raises AnnotationError on a bad one."""
+    return read_annotations(record.annotations) if record.annotations else Annotations()
+
+
 def require_slide_path(record: SlideRecord) -> Path:
+    """The slide's file; raises SlideError if there are only annotations."""
     if record.path is None:
         raise SlideError(f"{record.name}: no slide for these outlines")
     return record.path

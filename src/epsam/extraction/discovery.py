@@ -1,6 +1,4 @@
-"""What lies in a dataset's images/ and annotations/: slides, their outlines, and what each slide is
-used for.
-"""
+"""Discover the slides and annotation files of a dataset, and decide what each slide is used for."""
 
 import os
 from collections import Counter
@@ -39,57 +37,69 @@ class SlideRecord:
 def discover_slides(
     images: Path, annotations: Path, labels: Mapping[str, str]
 ) -> tuple[list[SlideRecord], Counter[str]]:
-    """Every slide and every outline file under the two folders, and the suffixes of files that are
-    neither, counted.
+    """Discover all slides and annotation files under two folders.
 
-    A slide without outlines is used only if it is known to be normal, by its name or by `labels`:
-    otherwise what it holds is unknown. Raises DatasetError if there is no slide at all.
+    Returns a record for each slide and for each annotation file without a slide, sorted by name,
+    and the number of ignored files by suffix. A slide without annotations is used only if it is
+    known to be normal, by its name or by `labels`: otherwise its content is unknown. Raises
+    DatasetError if there is no slide at all.
     """
-    files = list_files(images)
-    slides = [path for path in files if path.suffix.lower() in SLIDE_SUFFIXES]
-    ignored = Counter(
-        path.suffix.lower() or path.name
-        for path in files
-        if path.suffix.lower() not in SLIDE_SUFFIXES
+    slide_files: list[Path] = []
+    ignored: Counter[str] = Counter()
+    for path in list_files(images):
+        if path.suffix.lower() in SLIDE_SUFFIXES:
+            slide_files.append(path)
+        else:
+            ignored[path.suffix.lower() or path.name] += 1
+    _require_slides(images, slide_files, ignored)
+
+    annotation_files = [path for path in list_files(annotations) if path.suffix.lower() == ".xml"]
+    annotations_by_name = _group_by_slide_name(annotation_files)
+    slides_by_name = _group_by_slide_name(slide_files)
+
+    records = []
+    for name, paths in slides_by_name.items():
+        label = labels.get(name, "")
+        records.append(_classify_slide(name, paths, annotations_by_name.get(name, []), label))
+
+    # Usually a misspelt name: silence would cost the user a slide.
+    for name, paths in annotations_by_name.items():
+        if name not in slides_by_name:
+            record = SlideRecord(name, None, paths[0])
+            reason = f"outlines without a slide in {images.name}/"
+            records.append(record.mark_as(UNUSED, reason))
+    return sorted(records, key=lambda record: record.name), ignored
+
+
+def _require_slides(images: Path, slide_files: Sequence[Path], ignored: Counter[str]) -> None:
+    if slide_files:
+        return
+    counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items()))
+    raise DatasetError(
+        f"{images}: no slide; found {counts or 'nothing'}; put slides there "
+        f"({' '.join(SLIDE_SUFFIXES)}), or your own patches into train/image, val/image and "
+        "test/image"
     )
-    if not slides:
-        found = (
-            ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items())) or "nothing"
-        )
-        raise DatasetError(
-            f"{images}: no slide; found {found}; put slides there ({' '.join(SLIDE_SUFFIXES)}), "
-            "or your own patches into train/image, val/image and test/image"
-        )
-    outlines = _by_name([path for path in list_files(annotations) if path.suffix.lower() == ".xml"])
-    by_name = _by_name(slides)
-    records = [
-        _record(name, paths, outlines.get(name, []), labels.get(name, ""))
-        for name, paths in by_name.items()
-    ]
-    lonely = [
-        SlideRecord(
-            name,
-            None,
-            paths[0],
-            status=UNUSED,
-            reason=f"outlines without a slide in {images.name}/",
-        )
-        for name, paths in outlines.items()
-        if name not in by_name
-    ]
-    return sorted([*records, *lonely], key=lambda record: record.name), ignored
 
 
-def _record(name: str, paths: Sequence[Path], outlines: Sequence[Path], label: str) -> SlideRecord:
+def _classify_slide(
+    name: str, paths: Sequence[Path], annotation_files: Sequence[Path], label: str
+) -> SlideRecord:
+    """The record of one slide, used unless its files are ambiguous or its content is unknown."""
     record = SlideRecord(
-        name, paths[0], outlines[0] if outlines else None, unannotated_is_normal=label != "partial"
+        name,
+        paths[0],
+        annotation_files[0] if annotation_files else None,
+        unannotated_is_normal=label != "partial",
     )
-    for kind, found in (("slides", paths), ("outline files", outlines)):
-        if len(found) > 1:
-            return record.mark_as(
-                FAILED, f"{len(found)} {kind} of this name ({', '.join(map(str, found))}); keep one"
-            )
-    if not outlines and label != "normal" and not name.startswith("normal_"):
+    # Nobody can tell which of several files is meant, and a wrong pair makes wrong masks.
+    for kind, files in (("slides", paths), ("outline files", annotation_files)):
+        if len(files) > 1:
+            listed = ", ".join(map(str, files))
+            return record.mark_as(FAILED, f"{len(files)} {kind} of this name ({listed}); keep one")
+    # CAMELYON16 names its slides without tumour normal_001, normal_002, …
+    is_normal = label == "normal" or name.startswith("normal_")
+    if not annotation_files and not is_normal:
         return record.mark_as(
             UNUSED, "no outlines and not known to be normal (label it in splits.csv if it is)"
         )
@@ -97,55 +107,56 @@ def _record(name: str, paths: Sequence[Path], outlines: Sequence[Path], label: s
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Files in a folder and in those below, also where these are links to another disk; hidden
-    files are left out.
-    """
-    found: list[Path] = []
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    """All files under a folder but hidden ones, sorted; follows links, perhaps to other disks."""
+    files: list[Path] = []
+    visited: set[str] = set()
+    for directory, subdirectories, names in os.walk(folder, followlinks=True):
         # A link that leads back up would be walked for ever, two of them in ever more ways.
-        if (real := os.path.realpath(place)) in seen:
-            folders.clear()
+        real_path = os.path.realpath(directory)
+        if real_path in visited:
+            subdirectories.clear()
             continue
-        seen.add(real)
-        found += [Path(place, name) for name in names]
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+        visited.add(real_path)
+        files += [Path(directory, name) for name in names]
+    return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
 
 
-def _by_name(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+def _group_by_slide_name(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = {}
     for path in paths:
-        found.setdefault(normalize_slide_name(path.stem), []).append(path)
-    return found
+        groups.setdefault(normalize_slide_name(path.stem), []).append(path)
+    return groups
 
 
 def apply_exclusions(
     records: Sequence[SlideRecord], exclusions: Mapping[str, tuple[str, str]]
 ) -> list[SlideRecord]:
-    """The records with the slides of an exclusion table left out; `check` rows stay, with their
-    reason.
+    """The records after an exclusion table, slide → (action, reason).
+
+    Action `drop` excludes a slide; any other, such as `check`, stays used and gets the reason.
     """
-    changed = []
+    updated = []
     for record in records:
         action, reason = exclusions.get(record.name, ("", ""))
         if record.status == USED and action == "drop":
             record = record.mark_as(EXCLUDED, reason)
         elif record.status == USED and action:
-            record = replace(record, reason=f"{action}: {reason}")
-        changed.append(record)
-    return changed
+            record = record.mark_as(USED, f"{action}: {reason}")
+        updated.append(record)
+    return updated
 
 
 def assign_splits(
     records: Sequence[SlideRecord], splits: Mapping[str, str], source: str
 ) -> list[SlideRecord]:
-    """The records with their splits; a used slide that `splits` (from `source`) does not list
-    becomes unused.
+    """The records with their splits; `splits` maps slides to splits and comes from `source`.
+
+    A used slide that `splits` does not list becomes unused.
     """
-    placed = []
+    assigned = []
     for record in records:
         record = replace(record, split=splits.get(record.name, ""))
         if record.status == USED and not record.split:
             record = record.mark_as(UNUSED, f"not listed in {source}")
-        placed.append(record)
-    return placed
+        assigned.append(record)
+    return assigned

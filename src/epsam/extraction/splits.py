@@ -1,6 +1,4 @@
-"""Which slide is in which split, and which slides are left out: from tables, or by a seeded
-ratio.
-"""
+"""Splits and exclusions of slides, from tables; splits also by a seeded ratio."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,61 +9,67 @@ from epsam.core.errors import DatasetError
 from epsam.core.files import read_table
 from epsam.core.seeding import seed_for
 
-_NUMBERED = re.compile(r"(tumor|normal|test)_(\d+)", re.IGNORECASE)
-_NODE = re.compile(r"patient_(\d+)_node_(\d+)", re.IGNORECASE)
+_CAMELYON16 = re.compile(r"(tumor|normal|test)_(\d+)", re.IGNORECASE)
+_CAMELYON17 = re.compile(r"patient_(\d+)_node_(\d+)", re.IGNORECASE)
 _TCGA = re.compile(r"TCGA-\w{2}-\w{4}", re.IGNORECASE)
 
 
 def normalize_slide_name(stem: str) -> str:
-    """A slide's name in the form the tables use: CAMELYON's numbers get their zeros (`tumor_1` →
-    `tumor_001`).
+    """A slide's name as the tables spell it, with CAMELYON's zeros: `tumor_1` → `tumor_001`.
 
-    Names are compared whole: '061' alone would be three slides of CAMELYON16 (methods D50, D52).
+    Any other name stays as it is. Names are compared as a whole: '061' alone would match three
+    slides of CAMELYON16 (docs/deviations.md, "Slide names").
     """
-    numbered = _NUMBERED.fullmatch(stem)
+    numbered = _CAMELYON16.fullmatch(stem)
     if numbered:
         return f"{numbered[1].lower()}_{int(numbered[2]):03d}"
-    node = _NODE.fullmatch(stem)
-    return f"patient_{int(node[1]):03d}_node_{int(node[2])}" if node else stem
+    node = _CAMELYON17.fullmatch(stem)
+    if node:
+        return f"patient_{int(node[1]):03d}_node_{int(node[2])}"
+    return stem
 
 
 def patient_of(slide: str) -> str:
-    """The patient that a slide's name tells (CAMELYON17, TCGA), or the slide itself."""
-    node = _NODE.fullmatch(slide)
-    barcode = _TCGA.match(slide)
+    """The patient in a slide's name (CAMELYON17, TCGA); else the slide stands for the patient."""
+    node = _CAMELYON17.fullmatch(slide)
     if node:
         return f"patient_{int(node[1]):03d}"
-    return barcode[0].upper() if barcode else slide
+    barcode = _TCGA.match(slide)
+    if barcode:
+        return barcode[0].upper()
+    return slide
 
 
 def read_splits(table: Path, dataset: str = "") -> dict[str, str]:
-    """Slide → split from a table with the columns slide and split; with `dataset`, only rows of
-    that dataset.
+    """Slide → split from a table with the columns slide and split.
 
-    Raises DatasetError on an unknown split or a slide in two of them.
+    With `dataset`, the table also has a column of that name and only its rows count. Raises
+    DatasetError on an unknown split, and on a slide in two of them.
     """
-    rows = read_table(table, ("slide", "split", "dataset") if dataset else ("slide", "split"))
-    found: dict[str, str] = {}
-    for number, row in enumerate(rows, start=2):
+    required = ("slide", "split", "dataset") if dataset else ("slide", "split")
+    splits: dict[str, str] = {}
+    # Line 1 is the header.
+    for number, row in enumerate(read_table(table, required), start=2):
         if dataset and row["dataset"] != dataset:
             continue
-        slide, split = normalize_slide_name(row["slide"].strip()), row["split"].strip()
+        slide = normalize_slide_name(row["slide"].strip())
+        split = row["split"].strip()
         if split not in SPLITS:
             raise DatasetError(f"{table} line {number}: split {split!r}; write {', '.join(SPLITS)}")
-        if found.setdefault(slide, split) != split:
+        if splits.setdefault(slide, split) != split:
             raise DatasetError(
-                f"{table} line {number}: {slide} is in {found[slide]} and in {split}; keep one"
+                f"{table} line {number}: {slide} is in {splits[slide]} and in {split}; keep one"
             )
-    return found
+    return splits
 
 
 def read_labels(table: Path) -> dict[str, str]:
-    """Slide → label from the optional column `label`: `normal` (holds no tumour), `partial` (not
-    all is outlined).
+    """Slide → label from the optional column `label` of a table of splits.
 
-    Raises DatasetError on another label.
+    `normal`: the slide holds no tumour; `partial`: not all tumour is annotated. Slides without a
+    label are left out. Raises DatasetError on another label.
     """
-    found = {}
+    labels = {}
     for number, row in enumerate(read_table(table, ("slide",)), start=2):
         label = row.get("label", "").strip()
         if label not in ("", "normal", "partial"):
@@ -73,68 +77,74 @@ def read_labels(table: Path) -> dict[str, str]:
                 f"{table} line {number}: label {label!r}; write normal, partial or nothing"
             )
         if label:
-            found[normalize_slide_name(row["slide"].strip())] = label
-    return found
+            labels[normalize_slide_name(row["slide"].strip())] = label
+    return labels
 
 
 def read_exclusions(table: Path, dataset: str) -> dict[str, tuple[str, str]]:
-    """Slide → (action, reason) for one dataset; action `drop` leaves a slide out, `check` only says
-    so.
-    """
-    rows = read_table(table, ("dataset", "slide", "action", "reason"))
-    return {
-        normalize_slide_name(row["slide"]): (row["action"], row["reason"])
-        for row in rows
-        if row["dataset"] == dataset
-    }
+    """Slide → (action, reason) for one dataset: `drop` excludes a slide, `check` only warns."""
+    exclusions = {}
+    for row in read_table(table, ("dataset", "slide", "action", "reason")):
+        if row["dataset"] == dataset:
+            exclusions[normalize_slide_name(row["slide"])] = (row["action"], row["reason"])
+    return exclusions
 
 
 def split_by_ratio(
-    outlined: Mapping[str, bool], ratio: Sequence[float], seed: int
+    is_annotated: Mapping[str, bool], ratio: Sequence[float], seed: int
 ) -> dict[str, str]:
-    """Slide → split at about `ratio` (train, val, test), given whether each slide has tumour
-    outlined.
+    """Assign slides to train, val and test at about `ratio`; returns slide → split.
 
-    Slides of one patient stay together. Patients with outlines are shared out first, so that every
-    split gets positives as far as they go round; no split stays empty while there are enough
-    patients. The order in which places are given depends on the seed and the names, not on the
-    order of files. Raises DatasetError if the ratio has a negative share or none at all.
+    `is_annotated`: slide → whether tumour is annotated on it. Slides of one patient stay together
+    (docs/deviations.md, "Patients across splits"). The result depends on the seed and the names,
+    not on the order of files. Raises DatasetError if a fraction of `ratio` is negative or all are
+    zero.
     """
     if min(ratio) < 0 or sum(ratio) <= 0:
         raise DatasetError(
-            f"split_ratio {','.join(map(str, ratio))}: no shares; give three such as 0.7,0.1,0.2"
+            f"split_ratio {','.join(map(str, ratio))}: fractions have to be 0 or more, and not all "
+            "0; give three such as 0.7,0.1,0.2"
         )
-    patients: dict[str, list[str]] = {}
-    for slide in sorted(outlined):
-        patients.setdefault(patient_of(slide), []).append(slide)
-    order = sorted(patients, key=lambda patient: seed_for(seed, "split", patient))
-    with_tumour = [
-        patient for patient in order if any(outlined[slide] for slide in patients[patient])
-    ]
-    without = [patient for patient in order if patient not in set(with_tumour)]
-    taken = [0, 0, 0]
-    found: dict[str, str] = {}
-    for group in (with_tumour, without):
-        counts = _apportion(len(group), ratio, [not count for count in taken])
-        places = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
-        for patient, split in zip(group, places, strict=True):
-            found.update(dict.fromkeys(patients[patient], split))
-        taken = [before + count for before, count in zip(taken, counts, strict=True)]
-    return found
+    slides_by_patient: dict[str, list[str]] = {}
+    for slide in sorted(is_annotated):
+        slides_by_patient.setdefault(patient_of(slide), []).append(slide)
+
+    shuffled = sorted(slides_by_patient, key=lambda patient: seed_for(seed, "split", patient))
+    annotated, unannotated = [], []
+    for patient in shuffled:
+        if any(is_annotated[slide] for slide in slides_by_patient[patient]):
+            annotated.append(patient)
+        else:
+            unannotated.append(patient)
+
+    # Annotated patients go first, so that as many splits as possible get positives.
+    splits: dict[str, str] = {}
+    patients_per_split = [0, 0, 0]
+    for patients in (annotated, unannotated):
+        is_empty = [count == 0 for count in patients_per_split]
+        counts = _apportion(len(patients), ratio, is_empty)
+        first = 0
+        for number, split in enumerate(SPLITS):
+            for patient in patients[first : first + counts[number]]:
+                splits.update(dict.fromkeys(slides_by_patient[patient], split))
+            first += counts[number]
+            patients_per_split[number] += counts[number]
+    return splits
 
 
-def _apportion(total: int, ratio: Sequence[float], empty: Sequence[bool]) -> list[int]:
-    """Whole numbers that sum to `total` at about `ratio`; first one for each empty split that has a
-    share.
-    """
+def _apportion(total: int, ratio: Sequence[float], is_empty: Sequence[bool]) -> list[int]:
+    """Three whole numbers that sum to `total`, at about `ratio`."""
     counts = [0, 0, 0]
-    for place in range(3):
-        if empty[place] and ratio[place] > 0 and sum(counts) < total:
-            counts[place] = 1
+    with_fraction = [number for number in range(3) if ratio[number] > 0]
+
+    # One for each empty split first: rounding alone would leave a small validation split empty.
+    for number in with_fraction:
+        if is_empty[number] and sum(counts) < total:
+            counts[number] = 1
+
+    def deficit(number: int) -> float:
+        return ratio[number] / sum(ratio) * total - counts[number]
+
     while sum(counts) < total:
-        lacking = [
-            share / sum(ratio) * total - count for share, count in zip(ratio, counts, strict=True)
-        ]
-        allowed = [place for place in range(3) if ratio[place] > 0]
-        counts[max(allowed, key=lambda place: lacking[place])] += 1
+        counts[max(with_fraction, key=deficit)] += 1
     return counts

@@ -1,96 +1,141 @@
-"""What is taken from one slide: the chosen windows as images and truth masks."""
+"""Write the selected tiles of each slide as patches: images, ground-truth masks, table rows."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour, read_annotations
+from epsam.annotations.asap_reader import Annotations, rasterize_tumour
 from epsam.config.patches import PatchOptions
-from epsam.core.errors import EpsamError
+from epsam.core.errors import DatasetError, EpsamError
+from epsam.core.files import read_json, write_json
+from epsam.core.parallel import parallel_map
 from epsam.data.images import read_rgb, write_mask, write_rgb
-from epsam.extraction.candidates import CandidateTiles, require_slide_path
+from epsam.extraction.candidates import CandidateTiles, load_annotations, require_slide_path
 from epsam.extraction.discovery import SlideRecord
-from epsam.extraction.thumbnail import NEGATIVE, POSITIVE, draw_windows
+from epsam.extraction.thumbnail import NEGATIVE, POSITIVE, draw_tiles
 from epsam.wsi.reader import Slide, open_slide, read_tile
+
+log = logging.getLogger(__name__)
+
+PatchRow = dict[str, object]
+"""One row of patches.csv."""
 
 
 @dataclass(frozen=True)
 class TileSelection:
-    """The windows to cut out of one slide: first the positives, then the negatives."""
+    """The tiles of one slide that become patches; `patch_mpp` in µm, None if unknown."""
 
     record: SlideRecord
     positives: CandidateTiles
     negatives: CandidateTiles
-    mpp: float | None
+    patch_mpp: float | None
 
 
-def extract_tiles(
-    task: TileSelection, options: PatchOptions, folder: Path
-) -> tuple[list[dict[str, object]], str]:
-    """Cut the chosen windows out of a slide into `folder`/<split>/{image,mask} and mark them on its
-    thumbnail.
+@dataclass(frozen=True)
+class WrittenPatches:
+    """The rows of one slide's patches, or the `error` for which the slide has none."""
 
-    Returns a row of patches.csv for every patch, and the error of a slide whose pixels turn out to
-    be damaged: its patches are then taken back and there are no rows.
+    slide: str
+    rows: list[PatchRow]
+    error: str = ""
+
+
+def write_all_patches(
+    selections: Sequence[TileSelection], options: PatchOptions, staging: Path
+) -> list[WrittenPatches]:
+    """Write the patches of all slides into `staging`, in several processes; same order as given."""
+    write = partial(write_or_resume, options=options, staging=staging)
+    return list(parallel_map(write, selections, options.workers, "writing patches"))
+
+
+def write_or_resume(
+    selection: TileSelection, options: PatchOptions, staging: Path
+) -> WrittenPatches:
+    """Write a slide's patches, or load their rows if an interrupted run wrote them.
+
+    A slide that failed is tried again.
     """
-    split = folder / task.record.split
-    rows: list[dict[str, object]] = []
+    slide = selection.record.name
+    completion_record = staging / "cut" / f"{slide}.json"
+    if completion_record.is_file():
+        try:
+            return WrittenPatches(slide, read_json(completion_record)["rows"])
+        except (DatasetError, LookupError):
+            log.warning("%s is damaged; its patches are written again", completion_record)
+    written = write_slide_patches(selection, options, staging)
+    if not written.error:
+        write_json(completion_record, {"rows": written.rows})
+    return written
+
+
+def write_slide_patches(
+    selection: TileSelection, options: PatchOptions, staging: Path
+) -> WrittenPatches:
+    """Write the selected tiles of a slide into `staging`/<split>/{image,mask}.
+
+    Marks them on the slide's thumbnail, too. If pixels turn out to be damaged, its patches are
+    removed again and the error is returned instead of rows.
+    """
+    record = selection.record
+    split_folder = staging / record.split
+    rows: list[PatchRow] = []
     try:
-        outlines = (
-            read_annotations(task.record.annotations) if task.record.annotations else Annotations()
-        )
-        with open_slide(require_slide_path(task.record), options.slide_mpp) as slide:
-            for label, windows in ((1, task.positives), (0, task.negatives)):
-                for number in range(len(windows)):
-                    rows.append(patch_row(task, windows, number, label))
-                    _write(slide, rows[-1], outlines, split, options.patch_size)
-            _mark_thumbnail(folder / "thumbnails" / f"{task.record.name}.png", task, slide.width0)
+        annotations = load_annotations(record)
+        with open_slide(require_slide_path(record), options.slide_mpp) as slide:
+            for label, tiles in ((1, selection.positives), (0, selection.negatives)):
+                for number in range(len(tiles)):
+                    # Before the files are written, so that half a patch is removed, too.
+                    rows.append(patch_row(selection, tiles, number, label))
+                    _write_patch(slide, rows[-1], annotations, split_folder, options.patch_size)
+            _mark_thumbnail(staging / "thumbnails" / f"{record.name}.png", selection, slide.width0)
     except EpsamError as error:
         for row in rows:
             for kind in ("image", "mask"):
-                (split / kind / f"{row['id']}_{row['label']}.png").unlink(missing_ok=True)
-        return [], " ".join(str(error).split())
-    return rows, ""
+                (split_folder / kind / _file_name(row)).unlink(missing_ok=True)
+        return WrittenPatches(record.name, [], " ".join(str(error).split()))
+    return WrittenPatches(record.name, rows)
 
 
-def _write(
-    slide: Slide, row: dict[str, object], outlines: Annotations, split: Path, size: int
+def _write_patch(
+    slide: Slide, row: PatchRow, annotations: Annotations, split_folder: Path, size: int
 ) -> None:
-    name = f"{row['id']}_{row['label']}.png"
-    left_px0, top_px0, side_px0 = (int(str(row[column])) for column in ("x", "y", "size"))
-    write_rgb(split / "image" / name, read_tile(slide, left_px0, top_px0, side_px0, size))
+    left_px0, top_px0, side_px0 = int(str(row["x"])), int(str(row["y"])), int(str(row["size"]))
+    image = read_tile(slide, left_px0, top_px0, side_px0, size)
+    write_rgb(split_folder / "image" / _file_name(row), image)
+    # A negative has no mask: it holds no tumour.
     if row["label"]:
-        write_mask(
-            split / "mask" / name,
-            rasterize_tumour(outlines, left_px0, top_px0, size, size, side_px0 / size),
-        )
+        mask = rasterize_tumour(annotations, left_px0, top_px0, size, size, side_px0 / size)
+        write_mask(split_folder / "mask" / _file_name(row), mask)
 
 
-def patch_row(
-    task: TileSelection, windows: CandidateTiles, number: int, label: int
-) -> dict[str, object]:
-    """One patch as a row of patches.csv; x, y and size are in level-0 pixels, mpp is the
-    patch's.
-    """
-    left_px0, top_px0 = int(windows.left_px0[number]), int(windows.top_px0[number])
+def _file_name(row: PatchRow) -> str:
+    return f"{row['id']}_{row['label']}.png"
+
+
+def patch_row(selection: TileSelection, tiles: CandidateTiles, number: int, label: int) -> PatchRow:
+    """The row of patches.csv for a tile: x, y and size in level-0 pixels, mpp of the patch."""
+    left_px0, top_px0 = int(tiles.left_px0[number]), int(tiles.top_px0[number])
+    record = selection.record
     return {
-        "id": f"{task.record.name}_x{left_px0}_y{top_px0}",
-        "slide": task.record.name,
-        "split": task.record.split,
+        "id": f"{record.name}_x{left_px0}_y{top_px0}",
+        "slide": record.name,
+        "split": record.split,
         "label": label,
         "x": left_px0,
         "y": top_px0,
-        "size": windows.side_px0,
-        "mpp": f"{task.mpp:.4f}" if task.mpp else "",
-        "tumour": f"{windows.tumour[number]:.4f}",
-        "tissue": f"{windows.tissue[number]:.4f}",
+        "size": tiles.side_px0,
+        "mpp": f"{selection.patch_mpp:.4f}" if selection.patch_mpp else "",
+        "tumour": f"{tiles.tumour_fraction[number]:.4f}",
+        "tissue": f"{tiles.tissue_fraction[number]:.4f}",
     }
 
 
-def _mark_thumbnail(path: Path, task: TileSelection, width0: int) -> None:
+def _mark_thumbnail(path: Path, selection: TileSelection, width0: int) -> None:
     image = read_rgb(path)
-    for windows, colour in ((task.negatives, NEGATIVE), (task.positives, POSITIVE)):
-        scale = image.shape[1] / width0
-        image = draw_windows(
-            image, windows.left_px0, windows.top_px0, windows.side_px0, scale, colour
-        )
+    scale = image.shape[1] / width0
+    # Positives last, on top: there are fewer of them.
+    for tiles, colour in ((selection.negatives, NEGATIVE), (selection.positives, POSITIVE)):
+        image = draw_tiles(image, tiles.left_px0, tiles.top_px0, tiles.side_px0, scale, colour)
     write_rgb(path, image)

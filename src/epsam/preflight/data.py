@@ -19,10 +19,10 @@ from epsam.data.patches import (
     select_positives,
 )
 from epsam.evaluation.threshold_search import require_grid, require_ground_truth
-from epsam.extraction.assign_splits import load_slides
 from epsam.extraction.candidates import level0_px_per_patch_px, require_slide_path
+from epsam.extraction.dataset_slides import load_slides
 from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord
-from epsam.extraction.staleness import describe_changes, find_removed_slides
+from epsam.extraction.patch_store import describe_changes, find_removed_slides
 from epsam.paths import DatasetPaths
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.wsi.reader import open_slide

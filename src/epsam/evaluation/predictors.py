@@ -1,0 +1,133 @@
+"""The predictors of a run: its initial masks, zero-shot SAM, the preliminary decoder and each round's
+decoder.
+
+A predictor is known by its name in the column `what` of evaluation.csv.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epsam.config.evaluation import EvaluateOptions
+from epsam.config.metadata import merge_fields
+from epsam.config.sam import PromptOptions
+from epsam.core.checkpoints import load_plain
+from epsam.core.device import select_device
+from epsam.data.images import Mask
+from epsam.data.patches import Patch
+from epsam.paths import RunPaths
+from epsam.segment.sam.decoder_weights import load_decoder
+from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
+from epsam.training.decoder import PromptedPatch, predict_masks
+from epsam.training.sam_setup import SamSetup, prepare_embeddings, prepare_sam
+
+
+@dataclass(frozen=True)
+class SamPredictors:
+    """SAM ready to decode with each of a run's decoders.
+
+    decoder_files: by predictor; None stands for SAM's pretrained decoder. prompt_options: how each
+    predictor is prompted.
+    """
+
+    setup: SamSetup
+    decoder_files: dict[str, Path | None]
+    prompt_options: dict[str, PromptOptions]
+    pretrained_decoder: dict[str, Any]
+    batch_size: int
+
+    def predict_masks(
+        self, predictor: str, prompted_patches: Sequence[PromptedPatch]
+    ) -> list[Mask]:
+        """Masks (side, side) of the patches, by the decoder of that predictor."""
+        sam = self.setup.segmenter.sam
+        decoder_file = self.decoder_files[predictor]
+        if decoder_file is None:
+            sam.mask_decoder.load_state_dict(self.pretrained_decoder)
+        else:
+            load_decoder(decoder_file, sam)
+
+        # SAM's output depends slightly on padding points: pad as in the decoder's own training.
+        options = self.prompt_options[predictor]
+        segmenter = self.setup.segmenter.padded_to(options.n_point + options.n_negative)
+        predictions = predict_masks(
+            segmenter, self.setup.embeddings, prompted_patches, self.batch_size
+        )
+        return [mask for _, mask in predictions]
+
+
+def list_decoders(run: RunPaths) -> dict[str, Path | None]:
+    """The run's decoder files by predictor, in the order of training."""
+    files: dict[str, Path | None] = {ZERO_SHOT: None, PRELIMINARY: run.preliminary_decoder}
+    number = 1
+    while run.round_decoder(number).is_file():
+        files[f"round {number}"] = run.round_decoder(number)
+        number += 1
+    return files
+
+
+def load_preliminary_metadata(run: RunPaths) -> dict[str, Any]:
+    """The metadata of the run's preliminary decoder; empty if the run ends with its initial
+    masks.
+    """
+    if not run.preliminary_decoder.is_file():
+        return {}
+    metadata: dict[str, Any] = load_plain(run.preliminary_decoder)["made_with"]
+    return metadata
+
+
+def metadata_by_predictor(
+    run: RunPaths, preliminary: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """The options that each predictor was trained with.
+
+    What a decoder's file lacks is as in `preliminary`, the metadata of the preliminary decoder.
+    """
+    metadata = {INITIAL: preliminary}
+    if not preliminary:
+        return metadata
+
+    for predictor, decoder_file in list_decoders(run).items():
+        of_file = load_plain(decoder_file).get("made_with", {}) if decoder_file else {}
+        metadata[predictor] = {**preliminary, **of_file}
+    return metadata
+
+
+def prompt_options_by_predictor(
+    metadata: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Any]
+) -> dict[str, PromptOptions]:
+    """How each predictor is prompted: as `overrides` say, else as in its own training."""
+    options = {}
+    for predictor, trained_with in metadata.items():
+        options[predictor] = merge_fields(PromptOptions, overrides, trained_with)
+    return options
+
+
+def open_predictors(
+    options: EvaluateOptions,
+    run: RunPaths,
+    patches_by_split: Mapping[str, Sequence[Patch]],
+    patch_size: int,
+    prompt_options: dict[str, PromptOptions],
+) -> SamPredictors:
+    """Load SAM, and encode all patches in each TTA transform that any predictor uses."""
+    n_transforms = max(group.n_transform for group in prompt_options.values())
+    n_patches = sum(len(patches) for patches in patches_by_split.values())
+    preliminary = prompt_options[PRELIMINARY]
+    setup = prepare_sam(
+        options,
+        patch_size,
+        n_patches * n_transforms,
+        preliminary.n_point + preliminary.n_negative,
+        select_device(options.device, options.precision),
+    )
+    for patches in patches_by_split.values():
+        prepare_embeddings(setup, patches, n_transforms)
+
+    # Loading a trained decoder overwrites the pretrained one.
+    pretrained_decoder = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
+    return SamPredictors(
+        setup, list_decoders(run), prompt_options, pretrained_decoder, options.batch_size
+    )

@@ -1,0 +1,262 @@
+"""The patches of a dataset on disk: whether they are current, and how new ones replace them whole.
+
+`patches.json` beside the patches holds their provenance; patches without it were brought by the
+user and are never stale.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from epsam.config.common import SPLITS
+from epsam.config.flags import result_options
+from epsam.config.patches import PatchOptions
+from epsam.core.errors import DatasetError
+from epsam.core.files import (
+    digest_of,
+    digest_of_files,
+    digest_of_names_and_sizes,
+    quick_hash,
+    read_json,
+    read_table,
+    remove_leftovers,
+    sha256_of,
+    write_json,
+    write_text,
+)
+from epsam.data.images import list_images
+from epsam.extraction.dataset_slides import load_slides
+from epsam.extraction.discovery import USED, SlideRecord, list_files
+from epsam.extraction.splits import normalize_slide_name
+from epsam.paths import DatasetPaths
+
+log = logging.getLogger(__name__)
+
+N_EXAMPLES = 5
+_MOVING = "moving"
+"""File in the staging folder from the moment on from which patches are being moved."""
+
+
+def are_patches_current(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
+    """Whether the stage has nothing to do; the train folder decides.
+
+    It holds patches that the user brought, or that were extracted from today's slides, annotations
+    and options. Raises DatasetError if patches would be replaced that this stage did not write,
+    which takes --restart.
+    """
+    if options.restart:
+        return False
+    n_patches = {split: len(list_images(paths.split(split) / "image")) for split in SPLITS}
+    if n_patches["train"]:
+        return _are_train_patches_current(paths, tables, options, n_patches["train"])
+
+    filled = [split for split in SPLITS if n_patches[split]]
+    # A kill while patches were moved looks the same, but then they are this stage's.
+    was_moving = (_staging_path(paths) / _MOVING).exists()
+    if filled and not was_moving:
+        raise DatasetError(
+            f"{paths.split(filled[0]) / 'image'}: holds patches but "
+            f"{paths.split('train') / 'image'} does not; add train patches, or pass --restart to "
+            "make all splits from slides"
+        )
+    return False
+
+
+def _are_train_patches_current(
+    paths: DatasetPaths, tables: Path, options: PatchOptions, n_patches: int
+) -> bool:
+    folder = paths.split("train") / "image"
+    removed = find_removed_slides(paths)
+    if removed:
+        log.warning(
+            "%s holds %d patches: step skipped; %d of their slides are no longer there (%s%s), so "
+            "whatever has changed, they stay",
+            folder,
+            n_patches,
+            len(removed),
+            ", ".join(removed[:N_EXAMPLES]),
+            " …" if len(removed) > N_EXAMPLES else "",
+        )
+        return True
+    changes = describe_changes(paths, tables, options)
+    if changes:
+        _refuse_foreign_files(paths)
+        log.info("%s: its patches are extracted again, as this has changed: %s", folder, changes)
+        return False
+    log.info("%s holds %d patches: step skipped (--restart makes them again)", folder, n_patches)
+    return True
+
+
+def _refuse_foreign_files(paths: DatasetPaths) -> None:
+    """Raise DatasetError if a file among the patches is not in patches.csv: it would be lost."""
+    rows = read_table(paths.patch_table, ("id", "label"))
+    written_stems = {f"{row['id']}_{row['label']}" for row in rows}
+    for folder in _patch_folders(paths):
+        for path in list_images(folder):
+            if path.stem not in written_stems:
+                raise DatasetError(
+                    f"{path}: lies among patches that have to be extracted again, as slides, "
+                    "annotations or options have changed, but was not written by this step; take "
+                    "it out, or pass --restart to make all splits from slides without it"
+                )
+
+
+def provenance(records: Sequence[SlideRecord], options: PatchOptions) -> dict[str, Any]:
+    """What decides the patches: the options, and a digest of the slides.
+
+    The digest covers each slide's split, status and quick hash, and its annotations by content.
+    """
+    lines = []
+    for record in records:
+        entry = (
+            record.name,
+            record.split,
+            record.status,
+            record.unannotated_is_normal,
+            quick_hash(record.path) if record.path else None,
+            sha256_of(record.annotations) if record.annotations else None,
+        )
+        lines.append(repr(entry))
+    # Through JSON, so that tuples compare equal to the lists of patches.json.
+    stored_options = json.loads(json.dumps(result_options(options)))
+    return {"options": stored_options, "slides": digest_of(lines)}
+
+
+def digest_inputs(records: Sequence[SlideRecord]) -> dict[str, str]:
+    """Digests of the used slides and annotations, for the record of the stage.
+
+    Slides count by name and size: reading all their bytes would take longer than the stage.
+    """
+    used = [record for record in records if record.status == USED]
+    slides = [record.path for record in used if record.path]
+    annotations = [record.annotations for record in used if record.annotations]
+    return {
+        "slides": digest_of_names_and_sizes(slides),
+        "outlines": digest_of_files(annotations),
+    }
+
+
+def describe_changes(paths: DatasetPaths, tables: Path, options: PatchOptions) -> str:
+    """What has changed since the present patches were extracted, in words.
+
+    Empty if nothing has, and for patches that the user brought. Raises DatasetError as
+    `load_slides` does.
+    """
+    stored = _read_provenance(paths.patch_options)
+    if not stored:
+        return ""
+    current = provenance(load_slides(paths, tables, options).records, options)
+
+    changes = []
+    for name, before in stored["options"].items():
+        # Options that have come or gone since then do not make patches stale.
+        after = current["options"].get(name, before)
+        if before != after:
+            changes.append(f"{name} {before} → {after}")
+    if stored["slides"] != current["slides"]:
+        changes.append("slides, splits or annotations")
+    return ", ".join(changes)
+
+
+def find_removed_slides(paths: DatasetPaths) -> list[str]:
+    """Slides of the present patches that are no longer on disk: many users remove them for room."""
+    if not paths.patch_table.is_file():
+        return []
+    on_disk = {normalize_slide_name(path.stem) for path in list_files(paths.slides)}
+    in_table = {row["slide"] for row in read_table(paths.patch_table, ("slide",))}
+    return sorted(in_table - on_disk)
+
+
+def _read_provenance(source: Path) -> dict[str, Any]:
+    """The provenance that was stored with the patches; empty if it is absent or damaged."""
+    if not source.is_file():
+        return {}
+    try:
+        stored = read_json(source)
+    except DatasetError:
+        return {}
+    is_complete = isinstance(stored.get("options"), dict) and "slides" in stored
+    return stored if is_complete else {}
+
+
+@contextmanager
+def staging_folder(paths: DatasetPaths, origin: Mapping[str, Any], restart: bool) -> Iterator[Path]:
+    """A folder beside the patches to write new ones into, removed when the block ends.
+
+    After an interruption, a kill or a full disk it stays, and the next block resumes with what it
+    holds, if the provenance `origin` is the same and not `restart`. Raises DatasetError if a folder
+    that will be replaced is a link: its target is not ours to remove.
+    """
+    staging = _staging_path(paths)
+    for folder in _patch_folders(paths):
+        if folder.is_symlink():
+            raise DatasetError(
+                f"{folder}: is a link, and patches would replace it; remove the link"
+            )
+
+    origin_file = staging / "made_for.txt"
+    origin_text = json.dumps(origin, sort_keys=True)
+    is_same = origin_file.is_file() and origin_file.read_text("utf-8") == origin_text
+    # Once patches were being moved, part of them is no longer in the staging folder.
+    if restart or not is_same or (staging / _MOVING).exists():
+        _empty_staging(staging)
+        write_text(origin_file, origin_text)
+    else:
+        log.info("resuming with what was written before the interruption")
+        remove_leftovers(staging)
+
+    try:
+        yield staging
+    except (KeyboardInterrupt, OSError):
+        raise
+    except BaseException:
+        # Any other error would come back with the same content.
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _empty_staging(staging: Path) -> None:
+    shutil.rmtree(staging, ignore_errors=True)
+    for split in SPLITS:
+        (staging / split / "image").mkdir(parents=True)
+        (staging / split / "mask").mkdir()
+    (staging / "thumbnails").mkdir()
+
+
+def publish_patches(staging: Path, paths: DatasetPaths, origin: Mapping[str, Any]) -> None:
+    """Move finished patches, their tables and thumbnails to where older ones were.
+
+    The train images come last: they mark the stage as done, so after a power cut in between, the
+    next run extracts everything again.
+    """
+    write_json(staging / paths.patch_options.name, origin)
+    (staging / _MOVING).touch()
+    shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
+    for table in (paths.patch_options, paths.patch_table, paths.slide_table):
+        _replace(staging / table.name, table)
+    _replace(staging / "thumbnails", paths.root / "thumbnails")
+    for split in reversed(SPLITS):
+        for kind in ("mask", "image"):
+            _replace(staging / split / kind, paths.split(split) / kind)
+
+
+def _replace(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
+
+
+def _patch_folders(paths: DatasetPaths) -> Iterator[Path]:
+    for split in SPLITS:
+        yield paths.split(split) / "image"
+        yield paths.split(split) / "mask"
+
+
+def _staging_path(paths: DatasetPaths) -> Path:
+    return paths.root / ".patches.part"
