@@ -17,7 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from epsam.annotations.asap_reader import rasterize_tumour, read_annotations
+from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.polygons import rasterize_tumour
 from epsam.core.errors import AnnotationError
 
 SIDE_PX0 = 100_000

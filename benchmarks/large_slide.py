@@ -21,7 +21,7 @@ import tifffile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from epsam.annotations.asap_reader import Annotations, Polygon
+from epsam.annotations.polygons import Annotations, Polygon
 from epsam.extraction.sampling import FractionRange, make_candidate_grid, tumour_fractions
 from epsam.extraction.thumbnail import read_overview
 from epsam.wsi.reader import open_slide, read_tile

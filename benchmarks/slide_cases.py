@@ -9,7 +9,7 @@ import numpy as np
 from large_slide import outline, write_slide
 from measure import Comparison, in_turns
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.config.patches import PatchOptions
 from epsam.extraction.sampling import FractionRange, make_candidate_grid, tumour_fractions
 from epsam.wsi.reader import open_slide, read_tile

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from epsam.annotations.asap_reader import rasterize_tumour, read_annotations
+from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.polygons import rasterize_tumour
 from epsam.config.patches import PatchOptions
 from epsam.core.errors import DatasetError, SlideError
 from epsam.data.images import read_mask, read_rgb

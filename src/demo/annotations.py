@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from epsam.annotations.asap_writer import GAP, TUMOUR, AsapAnnotation
+from epsam.annotations.asap_writer import EXCLUSION, TUMOUR, AsapAnnotation
 from epsam.data.images import Mask
 
 
@@ -21,5 +21,5 @@ def coarse_annotations(tumour: Mask, coarseness_px: float = 2.5) -> list[AsapAnn
         corners = cv2.approxPolyDP(contour, coarseness_px, True).reshape(-1, 2)
         is_gap = hierarchy.reshape(-1, 4)[number, 3] >= 0
         if len(corners) >= 3:
-            drawn.append(AsapAnnotation(GAP if is_gap else TUMOUR, corners.astype(np.int32)))
-    return sorted(drawn, key=lambda outline: outline.group == GAP)
+            drawn.append(AsapAnnotation(EXCLUSION if is_gap else TUMOUR, corners.astype(np.int32)))
+    return sorted(drawn, key=lambda outline: outline.group == EXCLUSION)

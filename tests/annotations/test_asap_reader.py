@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour, read_annotations
+from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.core.errors import AnnotationError
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour
 from epsam.annotations.contours import ContourTracer, largest_diameter, signed_area
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 
 
 def traced(mask, rows=7):
     tracer = ContourTracer(mask.shape[1])
     for top in range(0, mask.shape[0], rows):
         tracer.add(mask[top : top + rows])
-    return tracer.rings()
+    return tracer.trace_rings()
 
 
 def painted(rings, shape):

@@ -3,16 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour, read_annotations
+from epsam.annotations.asap_reader import read_annotations
 from epsam.annotations.asap_writer import annotations_from_rings, format_asap_xml
 from epsam.annotations.contours import ContourTracer
 from epsam.annotations.geojson import format_geojson
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 
 
 def rings_of(mask):
     tracer = ContourTracer(mask.shape[1])
     tracer.add(mask)
-    return tracer.rings()
+    return tracer.trace_rings()
 
 
 def blobs(seed, shape=(90, 130)):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as some
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour, read_annotations
+from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.core.errors import AnnotationError
 from support.fuzzing import damaged, fuzz, little_room
 from support.mini import REPOSITORY
@@ -198,7 +199,7 @@ def test_fuzzed_outlines_are_an_error_or_numbers(tmp_path, contents, examples):
     "item", ["<Annotation/>", '<Group Name="{}"/>'], ids=["annotations", "groups"]
 )
 def test_more_items_than_anyone_draws_are_refused(tmp_path, monkeypatch, item):
-    monkeypatch.setattr("epsam.annotations.asap_reader.MOST_ITEMS", 100)
+    monkeypatch.setattr("epsam.annotations.asap_reader.MAX_ITEMS", 100)
     text = "<ASAP_Annotations>{}</ASAP_Annotations>"
     assert (
         read(tmp_path, text.format("".join(item.format(number) for number in range(100)))).tumour
@@ -235,7 +236,7 @@ def test_outlines_are_filled_in_parts_as_they_are_at_once(tmp_path, monkeypatch)
     rng = np.random.default_rng(0)
     outlines = read(tmp_path, asap(rng.uniform(-20, 120, (500, 2))))
     whole = rasterize_tumour(outlines, 0, 0, 100, 100)
-    monkeypatch.setattr("epsam.annotations.asap_reader.MOST_CROSSINGS", 700)
+    monkeypatch.setattr("epsam.annotations.polygons.MAX_CROSSINGS", 700)
     assert np.array_equal(rasterize_tumour(outlines, 0, 0, 100, 100), whole)
 
 

@@ -8,7 +8,7 @@ from epsam.annotations.small_regions import SmallRegions
 def traced(mask):
     tracer = ContourTracer(mask.shape[1])
     tracer.add(mask)
-    return tracer.rings()
+    return tracer.trace_rings()
 
 
 def without_specks(mask, smallest_px2, rows=7):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.config.patches import PatchOptions
 from epsam.config.presets import preset
 from epsam.extraction.sampling import (

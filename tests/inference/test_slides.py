@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour, read_annotations
+from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.core.errors import DatasetError, SlideError
 from epsam.core.shards import Shard
 from epsam.data.images import read_rgb

@@ -18,7 +18,8 @@ import numpy as np  # noqa: E402
 import tifffile  # noqa: E402
 import torch  # noqa: E402
 
-from epsam.annotations.asap_reader import rasterize_tumour, read_annotations  # noqa: E402
+from epsam.annotations.asap_reader import read_annotations  # noqa: E402
+from epsam.annotations.polygons import rasterize_tumour  # noqa: E402
 from epsam.config.command_line import one_line  # noqa: E402
 from epsam.config.common import StageOptions  # noqa: E402
 from epsam.core.checkpoints import load_plain, save_plain  # noqa: E402

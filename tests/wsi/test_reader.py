@@ -183,8 +183,8 @@ def test_kept_tiles_stay_within_their_bound(tmp_path, monkeypatch):
     image = noise(320, 320)
     with open_slide(write(tmp_path / "a.tif", image, tile=(64, 64))) as slide:
         assert np.array_equal(slide.read(0, 0, 320, 320), image)
-        assert len(slide._kept) == 3
-        assert sum(tile.nbytes for tile in slide._kept.values()) <= 3 * 64 * 64 * 3
+        assert len(slide._tile_cache) == 3
+        assert sum(tile.nbytes for tile in slide._tile_cache.values()) <= 3 * 64 * 64 * 3
 
 
 def test_pixel_size_comes_from_the_file_and_else_from_the_user(tmp_path):

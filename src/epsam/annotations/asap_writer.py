@@ -1,4 +1,4 @@
-"""Writing outlines as ASAP reads them, and our own reader (`annotations.py`) too."""
+"""Annotations as XML that ASAP and our own reader (`asap_reader.py`) open."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,39 +6,43 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from epsam.annotations.asap_reader import Polygon
 from epsam.annotations.contours import Ring, rings_by_parent
+from epsam.annotations.polygons import Polygon
 
 TUMOUR = "Tumor"
-GAP = "Exclusion"
+EXCLUSION = "Exclusion"
 
 
 @dataclass(frozen=True)
 class AsapAnnotation:
-    """A closed outline: its group and its corners (n, 2) as (x, y), level-0 px."""
+    """A closed polygon: its group and its corners (n, 2) as (x, y), level-0 px."""
 
     group: str
     points_xy: npt.NDArray[np.int32 | np.float64]
 
 
 def annotations_from_rings(rings: Sequence[Ring], scale: float) -> list[AsapAnnotation]:
-    """Rings of a mask as outlines at level 0, of which a pixel of the mask spans `scale`: regions
-    first, then holes.
-
-    Holes are cleared after all tumour is filled, so islands in a hole are cut out of the hole's own
-    outline, by a line that runs there and back.
+    """Rings of a mask as annotations at level 0, tumour first, then exclusions; `scale` is the
+    number of level-0 pixels that a pixel of the mask spans.
     """
-    drawn, islands = [], rings_by_parent(rings)
+    islands = rings_by_parent(rings)
+    tumour = []
+    exclusions = []
     for number, ring in enumerate(rings):
-        inner = islands.get(number, []) if ring.is_hole else []
-        points = _joined(ring.points_xy, [island.points_xy for island in inner])
-        drawn.append(AsapAnnotation(GAP if ring.is_hole else TUMOUR, np.round(points * scale, 2)))
-    return sorted(drawn, key=lambda outline: outline.group == GAP)
+        if ring.is_hole:
+            # Readers clear holes after all tumour is filled, which would erase an island in a hole.
+            # So the hole's own polygon leaves out the islands.
+            inner = [island.points_xy for island in islands.get(number, [])]
+            points = _join_rings(ring.points_xy, inner)
+            exclusions.append(AsapAnnotation(EXCLUSION, np.round(points * scale, 2)))
+        else:
+            tumour.append(AsapAnnotation(TUMOUR, np.round(ring.points_xy * scale, 2)))
+    return tumour + exclusions
 
 
-def _joined(outer: Polygon, inner: Sequence[Polygon]) -> Polygon:
+def _join_rings(outer: Polygon, inner: Sequence[Polygon]) -> Polygon:
     """One closed line whose inside, by the even-odd rule, is that of `outer` without that of the
-    rings in it.
+    rings in it; a line runs from the outer ring to each inner one and back.
     """
     if not inner:
         return outer
@@ -47,15 +51,16 @@ def _joined(outer: Polygon, inner: Sequence[Polygon]) -> Polygon:
     return np.concatenate([outer, start, *loops])
 
 
-def format_asap_xml(outlines: Sequence[AsapAnnotation]) -> str:
-    """The outlines as the text of an ASAP annotation file; without outlines a file that holds
-    none.
-    """
+def format_asap_xml(annotations: Sequence[AsapAnnotation]) -> str:
+    """The text of an ASAP annotation file; without annotations, one that holds none."""
     lines = ['<?xml version="1.0"?>', "<ASAP_Annotations>", "\t<Annotations>"]
-    for number, outline in enumerate(outlines):
-        lines += _annotation(number, outline)
+    for number, annotation in enumerate(annotations):
+        lines += _format_annotation(number, annotation)
     lines += ["\t</Annotations>", "\t<AnnotationGroups>"]
-    for group in dict.fromkeys(outline.group for outline in outlines):
+
+    # A dictionary rather than a set: the groups stay in the order of their first use.
+    groups = dict.fromkeys(annotation.group for annotation in annotations)
+    for group in groups:
         lines.append(
             f'\t\t<Group Name="{group}" PartOfGroup="None" Color="#F4FA58"><Attributes /></Group>'
         )
@@ -63,10 +68,13 @@ def format_asap_xml(outlines: Sequence[AsapAnnotation]) -> str:
     return "\n".join(lines)
 
 
-def _annotation(number: int, outline: AsapAnnotation) -> list[str]:
-    corners = [
-        f'\t\t\t\t<Coordinate Order="{order}" X="{x}" Y="{y}" />'
-        for order, (x, y) in enumerate(outline.points_xy)
+def _format_annotation(number: int, annotation: AsapAnnotation) -> list[str]:
+    lines = [
+        f'\t\t<Annotation Name="Annotation {number}" Type="Polygon" '
+        f'PartOfGroup="{annotation.group}" Color="#F4FA58">',
+        "\t\t\t<Coordinates>",
     ]
-    head = f'\t\t<Annotation Name="Annotation {number}" Type="Polygon" PartOfGroup="{outline.group}" Color="#F4FA58">'
-    return [head, "\t\t\t<Coordinates>", *corners, "\t\t\t</Coordinates>", "\t\t</Annotation>"]
+    for order, (x, y) in enumerate(annotation.points_xy):
+        lines.append(f'\t\t\t\t<Coordinate Order="{order}" X="{x}" Y="{y}" />')
+    lines += ["\t\t\t</Coordinates>", "\t\t</Annotation>"]
+    return lines

@@ -1,9 +1,21 @@
-"""Exact outlines of a mask that is seen band by band: memory grows with the length of the outlines,
+"""Exact contours of a mask that arrives band by band: memory grows with the length of the contours,
 not with the mask.
 
-Outlines run between the centres of tumour pixels and of others (marching squares), so a pixel is
-inside exactly if its centre is; pixels that touch at a corner only are apart. Rings never touch
-each other or themselves.
+How it works:
+
+1. Steps (marching squares). Four neighbouring pixels span a square between their centres. Where
+   some of them are tumour and some are not, a step of contour crosses the square, from the middle
+   of one side to the middle of another, with tumour on its right hand (`_STEPS`). So a pixel is
+   inside a contour exactly if its centre is, and pixels that touch at a corner only are apart.
+2. Points. The middle of a side lies between a tumour pixel and another pixel; exactly one step ends
+   there and exactly one begins. A point is stored as one integer, its key: the number of its place
+   in reading order on the grid of half pixels. Rings never touch each other or themselves.
+3. Links. A binary search for the key of each step's end among the keys of all starts tells which
+   point follows which (`_LinkedPoints`). The links are a permutation of the points, and its cycles
+   are the rings. Pointer doubling finds them: each pass doubles the distance that every point sees
+   along its ring, so that NumPy needs log2(n) passes where a Python loop would take n steps.
+4. Nesting. The contour next to the left of a ring's topmost pixel belongs to the ring around this
+   one or to a sibling (`_find_parent`).
 """
 
 from collections.abc import Sequence
@@ -13,13 +25,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from epsam.annotations.asap_reader import Polygon
+from epsam.annotations.polygons import Polygon
 
-Keys = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 TOLERANCE_PX = 0.35
-"""Ours: how far a left-out corner may lie from the outline. Pixel centres lie at least √2/4 = 0.354
-away from it, so the simplified outline holds the same pixels.
+"""How far a corner that is left out may lie from the contour (this project). Pixel centres lie at
+least √2/4 = 0.354 away from it, so the simplified contour holds the same pixels.
 """
 
 _TOP, _BOTTOM, _LEFT, _RIGHT = (0, -1), (0, 1), (-1, 0), (1, 0)
@@ -40,15 +52,15 @@ _STEPS: dict[int, list[_Step]] = {
     9: [(_TOP, _LEFT), (_BOTTOM, _RIGHT)],
     6: [(_RIGHT, _TOP), (_LEFT, _BOTTOM)],
 }
-"""Four neighbouring pixels as a number (1 top left, 2 top right, 4 bottom left, 8 bottom right) →
-the pieces of outline between them, tumour on the right hand: from and to the middle of which side,
-as (x, y) in half pixels.
+"""Code of four neighbouring pixels (1 top left, 2 top right, 4 bottom left, 8 bottom right, summed
+over those that are tumour) → the steps across their square: from and to the middle of which side,
+as (x, y) in half pixels from the middle of the square.
 """
 
 
 @dataclass(frozen=True)
 class Ring:
-    """A closed outline: corners (n, 2) as (x, y) in the mask's pixels; pixel (row 0, column 0)
+    """A closed contour: corners (n, 2) as (x, y) in the mask's pixels; pixel (row 0, column 0)
     covers 0..1.
 
     `parent` is the number of the ring around it, -1 for none: a hole lies in a region, a region
@@ -62,134 +74,187 @@ class Ring:
 
 def rings_by_parent(rings: Sequence[Ring]) -> dict[int, list[Ring]]:
     """The rings that lie directly in another one, by its number."""
-    found: dict[int, list[Ring]] = {}
+    by_parent: dict[int, list[Ring]] = {}
     for ring in rings:
-        found.setdefault(ring.parent, []).append(ring)
-    return found
+        by_parent.setdefault(ring.parent, []).append(ring)
+    return by_parent
 
 
 class ContourTracer:
-    """Collects the pieces of outline of a mask `width` px wide, from top to bottom."""
+    """Collects the steps of the contours of a mask `width` px wide, from top to bottom."""
 
     def __init__(self, width: int) -> None:
+        # More than x reaches, which runs from 0 to 2 · width: points of two rows never share a key.
         self._stride = 2 * width + 2
-        self._above = np.zeros((1, width), np.uint8)
-        self._row = 0
-        self._pieces: list[tuple[Keys, Keys]] = []
+        self._last_row = np.zeros((1, width), np.uint8)
+        self._n_rows = 0
+        self._starts: list[Indices] = []
+        self._ends: list[Indices] = []
 
     def add(self, band: npt.NDArray[np.bool_]) -> None:
-        """The next rows (rows, width) of the mask."""
-        if band.any() or self._above.any():
-            self._collect(np.concatenate([self._above, band.astype(np.uint8)]))
-        self._above = band[-1:].astype(np.uint8)
-        self._row += len(band)
+        """Trace the next rows (rows, width) of the mask."""
+        if band.any() or self._last_row.any():
+            self._trace(np.concatenate([self._last_row, band.astype(np.uint8)]))
+        self._last_row = band[-1:].astype(np.uint8)
+        self._n_rows += len(band)
 
-    def rings(self) -> list[Ring]:
+    def trace_rings(self) -> list[Ring]:
         """All rings, ordered by their topmost, then leftmost point; the mask ends with the last
         band.
         """
-        if self._above.any():
-            self._collect(np.concatenate([self._above, np.zeros_like(self._above)]))
-        if not self._pieces:
+        if self._last_row.any():
+            self._trace(np.concatenate([self._last_row, np.zeros_like(self._last_row)]))
+        if not self._starts:
             return []
-        starts, ends = (np.concatenate(part) for part in zip(*self._pieces, strict=True))
-        self._pieces = []
-        order = np.argsort(starts)
-        starts = starts[order]
-        following = np.searchsorted(starts, ends[order])
-        first = _smallest_of_cycle(following)
-        sequence = _along_cycles(following, first)
-        return self._rings(starts, first, sequence)
+        points = _LinkedPoints.from_steps(
+            np.concatenate(self._starts), np.concatenate(self._ends), self._stride
+        )
+        # The steps are as large as the points, and not needed any more.
+        self._starts, self._ends = [], []
+        return _build_rings(points)
 
-    def _collect(self, rows: npt.NDArray[np.uint8]) -> None:
-        """The pieces between each row and the next one; the first row is the last of the band
-        before.
+    def _trace(self, rows: npt.NDArray[np.uint8]) -> None:
+        """Collect the steps between each row and the next one; the first row is the last one of the
+        band before.
         """
+        # What lies left and right of the mask is not tumour.
         padded = np.pad(rows, ((0, 0), (1, 1)))
         codes = padded[:-1, :-1] | padded[:-1, 1:] << 1 | padded[1:, :-1] << 2 | padded[1:, 1:] << 3
         mixed = np.flatnonzero((codes > 0) & (codes < 15))
-        lines, columns = np.divmod(mixed, codes.shape[1])
-        middles = 2 * (lines + self._row) * self._stride + 2 * columns
-        found = codes.ravel()[mixed]
+        mixed_codes = codes.ravel()[mixed]
+
+        square_rows, square_columns = np.divmod(mixed, codes.shape[1])
+        middles = 2 * (square_rows + self._n_rows) * self._stride + 2 * square_columns
         for code, steps in _STEPS.items():
-            here = middles[found == code]
-            for source, target in steps if len(here) else ():
-                self._pieces.append((here + self._key(source), here + self._key(target)))
+            at_code = middles[mixed_codes == code]
+            if not len(at_code):
+                continue
+            for (start_x, start_y), (end_x, end_y) in steps:
+                self._starts.append(at_code + (start_y * self._stride + start_x))
+                self._ends.append(at_code + (end_y * self._stride + end_x))
 
-    def _key(self, step: tuple[int, int]) -> int:
-        return step[1] * self._stride + step[0]
 
-    def _rings(self, starts: Keys, first: Keys, sequence: Keys) -> list[Ring]:
-        own = first[sequence]
-        begins = np.flatnonzero(np.diff(own, prepend=-1))
-        y2, x2 = np.divmod(starts[sequence], self._stride)
-        outlines = [
-            np.stack([x, y], axis=1) / 2.0
-            for x, y in zip(np.split(x2, begins[1:]), np.split(y2, begins[1:]), strict=True)
-        ]
-        holes = [signed_area(points) < 0 for points in outlines]
-        number = np.zeros(len(starts), np.int64)
-        number[own[begins]] = np.arange(len(begins))
-        neighbours = self._left_neighbours(starts, number[first], own[begins])
-        rings: list[Ring] = []
-        for points, is_hole, beside in zip(outlines, holes, neighbours, strict=True):
-            # What lies to the left is the ring around this one, or a sibling.
-            around = beside if beside < 0 or holes[beside] != is_hole else rings[beside].parent
-            rings.append(Ring(_simplified(points), is_hole, around))
-        return rings
+@dataclass(frozen=True)
+class _LinkedPoints:
+    """The points of all rings in reading order, each with a link to the next one of its ring.
 
-    def _left_neighbours(self, starts: Keys, ring_of: Keys, tops: Keys) -> list[int]:
-        """For the top left pixel of each ring, the ring crossed next to the left in its row; -1 for
-        none.
+    `keys` (n,), ascending: y · stride + x of each point, in half pixels. `next` (n,) and `first`
+    (n,) hold indices of points: the next one along the ring, and the ring's first one in reading
+    order, its topmost and then leftmost, by which a ring is identified.
+    """
+
+    keys: Indices
+    next: Indices
+    first: Indices
+    stride: int
+
+    @classmethod
+    def from_steps(cls, starts: Indices, ends: Indices, stride: int) -> "_LinkedPoints":
+        """Link the points; `starts` and `ends` (n,) are the keys of each step's two points."""
+        order = np.argsort(starts)
+        keys = starts[order]
+        # Each point starts one step and ends another, so every end is among the keys.
+        following = np.searchsorted(keys, ends[order])
+        return cls(keys, following, _find_first_of_cycle(following), stride)
+
+    def split_into_rings(self) -> list[Indices]:
+        """The points of each ring along its way, from its first one on; rings in the order of their
+        first points.
         """
-        sides = starts[tops] + self._stride - 1
-        before = np.searchsorted(starts, sides) - 1
-        same_row = (before >= 0) & (starts[before] // self._stride == sides // self._stride)
-        return [int(ring) for ring in np.where(same_row, ring_of[before], -1)]
+        along = _order_along_cycles(self.next, self.first)
+        starts = np.flatnonzero(np.diff(self.first[along], prepend=-1))
+        return np.split(along, starts[1:])
+
+    def find_left_neighbours(self, points: Indices) -> Indices:
+        """For each of the points (m,), which are the first ones of their rings: the nearest point
+        to the left on the centre line of the pixels just below, -1 if there is none.
+        """
+        # The first point is the middle of its pixel's upper side. Half a pixel down and half a
+        # pixel left lies the middle of the pixel's left side, on the ring itself.
+        left_sides = self.keys[points] + self.stride - 1
+        before = np.searchsorted(self.keys, left_sides) - 1
+        is_same_row = self.keys[before] // self.stride == left_sides // self.stride
+        return np.where((before >= 0) & is_same_row, before, -1)
+
+
+def _build_rings(points: _LinkedPoints) -> list[Ring]:
+    members = points.split_into_rings()
+    firsts = np.array([ring[0] for ring in members])
+    ring_of_point = np.searchsorted(firsts, points.first)
+    left_points = points.find_left_neighbours(firsts)
+
+    rings: list[Ring] = []
+    for indices, left_point in zip(members, left_points.tolist(), strict=True):
+        y2, x2 = np.divmod(points.keys[indices], points.stride)
+        contour = np.stack([x2, y2], axis=1) / 2.0
+        is_hole = signed_area(contour) < 0
+        # Rings come in reading order, so the one to the left is there already.
+        left_ring = int(ring_of_point[left_point]) if left_point >= 0 else -1
+        rings.append(Ring(_simplify(contour), is_hole, _find_parent(rings, left_ring, is_hole)))
+    return rings
+
+
+def _find_parent(rings: Sequence[Ring], left_ring: int, is_hole: bool) -> int:
+    """Number of the ring around a new one, -1 for none, from the ring next to the left of it."""
+    if left_ring < 0:
+        return -1
+    # Two regions, or two holes, side by side lie in the same ring. A region next to a hole's
+    # contour lies in that hole, and a hole next to a region's contour in that region.
+    is_sibling = rings[left_ring].is_hole == is_hole
+    return rings[left_ring].parent if is_sibling else left_ring
 
 
 def signed_area(points_xy: Polygon) -> float:
     """Area inside a ring, px²; negative if it runs the other way round, as holes do."""
-    # Seen from the first corner, the edges that meet there enclose nothing.
+    # Relative to the first corner, the two edges that meet there add nothing to the sum.
     x, y = (points_xy - points_xy[0]).T
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2)
 
 
 def largest_diameter(points_xy: Polygon) -> float:
-    """Largest distance between two corners of a ring."""
-    hull = (
-        cv2.convexHull((points_xy - points_xy[0]).astype(np.float32))
-        .reshape(-1, 2)
-        .astype(np.float64)
-    )
-    return max(float(np.hypot(*(hull - corner).T).max()) for corner in hull)
+    """Largest distance between two corners of a ring, px."""
+    # The two lie on the convex hull, which has far fewer corners; relative to the first corner,
+    # float32 holds them exactly.
+    hull = cv2.convexHull((points_xy - points_xy[0]).astype(np.float32))
+    corners = hull.reshape(-1, 2).astype(np.float64)
+    return max(float(np.hypot(*(corners - corner).T).max()) for corner in corners)
 
 
-def _simplified(points: Polygon) -> Polygon:
+def _simplify(contour: Polygon) -> Polygon:
     """The ring without corners on straight lines, then without those within the tolerance."""
-    onward = np.roll(points, -1, axis=0) - points
-    bends = points[(onward != np.roll(onward, 1, axis=0)).any(axis=1)]
+    onward = np.roll(contour, -1, axis=0) - contour
+    bends: Polygon = contour[(onward != np.roll(onward, 1, axis=0)).any(axis=1)]
+    # OpenCV takes float32, which is exact near the ring's own origin only.
     near = (bends - bends[0]).astype(np.float32).reshape(-1, 1, 2)
-    kept = cv2.approxPolyDP(near, TOLERANCE_PX, True).reshape(-1, 2)
-    return np.asarray(kept.astype(np.float64) + bends[0] if len(kept) >= 3 else bends)
+    corners = cv2.approxPolyDP(near, TOLERANCE_PX, True).reshape(-1, 2)
+    if len(corners) < 3:
+        return bends
+    return np.asarray(corners.astype(np.float64) + bends[0])
 
 
-def _smallest_of_cycle(following: Keys) -> Keys:
+def _find_first_of_cycle(following: Indices) -> Indices:
     """For each element of a permutation, the smallest one of its cycle."""
-    smallest, jump = np.arange(len(following)), following
+    # After k passes, `first` is the smallest of the next 2^k elements, and `jump` skips them.
+    first = np.arange(len(following))
+    jump = following
     for _ in range(len(following).bit_length()):
-        smallest = np.minimum(smallest, smallest[jump])
+        first = np.minimum(first, first[jump])
         jump = jump[jump]
-    return smallest
+    return first
 
 
-def _along_cycles(following: Keys, first: Keys) -> Keys:
-    """The elements cycle by cycle, each from its first one onwards."""
-    is_first = first == np.arange(len(first))
-    jump = np.where(is_first, np.arange(len(first)), following)
-    left_over = np.where(is_first, 0, 1)
-    for _ in range(len(first).bit_length()):
-        left_over = left_over + left_over[jump]
+def _order_along_cycles(following: Indices, first: Indices) -> Indices:
+    """The elements of a permutation cycle by cycle, each cycle from its first element on."""
+    count = len(following)
+    is_first = first == np.arange(count)
+
+    # Steps from each element to its cycle's first one, where the walk stops: doubled as above.
+    jump = np.where(is_first, np.arange(count), following)
+    steps_to_first = np.where(is_first, 0, 1)
+    for _ in range(count.bit_length()):
+        steps_to_first = steps_to_first + steps_to_first[jump]
         jump = jump[jump]
-    left_over[is_first] = len(first)
-    return np.lexsort((-left_over, first))
+
+    # The first element itself has the whole cycle before it.
+    steps_to_first[is_first] = count
+    return np.lexsort((-steps_to_first, first))

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from epsam.annotations.asap_reader import Polygon
 from epsam.annotations.contours import Ring, rings_by_parent, signed_area
+from epsam.annotations.polygons import Polygon
 
 COLOUR = (200, 0, 0)
 
@@ -20,31 +20,32 @@ def format_geojson(rings: Sequence[Ring], scale: float, mpp: float) -> Iterator[
     yield '{"type": "FeatureCollection", "features": ['
     separator = "\n"
     for number, ring in enumerate(rings):
-        if not ring.is_hole:
-            feature = _feature([ring, *holes.get(number, [])], scale, mpp)
-            yield separator + json.dumps(feature, ensure_ascii=False)
-            separator = ",\n"
+        if ring.is_hole:
+            continue
+        feature = _region_feature([ring, *holes.get(number, [])], scale, mpp)
+        yield separator + json.dumps(feature, ensure_ascii=False)
+        separator = ",\n"
     yield "\n]}\n"
 
 
-def _feature(rings: Sequence[Ring], scale: float, mpp: float) -> dict[str, object]:
-    """A region: its outer ring, then its holes."""
-    area = sum(signed_area(ring.points_xy) for ring in rings) * mpp**2
+def _region_feature(rings: Sequence[Ring], scale: float, mpp: float) -> dict[str, object]:
+    """A region as a GeoJSON feature: its outer ring, then its holes."""
+    # Areas of holes are negative.
+    area_um2 = sum(signed_area(ring.points_xy) for ring in rings) * mpp**2
+    coordinates = [_close_ring(ring.points_xy * scale) for ring in rings]
     return {
         "type": "Feature",
-        "geometry": {
-            "type": "Polygon",
-            "coordinates": [_closed(ring.points_xy * scale) for ring in rings],
-        },
+        "geometry": {"type": "Polygon", "coordinates": coordinates},
         "properties": {
             "objectType": "annotation",
             "classification": {"name": "Tumor", "color": list(COLOUR)},
-            "measurements": {"Area µm^2": round(area, 2)},
+            "measurements": {"Area µm^2": round(area_um2, 2)},
         },
     }
 
 
-def _closed(points_xy: Polygon) -> list[list[float]]:
+def _close_ring(points_xy: Polygon) -> list[list[float]]:
+    """The corners, with the first one again at the end, as GeoJSON wants it."""
     rounded = np.round(points_xy, 2)
     closed: list[list[float]] = np.concatenate([rounded, rounded[:1]]).tolist()
     return closed

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour, read_annotations
+from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.core.files import read_numbers
 from epsam.evaluation.froc import (
     EVALUATION_UM,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from epsam.annotations.asap_reader import Annotations, read_annotations
+from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.polygons import Annotations
 from epsam.config.patches import PatchOptions
 from epsam.core.errors import EpsamError, SlideError
 from epsam.data.images import write_rgb

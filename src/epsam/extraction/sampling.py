@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.config.common import SPLITS
 from epsam.config.patches import PatchOptions
 from epsam.core.seeding import generator

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from epsam.annotations.asap_reader import Annotations
+from epsam.annotations.polygons import Annotations
 from epsam.data.images import Mask, Rgb
 from epsam.extraction.sampling import Integers
 from epsam.wsi.reader import Slide, plan_overview, read_overview_strips

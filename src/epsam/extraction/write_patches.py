@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from epsam.annotations.asap_reader import Annotations, rasterize_tumour
+from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.config.patches import PatchOptions
 from epsam.core.errors import DatasetError, EpsamError
 from epsam.core.files import read_json, write_json

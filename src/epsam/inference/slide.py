@@ -148,7 +148,7 @@ def find_specks(probability: Path, grid: TileGrid, min_region: float) -> SmallRe
     if min_region:
         for band in bands_of_file(probability):
             tracer.add(band >= TUMOUR_FROM)
-    return SmallRegions(tracer.rings(), min_region / grid.mpp**2)
+    return SmallRegions(tracer.trace_rings(), min_region / grid.mpp**2)
 
 
 def write_mask(
@@ -168,7 +168,7 @@ def write_mask(
             yield tumour.astype(np.uint8) * 255
 
     write_pyramid(path, bands(), (grid.height, grid.width), grid.mpp, MASK)
-    return SlideRegions(int(counts[0]), int(counts[1]), tracer.rings())
+    return SlideRegions(int(counts[0]), int(counts[1]), tracer.trace_rings())
 
 
 def write_outlines(folder: Path, rings: Sequence[Ring], grid: TileGrid, asap: bool) -> None:

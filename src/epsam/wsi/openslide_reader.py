@@ -1,4 +1,4 @@
-"""Vendor formats that are not TIFF, through OpenSlide: an optional extra behind the same Slide."""
+"""Slides in vendor formats other than TIFF, read through OpenSlide."""
 
 from pathlib import Path
 from types import ModuleType
@@ -7,7 +7,7 @@ import numpy as np
 
 from epsam.core.errors import SlideError
 from epsam.data.images import Rgb
-from epsam.wsi.resolution import level_downsample, numbers, plausible
+from epsam.wsi.resolution import level_downsample, parse_numbers, plausible_size
 from epsam.wsi.slide import WHITE, Level, Slide
 
 
@@ -15,7 +15,7 @@ class OpenSlideFile(Slide):
     """A slide that OpenSlide reads."""
 
     def __init__(self, path: Path, slide_mpp: float = 0.0) -> None:
-        openslide = _openslide(path)
+        openslide = _import_openslide(path)
         try:
             self._file = openslide.OpenSlide(str(path))
         except (openslide.OpenSlideError, OSError) as error:
@@ -23,35 +23,44 @@ class OpenSlideFile(Slide):
                 f"{path}: OpenSlide cannot read it ({error}); replace or remove the file"
             ) from error
         self._error = openslide.OpenSlideError
-        size0 = self._file.level_dimensions[0]
-        levels = tuple(
-            Level(size[0], size[1], level_downsample(size0, size, (1, 1)) or float(ratio))
-            for size, ratio in zip(
-                self._file.level_dimensions, self._file.level_downsamples, strict=True
-            )
-        )
-        stated = numbers([self._file.properties.get("openslide.mpp-x", "")])
-        super().__init__(
-            path, levels, (plausible(stated[0]) if stated else None) or slide_mpp or None
-        )
+
+        # The file's own pixel size goes before the user's.
+        mpp = None
+        mpp_texts = parse_numbers([self._file.properties.get("openslide.mpp-x", "")])
+        if mpp_texts:
+            mpp = plausible_size(mpp_texts[0])
+        super().__init__(path, self._read_levels(), mpp or slide_mpp or None)
 
     def close(self) -> None:
         self._file.close()
 
-    def _pixels(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:
-        # OpenSlide divides by its own ratio, not by the power of two behind the rounded sizes.
-        downsample = self._file.level_downsamples[level]
-        corner = (round(left_px * downsample), round(top_px * downsample))
+    def _read_levels(self) -> tuple[Level, ...]:
+        sizes = self._file.level_dimensions
+        ratios = self._file.level_downsamples
+        levels = []
+        for size, ratio in zip(sizes, ratios, strict=True):
+            # OpenSlide derives its ratio from rounded sizes; the power of two behind them is exact.
+            downsample = level_downsample(sizes[0], size, (1, 1)) or float(ratio)
+            levels.append(Level(size[0], size[1], downsample))
+        return tuple(levels)
+
+    def _read_inside(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:
+        # OpenSlide takes the corner at level 0 and divides it by its own ratio, not by the power of
+        # two behind the rounded sizes.
+        ratio = self._file.level_downsamples[level]
+        corner_px0 = (round(left_px * ratio), round(top_px * ratio))
         try:
-            rgba = np.asarray(self._file.read_region(corner, level, (width, height)))
+            rgba = np.asarray(self._file.read_region(corner_px0, level, (width, height)))
         except (self._error, OSError) as error:
             raise SlideError(
                 f"{self.path}: cannot be decoded ({error}); replace or remove the file"
             ) from error
+
+        # Pixels that were never scanned are transparent.
         return np.where(rgba[:, :, 3:] == 0, np.uint8(WHITE), rgba[:, :, :3])
 
 
-def _openslide(path: Path) -> ModuleType:
+def _import_openslide(path: Path) -> ModuleType:
     try:
         import openslide
     except (ImportError, OSError) as error:
@@ -59,5 +68,5 @@ def _openslide(path: Path) -> ModuleType:
             f"{path}: {path.suffix} files need OpenSlide, which is not installed; "
             "run: pip install openslide-python openslide-bin"
         ) from error
-    found: ModuleType = openslide
-    return found
+    module: ModuleType = openslide
+    return module

@@ -1,4 +1,4 @@
-"""The one way to open a slide, and to read a window or an overview of it at a wanted resolution."""
+"""Open a slide, and read a tile or an overview of it at any resolution."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".qptiff")
 VENDOR_SUFFIXES = (".mrxs", ".vms", ".vmu", ".ndpi", ".scn", ".bif", ".czi", ".dcm")
 SLIDE_SUFFIXES = TIFF_SUFFIXES + VENDOR_SUFFIXES
 
-_STRIP_PX = 1 << 25  # ours: pixels decoded at a time, 100 MB as RGB
-_STRIP_ROWS = 256  # ours: the usual tile height, so that strips seldom cut through a row of tiles
+_STRIP_PX = 1 << 25  # this project: pixels decoded at a time, 100 MB as RGB
+_STRIP_ROWS = 256  # this project: the usual tile height, so that strips seldom cut a row of tiles
 
 
 def open_slide(path: Path, slide_mpp: float = 0.0) -> Slide:
-    """Open a slide; `slide_mpp` is the pixel size of level 0 in µm where the file does not tell it
+    """Open a slide. `slide_mpp` is the pixel size of level 0 in µm for files that do not state it
     (0: unknown).
 
     Raises SlideError if the file is missing, damaged, of an unknown format, or needs a package that
-    is not there.
+    is not installed.
     """
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -47,12 +47,12 @@ def open_slide(path: Path, slide_mpp: float = 0.0) -> Slide:
 
 
 def read_tile(slide: Slide, left_px0: int, top_px0: int, side_px0: int, size: int) -> Rgb:
-    """A square window as RGB (size, size, 3): corner and side in level-0 pixels, `size` in pixels
-    of the result.
+    """A square tile as RGB (size, size, 3): corner and side in level-0 pixels, `size` in pixels of
+    the result.
 
-    Read from the coarsest level that is still as fine as the result, then resized.
+    Reads the coarsest level that is still as fine as the result, then resizes.
     """
-    number = _level_for(slide, side_px0 / size)
+    number = _find_level(slide, side_px0 / size)
     downsample = slide.levels[number].downsample
     side = max(1, round(side_px0 / downsample))
     region = slide.read(
@@ -63,8 +63,10 @@ def read_tile(slide: Slide, left_px0: int, top_px0: int, side_px0: int, size: in
 
 @dataclass(frozen=True)
 class OverviewPlan:
-    """How a whole slide is read at a coarse scale: a level, whole blocks of whose pixels are
-    averaged.
+    """How a whole slide is read at a coarse scale: from `level`, averaging blocks of `block` ×
+    `block` of its pixels.
+
+    `width` and `height` are in pixels of the overview, `downsample` is its true one.
     """
 
     level: int
@@ -75,21 +77,17 @@ class OverviewPlan:
 
 
 def plan_overview(slide: Slide, downsample: float, level: int | None = None) -> OverviewPlan:
-    """Plan to read the whole slide at about `downsample` (never coarser), or a given level as it
-    is.
+    """Plan to read the whole slide at about `downsample` (never coarser), or one level as it is."""
+    block = 1
+    if level is None:
+        level = _find_level(slide, downsample)
+        # Whole blocks only; the small number forgives a quotient that is rounded down.
+        block = max(1, int(downsample / slide.levels[level].downsample + 1e-6))
 
-    The plan's own `downsample` is the true one; width and height are in pixels of the overview.
-    """
-    number = _level_for(slide, downsample) if level is None else level
-    source = slide.levels[number]
-    block = max(1, int(downsample / source.downsample + 1e-6)) if level is None else 1
-    return OverviewPlan(
-        number,
-        block,
-        -(-source.width // block),
-        -(-source.height // block),
-        source.downsample * block,
-    )
+    source = slide.levels[level]
+    width = -(-source.width // block)
+    height = -(-source.height // block)
+    return OverviewPlan(level, block, width, height, source.downsample * block)
 
 
 def read_overview_strips(slide: Slide, plan: OverviewPlan) -> Iterator[tuple[int, Rgb]]:
@@ -98,19 +96,19 @@ def read_overview_strips(slide: Slide, plan: OverviewPlan) -> Iterator[tuple[int
     """
     width = plan.width * plan.block
     rows = max(1, _STRIP_PX // width)
-    rows = rows // _STRIP_ROWS * _STRIP_ROWS if rows >= _STRIP_ROWS else rows
+    if rows >= _STRIP_ROWS:
+        rows = rows // _STRIP_ROWS * _STRIP_ROWS
     rows = max(1, rows // plan.block)
+
     for top in range(0, plan.height, rows):
         count = min(rows, plan.height - top)
         strip = slide.read(0, top * plan.block, width, count * plan.block, plan.level)
         yield top, resize_rgb(strip, count, plan.width)
 
 
-def _level_for(slide: Slide, downsample: float) -> int:
-    """The coarsest level that is at least as fine as wanted, within the 1 % by which pixel sizes
-    are rounded.
-    """
-    fitting = [
-        number for number, level in enumerate(slide.levels) if level.downsample <= downsample * 1.01
-    ]
+def _find_level(slide: Slide, downsample: float) -> int:
+    """The coarsest level that is at least as fine as `downsample`, else the finest."""
+    # Pixel sizes are rounded: within 1 % a level counts as fine enough.
+    limit = downsample * 1.01
+    fitting = [number for number, level in enumerate(slide.levels) if level.downsample <= limit]
     return max(fitting, default=0)

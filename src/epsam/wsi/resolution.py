@@ -1,74 +1,78 @@
-"""How large a pixel is: pixel sizes from what slide files say about themselves, and downsamples of
-pyramid levels.
-"""
+"""Pixel sizes from the metadata of slide files, and downsamples of pyramid levels."""
 
 import math
 import re
 
-SMALLEST_UM, LARGEST_UM = 0.1, 2.0
-"""Pixel sizes outside of this are placeholders such as 72 dpi, not scans at 5× to 100× (ours)."""
+MIN_PIXEL_UM, MAX_PIXEL_UM = 0.1, 2.0
+"""Pixel sizes outside of this range are placeholders such as 72 dpi, not scans at 5× to 100× (this
+project).
+"""
 
-_MICROMETRES = {1: 0.0, 2: 25_400.0, 3: 10_000.0}
-"""TIFF ResolutionUnit → µm in one unit; 1 is "no unit"."""
+_UNIT_UM = {1: 0.0, 2: 25_400.0, 3: 10_000.0}
+"""TIFF's ResolutionUnit → its length in µm; 1 is "no unit"."""
 
 _APERIO = re.compile(r"\bMPP\s*=\s*([0-9.eE+-]+)")
 _PHILIPS = re.compile(r'DICOM_PIXEL_SPACING"[^>]*>\s*(?:"|&quot;)([0-9.eE+-]+)')
 _OME = re.compile(r'PhysicalSizeX="([0-9.eE+-]+)"')
 _OME_UNIT = re.compile(r'PhysicalSizeXUnit="([^"]+)"')
-_OME_MICROMETRES = {"mm": 1000.0, "cm": 10_000.0, "nm": 0.001}
+_OME_UNIT_UM = {"mm": 1000.0, "cm": 10_000.0, "nm": 0.001}
 
 
-def plausible(size_um: float) -> float | None:
-    """The size if it can be that of a slide's pixel, µm; None otherwise."""
-    return size_um if math.isfinite(size_um) and SMALLEST_UM <= size_um <= LARGEST_UM else None
+def plausible_size(size_um: float) -> float | None:
+    """The size, µm, if a pixel of a slide can have it; None otherwise."""
+    if math.isfinite(size_um) and MIN_PIXEL_UM <= size_um <= MAX_PIXEL_UM:
+        return size_um
+    return None
 
 
 def size_from_description(text: str) -> float | None:
-    """Pixel size in µm from the image description of Aperio, Philips or OME files; None if it does
-    not tell.
-
-    Philips states millimetres; files whose writer put micrometres there are told apart by what is
-    plausible.
+    """Pixel size in µm from the image description of Aperio, Philips or OME files; None if it
+    states none.
     """
-    aperio = numbers(_APERIO.findall(text))
+    aperio = parse_numbers(_APERIO.findall(text))
     if aperio:
-        return plausible(aperio[0])
-    philips = numbers(_PHILIPS.findall(text))
+        return plausible_size(aperio[0])
+
+    philips = parse_numbers(_PHILIPS.findall(text))
     if philips:
+        # One number per level. Philips states millimetres; some writers put micrometres there, and
+        # only one of the two readings is plausible.
         finest = min(philips)
-        return plausible(finest * 1000.0) or plausible(finest)
-    ome = numbers(_OME.findall(text))
+        return plausible_size(finest * 1000.0) or plausible_size(finest)
+
+    ome = parse_numbers(_OME.findall(text))
     if ome:
         unit = _OME_UNIT.search(text)
-        return plausible(ome[0] * _OME_MICROMETRES.get(unit.group(1) if unit else "", 1.0))
+        # The default unit of OME is the micrometre.
+        unit_um = _OME_UNIT_UM.get(unit.group(1), 1.0) if unit else 1.0
+        return plausible_size(ome[0] * unit_um)
     return None
 
 
 def size_from_tags(pixels_per_unit: float, unit: int) -> float | None:
     """Pixel size in µm from TIFF's XResolution and ResolutionUnit (2 inch, 3 centimetre); None if
-    it does not tell.
+    they state none.
     """
-    micrometres = _MICROMETRES.get(unit, 0.0)
-    if not micrometres or not pixels_per_unit > 0:
+    unit_um = _UNIT_UM.get(unit, 0.0)
+    if not unit_um or not pixels_per_unit > 0:
         return None
-    return plausible(micrometres / pixels_per_unit)
+    return plausible_size(unit_um / pixels_per_unit)
 
 
 def level_downsample(
     size0: tuple[int, int], size: tuple[int, int], tile: tuple[int, int]
 ) -> float | None:
-    """How much coarser a page of `size` (width, height) is than level 0; None if it shows something
-    else.
+    """Downsample of a page of `size` (width, height) against level 0 of `size0`; None if the page
+    shows something else.
 
     A power of two where one fits, since sizes are rounded and some scanners pad each level to whole
-    tiles: the ratio of the sizes would then shift small levels by many level-0 pixels. Anything
-    else must agree in both directions to 2 %.
+    tiles: the ratio of the sizes would then shift small levels by many level-0 pixels. Any other
+    downsample must agree in both directions to 2 %.
     """
     ratios = [full / max(1, part) for full, part in zip(size0, size, strict=True)]
     nominal = 2.0 ** max(0, round(math.log2(max(ratios))))
-    sides = zip(size0, size, tile, strict=True)
-    if all(
-        -1.0 <= part - full / nominal < (1.0 if part % step else step) for full, part, step in sides
+    if _is_rounded_side(size0[0] / nominal, size[0], tile[0]) and _is_rounded_side(
+        size0[1] / nominal, size[1], tile[1]
     ):
         return nominal
     if abs(ratios[0] / ratios[1] - 1.0) <= 0.02:
@@ -76,12 +80,23 @@ def level_downsample(
     return None
 
 
-def numbers(texts: list[str]) -> list[float]:
+def _is_rounded_side(exact: float, side: int, tile_side: int) -> bool:
+    """Whether `side` is `exact` rounded down or up by less than a pixel, or padded to whole
+    tiles.
+    """
+    excess = side - exact
+    if excess < -1.0:
+        return False
+    is_padded = side % tile_side == 0
+    return excess < (tile_side if is_padded else 1.0)
+
+
+def parse_numbers(texts: list[str]) -> list[float]:
     """Those of the texts that are numbers."""
-    found = []
+    numbers = []
     for text in texts:
         try:
-            found.append(float(text))
+            numbers.append(float(text))
         except ValueError:
             continue
-    return found
+    return numbers

@@ -15,8 +15,8 @@ WHITE = 255
 
 @dataclass(frozen=True)
 class Level:
-    """One level of the pyramid: its size in its own pixels, and how many level-0 pixels one of them
-    spans.
+    """One level of the pyramid: its size in its own pixels, and its downsample, the number of
+    level-0 pixels that one of them spans.
     """
 
     width: int
@@ -32,11 +32,9 @@ class Slide(ABC):
         self.name = path.stem
         self.levels = levels
         self.mpp = mpp
-        """Pixel size of level 0, µm; None if neither the file nor the user tells it."""
+        """Pixel size of level 0, µm; None if neither the file nor the user states it."""
         self.decoding_s = 0.0
-        """Seconds spent on decoding so far, where the reader can tell them from those of
-        reading.
-        """
+        """Seconds spent on decoding so far; 0 where the reader cannot separate it from reading."""
         self.reading_s = 0.0
         """Seconds spent on reading so far, decoding included."""
 
@@ -56,22 +54,25 @@ class Slide(ABC):
         """
         started = time.perf_counter()
         region = np.full((height, width, 3), WHITE, dtype=np.uint8)
-        left, top = max(0, left_px), max(0, top_px)
+
+        left = max(0, left_px)
+        top = max(0, top_px)
         right = min(left_px + width, self.levels[level].width)
         bottom = min(top_px + height, self.levels[level].height)
         if left < right and top < bottom:
-            inside = self._pixels(left, top, right - left, bottom - top, level)
+            inside = self._read_inside(left, top, right - left, bottom - top, level)
             region[top - top_px : bottom - top_px, left - left_px : right - left_px] = inside
+
         self.reading_s += time.perf_counter() - started
         return region
 
     @abstractmethod
-    def _pixels(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:
+    def _read_inside(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:
         """A region that lies wholly inside the level."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
     def __enter__(self) -> "Slide":
         return self

@@ -1,8 +1,7 @@
-"""Writing slides: whole-slide images as tiled, pyramidal TIFF that OpenSlide, QuPath and `tifffile`
-open.
+"""Writing whole-slide images as tiled, pyramidal TIFF, for OpenSlide, QuPath and `tifffile`.
 
-Levels are consecutive pages of one file, the reduced ones marked as such (NewSubfileType 1), which
-is the form that OpenSlide calls generic tiled TIFF.
+Levels are consecutive pages of one file, and the reduced ones are marked as such (NewSubfileType
+1). OpenSlide calls this form generic tiled TIFF.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,14 +20,13 @@ from epsam.core.files import whole_file
 
 Pixels = npt.NDArray[np.uint8]
 
-LARGEST_CLASSIC_TIFF = 2 << 30
-"""Raw bytes above which the file is a BigTIFF; half of what classic TIFF can address, for the
-levels and the tags.
+MAX_CLASSIC_TIFF_BYTES = 2 << 30
+"""Raw bytes of level 0 above which the file is a BigTIFF: half of what classic TIFF can address,
+which leaves room for the levels and the tags.
 """
 
-
 BUFFER_BYTES = 1 << 24
-"""Ours: bytes of tiles that tifffile may gather at a time; its own limit is 256 MB."""
+"""Bytes of tiles that tifffile may gather at a time (this project); its own limit is 256 MB."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class PyramidFormat:
 
     `tile` is the side of a tile, px, a multiple of 16. `compression` is "jpeg" (RGB or grey, with
     `quality` 1–100) or "deflate" (lossless). `levels` is the number of levels, 0: halve until a
-    level fits into one tile. `average` tells whether a reduced pixel is the mean of the four below
-    it (images) or one of them (masks, whose values stay as are).
+    level fits into one tile. With `average`, a reduced pixel is the mean of the four below it
+    (images); without, it is one of them (masks, whose values must not mix).
     """
 
     tile: int = 256
@@ -48,12 +46,15 @@ class PyramidFormat:
     average: bool = True
 
 
-def write_slide(path: Path, image: Pixels, mpp: float, form: PyramidFormat | None = None) -> None:
+def write_slide(
+    path: Path, image: Pixels, mpp: float, pyramid_format: PyramidFormat | None = None
+) -> None:
     """Write an image in memory, RGB (height, width, 3) or grey (height, width), as `write_pyramid`
     does.
     """
-    form = form or PyramidFormat()
-    write_pyramid(path, split_bands(image, form.tile), image.shape, mpp, form)
+    pyramid_format = pyramid_format or PyramidFormat()
+    bands = split_bands(image, pyramid_format.tile)
+    write_pyramid(path, bands, image.shape, mpp, pyramid_format)
 
 
 def write_pyramid(
@@ -61,44 +62,46 @@ def write_pyramid(
     bands: Iterable[Pixels],
     shape: tuple[int, ...],
     mpp: float,
-    form: PyramidFormat | None = None,
+    pyramid_format: PyramidFormat | None = None,
 ) -> None:
     """Write a slide from top to bottom, whole or not at all; memory holds one band of tiles,
     whatever the slide's size.
 
-    `bands` are uint8 row bands of level 0, each `form.tile` rows high (the last one may be lower);
-    `shape` is level 0's (height, width, 3) or (height, width); `mpp` its pixel size, µm. Every
-    level has half the sides of the one before, rounded down, so the downsample is a power of two.
-    Reduced levels wait uncompressed in a file beside `path`. Raises SlideError if the bands do not
-    add up to `shape`.
+    `bands` are uint8 row bands of level 0, each `pyramid_format.tile` rows high (the last one may
+    be lower); `shape` is level 0's (height, width, 3) or (height, width); `mpp` its pixel size, µm.
+    Every level has half the sides of the one before, rounded down, so the downsample is a power of
+    two. Raises SlideError if the bands do not add up to `shape`.
     """
-    form = form or PyramidFormat()
+    pyramid_format = pyramid_format or PyramidFormat()
+    is_big = int(np.prod(shape)) > MAX_CLASSIC_TIFF_BYTES
+    # A level can be written only after the one before it, yet is computed along with it: it waits
+    # uncompressed in a file beside `path`, which memory need not hold.
     with (
         whole_file(path) as temporary,
-        TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as waiting,
+        TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder,
+        tifffile.TiffWriter(temporary, bigtiff=is_big) as writer,
     ):
-        big = int(np.prod(shape)) > LARGEST_CLASSIC_TIFF
-        with tifffile.TiffWriter(temporary, bigtiff=big) as writer:
-            for level in range(number_of_levels(shape, form)):
-                reduced = Path(waiting) / f"{level + 1}"
-                with reduced.open("wb") as stream:
-                    tiles = _tiles(_checked(bands, shape, form.tile, path.name), form, stream)
-                    settings = _page_settings(level, len(shape) == 3, mpp, form)
-                    writer.write(tiles, shape=shape, dtype=np.uint8, **settings)
-                shape = (shape[0] // 2, shape[1] // 2, *shape[2:])
-                bands = _waiting_bands(reduced, form.tile, shape)
+        for level in range(number_of_levels(shape, pyramid_format)):
+            reduced_path = Path(folder) / f"{level + 1}"
+            with reduced_path.open("wb") as reduced:
+                checked_bands = _check_bands(bands, shape, pyramid_format.tile, path.name)
+                tiles = _split_tiles(checked_bands, pyramid_format, reduced)
+                settings = _page_settings(level, len(shape) == 3, mpp, pyramid_format)
+                writer.write(tiles, shape=shape, dtype=np.uint8, **settings)
+            shape = (shape[0] // 2, shape[1] // 2, *shape[2:])
+            bands = _read_bands(reduced_path, pyramid_format.tile, shape)
 
 
-def number_of_levels(shape: tuple[int, ...], form: PyramidFormat) -> int:
-    """Levels that are written: as many as asked for, or until one tile holds the level, but none
-    without pixels.
+def number_of_levels(shape: tuple[int, ...], pyramid_format: PyramidFormat) -> int:
+    """Number of levels that are written: as many as `pyramid_format` says, or until one tile holds
+    the level, but none without pixels.
     """
     height, width = shape[:2]
     largest = min(height, width).bit_length()
     needed = 1
-    while max(height, width) > form.tile << (needed - 1):
+    while max(height, width) > pyramid_format.tile << (needed - 1):
         needed += 1
-    return min(form.levels or needed, largest)
+    return min(pyramid_format.levels or needed, largest)
 
 
 def split_bands(image: Pixels, rows: int) -> Iterator[Pixels]:
@@ -115,31 +118,32 @@ def halve_band(band: Pixels, average: bool) -> Pixels:
     even = band[: 2 * height, : 2 * width]
     if not average or not even.size:
         return even[::2, ::2]
-    return np.asarray(
-        cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8
-    )
+    halved = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(halved, dtype=np.uint8)
 
 
 def regroup_bands(bands: Iterable[Pixels], rows: int) -> Iterator[Pixels]:
     """Bands of any height as bands of `rows` rows; the last one may be lower. Memory: one band of
     each kind.
     """
-    waiting: list[Pixels] = []
+    pieces: list[Pixels] = []
+    missing = rows
     for band in bands:
         while band.shape[0]:
-            piece = band[: rows - sum(map(len, waiting))]
-            waiting, band = [*waiting, piece], band[len(piece) :]
-            if sum(map(len, waiting)) == rows:
-                yield np.concatenate(waiting)
-                waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
+            piece, band = band[:missing], band[missing:]
+            pieces.append(piece)
+            missing -= len(piece)
+            if not missing:
+                yield np.concatenate(pieces)
+                pieces = []
+                missing = rows
+    if pieces:
+        yield np.concatenate(pieces)
 
 
-def _waiting_bands(path: Path, rows: int, shape: tuple[int, ...]) -> Iterator[Pixels]:
-    """A reduced level from its file, a band at a time: mapped into memory, it would count as the
-    program's own.
-    """
+def _read_bands(path: Path, rows: int, shape: tuple[int, ...]) -> Iterator[Pixels]:
+    """A reduced level from its file, one band at a time."""
+    # Not mapped into memory: the pages of a map would count as memory of this process.
     with path.open("rb") as stream:
         for top in range(0, shape[0], rows):
             height = min(rows, shape[0] - top)
@@ -147,9 +151,10 @@ def _waiting_bands(path: Path, rows: int, shape: tuple[int, ...]) -> Iterator[Pi
             yield np.frombuffer(content, dtype=np.uint8).reshape(height, *shape[1:])
 
 
-def _checked(
+def _check_bands(
     bands: Iterable[Pixels], shape: tuple[int, ...], rows: int, name: str
 ) -> Iterator[Pixels]:
+    """The bands as they are. Raises SlideError at the first one of another shape than expected."""
     top = 0
     for band in bands:
         expected = (min(rows, shape[0] - top), *shape[1:])
@@ -166,34 +171,45 @@ def _checked(
         )
 
 
-def _tiles(bands: Iterable[Pixels], form: PyramidFormat, reduced: BinaryIO) -> Iterator[Pixels]:
+def _split_tiles(
+    bands: Iterable[Pixels], pyramid_format: PyramidFormat, reduced: BinaryIO
+) -> Iterator[Pixels]:
     """Full tiles in reading order; writes the next level to `reduced` on the way."""
+    side = pyramid_format.tile
     for band in bands:
-        reduced.write(np.ascontiguousarray(halve_band(band, form.average)).tobytes())
-        for left in range(0, band.shape[1], form.tile):
-            piece = band[:, left : left + form.tile]
-            missing = [(0, form.tile - piece.shape[0]), (0, form.tile - piece.shape[1])]
+        halved = halve_band(band, pyramid_format.average)
+        reduced.write(np.ascontiguousarray(halved).tobytes())
+        for left in range(0, band.shape[1], side):
+            piece = band[:, left : left + side]
+            padding = [(0, side - piece.shape[0]), (0, side - piece.shape[1])]
+            padding += [(0, 0)] * (piece.ndim - 2)
             # Repeating the edge keeps JPEG's 8×8 blocks at the border free of ringing.
-            yield np.pad(piece, missing + [(0, 0)] * (piece.ndim - 2), mode="edge")
+            yield np.pad(piece, padding, mode="edge")
 
 
-def _page_settings(level: int, colour: bool, mpp: float, form: PyramidFormat) -> dict[str, Any]:
+def _page_settings(
+    level: int, is_colour: bool, mpp: float, pyramid_format: PyramidFormat
+) -> dict[str, Any]:
+    """Arguments of tifffile's `write` for one level."""
     pixels_per_cm = 1e4 / (mpp * 2**level)
+    compression = pyramid_format.compression
+    if compression == "deflate":
+        # TIFF's supplement 2 gives it the number 8; tifffile's plain "deflate" is an older one.
+        compression = "adobe_deflate"
+
     settings: dict[str, Any] = {
-        "tile": (form.tile, form.tile),
+        "tile": (pyramid_format.tile, pyramid_format.tile),
         "buffersize": BUFFER_BYTES,
         "subfiletype": int(level > 0),
         "metadata": None,
         "software": "EP-SAM",
         "resolution": (pixels_per_cm, pixels_per_cm),
         "resolutionunit": "CENTIMETER",
-        # The number that TIFF's supplement 2 gives it; plain "deflate" would be written as an older
-        # one.
-        "compression": "adobe_deflate" if form.compression == "deflate" else form.compression,
-        "photometric": "rgb" if colour else "minisblack",
+        "compression": compression,
+        # This names what tifffile is handed, not what it stores: JPEG is converted to YCbCr with
+        # halved chroma, as scanners do.
+        "photometric": "rgb" if is_colour else "minisblack",
     }
-    if form.compression == "jpeg":
-        # "rgb" names what is given, not what is stored: tifffile converts to YCbCr with halved
-        # chroma, as scanners do.
-        settings["compressionargs"] = {"level": form.quality}
+    if compression == "jpeg":
+        settings["compressionargs"] = {"level": pyramid_format.quality}
     return settings
