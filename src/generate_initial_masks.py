@@ -1,4 +1,4 @@
-"""Step 3: classifier → activation maps and initial masks (paper 3.2.2)."""
+"""Step 3: classifier → class activation maps → initial masks (paper 3.2.2)."""
 
 import dataclasses
 import logging
@@ -37,79 +37,104 @@ from epsam.training.panels import pick_evenly, write_panel
 from epsam.training.sam_setup import initial_mask_path
 from epsam.weak.fast_inference import load_for_inference
 
+NAME = "generate_initial_masks"
+
 log = logging.getLogger(__name__)
 
 
 def main(options: MaskOptions) -> None:
-    """Write the maps and masks of every patch with tumour, in all splits that there are."""
+    """Write the class activation map and the initial mask of every patch with tumour, in all
+    splits.
+    """
     if not options.resnet_checkpoint:
-        check_predecessor("generate_initial_masks", "train_classifier", options)
+        check_predecessor(NAME, "train_classifier", options)
     data, run = DatasetPaths.of(options), RunPaths.of(options)
-    patches = {
-        split: select_positives(list_labelled_patches(data.split(split))) for split in SPLITS
-    }
+    patches: dict[str, list[Patch]] = {}
+    for split in SPLITS:
+        patches[split] = select_positives(list_labelled_patches(data.split(split)))
     size = read_patch_size(patches["train"])
+
     classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
     device_config = select_device(options.device, options.precision)
     model = load_for_inference(classifier, device_config)
-    checksum = sha256_of(classifier)
-    listing = {split: digest_of_files(p.image for p in found) for split, found in patches.items()}
-    truth = (
-        {"truth": digest_of_files(p.mask for p in patches["val"] if p.mask)}
-        if options.grid_search
-        else {}
-    )
-    stage = Stage("generate_initial_masks", options, {"classifier": checksum, **listing, **truth})
+    method = options.cam or model.spec.cam
+    inputs = digest_inputs(classifier, patches, options)
+    stage = Stage(NAME, options, inputs)
     if stage.is_current():
         return
     stage.begin()
 
+    # Whatever would fail later fails now, before hours of work.
     require_postprocessing(options)
     if options.grid_search:
         require_grid(options)
         require_ground_truth(patches["val"])
     shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
-    maps: dict[str, CamStore] = {}
-    for split, found in patches.items():
-        recipe = digest_of_cam_recipe(
-            options.cam or model.spec.cam, options, checksum, listing[split]
-        )
-        kept = load_matching_cams(run.cams(split), checksum, recipe)
-        made = kept or compute_cams(
-            model, checksum, found, size, options, options.batch_size, device_config
-        )
-        maps[split] = dataclasses.replace(made, recipe=recipe)
-        save_cams(run.cams(split), maps[split])
-    rule = searched(run, maps["val"], patches["val"], options) if options.grid_search else options
-    counts = write_masks(run, patches, maps, size, rule)
+
+    # Classifier → class activation maps. Those of an earlier run of the stage are reused where
+    # only the post-processing has changed.
+    checksum = inputs["classifier"]
+    cams: dict[str, CamStore] = {}
+    for split in SPLITS:
+        recipe = digest_of_cam_recipe(method, options, checksum, inputs[split])
+        split_cams = load_matching_cams(run.cams(split), checksum, recipe)
+        if split_cams is None:
+            split_cams = compute_cams(
+                model, checksum, patches[split], size, options, options.batch_size, device_config
+            )
+        cams[split] = dataclasses.replace(split_cams, recipe=recipe)
+        save_cams(run.cams(split), cams[split])
+
+    # Class activation maps → initial masks.
+    rule = options
+    if options.grid_search:
+        rule = search_rule(run, cams["val"], patches["val"], options)
+    counts = write_masks_and_panels(run, patches, cams, size, rule)
+
     metric_logger = open_metric_logger(run, stage.name, options.tensorboard)
     for path in sorted(run.panels.glob("initial_masks_*.png")):
         metric_logger.log_image(path, 0)
-    given = describe_external_classifier(classifier, checksum) if options.resnet_checkpoint else {}
-    write_json(
-        run.mask_rule,
-        select_fields(MaskRule, rule) | {"cam": options.cam or model.spec.cam} | given,
-    )
-    files = [
-        initial_mask_path(run, split, patch) for split, found in patches.items() for patch in found
-    ]
-    stage.finish(
-        [*map(run.cams, SPLITS), *files, run.mask_rule],
-        counts["train"].degenerate_output("initial masks"),
-    )
+
+    # The rule stays beside the masks: decoders and inference make their maps by it.
+    fields = select_fields(MaskRule, rule) | {"cam": method}
+    if options.resnet_checkpoint:
+        fields |= describe_external_classifier(classifier, checksum)
+    write_json(run.mask_rule, fields)
+
+    outputs = [run.cams(split) for split in SPLITS]
+    for split in SPLITS:
+        outputs += [initial_mask_path(run, split, patch) for patch in patches[split]]
+    outputs.append(run.mask_rule)
+    stage.finish(outputs, counts["train"].degenerate_output("initial masks"))
 
 
-def searched(
-    run: RunPaths, maps: CamStore, patches: Sequence[Patch], options: MaskOptions
-) -> MaskOptions:
-    """The options with the quantile and kernel that are best on validation; the whole grid is
-    written.
+def digest_inputs(
+    classifier: Path, patches: Mapping[str, Sequence[Patch]], options: MaskOptions
+) -> dict[str, str]:
+    """Digests of the files that the stage reads: the classifier, each split's images, and the
+    ground truth of a grid search.
     """
-    rows = search_grid(maps, patches, options)
+    digests = {"classifier": sha256_of(classifier)}
+    for split, split_patches in patches.items():
+        digests[split] = digest_of_files(patch.image for patch in split_patches)
+    if options.grid_search:
+        digests["truth"] = digest_of_files(patch.mask for patch in patches["val"] if patch.mask)
+    return digests
+
+
+def search_rule(
+    run: RunPaths, cams: CamStore, patches: Sequence[Patch], options: MaskOptions
+) -> MaskOptions:
+    """The options with the quantile and kernel of the highest Dice on validation (paper 4.3).
+
+    Writes the whole grid into the run.
+    """
+    rows = search_grid(cams, patches, options)
     write_grid(run.grid_search, rows)
     quantile, kernel = select_best(rows)
     log.info(
-        "grid search: quantile %g and kernel %d are the best of %d pairs on validation; all are in %s",
+        "grid search: quantile %g and kernel %d are the best of %d pairs on validation; "
+        "all are in %s",
         quantile,
         kernel,
         len(rows),
@@ -118,27 +143,28 @@ def searched(
     return dataclasses.replace(options, quantile=quantile, open_kernel=kernel)
 
 
-def write_masks(
+def write_masks_and_panels(
     run: RunPaths,
     patches: Mapping[str, Sequence[Patch]],
-    maps: Mapping[str, CamStore],
+    cams: Mapping[str, CamStore],
     size: int,
     rule: MaskRule,
 ) -> dict[str, MaskCounts]:
-    """Write the masks and a panel of each split, and count them."""
+    """Write the masks and a panel of each split; return the counts of masks by split."""
     counts: dict[str, MaskCounts] = {}
-    for split, found in patches.items():
-        counts[split] = write_initial_masks(run, split, maps[split], found, size, rule)
-        chosen = [found[index] for index in pick_evenly(len(found))]
-        write_panel(run.panels / f"initial_masks_{split}.png", run, split, chosen, maps[split])
+    for split, split_patches in patches.items():
+        counts[split] = write_initial_masks(run, split, cams[split], split_patches, size, rule)
+        panel_patches = [split_patches[index] for index in pick_evenly(len(split_patches))]
+        panel = run.panels / f"initial_masks_{split}.png"
+        write_panel(panel, run, split, panel_patches, cams[split])
         log.info(
             "initial masks: %s, %d written, %d of them empty",
             split,
-            len(found),
+            len(split_patches),
             counts[split].empty,
         )
     return counts
 
 
 if __name__ == "__main__":
-    run_stage("generate_initial_masks", MaskOptions, main, owns=run_folder)
+    run_stage(NAME, MaskOptions, main, owns=run_folder)

@@ -1,6 +1,7 @@
 """Step 2: patches → Enhanced-ADL classifier (paper 3.2.1)."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from epsam.config.classifier import ClassifierOptions
@@ -8,7 +9,12 @@ from epsam.config.command_line import run_stage
 from epsam.core.device import select_device
 from epsam.core.files import digest_of_files
 from epsam.core.records import copy_stage_record
-from epsam.data.patches import list_labelled_patches, read_patch_size, require_both_classes
+from epsam.data.patches import (
+    Patch,
+    list_labelled_patches,
+    read_patch_size,
+    require_both_classes,
+)
 from epsam.engine.fit import fit
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import check_classifier
@@ -28,25 +34,25 @@ log = logging.getLogger(__name__)
 
 
 def main(options: ClassifierOptions) -> None:
-    """Fit the classifier on the train patches and keep the epoch of the best validation loss."""
+    """Train the classifier on patches and their labels (paper 3.2.1); keep the epoch with the best
+    validation loss.
+    """
     data = DatasetPaths.of(options)
-    train = list_labelled_patches(data.split("train"), options.train_image_dir)
-    val = list_labelled_patches(data.split("val"), options.val_image_dir)
-    test = list_labelled_patches(data.split("test"), options.test_image_dir)
-    require_both_classes(train, data.split("train"))
-    require_both_classes(val, data.split("val"))
-    patches = {"train": train, "val": val, "test": test}
-    inputs = {
-        split: digest_of_files(patch.image for patch in found) for split, found in patches.items()
+    patches = {
+        "train": list_labelled_patches(data.split("train"), options.train_image_dir),
+        "val": list_labelled_patches(data.split("val"), options.val_image_dir),
+        "test": list_labelled_patches(data.split("test"), options.test_image_dir),
     }
-    if Path(options.pretrained).is_file():
-        inputs["start"] = digest_of_files([Path(options.pretrained)])
-    stage = Stage(NAME, options, inputs)
+    require_both_classes(patches["train"], data.split("train"))
+    require_both_classes(patches["val"], data.split("val"))
+    stage = Stage(NAME, options, digest_inputs(patches, options))
     if stage.is_current():
         return
     stage.begin()
 
-    device_config, size = select_device(options.device, options.precision), read_patch_size(train)
+    # The network and the weights that training starts from.
+    device_config = select_device(options.device, options.precision)
+    size = read_patch_size(patches["train"])
     model = build_classifier(NetworkSpec.of(options))
     initialise_weights(model, options.pretrained, options.seed, Path(options.checkpoint_root))
     model.to(device_config.device)
@@ -54,24 +60,25 @@ def main(options: ClassifierOptions) -> None:
         "classifier: %s on %s, %d train, %d val, %d test patches of %d px",
         options.backbone,
         device_config.device,
-        len(train),
-        len(val),
-        len(test),
+        len(patches["train"]),
+        len(patches["val"]),
+        len(patches["test"]),
         size,
     )
-    task = build_classifier_task(model, train, val, size, options, device_config)
-    metric_logger = open_metric_logger(stage.run, task.name, options.tensorboard)
-    progress = fit(
-        task,
-        build_classifier_schedule(options),
-        stage.progress_path(task.name),
-        metric_logger=metric_logger,
+
+    # Patches → classifier.
+    task = build_classifier_task(
+        model, patches["train"], patches["val"], size, options, device_config
     )
-    if test:
-        scores = score_classifier(model, test, size, options, device_config)
-        progress.history += [
-            (progress.best_epoch, f"test_{name}", value) for name, value in scores.items()
-        ]
+    schedule = build_classifier_schedule(options)
+    metric_logger = open_metric_logger(stage.run, task.name, options.tensorboard)
+    progress = fit(task, schedule, stage.progress_path(task.name), metric_logger=metric_logger)
+
+    # The test patches are scored once, after the epoch is chosen.
+    if patches["test"]:
+        scores = score_classifier(model, patches["test"], size, options, device_config)
+        for name, value in scores.items():
+            progress.history.append((progress.best_epoch, f"test_{name}", value))
         log.info(
             "classifier on test: accuracy %.3f, AUROC %.3f", scores["accuracy"], scores["auroc"]
         )
@@ -81,6 +88,18 @@ def main(options: ClassifierOptions) -> None:
     metric_logger.log_scalars(progress.history)
     stage.finish([stage.run.classifier], check_classifier(progress.history, progress.best_epoch))
     copy_stage_record(data.record, stage.run.record, "extract_patches")
+
+
+def digest_inputs(
+    patches: Mapping[str, Sequence[Patch]], options: ClassifierOptions
+) -> dict[str, str]:
+    """Digests of the files that the stage reads: each split's images, and an initial checkpoint."""
+    digests = {}
+    for split, split_patches in patches.items():
+        digests[split] = digest_of_files(patch.image for patch in split_patches)
+    if Path(options.pretrained).is_file():
+        digests["start"] = digest_of_files([Path(options.pretrained)])
+    return digests
 
 
 if __name__ == "__main__":

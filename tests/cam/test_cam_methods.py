@@ -1,4 +1,4 @@
-"""The CAM methods beside what their papers' formulas say, worked out cell by cell."""
+"""The CAM methods against their papers' formulas, worked out cell by cell."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_gradcam_of_a_linear_head_is_the_cam_up_to_a_factor(plain):
     torch.testing.assert_close(maps * maps[0].numel(), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_gradcam_weighs_a_channel_by_its_mean_gradient():
+def test_gradcam_weights_a_channel_by_its_mean_gradient():
     images = noise(2, 3)
     model = Linear([1.0, -2.0, 0.5], [0.0, 3.0, 0.0])
     # d logit / d F_k at a cell is (w_k + 2 v_k F_k) / 9, so its mean over the cells is (w_k + 2 v_k
@@ -95,15 +95,15 @@ def test_gradients_are_taken_for_each_image_alone_and_leave_none_behind(plain):
 def test_eigencam_is_the_first_principal_component_towards_the_mean_feature():
     images = noise(2, 4)
     _, maps = eigencam(Linear([1.0, 0.0, 0.0], [0.0] * 3), images, "")
-    for image, found in zip(images, maps, strict=True):
+    for image, cam_map in zip(images, maps, strict=True):
         cells = image.flatten(1).T.double()
         centred = cells - cells.mean(dim=0)
         axis = torch.linalg.svd(centred, full_matrices=False)[2][0]
-        along = centred @ axis
-        if (along * cells.mean(dim=1)).sum() < 0:
-            along = -along
+        projection = centred @ axis
+        if (projection * cells.mean(dim=1)).sum() < 0:
+            projection = -projection
         torch.testing.assert_close(
-            found.flatten(), along.clamp(min=0).float(), atol=1e-5, rtol=1e-4
+            cam_map.flatten(), projection.clamp(min=0).float(), atol=1e-5, rtol=1e-4
         )
 
 
@@ -122,20 +122,21 @@ def test_every_method_runs_on_the_network_that_is_built_for_it(cam):
     assert probabilities.shape == (2,)
     torch.testing.assert_close(maps, scale_to_maximum(maps))
     assert maps.min() >= 0
-    _, turned = rotation_averaged_cam(model, images.rot90(1, (-2, -1)), 4, cam)
-    torch.testing.assert_close(turned, maps.rot90(1, (-2, -1)), atol=1e-3, rtol=1e-2)
+    _, rotated_maps = rotation_averaged_cam(model, images.rot90(1, (-2, -1)), 4, cam)
+    torch.testing.assert_close(rotated_maps, maps.rot90(1, (-2, -1)), atol=1e-3, rtol=1e-2)
 
 
 def test_another_block_gives_its_own_map_and_the_same_decision(plain):
     images = noise(1, 64)
     with torch.no_grad():
-        last, other = plain.forward_features(images), plain.forward_features(images, "3.1")
-    torch.testing.assert_close(last[0], other[0])
-    assert other[1].shape == (1, 256, 4, 4)
+        last_block = plain.forward_features(images)
+        inner_block = plain.forward_features(images, "3.1")
+    torch.testing.assert_close(last_block[0], inner_block[0])
+    assert inner_block[1].shape == (1, 256, 4, 4)
     assert gradcam(plain, images, "2.0")[1].shape == (1, 8, 8)
-    assert not torch.equal(
-        *(rotation_averaged_cam(plain, images, 1, "gradcam", block)[1] for block in ("4.0", ""))
-    )
+    first_maps = rotation_averaged_cam(plain, images, 1, "gradcam", "4.0")[1]
+    last_maps = rotation_averaged_cam(plain, images, 1, "gradcam", "")[1]
+    assert not torch.equal(first_maps, last_maps)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ CRF = MaskRule(postprocess="crf")
 
 
 def two_halves():
-    """A patch that is dark on its left half, and a map that is surest there but leaks a little to
-    the right.
+    """A patch that is dark on its left half, and a map that is strongest there but leaks a little
+    to the right.
     """
     image = np.full((64, 64, 3), 230, np.uint8)
     image[:, :32] = (90, 60, 140)
@@ -46,11 +46,9 @@ def test_a_map_of_zeros_gives_an_empty_mask():
 def test_the_appearance_kernels_weight_is_that_of_the_option():
     pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
-    leak = {
-        weight: cam_to_mask(cam_map, image, MaskRule(postprocess="crf", crf=(80, 13, weight)))[
-            :, 33:36
-        ].mean()
-        for weight in (0, 10)
-    }
+    leak = {}
+    for weight in (0, 10):
+        mask = cam_to_mask(cam_map, image, MaskRule(postprocess="crf", crf=(80, 13, weight)))
+        leak[weight] = mask[:, 33:36].mean()
     assert leak[0] > 0.9
     assert leak[10] < 0.1

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from epsam.cam.postprocess import cam_to_mask, opened, threshold_and_open, upsample
+from epsam.cam.postprocess import cam_to_mask, open_mask, threshold_and_open, upsample
 from epsam.config.masks import MaskRule
 from epsam.core.errors import EpsamError
 
@@ -13,9 +13,9 @@ def noise(*shape, seed=0):
     return np.random.default_rng(seed).random(shape).astype(np.float32)
 
 
-def opened_by_force(mask, kernel):
-    """Union of the k × k squares, anchored at a pixel of the image, whose part inside the image is
-    all foreground.
+def open_by_brute_force(mask, kernel):
+    """The union of all k × k squares, anchored at a pixel of the image, whose part inside the image
+    is all foreground.
     """
     height, width = mask.shape
     before = kernel // 2
@@ -33,28 +33,28 @@ def opened_by_force(mask, kernel):
 @pytest.mark.parametrize("seed", range(4))
 def test_opening_is_the_union_of_the_squares_that_fit(kernel, seed):
     mask = noise(14, 17, seed=seed) < 0.85
-    np.testing.assert_array_equal(opened(mask, kernel), opened_by_force(mask, kernel))
+    np.testing.assert_array_equal(open_mask(mask, kernel), open_by_brute_force(mask, kernel))
 
 
 @pytest.mark.parametrize("kernel", [0, 1])
 def test_kernel_below_2_opens_nothing(kernel):
     mask = noise(6, 6) < 0.5
-    np.testing.assert_array_equal(opened(mask, kernel), mask)
+    np.testing.assert_array_equal(open_mask(mask, kernel), mask)
 
 
-def test_opening_never_adds_and_repeats_to_itself():
+def test_opening_never_adds_and_is_idempotent():
     for kernel in (2, 3, 4, 5):
         mask = noise(20, 20, seed=kernel) < 0.8
-        once = opened(mask, kernel)
-        assert not (once & ~mask).any()
-        np.testing.assert_array_equal(opened(once, kernel), once)
+        opened = open_mask(mask, kernel)
+        assert not (opened & ~mask).any()
+        np.testing.assert_array_equal(open_mask(opened, kernel), opened)
 
 
 def test_opening_keeps_a_full_image_and_removes_a_line():
-    assert opened(np.ones((8, 8), bool), 5).all()
+    assert open_mask(np.ones((8, 8), bool), 5).all()
     line = np.zeros((8, 8), bool)
     line[3] = True
-    assert not opened(line, 3).any()
+    assert not open_mask(line, 3).any()
 
 
 def test_threshold_is_the_quantile_of_the_non_zero_values_and_counts_itself():
@@ -94,15 +94,15 @@ def test_constant_map_is_foreground_everywhere(open_at, value, side):
 def test_at_image_size_the_quantile_still_comes_from_the_small_map():
     cam_map = noise(8, 8) * (noise(8, 8, seed=1) < 0.6)
     threshold = np.quantile(cam_map[cam_map > 0], 0.4)
-    large = cv2.resize(cam_map, (64, 64), interpolation=cv2.INTER_LINEAR)
+    upsampled = cv2.resize(cam_map, (64, 64), interpolation=cv2.INTER_LINEAR)
     assert (
-        abs(np.quantile(large[large > 0], 0.4) - threshold) > 0.02
+        abs(np.quantile(upsampled[upsampled > 0], 0.4) - threshold) > 0.02
     )  # the other reading would differ
     np.testing.assert_array_equal(
-        threshold_and_open(cam_map, 64, 64, 0.4, 0, "image"), large >= threshold
+        threshold_and_open(cam_map, 64, 64, 0.4, 0, "image"), upsampled >= threshold
     )
     np.testing.assert_array_equal(
-        threshold_and_open(cam_map, 64, 64, 0.4, 7, "image"), opened(large >= threshold, 7)
+        threshold_and_open(cam_map, 64, 64, 0.4, 7, "image"), open_mask(upsampled >= threshold, 7)
     )
 
 
@@ -132,7 +132,7 @@ def test_mask_takes_any_height_and_width():
     assert threshold_and_open(noise(4, 4), 40, 24, 0.3, 0, "image").shape == (40, 24)
 
 
-def upsampled_by_hand(values, size):
+def upsample_by_hand(values, size):
     """Bilinear between pixel centres in one dimension: position (i + 0.5) · n / size - 0.5, clamped
     to the ends.
     """
@@ -142,12 +142,12 @@ def upsampled_by_hand(values, size):
 
 def test_upsampling_is_bilinear_between_pixel_centres():
     small = noise(4, 3)
-    rows = np.stack([upsampled_by_hand(row, 15) for row in small])
-    expected = np.stack([upsampled_by_hand(column, 12) for column in rows.T]).T
-    found = upsample(small, 12, 15)
-    assert found.shape == (12, 15)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    rows = np.stack([upsample_by_hand(row, 15) for row in small])
+    expected = np.stack([upsample_by_hand(column, 12) for column in rows.T]).T
+    upsampled = upsample(small, 12, 15)
+    assert upsampled.shape == (12, 15)
+    assert upsampled.dtype == np.float32
+    np.testing.assert_allclose(upsampled, expected, atol=1e-6)
 
 
 def test_upsampling_is_not_lanczos():
@@ -169,7 +169,7 @@ def test_the_rule_chooses_the_post_processing():
         cam_to_mask(cam_map, patch, MaskRule(postprocess="snakes"))
 
 
-def test_without_post_processing_the_upper_half_of_the_map_is_foreground():
+def test_without_post_processing_the_map_from_half_its_maximum_on_is_foreground():
     cam_map = np.array([[0.0, 0.39], [0.41, 0.8]], np.float32)
     patch = np.zeros((2, 2, 3), np.uint8)
     np.testing.assert_array_equal(

@@ -1,5 +1,5 @@
-"""Rotate and fuse on a stand-in classifier whose map is the image itself, so that every number is
-known.
+"""CAMs averaged over rotations, on a stand-in classifier whose map is the image itself, so that
+every number can be worked out by hand.
 """
 
 import pytest
@@ -43,16 +43,15 @@ def test_maps_come_back_upright_and_scaled(rotations):
     assert maps.dtype == torch.float32
 
 
-def test_fused_map_is_the_mean_over_the_four_views():
+def test_average_is_the_mean_over_the_four_rotations():
     images = noise(1, 4)
     weight = torch.zeros(4, 4)
-    weight[0, 0], weight[0, 3] = (
-        1.0,
-        3.0,
-    )  # a network that looks at two corners of its view, differently
+    # A network that weights two corners of its input differently.
+    weight[0, 0] = 1.0
+    weight[0, 3] = 3.0
     red = images[0, 0]
-    # A turn anticlockwise brings the upper right corner to the upper left: each is seen once with
-    # 1, once with 3.
+    # A quarter turn anticlockwise brings the upper right corner to the upper left: each corner is
+    # weighted once by 1 and once by 3.
     expected = torch.zeros(4, 4)
     for row, column in ((0, 0), (0, 3), (3, 0), (3, 3)):
         expected[row, column] = red[row, column] * (1.0 + 3.0) / 4
@@ -60,30 +59,30 @@ def test_fused_map_is_the_mean_over_the_four_views():
     torch.testing.assert_close(maps[0], expected / expected.max())
 
 
-def test_views_are_cut_at_0_before_the_mean_and_scaled_once_after_it():
+def test_rotations_are_cut_at_0_before_the_mean_and_scaled_once_after_it():
     images = torch.zeros(1, 3, 2, 2)
     images[0, 0] = torch.tensor([[4.0, 1.0], [2.0, 3.0]])
     weight = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
-    # Upper left of the views: 4, 1, 3, 2 (turns of the image); lower right is negative and cut.
-    # Mean: a quarter of each value at its own place; so the shares stay 4 : 1 : 2 : 3, which
-    # scaling each view to 1 beforehand would lose.
+    # Upper left of the four rotations: 4, 1, 3, 2; the lower right is negative and cut at 0.
+    # The mean has a quarter of each value at its own pixel. The ratios stay 4 : 1 : 2 : 3, which
+    # scaling each rotation to 1 beforehand would lose.
     _, maps = rotation_averaged_cam(Mirror(weight), images)
     torch.testing.assert_close(maps[0], torch.tensor([[1.0, 0.25], [0.5, 0.75]]))
 
 
-def test_probability_is_that_of_the_upright_view():
+def test_probability_is_that_of_the_upright_image():
     images = noise(3, 4)
     probabilities, _ = rotation_averaged_cam(Mirror(), images)
     torch.testing.assert_close(probabilities, 1 / (1 + torch.exp(-images[:, 0, 0, 0])))
 
 
-def test_all_views_of_a_batch_share_one_pass():
+def test_all_rotations_of_a_batch_share_one_pass():
     model = Mirror()
     rotation_averaged_cam(model, noise(3, 4), rotations=4)
     assert model.passes == [12]
 
 
-def test_map_without_activation_stays_0():
+def test_map_of_zeros_stays_0():
     probabilities, maps = rotation_averaged_cam(Mirror(-torch.ones(4, 4)), noise(2, 4))
     assert torch.equal(maps, torch.zeros(2, 4, 4))
     assert torch.isfinite(probabilities).all()
@@ -106,9 +105,9 @@ def test_rotated_image_gives_the_rotated_map_of_the_real_classifier():
     model = build_classifier(NetworkSpec("resnet18"))
     images = noise(1, 64)
     _, maps = rotation_averaged_cam(model, images)
-    _, turned = rotation_averaged_cam(model, images.rot90(1, (-2, -1)))
+    _, rotated_maps = rotation_averaged_cam(model, images.rot90(1, (-2, -1)))
     assert maps.shape == (1, 4, 4)
-    torch.testing.assert_close(turned, maps.rot90(1, (-2, -1)), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(rotated_maps, maps.rot90(1, (-2, -1)), atol=1e-4, rtol=1e-3)
 
 
 def test_batch_gives_the_maps_of_its_images_alone():

@@ -12,7 +12,8 @@ def test_colours_survive_the_disk_and_red_stays_red(tmp_path):
     image[1, 2] = (1, 2, 3)
     write_rgb(tmp_path / "a b.png", image)
     assert np.array_equal(read_rgb(tmp_path / "a b.png"), image)
-    # OpenCV reads BGR: were red and blue swapped on disk (docs/deviations.md, "RGB"), this would be channel 0.
+    # OpenCV reads BGR. Had red and blue been swapped on disk (docs/deviations.md, "RGB"), this
+    # would be channel 0.
     assert cv2.imread(str(tmp_path / "a b.png"))[0, 0].tolist() == [0, 0, 200]
 
 

@@ -17,7 +17,7 @@ from epsam.training.cams import (
 )
 
 
-def maps(recipe="r"):
+def example_cams(recipe="r"):
     return CamStore(
         "sum",
         {"a_1": np.eye(4, dtype=np.float32), "b_1": np.zeros((4, 4), np.float32)},
@@ -26,46 +26,42 @@ def maps(recipe="r"):
     )
 
 
-def test_kept_maps_are_taken_only_if_their_recipe_is_the_one_asked_for(tmp_path):
+def test_stored_cams_are_reused_only_if_their_recipe_matches(tmp_path):
     path = tmp_path / "train.npz"
     assert load_matching_cams(path, "sum", "r") is None
-    save_cams(path, maps())
+    save_cams(path, example_cams())
     assert np.array_equal(load_matching_cams(path, "sum", "r").maps["a_1"], np.eye(4))
     assert load_matching_cams(path, "sum", "other") is None
     assert load_matching_cams(path, "other classifier", "r") is None
 
 
-def test_the_recipe_knows_what_decides_a_map_and_nothing_else():
+def test_the_recipe_depends_on_what_decides_a_cam_and_on_nothing_else():
     def recipe(method="adl", classifier="c", patches="p", **options):
         return digest_of_cam_recipe(method, MaskOptions(**options), classifier, patches)
 
     assert recipe() == recipe(quantile=0.9, postprocess="crf", open_kernel=31, batch_size=1)
-    assert (
-        len(
-            {
-                recipe(),
-                recipe("gradcam"),
-                recipe(classifier="d"),
-                recipe(patches="q"),
-                recipe(rotations=1),
-                recipe(cam_layer="4.0"),
-            }
-        )
-        == 6
-    )
+    recipes = {
+        recipe(),
+        recipe("gradcam"),
+        recipe(classifier="d"),
+        recipe(patches="q"),
+        recipe(rotations=1),
+        recipe(cam_layer="4.0"),
+    }
+    assert len(recipes) == 6
 
 
-def test_masks_belong_to_the_given_classifier_or_else_to_the_own_one_as_it_is(tmp_path):
-    run, given = RunPaths(tmp_path / "run"), tmp_path / "given.pth"
-    given.write_bytes(b"given")
+def test_masks_belong_to_the_external_classifier_or_else_to_the_runs_own_as_it_is_now(tmp_path):
+    run, external = RunPaths(tmp_path / "run"), tmp_path / "external.pth"
+    external.write_bytes(b"external")
     write_json(run.mask_rule, {"cam": "adl"})
-    for content in (b"own", b"trained again"):
+    for content in (b"trained", b"trained again"):
         run.classifier.write_bytes(content)
         assert find_mask_classifier(run) == (run.classifier, hashlib.sha256(content).hexdigest())
     write_json(
-        run.mask_rule, {"cam": "adl", **describe_external_classifier(given, sha256_of(given))}
+        run.mask_rule, {"cam": "adl", **describe_external_classifier(external, sha256_of(external))}
     )
-    assert find_mask_classifier(run) == (given, hashlib.sha256(b"given").hexdigest())
+    assert find_mask_classifier(run) == (external, hashlib.sha256(b"external").hexdigest())
 
 
 def test_masks_are_written_by_the_rule_and_empty_ones_counted(tmp_path):
@@ -74,9 +70,8 @@ def test_masks_are_written_by_the_rule_and_empty_ones_counted(tmp_path):
         write_rgb(tmp_path / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
         patches.append(Patch(name, 1, tmp_path / f"{name}.png", None))
     run = RunPaths(tmp_path / "run")
-    assert (
-        write_initial_masks(run, "train", maps(), patches, 4, MaskOptions(postprocess="none")).empty
-        == 1
-    )
+    rule = MaskOptions(postprocess="none")
+    counts = write_initial_masks(run, "train", example_cams(), patches, 4, rule)
+    assert counts.empty == 1
     assert np.array_equal(read_mask(run.initial_masks("train") / "a_1.png"), np.eye(4, dtype=bool))
     assert not read_mask(run.initial_masks("train") / "b_1.png").any()

@@ -13,7 +13,7 @@ def test_identity_in_evaluation():
     assert torch.equal(AttentionDropout(drop_rate=1.0).eval()(FEATURES), FEATURES)
 
 
-def test_drop_hides_what_exceeds_the_share_of_the_largest_attention_and_keeps_what_equals_it():
+def test_drop_hides_attention_above_the_fraction_of_the_largest_and_keeps_what_equals_it():
     dropped = AttentionDropout(drop_rate=1.0, threshold=0.8)(FEATURES)
     # 5 > 0.8 · 5 = 4 goes in both channels; 4 itself stays (paper Eq. 1).
     assert torch.equal(dropped, FEATURES * torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
@@ -36,15 +36,15 @@ def test_without_positive_attention_nothing_is_dropped(features):
     assert torch.equal(AttentionDropout(drop_rate=1.0)(features), features)
 
 
-def test_one_draw_a_forward_pass_for_the_whole_batch_at_the_given_rate():
+def test_one_draw_a_forward_pass_for_all_of_the_batch_at_the_drop_rate():
     layer = AttentionDropout(drop_rate=0.75)
     batch = FEATURES.repeat(8, 1, 1, 1)
     torch.manual_seed(0)
     drops = 0
     for _ in range(400):
-        hidden = (layer(batch)[:, 0, 1, 1] == 0).tolist()
-        assert len(set(hidden)) == 1
-        drops += hidden[0]
+        is_hidden = (layer(batch)[:, 0, 1, 1] == 0).tolist()
+        assert len(set(is_hidden)) == 1
+        drops += is_hidden[0]
     # 400 draws of 0.75: mean 300, standard deviation 8.7.
     assert 265 <= drops <= 335
 

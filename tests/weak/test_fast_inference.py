@@ -1,4 +1,4 @@
-"""The classifier's quick form gives the trained one's answers."""
+"""The optimised classifier gives the answers of the trained one."""
 
 import copy
 
@@ -15,13 +15,13 @@ from epsam.weak.winograd import WinogradConv
 FP32, BF16 = (DeviceConfig(torch.device("cpu"), dtype) for dtype in (None, torch.bfloat16))
 
 
-def trained(spec):
-    """A network whose batch norms have seen something: none of their numbers is the one they start
-    with.
-    """
+def trained_classifier(spec):
+    """A network whose batch norms hold other numbers than those they start with."""
     torch.manual_seed(0)
     model = build_classifier(spec)
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+    for norm in model.modules():
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
         nn.init.normal_(norm.running_mean, 0, 0.1)
         nn.init.uniform_(norm.running_var, 0.5, 2)
         nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -33,8 +33,8 @@ def noise(side=64):
     return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def close(found, expected):
-    return (found - expected).abs().max() <= 3e-5 * expected.abs().max()
+def is_close(actual, expected):
+    return (actual - expected).abs().max() <= 3e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize(
@@ -46,46 +46,42 @@ def close(found, expected):
     ],
 )
 def test_same_logits_and_features(spec):
-    model = trained(spec).eval()
-    quick = optimise_for_inference(model, FP32)
+    model = trained_classifier(spec).eval()
+    optimised = optimise_for_inference(model, FP32)
     with torch.no_grad():
-        for found, expected in zip(
-            quick.forward_features(noise()), model.forward_features(noise()), strict=True
+        for actual, expected in zip(
+            optimised.forward_features(noise()), model.forward_features(noise()), strict=True
         ):
-            assert close(found, expected)
-        assert close(quick.features(noise(), "3.1"), model.features(noise(), "3.1"))
+            assert is_close(actual, expected)
+        assert is_close(optimised.features(noise(), "3.1"), model.features(noise(), "3.1"))
 
 
 @pytest.mark.parametrize("cam", ["enhanced_adl", "gradcam", "gradcam++", "eigencam"])
 def test_same_maps(cam):
-    model = trained(NetworkSpec("resnet18"))
-    for found, expected in zip(
+    model = trained_classifier(NetworkSpec("resnet18"))
+    for actual, expected in zip(
         rotation_averaged_cam(optimise_for_inference(model, FP32), noise(), 2, cam),
         rotation_averaged_cam(model, noise(), 2, cam),
         strict=True,
     ):
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
 
 
-def test_what_was_trained_stays_as_it_is():
-    model = trained(NetworkSpec("resnet18")).train()
+def test_the_trained_model_stays_unchanged():
+    model = trained_classifier(NetworkSpec("resnet18")).train()
     before = copy.deepcopy(model.state_dict())
-    quick = optimise_for_inference(model, FP32)
+    optimised = optimise_for_inference(model, FP32)
     assert model.training
-    assert not quick.training
+    assert not optimised.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.state_dict().keys() == before.keys()
 
 
-@pytest.mark.parametrize(("device_config", "quick_convolutions"), [(FP32, 3 + 4), (BF16, 0)])
-def test_no_batch_norm_is_left_and_winograd_is_for_fp32(device_config, quick_convolutions):
+@pytest.mark.parametrize(("device_config", "winograd_convolutions"), [(FP32, 3 + 4), (BF16, 0)])
+def test_no_batch_norm_is_left_and_winograd_is_for_fp32(device_config, winograd_convolutions):
     # ResNet18 has four 3 × 3 convolutions a layer. Of layer 3 the first halves the size; layer 4
     # has no stride here.
-    kinds = [
-        type(module)
-        for module in optimise_for_inference(
-            build_classifier(NetworkSpec("resnet18")), device_config
-        ).modules()
-    ]
+    optimised = optimise_for_inference(build_classifier(NetworkSpec("resnet18")), device_config)
+    kinds = [type(module) for module in optimised.modules()]
     assert nn.BatchNorm2d not in kinds
-    assert kinds.count(WinogradConv) == quick_convolutions
+    assert kinds.count(WinogradConv) == winograd_convolutions

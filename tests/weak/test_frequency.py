@@ -1,21 +1,21 @@
-"""The explicit visual prompt against NumPy's own transform and against waves whose content is
-known.
+"""The explicit visual prompt against NumPy's own transform and against waves of a single
+frequency.
 """
 
 import numpy as np
 import pytest
 import torch
 
-from epsam.weak.frequency import high_frequency
+from epsam.weak.frequency import extract_high_frequencies
 
 
 def noise(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def by_numpy(image, rows, columns):
-    """Remove the given offsets from frequency 0 in the shifted spectrum; complex remainder (3, H,
-    W).
+def remove_by_numpy(image, rows, columns):
+    """The complex remainder (3, H, W) of an image without these offsets from frequency 0 in the
+    shifted spectrum.
     """
     remainders = []
     for channel in image.double().numpy():
@@ -45,57 +45,61 @@ def wave(side, cycles):
 )
 def test_removes_the_square_around_frequency_0_and_averages_magnitudes(height, width, ratio, half):
     images = noise(1, 3, height, width)
-    expected = by_numpy(images[0], (-half, half), (-half, half))
-    assert (
-        np.abs(expected.imag).max() < 1e-12
-    )  # symmetric square: nothing is lost by taking the real part
-    found = high_frequency(images, ratio)
-    assert found.shape == (1, 1, height, width)
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found[0, 0], np.abs(expected).mean(axis=0), atol=1e-6)
+    expected = remove_by_numpy(images[0], (-half, half), (-half, half))
+    # The square is symmetric: taking the real part loses nothing.
+    assert np.abs(expected.imag).max() < 1e-12
+    prompt = extract_high_frequencies(images, ratio)
+    assert prompt.shape == (1, 1, height, width)
+    assert prompt.dtype == torch.float32
+    np.testing.assert_allclose(prompt[0, 0], np.abs(expected).mean(axis=0), atol=1e-6)
 
 
 def test_published_block_removes_frequencies_minus_1_and_0_and_takes_the_real_part():
     images = noise(1, 3, 16, 16)
-    expected = by_numpy(images[0], (-1, 0), (-1, 0))
+    expected = remove_by_numpy(images[0], (-1, 0), (-1, 0))
     assert np.abs(expected.imag).max() > 1e-3  # the asymmetry that the published code hides
-    found = high_frequency(images, block="center2x2")
-    np.testing.assert_allclose(found[0, 0], np.abs(expected.real).mean(axis=0), atol=1e-6)
+    prompt = extract_high_frequencies(images, block="center2x2")
+    np.testing.assert_allclose(prompt[0, 0], np.abs(expected.real).mean(axis=0), atol=1e-6)
 
 
 def test_flat_image_has_no_high_frequency():
-    assert high_frequency(torch.full((1, 3, 16, 16), 0.7)).abs().max() < 1e-6
+    assert extract_high_frequencies(torch.full((1, 3, 16, 16), 0.7)).abs().max() < 1e-6
 
 
 def test_wave_inside_the_square_goes_and_wave_outside_stays():
     # 32 px at ratio 0.25: frequencies up to 8 go.
-    assert high_frequency(wave(32, 8)).max() < 1e-6
-    kept = high_frequency(wave(32, 9))[0, 0]
-    torch.testing.assert_close(kept, (wave(32, 9)[0, 0] - 0.5).abs(), atol=1e-6, rtol=0)
+    assert extract_high_frequencies(wave(32, 8)).max() < 1e-6
+    remainder = extract_high_frequencies(wave(32, 9))[0, 0]
+    torch.testing.assert_close(remainder, (wave(32, 9)[0, 0] - 0.5).abs(), atol=1e-6, rtol=0)
 
 
 def test_mirrored_and_rotated_images_give_mirrored_and_rotated_prompts():
     images = noise(1, 3, 32, 32)
-    prompt = high_frequency(images)
-    torch.testing.assert_close(high_frequency(images.flip(-1)), prompt.flip(-1), atol=1e-6, rtol=0)
+    prompt = extract_high_frequencies(images)
     torch.testing.assert_close(
-        high_frequency(images.rot90(1, (-2, -1))), prompt.rot90(1, (-2, -1)), atol=1e-6, rtol=0
+        extract_high_frequencies(images.flip(-1)), prompt.flip(-1), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        extract_high_frequencies(images.rot90(1, (-2, -1))),
+        prompt.rot90(1, (-2, -1)),
+        atol=1e-6,
+        rtol=0,
     )
 
 
 def test_image_in_a_batch_gives_what_it_gives_alone():
     images = noise(3, 3, 24, 24)
-    together = high_frequency(images)
+    together = extract_high_frequencies(images)
     for index in range(3):
-        alone = high_frequency(images[index : index + 1])
+        alone = extract_high_frequencies(images[index : index + 1])
         torch.testing.assert_close(together[index : index + 1], alone, atol=1e-7, rtol=0)
 
 
 def test_float32_under_autocast_and_for_half_precision_input():
     images = noise(1, 3, 16, 16)
-    expected = high_frequency(images)
+    expected = extract_high_frequencies(images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(high_frequency(images), expected)
-    half = high_frequency(images.bfloat16())
+        assert torch.equal(extract_high_frequencies(images), expected)
+    half = extract_high_frequencies(images.bfloat16())
     assert half.dtype == torch.float32
-    assert torch.equal(half, high_frequency(images.bfloat16().float()))
+    assert torch.equal(half, extract_high_frequencies(images.bfloat16().float()))

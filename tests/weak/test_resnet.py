@@ -1,4 +1,4 @@
-"""The classifier's form: strides, ADL places, channels, activation, and that training moves it."""
+"""The classifier's network: strides, ADL positions, channels, CAM, and that training changes it."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from epsam.config.classifier import NetworkOptions
 from epsam.core.errors import TrainingError
 from epsam.weak.adl import AttentionDropout
-from epsam.weak.frequency import high_frequency
+from epsam.weak.frequency import extract_high_frequencies
 from epsam.weak.resnet import NetworkSpec, build_classifier
 
 SMALL = NetworkSpec("resnet18")
@@ -56,11 +56,11 @@ def test_adl_takes_an_index_of_its_own_after_its_block():
             "resnet50", adl_positions=("3.0", "4.0", "4.2"), adl_drop_rate=0.5, adl_threshold=0.9
         )
     )
-    places = {
-        layer: [i for i, m in enumerate(getattr(model, layer)) if isinstance(m, AttentionDropout)]
-        for layer in ("layer1", "layer2", "layer3", "layer4")
-    }
-    assert places == {"layer1": [], "layer2": [], "layer3": [1], "layer4": [1, 4]}
+    indices = {}
+    for layer in ("layer1", "layer2", "layer3", "layer4"):
+        modules = enumerate(getattr(model, layer))
+        indices[layer] = [i for i, m in modules if isinstance(m, AttentionDropout)]
+    assert indices == {"layer1": [], "layer2": [], "layer3": [1], "layer4": [1, 4]}
     assert (model.layer4[4].drop_rate, model.layer4[4].threshold) == (0.5, 0.9)
     blocks = sorted({int(k.split(".")[1]) for k in model.state_dict() if k.startswith("layer3.")})
     assert blocks == [0, 2, 3, 4, 5, 6]
@@ -102,33 +102,33 @@ def test_impossible_network_is_one_clear_line(change, message):
     assert "\n" not in str(raised.value)
 
 
-def test_network_sees_normalised_rgb_and_the_raw_prompt(small):
+def test_input_is_normalised_rgb_and_the_raw_prompt(small):
     images = noise(2, 32)
-    seen = small.prepare(images)
-    assert seen.shape == (2, 4, 32, 32)
-    torch.testing.assert_close(seen[:, 0], (images[:, 0] - 0.485) / 0.229)
-    torch.testing.assert_close(seen[:, 2], (images[:, 2] - 0.406) / 0.225)
-    torch.testing.assert_close(seen[:, 3:], high_frequency(images, 0.25))
+    prepared = small.prepare(images)
+    assert prepared.shape == (2, 4, 32, 32)
+    torch.testing.assert_close(prepared[:, 0], (images[:, 0] - 0.485) / 0.229)
+    torch.testing.assert_close(prepared[:, 2], (images[:, 2] - 0.406) / 0.225)
+    torch.testing.assert_close(prepared[:, 3:], extract_high_frequencies(images, 0.25))
 
 
-def test_published_setting_sees_plain_rgb():
+def test_published_setting_takes_plain_rgb():
     model = build_classifier(NetworkSpec("resnet18", evp_block="center2x2", normalise=False))
     images = noise(1, 32)
-    seen = model.prepare(images)
-    assert torch.equal(seen[:, :3], images)
-    torch.testing.assert_close(seen[:, 3:], high_frequency(images, block="center2x2"))
+    prepared = model.prepare(images)
+    assert torch.equal(prepared[:, :3], images)
+    torch.testing.assert_close(prepared[:, 3:], extract_high_frequencies(images, block="center2x2"))
 
 
-def test_input_size_shrinks_before_the_prompt_is_made():
+def test_images_are_resized_before_the_prompt_is_computed():
     model = build_classifier(NetworkSpec("resnet18", input_size=32, normalise=False))
     images = noise(1, 64)
-    seen = model.prepare(images)
+    prepared = model.prepare(images)
     shrunk = F.interpolate(images, size=(32, 32), mode="bilinear", antialias=True)
-    torch.testing.assert_close(seen[:, :3], shrunk)
-    torch.testing.assert_close(seen[:, 3:], high_frequency(shrunk))
+    torch.testing.assert_close(prepared[:, :3], shrunk)
+    torch.testing.assert_close(prepared[:, 3:], extract_high_frequencies(shrunk))
 
 
-def test_activation_is_the_weighted_feature_sum_without_bias_cut_at_0(small):
+def test_cam_is_the_weighted_feature_sum_without_bias_cut_at_0(small):
     with torch.no_grad():
         small.fc.bias.fill_(5.0)
         _, features = small.forward_features(noise(2, 64))
@@ -141,9 +141,9 @@ def test_activation_is_the_weighted_feature_sum_without_bias_cut_at_0(small):
         )
 
 
-def test_mean_of_the_uncut_activation_plus_bias_is_the_logit(small):
-    # Global average pooling and a linear layer commute: what ties the map to the decision (methods
-    # D16).
+def test_mean_of_the_uncut_cam_plus_bias_is_the_logit(small):
+    # Global average pooling and a linear layer commute, which ties the map to the decision
+    # (docs/deviations.md, "Layer of the map").
     with torch.no_grad():
         logits, features = small.forward_features(noise(2, 64))
         uncut = torch.einsum("bkhw,k->bhw", features, small.fc.weight[0])
@@ -176,9 +176,8 @@ def test_a_few_steps_tell_bright_from_dark(small):
         margins.append(float((logits[4:].mean() - logits[:4].mean()).detach()))
     # ADL drops at random: single steps are noisy, several are not.
     assert sum(margins[-5:]) / 5 > 1
-    assert (
-        small.conv1.weight[:, 3] - prompt_weights
-    ).abs().max() > 0  # the prompt's channel learns too
+    # The prompt's channel learns, too.
+    assert (small.conv1.weight[:, 3] - prompt_weights).abs().max() > 0
 
 
 @pytest.mark.parametrize(
@@ -191,7 +190,7 @@ def test_a_few_steps_tell_bright_from_dark(small):
         ("enhanced_adl", 4, 2),
     ],
 )
-def test_each_map_has_its_network(cam, channels, adl):
+def test_each_cam_method_has_its_network(cam, channels, adl):
     model = build_classifier(NetworkSpec.of(NetworkOptions(cam=cam)))
     assert model.conv1.in_channels == channels
     assert sum(isinstance(m, AttentionDropout) for m in model.modules()) == adl
@@ -201,11 +200,11 @@ def test_each_map_has_its_network(cam, channels, adl):
 def test_the_prompt_can_be_added_to_the_patch_instead():
     model = build_classifier(NetworkSpec.of(NetworkOptions(backbone="resnet18", evp_fuse="add")))
     images = noise(2, 32)
-    raised = images + high_frequency(images, 0.25)
+    raised = images + extract_high_frequencies(images, 0.25)
     expected = (raised[:, 2] - 0.406) / 0.225
-    seen = model.prepare(images)
-    assert seen.shape == (2, 3, 32, 32)
-    torch.testing.assert_close(seen[:, 2], expected)
+    prepared = model.prepare(images)
+    assert prepared.shape == (2, 3, 32, 32)
+    torch.testing.assert_close(prepared[:, 2], expected)
 
 
 def test_a_blocks_features_are_those_before_the_dropout_that_follows_it():
@@ -224,6 +223,6 @@ def test_images_that_are_resized_may_come_in_bf16():
     model = build_classifier(NetworkSpec(backbone="resnet18", input_size=64)).eval()
     images = torch.rand(2, 3, 96, 96)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        found = model(images.bfloat16())
+        logits = model(images.bfloat16())
     with torch.no_grad():
-        assert torch.allclose(found.float(), model(images), atol=0.2)
+        assert torch.allclose(logits.float(), model(images), atol=0.2)

@@ -1,6 +1,4 @@
-"""What training starts from, our checkpoints, those of the published code, and files that are no
-good.
-"""
+"""Initial weights, checkpoints of this project and of the published code, and broken files."""
 
 import pickle
 import urllib.error
@@ -28,7 +26,7 @@ def small(spec=SMALL, seed=0):
     return build_classifier(spec).eval()
 
 
-def refused(action, *words):
+def check_refused(action, *words):
     with pytest.raises(WeightsError) as raised:
         action()
     message = str(raised.value)
@@ -39,7 +37,7 @@ def refused(action, *words):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A checkpoint of ours and the model in it; tests do not change either."""
+    """A checkpoint of this project and its model; tests do not change either."""
     path = tmp_path_factory.mktemp("classifier") / "resnet_adl.pth"
     spec = NetworkSpec("resnet18", 0.1, "ratio", ("3.0", "4.1"), 0.5, 0.9, True, 64)
     model = small(spec)
@@ -47,20 +45,19 @@ def checkpoint(tmp_path_factory):
     return path, model
 
 
-# Ours
-# ---------------------------------------------------------------------------------------------------------------
+# Checkpoints of this project
+# ------------------------------------------------------------------------------------------
 
 
-def test_checkpoint_brings_back_the_network_and_what_was_kept_with_it(checkpoint):
+def test_checkpoint_brings_back_the_network_and_what_was_saved_with_it(checkpoint):
     path, model = checkpoint
     loaded = load_classifier(path, "cpu")
     assert loaded.spec == model.spec
     assert not loaded.training
     images = noise(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.allclose(
-            loaded(images), model(images), atol=1e-5
-        )  # evaluation convolves in another memory order
+        # The loaded model convolves in another memory order.
+        assert torch.allclose(loaded(images), model(images), atol=1e-5)
     content = torch.load(path, weights_only=True)
     assert (content["epoch"], content["options"]) == (3, {"lr": 1e-5})
 
@@ -80,21 +77,21 @@ def test_broken_off_saving_leaves_the_old_checkpoint(checkpoint, tmp_path, monke
     assert list(tmp_path.iterdir()) == [target]
 
 
-# The published code's
-# -----------------------------------------------------------------------------------------------
+# Checkpoints of the published code
+# ------------------------------------------------------------------------------------------
 
 
 def published_state(trunk):
     """torchvision's state with the block indices of the published network: ADL after 3.0, 4.0 and
     4.2.
     """
-    places = {"layer3": (0, 2, 3, 4, 5, 6), "layer4": (0, 2, 3)}
+    indices = {"layer3": (0, 2, 3, 4, 5, 6), "layer4": (0, 2, 3)}
     renamed = {}
     for key, tensor in trunk.state_dict().items():
         layer, _, rest = key.partition(".")
-        if layer in places:
+        if layer in indices:
             block, _, rest = rest.partition(".")
-            key = f"{layer}.{places[layer][int(block)]}.{rest}"
+            key = f"{layer}.{indices[layer][int(block)]}.{rest}"
         renamed[key] = tensor
     return renamed
 
@@ -165,12 +162,12 @@ def test_bare_state_of_a_small_network_is_recognised(tmp_path):
     )
 
 
-# What does not fit
+# Weights that do not fit
 # --------------------------------------------------------------------------------------------------
 
 
-def changed(tmp_path, change):
-    """A file with the small network's state after `change` (state) has worked on it."""
+def save_changed(tmp_path, change):
+    """A file with the small network's state after `change(state)`."""
     state = small().state_dict()
     change(state)
     torch.save(state, tmp_path / "bad.pth")
@@ -178,27 +175,27 @@ def changed(tmp_path, change):
 
 
 def test_missing_keys_are_counted_and_the_first_is_named(tmp_path):
-    path = changed(tmp_path, lambda state: (state.pop("bn1.weight"), state.pop("fc.bias")))
-    refused(lambda: load_classifier(path, "cpu"), path, "2 missing (first bn1.weight)")
+    path = save_changed(tmp_path, lambda state: (state.pop("bn1.weight"), state.pop("fc.bias")))
+    check_refused(lambda: load_classifier(path, "cpu"), path, "2 missing (first bn1.weight)")
 
 
 def test_unexpected_keys_are_counted_and_the_first_is_named(tmp_path):
-    path = changed(tmp_path, lambda state: state.update({"extra.bias": torch.zeros(1)}))
-    refused(lambda: load_classifier(path, "cpu"), "1 unexpected (first extra.bias)")
+    path = save_changed(tmp_path, lambda state: state.update({"extra.bias": torch.zeros(1)}))
+    check_refused(lambda: load_classifier(path, "cpu"), "1 unexpected (first extra.bias)")
 
 
 def test_shapes_are_compared(tmp_path):
-    path = changed(
+    path = save_changed(
         tmp_path,
         lambda state: state.update({"fc.weight": torch.zeros(2, 512), "fc.bias": torch.zeros(2)}),
     )
-    refused(lambda: load_classifier(path, "cpu"), "2 of another shape (first fc.weight)")
+    check_refused(lambda: load_classifier(path, "cpu"), "2 of another shape (first fc.weight)")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_are_none_are_refused(tmp_path, value):
-    path = changed(tmp_path, lambda state: state["layer2.0.bn1.weight"].fill_(value))
-    refused(lambda: load_classifier(path, "cpu"), "1 not finite (first layer2.0.bn1.weight)")
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    path = save_changed(tmp_path, lambda state: state["layer2.0.bn1.weight"].fill_(value))
+    check_refused(lambda: load_classifier(path, "cpu"), "1 not finite (first layer2.0.bn1.weight)")
 
 
 def test_counters_of_batches_may_be_missing_as_in_old_files(tmp_path):
@@ -206,14 +203,14 @@ def test_counters_of_batches_may_be_missing_as_in_old_files(tmp_path):
         for key in [k for k in state if k.endswith("num_batches_tracked")]:
             del state[key]
 
-    load_classifier(changed(tmp_path, drop), "cpu")
+    load_classifier(save_changed(tmp_path, drop), "cpu")
 
 
-def test_network_that_we_do_not_know_is_refused(tmp_path):
+def test_unknown_network_is_refused(tmp_path):
     for number, spec in enumerate(({"backbone": "vgg16"}, {"colour": "red"}, 7)):
         path = tmp_path / f"{number}.pth"
         torch.save({"model": {"fc.weight": torch.zeros(1)}, "spec": spec}, path)
-        refused(lambda path=path: load_classifier(path, "cpu"), path)
+        check_refused(lambda path=path: load_classifier(path, "cpu"), path)
 
 
 class Harmful:
@@ -228,9 +225,9 @@ class Harmful:
 
 def test_code_in_a_file_is_refused_and_not_run(tmp_path):
     torch.save({"model": Harmful(tmp_path / "ran")}, tmp_path / "harmful.pth")
-    refused(lambda: load_classifier(tmp_path / "harmful.pth", "cpu"), "harmful.pth")
+    check_refused(lambda: load_classifier(tmp_path / "harmful.pth", "cpu"), "harmful.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Harmful(tmp_path / "ran"), protocol=2))
-    refused(lambda: load_classifier(tmp_path / "plain.pth", "cpu"), "plain.pth")
+    check_refused(lambda: load_classifier(tmp_path / "plain.pth", "cpu"), "plain.pth")
     assert not (tmp_path / "ran").exists()
 
 
@@ -239,14 +236,14 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path):
 )
 def test_files_that_are_no_checkpoint_are_one_clear_line(tmp_path, content):
     (tmp_path / "bad.pth").write_bytes(content)
-    refused(lambda: load_classifier(tmp_path / "bad.pth", "cpu"), "bad.pth")
+    check_refused(lambda: load_classifier(tmp_path / "bad.pth", "cpu"), "bad.pth")
 
 
 def test_cut_off_checkpoint_missing_file_and_folder_are_one_clear_line(checkpoint, tmp_path):
     (tmp_path / "cut.pth").write_bytes(checkpoint[0].read_bytes()[:100_000])
-    refused(lambda: load_classifier(tmp_path / "cut.pth", "cpu"), "cut.pth")
-    refused(lambda: load_classifier(tmp_path / "none.pth", "cpu"), "none.pth", "no such file")
-    refused(lambda: load_classifier(tmp_path, "cpu"), tmp_path)
+    check_refused(lambda: load_classifier(tmp_path / "cut.pth", "cpu"), "cut.pth")
+    check_refused(lambda: load_classifier(tmp_path / "none.pth", "cpu"), "none.pth", "no such file")
+    check_refused(lambda: load_classifier(tmp_path, "cpu"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -254,10 +251,10 @@ def test_cut_off_checkpoint_missing_file_and_folder_are_one_clear_line(checkpoin
 )
 def test_files_without_named_tensors_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "other.pth")
-    refused(lambda: load_classifier(tmp_path / "other.pth", "cpu"), "other.pth")
+    check_refused(lambda: load_classifier(tmp_path / "other.pth", "cpu"), "other.pth")
 
 
-# What training starts from
+# The weights that training starts from
 # ------------------------------------------------------------------------------------------
 
 
@@ -307,7 +304,7 @@ def check_start(model, trunk):
     assert model.fc.weight.abs().max() < 0.06  # 512 draws of N(0, 0.01)
 
 
-def test_torchvision_file_is_placed_around_the_adl_and_inflated(tmp_path):
+def test_torchvision_file_is_renumbered_around_the_adl_and_gets_a_fourth_channel(tmp_path):
     trunk = imagenet_like()
     torch.save(trunk.state_dict(), tmp_path / "torchvision.pth")
     model = small()
@@ -320,7 +317,7 @@ def test_imagenet_file_is_found_in_either_folder_without_a_download(tmp_path, mo
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(weights, "download", lambda *a, **k: pytest.fail("downloaded"))
     folder = (
-        tmp_path / "given"
+        tmp_path / "checkpoints"
         if where == "checkpoints of the user"
         else tmp_path / "hub" / "checkpoints"
     )
@@ -328,7 +325,7 @@ def test_imagenet_file_is_found_in_either_folder_without_a_download(tmp_path, mo
     trunk = imagenet_like()
     torch.save(trunk.state_dict(), folder / "resnet18-f37072fd.pth")
     model = small()
-    initialise_weights(model, "imagenet", 5, tmp_path / "given")
+    initialise_weights(model, "imagenet", 5, tmp_path / "checkpoints")
     check_start(model, trunk)
 
 
@@ -349,13 +346,13 @@ def test_imagenet_file_is_downloaded_once_and_checked_by_its_name(tmp_path, monk
     assert calls == [("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd")]
 
 
-def test_offline_says_address_place_and_the_way_without(tmp_path, monkeypatch):
+def test_offline_error_states_address_path_and_the_flag_to_do_without(tmp_path, monkeypatch):
     def fail(url, timeout):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(urllib.request, "urlopen", fail)
-    refused(
+    check_refused(
         lambda: initialise_weights(small(), "imagenet", 5, tmp_path / "checkpoints"),
         "https://download.pytorch.org/models/resnet18-f37072fd.pth",
         tmp_path / "checkpoints" / "resnet18-f37072fd.pth",
@@ -363,7 +360,7 @@ def test_offline_says_address_place_and_the_way_without(tmp_path, monkeypatch):
     )
 
 
-def test_a_classifier_of_ours_with_other_adl_places_is_taken_whole(checkpoint, tmp_path):
+def test_a_checkpoint_with_other_adl_positions_is_taken_with_its_head(checkpoint, tmp_path):
     path, source = checkpoint
     model = small(seed=9)
     initialise_weights(model, str(path), 5, tmp_path)
@@ -375,12 +372,12 @@ def test_a_classifier_of_ours_with_other_adl_places_is_taken_whole(checkpoint, t
 def test_start_from_another_network_is_refused(tmp_path):
     torch.manual_seed(0)
     torch.save(models.resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
-    refused(
+    check_refused(
         lambda: initialise_weights(small(), str(tmp_path / "resnet34.pth"), 5, tmp_path),
         "unexpected",
         "resnet18",
     )
-    refused(
+    check_refused(
         lambda: initialise_weights(small(), str(tmp_path / "nothing.pth"), 5, tmp_path),
         "no such file",
     )

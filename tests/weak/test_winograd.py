@@ -5,49 +5,49 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from epsam.weak.winograd import WinogradConv, fits
+from epsam.weak.winograd import WinogradConv, is_winograd_compatible
 
 
-def draw(*shape, seed=0):
+def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def convolution(inputs, outputs, bias=True):
     conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
     with torch.no_grad():
-        conv.weight.copy_(draw(outputs, inputs, 3, 3, seed=1))
+        conv.weight.copy_(noise(outputs, inputs, 3, 3, seed=1))
     return conv
 
 
 def test_kernel_of_ones_counts_neighbours_inside_the_image():
     conv = nn.Conv2d(1, 1, 3, padding=1, bias=False)
     nn.init.ones_(conv.weight)
-    counted = WinogradConv(conv)(torch.ones(1, 1, 3, 5))
+    result = WinogradConv(conv)(torch.ones(1, 1, 3, 5))
     by_hand = torch.tensor([[4, 6, 6, 6, 4], [6, 9, 9, 9, 6], [4, 6, 6, 6, 4]], dtype=torch.float32)
-    torch.testing.assert_close(counted[0, 0], by_hand, atol=1e-5, rtol=0)
+    torch.testing.assert_close(result[0, 0], by_hand, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (4, 4), (5, 8), (13, 6)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_is_the_convolution_for_every_size(height, width, bias):
-    images, conv = draw(3, 5, height, width), convolution(5, 4, bias)
+    images, conv = noise(3, 5, height, width), convolution(5, 4, bias)
     exact = F.conv2d(
         images.double(), conv.weight.double(), conv.bias.double() if bias else None, padding=1
     )
-    found = WinogradConv(conv)(images.to(memory_format=torch.channels_last))
-    assert found.shape == (3, 4, height, width)
-    assert (found - exact).abs().max() < 1e-5 * max(exact.abs().max(), 1)
+    result = WinogradConv(conv)(images.to(memory_format=torch.channels_last))
+    assert result.shape == (3, 4, height, width)
+    assert (result - exact).abs().max() < 1e-5 * max(exact.abs().max(), 1)
 
 
 def test_gradients_go_through_it():
-    images, conv = draw(1, 2, 6, 6).requires_grad_(), convolution(2, 3)
+    images, conv = noise(1, 2, 6, 6).requires_grad_(), convolution(2, 3)
     (expected,) = torch.autograd.grad(conv(images).square().sum(), images)
-    (found,) = torch.autograd.grad(WinogradConv(conv)(images).square().sum(), images)
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
+    (actual,) = torch.autograd.grad(WinogradConv(conv)(images).square().sum(), images)
+    torch.testing.assert_close(actual, expected, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
-    "other",
+    "change",
     [
         {"stride": 2},
         {"dilation": 2},
@@ -57,7 +57,7 @@ def test_gradients_go_through_it():
         {"padding_mode": "reflect"},
     ],
 )
-def test_takes_the_place_of_plain_3_by_3_convolutions_only(other):
+def test_replaces_plain_3_by_3_convolutions_only(change):
     form = {"kernel_size": 3, "padding": 1}
-    assert fits(nn.Conv2d(4, 4, **form))
-    assert not fits(nn.Conv2d(4, 4, **{**form, **other}))
+    assert is_winograd_compatible(nn.Conv2d(4, 4, **form))
+    assert not is_winograd_compatible(nn.Conv2d(4, 4, **{**form, **change}))

@@ -1,1 +1,3 @@
-"""Class activation maps: rotate & fuse, then the steps that turn a map into an initial mask."""
+"""Class activation maps: CAM methods, averaging over rotations, and the steps that turn a map into
+an initial mask.
+"""

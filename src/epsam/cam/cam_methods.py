@@ -54,8 +54,8 @@ def eigencam(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tens
         eigenvalues, eigenvectors = torch.linalg.eigh(centred @ centred.transpose(1, 2))
         projection = eigenvectors[..., -1] * eigenvalues[:, -1:].clamp(min=0).sqrt()
 
-        # A principal axis has no sign. We take the one that correlates with the cells' mean
-        # feature, so that active cells are positive.
+        # A principal axis has no sign. This takes the one that correlates with the cells' mean
+        # feature, so that active cells are positive (docs/deviations.md, "Sign of EigenCAM").
         correlation = (projection * centred.mean(dim=2)).sum(dim=1, keepdim=True)
         projection = torch.where(correlation < 0, -projection, projection)
     return logits, projection.view(len(projection), *features.shape[-2:]).relu()

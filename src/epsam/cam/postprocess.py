@@ -1,102 +1,105 @@
-"""From activation maps to initial masks: quantile threshold and opening (paper 3.2.2; methods D20,
-D21).
-"""
+"""From a class activation map to an initial mask: quantile threshold and opening (paper 3.2.2)."""
 
 from collections.abc import Callable
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from epsam.config.masks import MaskRule
+from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, Rgb
 from epsam.methods import POSTPROCESSINGS, load_function
 
-Map = npt.NDArray[np.float32]
-
-# Ours: bilinear weights in float32 sum to 1 only within this, and a plateau must not crumble at its
-# own threshold.
+# This project: bilinear weights in float32 sum to 1 only within this tolerance. Without it, parts
+# of a plateau would fall below a threshold that equals its value.
 _ROUNDING = 1e-6
 
 
-def upsample(cam_map: Map, height: int, width: int) -> Map:
-    """The map (h, w) at `height` × `width` px, bilinear between pixel centres."""
+def upsample(cam_map: CamMap, height: int, width: int) -> CamMap:
+    """The map (h, w) at (height, width), bilinear between pixel centres (docs/deviations.md,
+    "Interpolation of maps").
+    """
     resized = cv2.resize(
         np.asarray(cam_map, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR
     )
     return np.asarray(resized, dtype=np.float32)
 
 
-def cam_to_mask(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
-    """The initial mask (height, width) of a map (h, w) in 0..1 and its RGB patch, by
-    `rule.postprocess`.
+def cam_to_mask(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
+    """The initial mask (height, width) of a map (h, w) in 0..1 and its RGB patch (height, width,
+    3), by the method `rule.postprocess`.
     """
-    process: Callable[[Map, Rgb, MaskRule], Mask]
-    process = load_function(POSTPROCESSINGS, "--postprocess", rule.postprocess)
-    return process(cam_map, image, rule)
+    postprocess: Callable[[CamMap, Rgb, MaskRule], Mask]
+    postprocess = load_function(POSTPROCESSINGS, "--postprocess", rule.postprocess)
+    return postprocess(cam_map, image, rule)
 
 
 def require_postprocessing(rule: MaskRule) -> None:
-    """Raise what the post-processing would raise here, such as for a package that is missing,
-    before hours of work.
-    """
+    """Raise what `cam_to_mask` would raise, such as for a missing package, before hours of work."""
     cam_to_mask(np.eye(4, dtype=np.float32), np.zeros((8, 8, 3), dtype=np.uint8), rule)
 
 
-def quantile_opening(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
-    """The paper's post-processing, see `initial_mask`; of the patch only the size matters."""
+def quantile_opening(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
+    """The paper's post-processing, see `threshold_and_open`; of the patch it uses only the size."""
     height, width = image.shape[:2]
     return threshold_and_open(cam_map, height, width, rule.quantile, rule.open_kernel, rule.open_at)
 
 
-def half_maximum(cam_map: Map, image: Rgb, rule: MaskRule) -> Mask:
-    """What reaches half of the largest activation (ours: the paper does not say how its raw maps
-    were cut).
+def half_maximum(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
+    """Foreground where the map is at least half of its maximum.
+
+    This project: the paper does not say how its raw maps were thresholded (docs/deviations.md, "Raw
+    maps and DenseCRF").
     """
     height, width = image.shape[:2]
-    large = upsample(cam_map, height, width)
-    return np.asarray((large > 0) & (large >= cam_map.max() / 2))
+    upsampled = upsample(cam_map, height, width)
+    return np.asarray((upsampled > 0) & (upsampled >= cam_map.max() / 2))
 
 
 def threshold_and_open(
-    cam_map: Map, height: int, width: int, quantile: float, open_kernel: int, open_at: str
+    cam_map: CamMap, height: int, width: int, quantile: float, open_kernel: int, open_at: str
 ) -> Mask:
-    """Mask (height, width) of a map (h, w) in [0, 1].
+    """The mask (height, width) of a map (h, w) in 0..1.
 
-    Foreground is what is above 0 and not below the quantile of the small map's non-zero values: the
-    threshold itself counts, so a constant map is foreground everywhere; a map of zeros gives an
-    empty mask. The published code takes the quantile on the small map in both orders, and so do we
-    (methods D21).
+    Foreground is what is above 0 and not below the quantile of the small map's non-zero values. A
+    value that equals the threshold is foreground, so a constant map is foreground everywhere; a map
+    of zeros gives an empty mask.
 
-    open_kernel: side of the opening's square in px of the frame it is done in; 0 or 1: none.
-    open_at: "image": the map is upsampled, then thresholded and opened. "cam": the map is
-    thresholded and opened, and
-        the small mask upsampled bilinearly, foreground from 0.5 on, so that its outline stays where
-        it was (the
-        published code takes all above 0, which widens every region by up to half a cell).
+    open_kernel: side of the opening's square, px of the frame in which it is done; 0 or 1: none.
+    open_at: "image": upsample the map, then threshold and open. "cam": threshold and open the small
+    map, then upsample the small mask (docs/deviations.md, "Threshold and opening").
     """
     if not (cam_map > 0).any():
         return np.zeros((height, width), dtype=np.bool_)
+
+    # In both orders the published code takes the quantile of the small map.
     threshold = float(np.quantile(cam_map[cam_map > 0], quantile)) * (1 - _ROUNDING)
     if open_at == "image":
-        return opened(_at_least(upsample(cam_map, height, width), threshold), open_kernel)
-    small = opened(_at_least(cam_map, threshold), open_kernel)
-    return np.asarray(upsample(small.astype(np.float32), height, width) >= 0.5)
+        upsampled = upsample(cam_map, height, width)
+        return open_mask(_reaches(upsampled, threshold), open_kernel)
+
+    # The small mask is upsampled as 0 and 1 and cut at ½, so that each border stays in its place.
+    # The published code does the same: it resizes bytes of 0 and 1, which rounds at ½.
+    small_mask = open_mask(_reaches(cam_map, threshold), open_kernel)
+    return np.asarray(upsample(small_mask.astype(np.float32), height, width) >= 0.5)
 
 
-def opened(mask: Mask, kernel: int) -> Mask:
-    """The mask without regions narrower than `kernel` px; pixels outside the image do not narrow a
-    region.
+def _reaches(cam_map: CamMap, threshold: float) -> Mask:
+    # Compared in float32, the threshold of a map of tiny values may round to 0.
+    return np.asarray((cam_map > 0) & (cam_map >= threshold))
+
+
+def open_mask(mask: Mask, kernel: int) -> Mask:
+    """Morphological opening by a square of `kernel` px: regions narrower than it are removed.
+
+    Pixels outside the image do not narrow a region. A kernel of 0 or 1 changes nothing.
     """
     if kernel <= 1:
         return mask
     square = np.ones((kernel, kernel), dtype=np.uint8)
-    anchor, mirrored = kernel // 2, kernel - 1 - kernel // 2
-    # Two steps with mirrored anchors: OpenCV's own opening moves the mask by a pixel where the
-    # kernel is even.
+    anchor = kernel // 2
+    mirrored = kernel - 1 - kernel // 2
+    # Two steps with mirrored anchors: with an even kernel, OpenCV's own opening shifts the mask by
+    # a pixel.
     eroded = cv2.erode(mask.astype(np.uint8), square, anchor=(anchor, anchor))
     return np.asarray(cv2.dilate(eroded, square, anchor=(mirrored, mirrored)), dtype=np.bool_)
-
-
-def _at_least(cam_map: Map, threshold: float) -> Mask:
-    return np.asarray((cam_map > 0) & (cam_map >= threshold))

@@ -2,7 +2,8 @@
 
 Parameters are drawn patch by patch, each with its own generator; the images are transformed as one
 batch on the device. The recipe is that of the published code: flips, rotation by any angle with
-black corners, colour jitter, and greyscale for one patch in ten.
+black corners, colour jitter, and greyscale for one patch in ten (docs/deviations.md, "Augmentation
+of the classifier").
 """
 
 import math

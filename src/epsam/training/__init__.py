@@ -1,1 +1,1 @@
-"""What is fitted with the engine: the classifier, the mask decoder and its rounds."""
+"""What is trained with the engine: the classifier, and the mask decoder in its rounds."""

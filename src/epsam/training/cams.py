@@ -1,8 +1,7 @@
-"""Step 3's work: the activation maps of a split, and the initial masks that follow from them."""
+"""The class activation maps (CAMs) of a split, and the initial masks made from them."""
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,27 +19,30 @@ from epsam.data.images import write_mask
 from epsam.data.patches import Patch, read_square
 from epsam.engine.sanity import MaskCounts
 from epsam.paths import RunPaths
-from epsam.training.classifier import unit_images
+from epsam.training.classifier import scale_images
 from epsam.weak.resnet import AdlResNet
 
-log = logging.getLogger(__name__)
-
 CLASSIFIER_FILE = "classifier_file"
-"""Where a given classifier lay on this machine; no fact for a decoder that is handed on."""
+"""Key of the mask rule: the path of an external classifier. It holds on this machine only and does
+not belong into a decoder's metadata.
+"""
 
 
 def describe_external_classifier(path: Path, checksum: str) -> dict[str, str]:
-    """What the masks' rule tells of a classifier that is not the run's own."""
+    """The fields of the mask rule for a classifier that is not the run's own."""
     return {"classifier_sha256": checksum, CLASSIFIER_FILE: str(path.resolve())}
 
 
 def find_mask_classifier(run: RunPaths) -> tuple[Path, str]:
-    """File and checksum of the classifier with which a run's masks have to be made: the one given
-    to step 3, or else the run's own as it is now, so that masks of an earlier one are found out.
+    """File and checksum of the classifier that a run's masks must come from.
+
+    That is the external classifier of step 3, else the run's own.
     """
     rule = read_json(run.mask_rule) if run.mask_rule.is_file() else {}
     if "classifier_sha256" in rule:
         return Path(rule[CLASSIFIER_FILE]), rule["classifier_sha256"]
+    # The file is hashed as it is now: if it was trained again since, the older masks no longer
+    # match it.
     return run.classifier, sha256_of(run.classifier)
 
 
@@ -53,57 +55,56 @@ def compute_cams(
     batch_size: int,
     device_config: DeviceConfig,
 ) -> CamStore:
-    """Rotated and fused maps (paper Eq. 3) and tumour probabilities of patches of size × size
-    px.
+    """Rotation-averaged CAMs (paper Eq. 3) and tumour probabilities of patches of size × size px.
+
+    checksum: SHA-256 of the classifier's file.
     """
-    found = CamStore(checksum, {}, {})
+    cams = CamStore(checksum, {}, {})
     method = rule.cam or model.spec.cam
-    bar = tqdm(total=len(patches), desc="activation maps", disable=None, leave=False)
+    bar = tqdm(total=len(patches), desc="class activation maps", disable=None, leave=False)
     for batch in load_batches(patches, size, batch_size, workers=0):
         with device_config.autocast():
             probabilities, maps = rotation_averaged_cam(
-                model, unit_images(batch, device_config), rule.rotations, method, rule.cam_layer
+                model, scale_images(batch, device_config), rule.rotations, method, rule.cam_layer
             )
-        for name, probability, cam_map in zip(
-            batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True
-        ):
-            found.maps[name] = cam_map.astype("float32")
-            found.probabilities[name] = probability
+
+        rows = zip(batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True)
+        for name, probability, cam_map in rows:
+            cams.maps[name] = cam_map.astype("float32")
+            cams.probabilities[name] = probability
         bar.update(len(batch.names))
-    return found
+    return cams
 
 
-def digest_of_cam_recipe(method: str, rule: MaskRule, classifier: str, patches: str) -> str:
-    """A digest of what decides a split's maps: the method, the classifier's checksum and the
-    patches' digest.
-    """
-    material = [method, rule.cam_layer, rule.rotations, classifier, patches]
-    return hashlib.sha256(json.dumps(material).encode("utf-8")).hexdigest()
+def digest_of_cam_recipe(
+    method: str, rule: MaskRule, classifier_sha256: str, patches_digest: str
+) -> str:
+    """A digest of all that decides the CAMs of a split."""
+    recipe = [method, rule.cam_layer, rule.rotations, classifier_sha256, patches_digest]
+    return hashlib.sha256(json.dumps(recipe).encode("utf-8")).hexdigest()
 
 
-def load_matching_cams(path: Path, classifier: str, recipe: str) -> CamStore | None:
-    """The maps of an earlier run of the stage if they are just those that are needed now, else
-    None.
-    """
+def load_matching_cams(path: Path, classifier_sha256: str, recipe: str) -> CamStore | None:
+    """The stored CAMs if they were made by the same recipe, else None."""
     try:
-        found = load_cams(path, classifier)
+        cams = load_cams(path, classifier_sha256)
     except DatasetError:
         return None
-    return found if found.recipe == recipe else None
+    return cams if cams.recipe == recipe else None
 
 
 def write_initial_masks(
     run: RunPaths,
     split: str,
-    activations: CamStore,
+    cams: CamStore,
     patches: Sequence[Patch],
     size: int,
     rule: MaskRule,
 ) -> MaskCounts:
-    """Write `masks/initial/<split>/<name>.png` for every patch, and count them."""
+    """Write `masks/initial/<split>/<name>.png` for every patch; return the counts of masks."""
     counts = MaskCounts()
     for patch in tqdm(patches, desc="initial masks", disable=None, leave=False):
-        mask = cam_to_mask(activations.maps[patch.name], read_square(patch, size), rule)
+        mask = cam_to_mask(cams.maps[patch.name], read_square(patch, size), rule)
         write_mask(run.initial_masks(split) / f"{patch.name}.png", mask)
         counts.add(mask)
     return counts

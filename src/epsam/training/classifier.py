@@ -1,4 +1,4 @@
-"""Fitting and scoring the patch classifier (paper 3.2.1, 4.2)."""
+"""Training and scoring of the patch classifier (paper 3.2.1, 4.2)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -26,55 +26,60 @@ def build_classifier_task(
     options: ClassifierOptions,
     device_config: DeviceConfig,
 ) -> Task:
-    """The classifier with Adam, augmented batches in an order drawn for each epoch, and its
-    validation.
+    """The task of fitting the classifier: Adam on binary cross-entropy, augmented training patches
+    in a new random order for each epoch, and the scores of the validation patches.
+
+    size: side of all patches in px.
     """
 
-    def batches(epoch: int, first_step: int) -> Iterator[PatchBatch]:
+    def load_epoch(epoch: int, first_step: int) -> Iterator[PatchBatch]:
+        # The order depends on seed and epoch alone, so a resumed epoch continues with the same
+        # patches.
         order = generator(options.seed, NAME, "order", epoch).permutation(len(train)).tolist()
-        return load_batches(
-            train,
-            size,
-            options.batch_size,
-            options.workers,
-            order[first_step * options.batch_size :],
-        )
+        remaining = order[first_step * options.batch_size :]
+        return load_batches(train, size, options.batch_size, options.workers, remaining)
 
-    def loss(batch: PatchBatch, epoch: int) -> Tensor:
-        draws = [
-            draw_augmentation(generator(options.seed, NAME, "augment", epoch, name))
-            for name in batch.names
-        ]
+    def compute_loss(batch: PatchBatch, epoch: int) -> Tensor:
+        augmentations = []
+        for name in batch.names:
+            rng = generator(options.seed, NAME, "augment", epoch, name)
+            augmentations.append(draw_augmentation(rng))
+
+        labels = batch.labels.to(device_config.device)
         with device_config.autocast():
-            logits = model(augment(unit_images(batch, device_config), draws))
-        return F.binary_cross_entropy_with_logits(
-            logits.float(), batch.labels.to(device_config.device)
-        )
+            logits = model(augment(scale_images(batch, device_config), augmentations))
+        return F.binary_cross_entropy_with_logits(logits.float(), labels)
 
     def validate() -> dict[str, float]:
-        figures = score_classifier(model, val, size, options, device_config)
-        return {f"val_{name}": value for name, value in figures.items()}
+        scores = score_classifier(model, val, size, options, device_config)
+        return {f"val_{name}": value for name, value in scores.items()}
 
     optimiser = torch.optim.Adam(
         model.parameters(), lr=options.lr, weight_decay=options.weight_decay
     )
-    steps = -(-len(train) // options.batch_size)
     return Task(
-        NAME, options.seed, model, optimiser, batches, loss, validate, steps, device_config.scaler()
+        name=NAME,
+        seed=options.seed,
+        model=model,
+        optimiser=optimiser,
+        batches=load_epoch,
+        loss=compute_loss,
+        validate=validate,
+        steps=-(-len(train) // options.batch_size),
+        scaler=device_config.scaler(),
     )
 
 
 def build_classifier_schedule(options: ClassifierOptions) -> FitSchedule:
-    """Best validation loss, early stop, and a learning rate that falls by a factor every few
-    epochs.
+    """Keep the epoch with the best validation loss, stop early, and lower the learning rate by a
+    factor every few epochs (docs/deviations.md, "Classifier schedule").
     """
 
     def lr_factor(step: int, steps_per_epoch: int) -> float:
-        return (
-            options.lr_decay ** (step // steps_per_epoch // options.lr_step)
-            if options.lr_step
-            else 1.0
-        )
+        if not options.lr_step:
+            return 1.0
+        epoch = step // steps_per_epoch
+        return options.lr_decay ** (epoch // options.lr_step)
 
     return FitSchedule(
         options.epoch, options.patience, "val_loss", higher_is_better=False, lr_factor=lr_factor
@@ -89,22 +94,20 @@ def score_classifier(
     options: ClassifierOptions,
     device_config: DeviceConfig,
 ) -> dict[str, float]:
-    """Mean loss on logits (methods D23), accuracy and AUROC over un-augmented patches; nan without
-    patches.
-    """
+    """Loss, accuracy and AUROC over un-augmented patches; nan without patches."""
     model.eval()
     logits: list[float] = []
     labels: list[int] = []
     for batch in load_batches(patches, size, options.batch_size, options.workers):
         with device_config.autocast():
-            logits += model(unit_images(batch, device_config)).float().tolist()
+            logits += model(scale_images(batch, device_config)).float().tolist()
         labels += batch.labels.int().tolist()
+
     scores = torch.tensor(logits)
-    loss = (
-        float(F.binary_cross_entropy_with_logits(scores, torch.tensor(labels).float()))
-        if logits
-        else float("nan")
-    )
+    loss = float("nan")
+    if logits:
+        # On logits, as in training (docs/deviations.md, "Validation loss on logits").
+        loss = float(F.binary_cross_entropy_with_logits(scores, torch.tensor(labels).float()))
     probabilities = scores.sigmoid().tolist()
     return {
         "loss": loss,
@@ -113,6 +116,7 @@ def score_classifier(
     }
 
 
-def unit_images(batch: PatchBatch, device_config: DeviceConfig) -> Tensor:
-    """A batch's images (B, 3, side, side) in 0..1 on the device."""
+def scale_images(batch: PatchBatch, device_config: DeviceConfig) -> Tensor:
+    """A batch's images (B, 3, side, side), moved to the device and scaled to 0..1."""
+    # Bytes go to the device and are scaled there: a quarter of the transfer.
     return batch.images.to(device_config.device, non_blocking=True).float() / 255

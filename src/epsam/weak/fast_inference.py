@@ -1,6 +1,4 @@
-"""A trained classifier in the form in which it answers quickest: the same answers, nothing left to
-train.
-"""
+"""A trained classifier in its fastest form for inference: same answers, no further training."""
 
 import copy
 from pathlib import Path
@@ -12,53 +10,56 @@ from torch.nn.utils import fuse_conv_bn_eval
 from epsam.core.device import DeviceConfig
 from epsam.weak.resnet import AdlResNet
 from epsam.weak.weights import load_classifier
-from epsam.weak.winograd import WinogradConv, fits
+from epsam.weak.winograd import WinogradConv, is_winograd_compatible
 
 LEAST_CHANNELS = 256
-"""Ours: with fewer channels, on a CPU, Winograd's transforms take as long as the multiplications
-that they save.
+"""This project: with fewer channels, on a CPU, Winograd's transforms take as long as the
+multiplications that they save.
 """
 
 
 def load_for_inference(path: Path, device_config: DeviceConfig) -> AdlResNet:
-    """The classifier of a checkpoint on its device, in this form. Raises WeightsError as
-    `load_classifier` does.
+    """Load the classifier of a checkpoint and optimise it for inference on its device.
+
+    Raises WeightsError as `load_classifier` does.
     """
-    return optimise_for_inference(load_classifier(path, device_config.device), device_config)
+    model = load_classifier(path, device_config.device)
+    return optimise_for_inference(model, device_config)
 
 
 def optimise_for_inference(model: AdlResNet, device_config: DeviceConfig) -> AdlResNet:
-    """A copy of the classifier in evaluation mode, for `device_config`: each batch norm is folded into
-    the convolution before it, and in fp32 on a CPU the wide 3 × 3 convolutions are computed by
-    Winograd's algorithm.
+    """A copy of the classifier, in evaluation mode, that is optimised for inference.
 
-    Its logits and features are those of `model`, rounding aside (some 1e-5 of the largest); its
-    state dict is not.
+    Each batch norm is folded into the convolution before it. In fp32 on a CPU, wide 3 × 3
+    convolutions are computed by Winograd's algorithm. Logits and features equal those of `model` up
+    to rounding (some 1e-5 of the largest); the state dict has other keys.
     """
-    quick = copy.deepcopy(model).eval()
-    winograd = device_config.device.type == "cpu" and device_config.autocast_dtype is None
-    for parent in list(quick.modules()):
-        _fold(parent)
-        if winograd:
-            _take_winograd(parent)
-    return quick
+    optimised = copy.deepcopy(model).eval()
+    use_winograd = device_config.device.type == "cpu" and device_config.autocast_dtype is None
+    for module in list(optimised.modules()):
+        _fold_batch_norms(module)
+        if use_winograd:
+            _replace_by_winograd(module)
+    return optimised
 
 
-def _fold(parent: nn.Module) -> None:
-    """Fold the batch norms right below `parent`, where torchvision names each one after its
-    convolution.
-
-    In a block and the network itself these are bn1 after conv1 and so on, in a shortcut 1 after 0.
-    """
+def _fold_batch_norms(parent: nn.Module) -> None:
+    """Fold the batch norms directly below `parent` into their convolutions."""
     for name, norm in list(parent.named_children()):
-        if isinstance(norm, nn.BatchNorm2d):
-            before = name.replace("bn", "conv") if name.startswith("bn") else str(int(name) - 1)
-            conv = cast(nn.Conv2d, parent.get_submodule(before))
-            setattr(parent, before, fuse_conv_bn_eval(conv, norm))
-            setattr(parent, name, nn.Identity())
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        # torchvision names each batch norm after its convolution: bn1 follows conv1 in a block and
+        # in the network itself, and 1 follows 0 in a shortcut.
+        conv_name = name.replace("bn", "conv") if name.startswith("bn") else str(int(name) - 1)
+        conv = cast(nn.Conv2d, parent.get_submodule(conv_name))
+        setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
+        setattr(parent, name, nn.Identity())
 
 
-def _take_winograd(parent: nn.Module) -> None:
+def _replace_by_winograd(parent: nn.Module) -> None:
+    """Replace the wide 3 × 3 convolutions directly below `parent`."""
     for name, conv in list(parent.named_children()):
-        if isinstance(conv, nn.Conv2d) and conv.in_channels >= LEAST_CHANNELS and fits(conv):
+        if not isinstance(conv, nn.Conv2d) or conv.in_channels < LEAST_CHANNELS:
+            continue
+        if is_winograd_compatible(conv):
             setattr(parent, name, WinogradConv(conv))

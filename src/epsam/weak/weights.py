@@ -1,5 +1,5 @@
-"""The classifier's weights: what training starts from, and checkpoints, both ours and those of the
-published code.
+"""The classifier's weights: those that training starts from, and checkpoints, both this project's
+and the published code's.
 """
 
 import re
@@ -18,98 +18,121 @@ from epsam.core.errors import TrainingError, WeightsError
 from epsam.core.seeding import seed_for
 from epsam.weak.resnet import AdlResNet, NetworkSpec, build_classifier
 
-# torchvision's IMAGENET1K_V1: what `pretrained=True` of the published code means, though it is
-# ignored there (D15).
+# torchvision's IMAGENET1K_V1. The published code passes `pretrained=True` but ignores it
+# (docs/deviations.md, "ImageNet start").
 IMAGENET_SITE = "https://download.pytorch.org/models/"
 IMAGENET_FILES = {"resnet50": "resnet50-0676ba61.pth", "resnet18": "resnet18-f37072fd.pth"}
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
-_BLOCK = re.compile(r"(layer[1-4])\.(\d+)\.(.+)")
+_BLOCK_KEY = re.compile(r"(layer[1-4])\.(\d+)\.(.+)")
 
 
-# What training starts from
+# The weights that training starts from
 # ------------------------------------------------------------------------------------------
 
 
 def initialise_weights(model: AdlResNet, pretrained: str, seed: int, folder: Path) -> None:
     """Set the weights that training starts from; on the CPU, random parts depend on `seed` alone.
 
-    pretrained: "imagenet": torchvision's file, looked for in `folder`, then in torch hub's folder,
-    else downloaded
-        to the former. "none": Xavier-uniform convolutions, batch norm 1 and 0, fc N(0, 0.01)
-        (published code).
-        Otherwise the path of a ResNet state dict, torchvision's or a classifier of ours or of the
-        published code.
-    Where the network has a fourth channel and the file has not, its kernel becomes the mean of the
-    other three; an fc of another size stays random.
+    pretrained:
+    - "imagenet": torchvision's file from `folder` or torch hub's folder, else downloaded to
+      `folder`.
+    - "none": Xavier-uniform convolutions, batch norm 1 and 0, fc N(0, 0.01) (published code).
+    - otherwise the path of a ResNet state dict: torchvision's, or a classifier of this project or
+      of the published code.
 
-    Raises WeightsError if the weights cannot be had or do not fit.
+    If the network has a fourth input channel and the file has not, the kernel of that channel is
+    the mean of the other three. An fc of another size stays random.
+
+    Raises WeightsError if the weights cannot be obtained or do not fit.
     """
     _randomise(model, torch.Generator().manual_seed(seed_for(seed, "classifier weights")))
     if pretrained == "none":
         return
-    path = _fetched(model.spec.backbone, folder) if pretrained == "imagenet" else Path(pretrained)
-    state = _renumbered(named_tensors(path, load_plain(path)), model)
+
+    path = Path(pretrained)
+    if pretrained == "imagenet":
+        path = _find_or_download(model.spec.backbone, folder)
+    state = _renumber_blocks(named_tensors(path, load_plain(path)), model)
     if model.conv1.in_channels == 4:
-        state = _inflated(state)
+        state = _add_fourth_channel(state)
+
+    # The head of another task, such as ImageNet's 1,000 classes, is of no use: keep the random one.
     if "fc.weight" not in state or state["fc.weight"].shape != model.fc.weight.shape:
         state = {**state, "fc.weight": model.fc.weight.detach(), "fc.bias": model.fc.bias.detach()}
-    _fill(model, path, state)
+    _load_state(model, path, state)
 
 
-def _randomise(model: AdlResNet, source: torch.Generator) -> None:
+def _randomise(model: AdlResNet, random: torch.Generator) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.xavier_uniform_(module.weight, generator=source)
+            nn.init.xavier_uniform_(module.weight, generator=random)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-    nn.init.normal_(model.fc.weight, std=0.01, generator=source)
+    nn.init.normal_(model.fc.weight, std=0.01, generator=random)
     nn.init.zeros_(model.fc.bias)
 
 
 def find_imagenet_file(backbone: str, folder: Path) -> Path | None:
-    """ImageNet's weights in `folder` or in torch hub's folder, or None."""
+    """The file of ImageNet's weights in `folder` or in torch hub's folder, or None."""
+    # torch.hub's functions carry no types in older versions.
+    hub: Any = torch.hub
+    for parent in (folder, Path(hub.get_dir()) / "checkpoints"):
+        path = parent / IMAGENET_FILES[backbone]
+        if path.is_file():
+            return path
+    return None
+
+
+def _find_or_download(backbone: str, folder: Path) -> Path:
+    path = find_imagenet_file(backbone, folder)
+    if path is not None:
+        return path
+
+    # torchvision puts the first digits of a file's SHA-256 into its name.
     name = IMAGENET_FILES[backbone]
-    hub: Any = torch.hub  # its functions carry no types in older versions
-    places = (folder / name, Path(hub.get_dir()) / "checkpoints" / name)
-    return next((path for path in places if path.is_file()), None)
+    sha256_start = name.removesuffix(".pth").rpartition("-")[2]
+    target = folder / name
+    download(IMAGENET_SITE + name, sha256_start, target, hint=", or use --pretrained none")
+    return target
 
 
-def _fetched(backbone: str, folder: Path) -> Path:
-    name = IMAGENET_FILES[backbone]
-    found = find_imagenet_file(backbone, folder)
-    if found:
-        return found
-    hash_start = name.removesuffix(".pth").rpartition("-")[2]
-    download(IMAGENET_SITE + name, hash_start, folder / name, hint=", or use --pretrained none")
-    return folder / name
+def _renumber_blocks(state: State, model: AdlResNet) -> State:
+    """The state with its blocks, in their order, at the model's block indices.
 
-
-def _renumbered(state: State, model: AdlResNet) -> State:
-    """The state with its blocks, in their order, at the model's indices: torchvision's have no gaps
-    for ADL.
+    The indices of torchvision have no gaps; the model's have one where an ADL stands.
     """
-    places: dict[str, dict[int, int]] = {}
+    model_state = model.state_dict()
+    new_indices: dict[str, dict[int, int]] = {}
     for layer in LAYERS:
-        theirs, ours = _block_indices(state, layer), _block_indices(model.state_dict(), layer)
-        # Another number of blocks keeps its indices here, and is refused when the weights are
-        # checked.
-        places[layer] = dict(zip(theirs, ours, strict=True)) if len(theirs) == len(ours) else {}
+        sources = _block_indices(state, layer)
+        targets = _block_indices(model_state, layer)
+        # With another number of blocks, the indices stay; `check_fit` then refuses the weights.
+        matches = len(sources) == len(targets)
+        new_indices[layer] = dict(zip(sources, targets, strict=True)) if matches else {}
+
     renamed = {}
     for key, tensor in state.items():
-        if match := _BLOCK.fullmatch(key):
+        if match := _BLOCK_KEY.fullmatch(key):
             layer, index, rest = match.groups()
-            key = f"{layer}.{places[layer].get(int(index), index)}.{rest}"
+            key = f"{layer}.{new_indices[layer].get(int(index), index)}.{rest}"
         renamed[key] = tensor
     return renamed
 
 
 def _block_indices(state: Mapping[str, Tensor], layer: str) -> list[int]:
-    matches = [_BLOCK.fullmatch(key) for key in state]
-    return sorted({int(match[2]) for match in matches if match and match[1] == layer})
+    """The sorted indices of a layer's modules that have tensors in the state."""
+    indices = set()
+    for key in state:
+        match = _BLOCK_KEY.fullmatch(key)
+        if match and match[1] == layer:
+            indices.add(int(match[2]))
+    return sorted(indices)
 
 
-def _inflated(state: State) -> State:
-    """The state with a conv1 of three channels given a fourth, their mean."""
+def _add_fourth_channel(state: State) -> State:
+    """The state with a fourth input channel, the mean of the other three; as it is if conv1 has no
+    three.
+    """
     kernel = state.get("conv1.weight")
     if kernel is None or kernel.ndim != 4 or kernel.shape[1] != 3:
         return state
@@ -117,23 +140,22 @@ def _inflated(state: State) -> State:
 
 
 # Checkpoints
-# --------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def save_classifier(path: Path, model: AdlResNet, extra: Mapping[str, Any]) -> None:
-    """Write {"model": state dict, "spec": the network's numbers, **extra}, whole or not at all;
-    extra is plain data.
+    """Write {"model": state dict, "spec": fields of NetworkSpec, **extra}, completely or not at
+    all; `extra` is plain data.
     """
     state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
     save_plain(path, {**extra, "model": state, "spec": asdict(model.spec)})
 
 
 def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
-    """The classifier of a checkpoint, in evaluation mode on `device`.
+    """Load the classifier of a checkpoint, in evaluation mode, on `device`.
 
-    A checkpoint without our "spec" is taken for one of the published code: RGB in [0, 1] without
-    mean and deviation, the 2 × 2 frequency square, ADL positions read off the gaps between block
-    indices.
+    A checkpoint without "spec" is taken for one of the published code: RGB in 0..1 without mean and
+    deviation, the 2 × 2 frequency square, and ADL positions from the gaps between block indices.
 
     Raises WeightsError if the file cannot be read, holds anything but tensors and plain data, or
     does not fit.
@@ -141,53 +163,51 @@ def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
     content = load_plain(path)
     state = named_tensors(path, content)
     try:
-        model = build_classifier(_spec_of(content) if "spec" in content else _published_spec(state))
+        spec = _spec_from_checkpoint(content) if "spec" in content else _published_spec(state)
+        model = build_classifier(spec)
     except (TrainingError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: describes no network of ours ({error}); train the classifier again"
         ) from error
-    _fill(model, path, state)
+    _load_state(model, path, state)
     return model.to(device).eval()
 
 
-def _spec_of(content: Mapping[str, Any]) -> NetworkSpec:
-    numbers = dict(content["spec"])
-    return NetworkSpec(**{**numbers, "adl_positions": tuple(numbers.get("adl_positions", ()))})
+def _spec_from_checkpoint(content: Mapping[str, Any]) -> NetworkSpec:
+    fields = dict(content["spec"])
+    return NetworkSpec(**{**fields, "adl_positions": tuple(fields.get("adl_positions", ()))})
 
 
 def _published_spec(state: State) -> NetworkSpec:
-    """What a bare state dict says of its network. An ADL after a layer's last block leaves no gap:
-    not seen, and as the identity not missed in evaluation.
-    """
+    """The network that a bare state dict of the published code belongs to."""
+    # An ADL has no tensors: it shows as a gap between the indices of two blocks. One after a
+    # layer's last block leaves no gap and stays unknown, which changes nothing in evaluation, where
+    # ADL is the identity.
     positions = []
     for layer in LAYERS:
-        neighbours = pairwise(_block_indices(state, layer))
-        positions += [
-            f"{layer[-1]}.{block}"
-            for block, (index, following) in enumerate(neighbours)
-            if following > index + 1
-        ]
-    backbone = "resnet50" if "layer1.0.conv3.weight" in state else "resnet18"
+        for block, (index, following) in enumerate(pairwise(_block_indices(state, layer))):
+            if following > index + 1:
+                positions.append(f"{layer[-1]}.{block}")
+
     stem = state.get("conv1.weight")
-    fuse = "none" if stem is not None and stem.shape[1] == 3 else "concat"
+    has_prompt = stem is None or stem.shape[1] != 3
     return NetworkSpec(
-        backbone,
+        backbone="resnet50" if "layer1.0.conv3.weight" in state else "resnet18",
         evp_block="center2x2",
         adl_positions=tuple(positions),
         normalise=False,
-        evp_fuse=fuse,
+        evp_fuse="concat" if has_prompt else "none",
     )
 
 
-def _fill(model: AdlResNet, path: Path, state: State) -> None:
-    """Load `state`, which must fit; counters of batches may be missing, as in old files."""
-    wanted = {
-        key: tensor
-        for key, tensor in model.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
-    given = {
-        key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked")
-    }
-    check_fit(path, model.spec.backbone, given, wanted)
-    model.load_state_dict(given, strict=False)
+def _load_state(model: AdlResNet, path: Path, state: State) -> None:
+    """Load `state` into the model. Raises WeightsError if it does not fit."""
+    # Batch norm's counters play no part in its result and are missing in old files.
+    expected = _without_counters(model.state_dict())
+    weights = _without_counters(state)
+    check_fit(path, model.spec.backbone, weights, expected)
+    model.load_state_dict(weights, strict=False)
+
+
+def _without_counters(state: Mapping[str, Tensor]) -> State:
+    return {key: t for key, t in state.items() if not key.endswith("num_batches_tracked")}

@@ -2,7 +2,8 @@
 3×3).
 
 After Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016), section 4.3,
-whose matrices stand below. For CPUs, where PyTorch has no such way; on a GPU cuDNN has its own.
+which gives the matrices below. For CPUs, where PyTorch has no such algorithm; on a GPU cuDNN
+brings its own.
 """
 
 import torch
@@ -33,10 +34,10 @@ _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, 
 
 
 class WinogradConv(nn.Module):
-    """What a 3 × 3 convolution of stride 1 and padding 1 computes, up to some 1e-5 of its largest
-    result in fp32.
+    """Computes a 3 × 3 convolution of stride 1 and padding 1.
 
-    Takes and gives (B, C, H, W) in channels-last order, of any height and width.
+    In fp32 the result differs by some 1e-5 of its largest value. Input and output are (B, C, H, W)
+    in channels-last order, of any height and width.
     """
 
     kernel: Tensor
@@ -48,49 +49,53 @@ class WinogradConv(nn.Module):
         super().__init__()
         weight = conv.weight.detach()
         outputs, inputs = weight.shape[:2]
-        # Put in order before it grows fourfold: the other way round takes up to ten times as long.
+        # The axes are permuted before the kernel grows fourfold: permuting afterwards takes up to
+        # ten times as long. Double precision keeps the sixths and twenty-fourths exact enough.
         squares = weight.double().cpu().permute(2, 3, 1, 0).reshape(9, inputs * outputs)
-        self.register_buffer(
-            "kernel", (_on_squares(_KERNEL) @ squares).view(-1, inputs, outputs).to(weight)
-        )
-        self.register_buffer(
-            "bias",
-            torch.zeros_like(weight[:, 0, 0, 0]) if conv.bias is None else conv.bias.detach(),
-        )
-        self.register_buffer("to_tile", _on_squares(_INPUT).to(weight))
-        self.register_buffer("from_tile", _on_squares(_OUTPUT).to(weight))
+        kernel = (_for_flat_squares(_KERNEL) @ squares).view(-1, inputs, outputs).to(weight)
+        bias = torch.zeros_like(weight[:, 0, 0, 0]) if conv.bias is None else conv.bias.detach()
+
+        self.register_buffer("kernel", kernel)
+        self.register_buffer("bias", bias)
+        self.register_buffer("to_tile", _for_flat_squares(_INPUT).to(weight))
+        self.register_buffer("from_tile", _for_flat_squares(_OUTPUT).to(weight))
 
     def forward(self, images: Tensor) -> Tensor:
         """The convolution's result (B, K, H, W) of images (B, C, H, W)."""
         count, channels, height, width = images.shape
-        down, across = -(-height // STEP), -(-width // STEP)
-        padded = F.pad(images, (1, across * STEP - width + 1, 1, down * STEP - height + 1)).permute(
-            0, 2, 3, 1
-        )
-        # Each of a tile's 36 px, of all tiles: every fourth px from it on.
-        pixels = [
-            padded[
-                :, row : row + STEP * down - 3 : STEP, column : column + STEP * across - 3 : STEP
-            ]
-            for row in range(_TILE)
-            for column in range(_TILE)
-        ]
+        # Tiles overlap by two px: one for each side of the kernel.
+        n_rows, n_columns = -(-height // STEP), -(-width // STEP)
+        right = n_columns * STEP - width + 1
+        bottom = n_rows * STEP - height + 1
+        padded = F.pad(images, (1, right, 1, bottom)).permute(0, 2, 3, 1)
+
+        # Pixel (row, column) of all tiles at once: every fourth pixel of the image from there on.
+        pixels = []
+        for row in range(_TILE):
+            for column in range(_TILE):
+                rows = slice(row, row + STEP * n_rows - 3, STEP)
+                columns = slice(column, column + STEP * n_columns - 3, STEP)
+                pixels.append(padded[:, rows, columns])
+
+        # In the transformed tiles the convolution is one matrix product for each of 36 positions.
         tiles = self.to_tile @ torch.stack(pixels).view(_TILE**2, -1)
         products = torch.bmm(tiles.view(_TILE**2, -1, channels), self.kernel)
-        squares = (self.from_tile @ products.view(_TILE**2, -1)).view(
-            STEP, STEP, count, down, across, -1
-        ) + self.bias
-        whole = squares.permute(2, 3, 0, 4, 1, 5).reshape(count, STEP * down, STEP * across, -1)
-        return whole.permute(0, 3, 1, 2)[:, :, :height, :width]
+        squares = self.from_tile @ products.view(_TILE**2, -1)
+        squares = squares.view(STEP, STEP, count, n_rows, n_columns, -1) + self.bias
+
+        # Put the squares side by side and cut off the padding.
+        result = squares.permute(2, 3, 0, 4, 1, 5)
+        result = result.reshape(count, STEP * n_rows, STEP * n_columns, -1)
+        return result.permute(0, 3, 1, 2)[:, :, :height, :width]
 
 
-def fits(conv: nn.Conv2d) -> bool:
-    """Whether a WinogradConv can take the place of this convolution."""
+def is_winograd_compatible(conv: nn.Conv2d) -> bool:
+    """Whether a WinogradConv can replace this convolution."""
     form = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
     return form == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and conv.padding_mode == "zeros"
 
 
-def _on_squares(matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    """What transforms the rows and the columns of a square by `matrix`, for squares as vectors."""
+def _for_flat_squares(matrix: tuple[tuple[float, ...], ...]) -> Tensor:
+    """The matrix that applies `matrix` to both the rows and the columns of a flattened square."""
     rows = torch.tensor(matrix, dtype=torch.float64)
     return torch.kron(rows, rows)
