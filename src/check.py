@@ -1,6 +1,4 @@
-"""Before a run: everything that would stop or spoil it later and can be found in seconds, in one
-list.
-"""
+"""Before a run: list all that would stop or spoil it later and takes only seconds to check."""
 
 import logging
 import shlex
@@ -26,9 +24,9 @@ from epsam.preflight.data import (
     check_patches,
     check_slides,
     count_patches,
-    keeps_patches,
+    will_reuse_patches,
 )
-from epsam.preflight.disk import check_disk, estimate, patch_limits
+from epsam.preflight.disk import check_disk, count_patches_at_most, estimate_needs
 from epsam.preflight.finding import Finding, collect_findings
 from epsam.preflight.software import (
     check_codecs,
@@ -38,13 +36,14 @@ from epsam.preflight.software import (
     check_python,
     check_tensorboard,
 )
-from epsam.preflight.weights import check_classifier_start, check_given_classifier, check_sam
+from epsam.preflight.weights import check_classifier_start, check_resnet_checkpoint, check_sam
 from epsam.segment.sam.models import SPECS
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = (
+TABLES = ROOT / "dataset"
+SHARED_OPTIONS = (
     "dataset_type",
     "dataset_root",
     "train_dataset_dir",
@@ -58,99 +57,110 @@ SHARED = (
     "sam_model_type",
     "sam_checkpoint",
 )
+"""Options that train.sh passes to every stage that has them."""
+
+Check = Callable[[], Iterator[Finding]]
 Stage = TypeVar("Stage")
 
 
 def main(options: CheckOptions) -> None:
-    """Look at everything, tell everything, and fail if something would stop the run."""
-    found = sorted(collect_findings(checks(options)), key=lambda finding: not finding.stops)
-    stopping = [finding.text for finding in found if finding.stops]
-    for finding in found:
-        log.info("  %s: %s", "PROBLEM" if finding.stops else "warning", finding.text)
-    log.info("check: problems %d, warnings %d", len(stopping), len(found) - len(stopping))
-    if len(stopping) > 1:
+    """Run all checks and log all findings; raise PreflightError if one of them stops the run."""
+    findings = list(collect_findings(build_checks(options)))
+    problems = [finding.message for finding in findings if finding.stops_run]
+    warnings = [finding.message for finding in findings if not finding.stops_run]
+    for message in problems:
+        log.info("  PROBLEM: %s", message)
+    for message in warnings:
+        log.info("  warning: %s", message)
+    log.info("check: problems %d, warnings %d", len(problems), len(warnings))
+    if len(problems) > 1:
         raise PreflightError(
-            f"{len(stopping)} problems would stop this run, see the list above; first {stopping[0]}"
+            f"{len(problems)} problems would stop this run, see the list above; first {problems[0]}"
         )
-    if stopping:
-        raise PreflightError(stopping[0])
+    if problems:
+        raise PreflightError(problems[0])
 
 
-def checks(options: CheckOptions) -> list[Callable[[], Iterator[Finding]]]:
-    """All checks of a run, each on its own. Ends with 2, as the stage would, if a stage's flags are
-    wrong.
+def build_checks(options: CheckOptions) -> list[Check]:
+    """All checks of a run, independent of each other.
+
+    Ends the process with 2 if the flags of a stage are wrong, as the stage itself would.
     """
-    patch = stage_options("extract_patches", PatchOptions, options, options.patch_flags)
-    classifier = stage_options(
+    patch = parse_stage_options("extract_patches", PatchOptions, options, options.patch_flags)
+    classifier = parse_stage_options(
         "train_classifier", ClassifierOptions, options, options.classifier_flags
     )
-    masks = stage_options("generate_initial_masks", MaskOptions, options, options.mask_flags)
-    decoder = stage_options("finetune_decoder", DecoderOptions, options, options.decoder_flags)
-    retrain = stage_options("retrain_decoder", RetrainOptions, options, options.retrain_flags)
-    evaluate = stage_options("evaluate", EvaluateOptions, options, options.evaluate_flags)
-    boards = any(stage.tensorboard for stage in (classifier, masks, decoder, retrain, evaluate))
-    folder = Path(options.checkpoint_root)
+    masks = parse_stage_options("generate_initial_masks", MaskOptions, options, options.mask_flags)
+    decoder = parse_stage_options(
+        "finetune_decoder", DecoderOptions, options, options.decoder_flags
+    )
+    retrain = parse_stage_options("retrain_decoder", RetrainOptions, options, options.retrain_flags)
+    evaluate = parse_stage_options("evaluate", EvaluateOptions, options, options.evaluate_flags)
+
+    logs_to_tensorboard = any(
+        stage.tensorboard for stage in (classifier, masks, decoder, retrain, evaluate)
+    )
+    # The small SAM of the demo comes with the repository and is quick on any device.
+    is_published_sam = bool(SPECS[decoder.sam_model_type].url)
+    checkpoint_root = Path(options.checkpoint_root)
     return [
         check_python,
         partial(check_packages, ROOT / "requirements.txt"),
-        partial(check_tensorboard, boards),
+        partial(check_tensorboard, logs_to_tensorboard),
         partial(check_postprocessing, masks),
         check_codecs,
-        partial(
-            check_device, options.device, options.precision, bool(SPECS[decoder.sam_model_type].url)
-        ),
+        partial(check_device, options.device, options.precision, is_published_sam),
         partial(check_lock, options),
-        partial(check_sam, decoder, folder),
-        partial(check_classifier_start, classifier, folder),
-        partial(check_given_classifier, masks),
-        *data_checks(DatasetPaths.of(options), patch, classifier, masks, decoder),
+        partial(check_sam, decoder, checkpoint_root),
+        partial(check_classifier_start, classifier, checkpoint_root),
+        partial(check_resnet_checkpoint, masks),
+        *build_data_checks(DatasetPaths.of(options), patch, classifier, masks, decoder),
     ]
 
 
-def stage_options(stage: str, kind: type[Stage], options: CheckOptions, flags: str) -> Stage:
-    """A stage's options from what all stages share and from its own flags."""
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    shared = [
-        f"--{name}={getattr(options, name)}"
-        for name in SHARED
-        if name in known and getattr(options, name) != ""
-    ]
-    return parse(stage, kind, [*shared, *shlex.split(flags)])
+def parse_stage_options(
+    stage: str, options_class: type[Stage], options: CheckOptions, flags: str
+) -> Stage:
+    """The options of a stage, from those that all stages share and from its own flags."""
+    accepted = {field.name for field in fields(options_class)}  # type: ignore[arg-type]
+    arguments = []
+    for name in SHARED_OPTIONS:
+        value = getattr(options, name)
+        # An empty option is left to the dataset's preset.
+        if name in accepted and value != "":
+            arguments.append(f"--{name}={value}")
+    return parse(stage, options_class, [*arguments, *shlex.split(flags)])
 
 
-def data_checks(
+def build_data_checks(
     paths: DatasetPaths,
     patch: PatchOptions,
     classifier: ClassifierOptions,
     masks: MaskOptions,
     decoder: DecoderOptions,
-) -> list[Callable[[], Iterator[Finding]]]:
-    """Checks of slides or, where training starts from them, patches, and of the room for what
-    follows.
-    """
-    tables = ROOT / "dataset"
-    stay = keeps_patches(paths, tables, patch)
-    counts = (
-        {split: count_patches(paths, split) for split in SPLITS} if stay else patch_limits(patch)
-    )
-    needs = estimate(counts, not stay, patch, decoder)
-    room = partial(check_disk, needs, paths.root, Path(classifier.checkpoint_root))
-    grid = partial(check_grid_search, paths, stay, masks)
-    if not stay:
-        return [room, grid, partial(check_slides, paths, tables, patch)]
-    given = (classifier.train_image_dir, classifier.val_image_dir, classifier.test_image_dir)
-    return [
-        room,
-        grid,
-        *(
-            partial(check_patches, paths, split, image_dir)
-            for split, image_dir in zip(SPLITS, given, strict=True)
-        ),
+) -> list[Check]:
+    """Checks of the slides, or of the patches if training starts from them, and of the disk."""
+    reuses_patches = will_reuse_patches(paths, TABLES, patch)
+    if reuses_patches:
+        counts = {split: count_patches(paths, split) for split in SPLITS}
+    else:
+        counts = count_patches_at_most(patch)
+    needs = estimate_needs(counts, not reuses_patches, patch, decoder)
+
+    checks: list[Check] = [
+        partial(check_disk, needs, paths.root, Path(classifier.checkpoint_root)),
+        partial(check_grid_search, paths, reuses_patches, masks),
     ]
+    if not reuses_patches:
+        return [*checks, partial(check_slides, paths, TABLES, patch)]
+    image_dirs = (classifier.train_image_dir, classifier.val_image_dir, classifier.test_image_dir)
+    for split, image_dir in zip(SPLITS, image_dirs, strict=True):
+        checks.append(partial(check_patches, paths, split, image_dir))
+    return checks
 
 
 def check_lock(options: CheckOptions) -> Iterator[Finding]:
-    """No other process works in the run's folder; one that does is an error of the claim."""
+    """No other process works in the run's folder; raises BusyError if one does."""
     folder = run_folder(options)
     if folder.is_dir():
         with exclusive_lock(folder, "give this one another name with RUN or --run"):

@@ -12,7 +12,7 @@ from epsam.preflight.finding import collect_findings, problem, warning
 from support.mini import REPOSITORY, write_slides
 
 
-def test_a_stage_gets_what_all_share_and_its_own_flags_over_its_preset():
+def test_a_stage_gets_shared_options_and_its_flags_over_its_preset():
     options = parse(
         "check",
         CheckOptions,
@@ -26,7 +26,7 @@ def test_a_stage_gets_what_all_share_and_its_own_flags_over_its_preset():
             "--decoder_flags=--lr 0.5 --epoch 2",
         ],
     )
-    decoder = check.stage_options(
+    decoder = check.parse_stage_options(
         "finetune_decoder", DecoderOptions, options, options.decoder_flags
     )
     assert (decoder.dataset_type, decoder.seed, decoder.sam_checkpoint) == ("demo", 5, "a b.pth")
@@ -44,9 +44,9 @@ def test_a_stage_gets_what_all_share_and_its_own_flags_over_its_preset():
         "evaluate_flags",
     ],
 )
-def test_wrong_flags_of_any_stage_end_with_2_before_the_first(flags, capsys):
+def test_wrong_flags_of_any_stage_end_with_2(flags, capsys):
     with pytest.raises(SystemExit) as end:
-        check.checks(CheckOptions(**{flags: "--epok 3"}))
+        check.build_checks(CheckOptions(**{flags: "--epok 3"}))
     assert end.value.code == 2
     assert "unrecognized arguments: --epok 3" in capsys.readouterr().err
 
@@ -58,18 +58,16 @@ def test_wrong_flags_of_any_stage_end_with_2_before_the_first(flags, capsys):
         ([problem("p"), warning("w"), problem("q")], "^2 problems would stop this run.*first p$"),
     ],
 )
-def test_everything_is_listed_and_a_problem_is_the_last_line(
-    monkeypatch, caplog, findings, message
-):
-    monkeypatch.setattr(check, "checks", lambda _: [lambda: findings])
+def test_all_findings_are_logged_and_a_problem_is_the_error(monkeypatch, caplog, findings, message):
+    monkeypatch.setattr(check, "build_checks", lambda _: [lambda: findings])
     caplog.set_level("INFO")
     with pytest.raises(PreflightError, match=message):
         check.main(CheckOptions())
-    assert all(finding.text in caplog.text for finding in findings)
+    assert all(finding.message in caplog.text for finding in findings)
 
 
 def test_warnings_alone_do_not_stop(monkeypatch, caplog):
-    monkeypatch.setattr(check, "checks", lambda _: [lambda: [warning("w")]])
+    monkeypatch.setattr(check, "build_checks", lambda _: [lambda: [warning("w")]])
     caplog.set_level("INFO")
     check.main(CheckOptions())
     assert "warning: w" in caplog.text
@@ -81,20 +79,20 @@ def test_flags_of_the_masks_reach_their_checks(tmp_path, monkeypatch):
     options = CheckOptions(
         dataset_root=str(tmp_path), device="cpu", mask_flags="--grid_search --postprocess crf"
     )
-    texts = [finding.text for finding in collect_findings(check.checks(options))]
-    assert any("pip install pydensecrf2" in text for text in texts)
-    assert any("--grid_search: --postprocess crf has neither" in text for text in texts)
+    messages = [finding.message for finding in collect_findings(check.build_checks(options))]
+    assert any("pip install pydensecrf2" in message for message in messages)
+    assert any("--grid_search: --postprocess crf has neither" in message for message in messages)
 
 
 def test_a_number_out_of_its_range_ends_with_2_before_the_first_stage(capsys):
     with pytest.raises(SystemExit) as end:
-        check.checks(CheckOptions(mask_flags="--quantile 30"))
+        check.build_checks(CheckOptions(mask_flags="--quantile 30"))
     assert end.value.code == 2
     assert "--quantile: 30.0 is out of range" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_everything_that_is_wrong_is_told_at_once(tmp_path):
+def test_all_problems_of_a_run_are_listed_at_once(tmp_path):
     data = tmp_path / "mini"
     write_slides(data)
     (data / "annotations" / "a.xml").unlink()
@@ -115,10 +113,10 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path):
         "--patch_flags=--patch_size 64 --max_per_bin 1000000000,0,0",
         "--classifier_flags=--pretrained none.pth",
     ]
-    found = subprocess.run(
+    result = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
-    for told in (
+    for message in (
         "PROBLEM: sam.pth: no such file",
         "PROBLEM: none.pth: no such file",
         "PROBLEM: val: no slide",
@@ -126,9 +124,9 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path):
         "left out (a): no outlines",
         "left out (c): not listed",
     ):
-        assert told in found.stdout
-    assert found.returncode == 1
-    assert found.stderr.startswith(
+        assert message in result.stdout
+    assert result.returncode == 1
+    assert result.stderr.startswith(
         "error: 4 problems would stop this run, see the list above; first sam.pth: no"
     )
-    assert found.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == 1

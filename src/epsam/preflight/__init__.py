@@ -1,1 +1,1 @@
-"""What can be found wrong in seconds before a run of days: software, data, disk, weights."""
+"""Checks of software, data, disk and weights that take seconds and may save a run of days."""

@@ -1,10 +1,9 @@
-"""Do slides, outlines, splits and patches fit together?"""
+"""Do slides, annotations, splits and patches fit together?"""
 
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from epsam.annotations.asap_reader import read_annotations
 from epsam.config.common import SPLITS
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
@@ -19,7 +18,11 @@ from epsam.data.patches import (
     select_positives,
 )
 from epsam.evaluation.threshold_search import require_grid, require_ground_truth
-from epsam.extraction.candidates import level0_px_per_patch_px, require_slide_path
+from epsam.extraction.candidates import (
+    level0_px_per_patch_px,
+    load_annotations,
+    require_slide_path,
+)
 from epsam.extraction.dataset_slides import load_slides
 from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord
 from epsam.extraction.patch_store import describe_changes, find_removed_slides
@@ -27,150 +30,166 @@ from epsam.paths import DatasetPaths
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.wsi.reader import open_slide
 
-SECONDS = 20.0
-"""Ours: how long slides are opened one after the other before the rest is left to the stage that
-cuts them.
-"""
-SHOWN = 5
+MAX_SECONDS = 20.0
+"""This project: how long slides are opened, one after another; extraction checks the rest."""
+
+N_EXAMPLES = 5
 
 
-def keeps_patches(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
-    """Whether training starts from patches that are there, rather than from slides that are to be
-    cut (again).
-    """
+def will_reuse_patches(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
+    """Whether training starts from the patches on disk; otherwise step 1 extracts new ones."""
     if options.restart or not list_images(paths.split("train") / "image"):
         return False
     try:
         return bool(find_removed_slides(paths)) or not describe_changes(paths, tables, options)
     except EpsamError:
-        # Step 1 will meet it, too, so `check_slides` is to tell it.
+        # Step 1 will meet it, too; `check_slides` reports it.
         return False
 
 
 def count_patches(paths: DatasetPaths, split: str) -> tuple[int, int]:
-    """Numbers of (positives, negatives) of a split."""
+    """Numbers of positive and negative patches of a split."""
     labels = [label_from_name(path.stem) for path in list_images(paths.split(split) / "image")]
     return labels.count(1), labels.count(0)
 
 
 def check_patches(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[Finding]:
-    """Patches of a split that are there have labels, both classes and one square size, and masks
-    belong to them.
+    """Patches of a split have labels, both classes, one square size, and masks that fit.
+
+    `image_dir` replaces the split's own folder of images if it is not empty. Raises DatasetError as
+    the stages would.
     """
-    patches, mask_dir = (
-        list_labelled_patches(paths.split(split), image_dir),
-        paths.split(split) / "mask",
-    )
+    split_folder = paths.split(split)
+    mask_dir = split_folder / "mask"
+    patches = list_labelled_patches(split_folder, image_dir)
+    # Nothing is learnt from the test split, so one class is enough there.
     if split != "test":
-        require_both_classes(patches, paths.split(split))
+        require_both_classes(patches, split_folder)
     if patches:
         yield from _check_sizes(patches, read_patch_size(patches))
+
     names = {patch.name for patch in patches}
-    lonely = [path.name for path in list_images(mask_dir) if path.stem not in names]
-    if lonely:
+    orphans = [path.name for path in list_images(mask_dir) if path.stem not in names]
+    if orphans:
         yield warning(
-            f"{mask_dir}: {len(lonely)} masks have no image of the same name, such as {_some(lonely)}"
+            f"{mask_dir}: {len(orphans)} masks have no image of the same name, such as "
+            f"{_format_names(orphans)}"
         )
-    without = [patch.name for patch in patches if patch.label and patch.mask is None]
-    if split != "train" and without:
-        effect = (
-            "the best epoch cannot be told by Dice" if split == "val" else "they are not scored"
-        )
+    # Training needs no masks: it is weakly supervised.
+    if split == "train":
+        return
+    unmasked = [patch.name for patch in patches if patch.label and patch.mask is None]
+    if unmasked:
+        effect = "the best epoch cannot be told by Dice"
+        if split == "test":
+            effect = "they are not scored"
         yield warning(
-            f"{mask_dir}: {len(without)} tumour patches have no mask, such as {_some(without)}: {effect}"
+            f"{mask_dir}: {len(unmasked)} tumour patches have no mask, such as "
+            f"{_format_names(unmasked)}: {effect}"
         )
 
 
 def _check_sizes(patches: Sequence[Patch], side: int) -> Iterator[Finding]:
-    """By the files' headers: a split has thousands of patches, and their pixels are read by the
-    stages.
+    """Images are `side` × `side` px, and masks are as large as their images.
+
+    One finding for each kind of file, with the first wrong one as the example.
     """
-    images = [(patch.image, read_image_size(patch.image), (side, side)) for patch in patches]
-    masks = [
-        (patch.mask, read_image_size(patch.mask), stated)
-        for patch, (_, stated, _) in zip(patches, images, strict=True)
-        if patch.mask
-    ]
-    for what, wanted_by, sizes in (
-        ("images", "the first image", images),
-        ("masks", "the image", masks),
-    ):
-        wrong = [
-            (path, found, wanted)
-            for path, found, wanted in sizes
-            if found and wanted and found != wanted
-        ]
-        for path, found, wanted in wrong[:1]:
-            yield problem(
-                f"{path}: {_px(found)}, {wanted_by} has {_px(wanted)}; {len(wrong)} of {len(sizes)} {what} "
-                "are of a wrong size: resize or remove them"
-            )
+    # From the headers alone: a split has thousands of patches, and the stages read their pixels.
+    # A format whose header is unknown has no size and is left to them.
+    n_masks = 0
+    wrong_images, wrong_masks = [], []
+    for patch in patches:
+        image_size = read_image_size(patch.image)
+        if image_size and image_size != (side, side):
+            wrong_images.append((patch.image, image_size))
+        if not patch.mask:
+            continue
+        n_masks += 1
+        mask_size = read_image_size(patch.mask)
+        if mask_size and image_size and mask_size != image_size:
+            wrong_masks.append((patch.mask, mask_size, image_size))
 
-
-def _px(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]} px"
+    if wrong_images:
+        path, size = wrong_images[0]
+        yield problem(
+            f"{path}: {_format_size(size)}, the first image has {_format_size((side, side))}; "
+            f"{len(wrong_images)} of {len(patches)} images are of a wrong size: resize or remove "
+            "them"
+        )
+    if wrong_masks:
+        path, size, expected = wrong_masks[0]
+        yield problem(
+            f"{path}: {_format_size(size)}, the image has {_format_size(expected)}; "
+            f"{len(wrong_masks)} of {n_masks} masks are of a wrong size: resize or remove them"
+        )
 
 
 def check_grid_search(
-    paths: DatasetPaths, staying: bool, options: MaskOptions
+    paths: DatasetPaths, reuses_patches: bool, options: MaskOptions
 ) -> Iterator[Finding]:
-    """--grid_search has something to search and, of patches that are there, true masks; else it
-    raises its error.
+    """--grid_search has values to search, and ground truth among patches that are reused.
+
+    Raises DatasetError otherwise, and yields nothing.
     """
     if options.grid_search:
         require_grid(options)
-        if staying:
+        # Patches that are still to be extracted get their masks then.
+        if reuses_patches:
             require_ground_truth(select_positives(list_labelled_patches(paths.split("val"))))
     yield from ()
 
 
 def check_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> Iterator[Finding]:
-    """Slides have outlines and a split, every split has slides, and the files can be opened."""
+    """Slides have annotations and a split, every split has slides, and the files can be opened."""
     records = load_slides(paths, tables, options).records
-    reasons: dict[str, list[str]] = {}
+    slides_by_reason: dict[str, list[str]] = {}
     for record in records:
         if record.status in (FAILED, UNUSED):
-            reasons.setdefault(record.reason, []).append(record.name)
-    for reason, names in reasons.items():
-        yield warning(f"{len(names)} slides are left out ({_some(names)}): {reason}")
+            slides_by_reason.setdefault(record.reason, []).append(record.name)
+    for reason, slides in slides_by_reason.items():
+        yield warning(f"{len(slides)} slides are left out ({_format_names(slides)}): {reason}")
+
     used = [record for record in records if record.status == USED]
+    used_splits = {record.split for record in used}
     for split in SPLITS:
-        if not any(record.split == split for record in used):
+        if split not in used_splits:
             yield problem(
-                f"{split}: no slide; add slides or say in {paths.split_table} (columns slide,split) "
-                "which is where"
+                f"{split}: no slide; add slides or say in {paths.split_table} (columns "
+                "slide,split) which is where"
             )
-    yield from _check_files(used, options)
+    yield from _check_slide_files(used, options)
 
 
-def _check_files(
-    used: Sequence[SlideRecord], options: PatchOptions, seconds: float = SECONDS
+def _check_slide_files(
+    records: Sequence[SlideRecord], options: PatchOptions, max_seconds: float = MAX_SECONDS
 ) -> Iterator[Finding]:
-    """Open slides and outlines until the time is up."""
-    began, failed = time.monotonic(), 0
-    for number, record in enumerate(used):
-        if time.monotonic() - began > seconds:
+    """Open slides and annotations until the time is up."""
+    started = time.monotonic()
+    n_failed = 0
+    for number, record in enumerate(records):
+        if time.monotonic() - started > max_seconds:
             yield warning(
-                f"{number} of {len(used)} slides were opened in {seconds:.0f} s, without trouble in "
-                f"{number - failed}; the others are looked at when they are cut"
+                f"{number} of {len(records)} slides were opened in {max_seconds:.0f} s, "
+                f"{number - n_failed} of them without error; the rest is checked when patches are "
+                "extracted"
             )
             return
-        error = _error_of(record, options)
-        if error:
-            failed += 1
-            yield (
-                problem(error)
-                if options.strict
-                else warning(f"{error}; the slide will be left out")
-            )
-    if used and failed == len(used):
-        yield problem(f"none of the {failed} slides can be used")
+        error = _try_to_open(record, options)
+        if not error:
+            continue
+        n_failed += 1
+        if options.strict:
+            yield problem(error)
+        else:
+            yield warning(f"{error}; the slide will be left out")
+    if records and n_failed == len(records):
+        yield problem(f"none of the {n_failed} slides can be used")
 
 
-def _error_of(record: SlideRecord, options: PatchOptions) -> str:
+def _try_to_open(record: SlideRecord, options: PatchOptions) -> str:
+    """The error of a slide that cannot be opened; empty if it can."""
     try:
-        if record.annotations:
-            read_annotations(record.annotations)
+        load_annotations(record)
         with open_slide(require_slide_path(record), options.slide_mpp) as slide:
             level0_px_per_patch_px(slide, options.mpp)
     except EpsamError as error:
@@ -178,5 +197,9 @@ def _error_of(record: SlideRecord, options: PatchOptions) -> str:
     return ""
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+def _format_size(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]} px"
+
+
+def _format_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:N_EXAMPLES]) + (" …" if len(names) > N_EXAMPLES else "")

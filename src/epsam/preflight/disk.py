@@ -6,104 +6,120 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from epsam.config.common import SPLITS
 from epsam.config.decoder import DecoderOptions
 from epsam.config.patches import PatchOptions
-from epsam.extraction.sampling import FractionRange, PatchLimits, positive_limit
+from epsam.extraction.sampling import FractionRange, limits_per_split, positive_limit
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.segment.sam.models import PROMPT_DIM, SPECS
 from epsam.training.normal_patches import count_normal_patches
 
-PNG_SHARE = 0.75
-"""Ours, on the safe side: size of a stained patch as PNG by its raw size."""
+PNG_COMPRESSION = 0.75
+"""This project, on the safe side: bytes of a stained patch as PNG per byte of its pixels."""
+
 RUN_BYTES = 1_000_000_000
-"""Ours: a ResNet50 in the making (weights, best weights, Adam's two sums) and made, decoders,
-masks, maps.
+"""This project: a ResNet50 while it is trained (weights, best weights, Adam's two moments) and
+afterwards, decoders, masks, CAMs.
 """
+
 FP16_BYTES = 2
 
 
 @dataclass(frozen=True)
-class Needs:
-    """Bytes that are still to be written: patches, SAM's embeddings (which a run can do without),
-    the run itself.
-    """
+class DiskNeeds:
+    """Bytes still to be written: patches, SAM's embeddings (optional), and the run itself."""
 
     patches: int
     embeddings: int
     run: int
 
 
-def patch_limits(options: PatchOptions) -> dict[str, tuple[int, int]]:
-    """Split → (positives, negatives) that would be cut at most; 0 where the options set no
-    limit.
+def count_patches_at_most(options: PatchOptions) -> dict[str, tuple[int, int]]:
+    """Split → most positives and negatives that step 1 would extract; 0: the options do not say."""
+    positive_range = FractionRange(options.min_tumour, options.max_tumour)
+    counts = {}
+    for split, limits in limits_per_split(options).items():
+        counts[split] = (positive_limit(limits, positive_range), limits.negatives)
+    return counts
+
+
+def estimate_needs(
+    counts: Mapping[str, tuple[int, int]],
+    extracts_patches: bool,
+    patch_options: PatchOptions,
+    decoder_options: DecoderOptions,
+) -> DiskNeeds:
+    """Estimate the bytes that a run writes.
+
+    `counts`: split → positives and negatives. `extracts_patches`: the patches are still to be
+    written.
     """
-    tumour = FractionRange(options.min_tumour, options.max_tumour)
-    limits = [
-        PatchLimits(*numbers)
-        for numbers in zip(
-            options.max_per_bin, options.max_positive, options.max_negative, strict=True
-        )
-    ]
-    return {
-        split: (positive_limit(limit, tumour), limit.negatives)
-        for split, limit in zip(SPLITS, limits, strict=True)
+    patch_bytes = 0
+    if extracts_patches:
+        n_patches = sum(positives + negatives for positives, negatives in counts.values())
+        raw_bytes = n_patches * patch_options.patch_size**2 * 3
+        patch_bytes = int(raw_bytes * PNG_COMPRESSION)
+
+    embedding_bytes = 0
+    if decoder_options.embedding_cache:
+        sam = SPECS[decoder_options.sam_model_type]
+        bytes_per_embedding = PROMPT_DIM * sam.grid**2 * FP16_BYTES
+        embedding_bytes = _count_embeddings(counts, decoder_options) * bytes_per_embedding
+    return DiskNeeds(patch_bytes, embedding_bytes, RUN_BYTES)
+
+
+def _count_embeddings(counts: Mapping[str, tuple[int, int]], options: DecoderOptions) -> int:
+    """Images that SAM's encoder sees: each patch once for each of its flips and rotations."""
+    train_positives, train_negatives = counts["train"]
+    scored_positives = counts["val"][0] + counts["test"][0]
+    n_normal = count_normal_patches(options.normal_patches, train_positives)
+
+    # Train patches are both trained on and turned into pseudo-labels, from the same cache.
+    train_images = train_positives * max(options.embedding_transforms, options.n_transform)
+    scored_images = scored_positives * options.n_transform
+    normal_images = min(n_normal, train_negatives) * options.embedding_transforms
+    return train_images + scored_images + normal_images
+
+
+def check_disk(needs: DiskNeeds, dataset: Path, checkpoints: Path) -> Iterator[Finding]:
+    """Both folders can be written to, and their disks (perhaps the same) have room."""
+    existing = {
+        "dataset": _nearest_existing(dataset),
+        "checkpoints": _nearest_existing(checkpoints),
     }
-
-
-def estimate(
-    counts: Mapping[str, tuple[int, int]], cut: bool, patch: PatchOptions, decoder: DecoderOptions
-) -> Needs:
-    """What a run writes for patches in these numbers (positives, negatives) by split; `cut`: they
-    are not there yet.
-    """
-    number = sum(sum(pair) for pair in counts.values())
-    positives = {split: pair[0] for split, pair in counts.items()}
-    views, train = decoder.embedding_transforms, positives["train"]
-    images = (
-        train * max(views, decoder.n_transform)
-        + (positives["val"] + positives["test"]) * decoder.n_transform
-    )
-    images += min(count_normal_patches(decoder.normal_patches, train), counts["train"][1]) * views
-    each = PROMPT_DIM * SPECS[decoder.sam_model_type].grid ** 2 * FP16_BYTES
-    return Needs(
-        int(number * patch.patch_size**2 * 3 * PNG_SHARE) if cut else 0,
-        images * each if decoder.embedding_cache else 0,
-        RUN_BYTES,
-    )
-
-
-def check_disk(needs: Needs, dataset: Path, checkpoints: Path) -> Iterator[Finding]:
-    """Both folders can be written to, and their disks, which may be the same one, have room."""
-    places = {"dataset": _existing(dataset), "checkpoints": _existing(checkpoints)}
-    for name, place in places.items():
-        if not os.access(place, os.W_OK):
+    for name, folder in existing.items():
+        if not os.access(folder, os.W_OK):
             yield problem(
-                f"{place}: no permission to write there, where {name} go; change the permissions"
+                f"{folder}: no permission to write there, where {name} go; change the permissions"
             )
-    shared = os.stat(places["dataset"]).st_dev == os.stat(places["checkpoints"]).st_dev
-    yield from _check_room(
-        dataset, places["dataset"], needs.patches + needs.run * shared, needs.embeddings
-    )
-    if not shared:
-        yield from _check_room(checkpoints, places["checkpoints"], needs.run, 0)
+
+    devices = {os.stat(folder).st_dev for folder in existing.values()}
+    if len(devices) == 1:
+        required = needs.patches + needs.run
+        yield from _check_room(dataset, existing["dataset"], required, needs.embeddings)
+    else:
+        yield from _check_room(dataset, existing["dataset"], needs.patches, needs.embeddings)
+        yield from _check_room(checkpoints, existing["checkpoints"], needs.run, 0)
 
 
-def _check_room(folder: Path, place: Path, needed: int, cache: int) -> Iterator[Finding]:
-    free = shutil.disk_usage(place).free
-    if needed > free:
+def _check_room(folder: Path, existing: Path, required: int, cache: int) -> Iterator[Finding]:
+    """The disk has `required` bytes free and, better, those of the `cache` of embeddings, too."""
+    free = shutil.disk_usage(existing).free
+    if required > free:
         yield problem(
-            f"{folder}: about {needed / 1e9:.1f} GB will be written, {free / 1e9:.1f} GB are free; free some"
+            f"{folder}: about {required / 1e9:.1f} GB will be written, {free / 1e9:.1f} GB are "
+            "free; free some"
         )
-    elif needed + cache > free:
+    elif required + cache > free:
         yield warning(
-            f"{folder}: SAM's embeddings take about {cache / 1e9:.1f} GB, {(free - needed) / 1e9:.1f} GB are "
-            "left for them; without them training is slow: free some or lower --embedding_transforms"
+            f"{folder}: SAM's embeddings take about {cache / 1e9:.1f} GB, "
+            f"{(free - required) / 1e9:.1f} GB are left for them; without them training is slow: "
+            "free some or lower --embedding_transforms"
         )
 
 
-def _existing(folder: Path) -> Path:
-    """The folder itself or the nearest one above it that is there."""
-    return next(
-        place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir()
-    )
+def _nearest_existing(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    nearest = folder.absolute()
+    while not nearest.is_dir():
+        nearest = nearest.parent
+    return nearest

@@ -1,4 +1,4 @@
-"""One thing that was found wrong."""
+"""What a check finds, and how findings of several checks are collected."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,25 +8,26 @@ from epsam.core.errors import EpsamError
 
 @dataclass(frozen=True)
 class Finding:
-    """A line for the user; `stops`: the run cannot come to its end with it."""
+    """One line for the user; `stops_run`: the run cannot finish unless it is mended."""
 
-    text: str
-    stops: bool
+    message: str
+    stops_run: bool
 
 
-def problem(text: str) -> Finding:
+def problem(message: str) -> Finding:
     """A finding that stops the run."""
-    return Finding(" ".join(text.split()), stops=True)
+    return Finding(" ".join(message.split()), stops_run=True)
 
 
-def warning(text: str) -> Finding:
+def warning(message: str) -> Finding:
     """A finding that the user should know of."""
-    return Finding(" ".join(text.split()), stops=False)
+    return Finding(" ".join(message.split()), stops_run=False)
 
 
 def collect_findings(checks: Iterable[Callable[[], Iterable[Finding]]]) -> Iterator[Finding]:
-    """What all checks find; an error that one of them runs into is a problem and does not end the
-    others.
+    """The findings of all checks; an error raised by a check becomes a problem.
+
+    The checks after it still run, so that the user sees everything in one list.
     """
     for check in checks:
         try:

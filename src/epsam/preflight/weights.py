@@ -1,6 +1,4 @@
-"""Are SAM's weights and the classifier's start there, whole, and made for the networks that take
-them?
-"""
+"""Are the weights of SAM and of the classifier's start there, intact, and of the right network?"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,55 +18,67 @@ from epsam.weak.weights import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file
 
 
 def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:
-    """SAM's weights: the known file has the known hash, any other file the tensors of the
-    network.
+    """SAM's weights: the published file has its hash, any other file the network's tensors.
+
+    Raises WeightsError on a file of another network.
     """
     spec = SPECS[options.sam_model_type]
     path = Path(options.sam_checkpoint) if options.sam_checkpoint else folder / spec.file
     if not path.is_file():
-        if options.sam_checkpoint:
-            yield problem(f"{path}: no such file; correct --sam_checkpoint or leave it out")
-        elif not spec.url:
-            yield problem(f"{path}: missing, though it comes with this repository; restore it")
-        else:
-            yield _to_fetch(path, spec.url)
+        yield _describe_missing_sam(options, path)
     elif spec.sha256 and not options.sam_checkpoint:
         if sha256_of(path) != spec.sha256:
             yield problem(
-                f"{path}: its SHA-256 is not that of {spec.file}; remove it, and it is fetched again"
+                f"{path}: its SHA-256 is not that of {spec.file}; remove it, and it is fetched "
+                "again"
             )
     else:
-        # On no device at all: names and shapes are there, memory is not taken.
+        # The meta device has names and shapes, and takes no memory.
         with torch.device("meta"):
-            wanted = build_sam(options.sam_model_type).state_dict()
-        check_fit(path, options.sam_model_type, named_tensors(path, load_plain(path)), wanted)
+            expected_tensors = build_sam(options.sam_model_type).state_dict()
+        tensors = named_tensors(path, load_plain(path))
+        check_fit(path, options.sam_model_type, tensors, expected_tensors)
+
+
+def _describe_missing_sam(options: SamOptions, path: Path) -> Finding:
+    url = SPECS[options.sam_model_type].url
+    if options.sam_checkpoint:
+        return problem(f"{path}: no such file; correct --sam_checkpoint or leave it out")
+    if not url:
+        return problem(f"{path}: missing, though it comes with this repository; restore it")
+    return _describe_download(path, url)
 
 
 def check_classifier_start(options: ClassifierOptions, folder: Path) -> Iterator[Finding]:
-    """What the classifier's training starts from."""
+    """The weights that the classifier's training starts from. Raises WeightsError if they do not
+    fit.
+    """
     if options.pretrained == "imagenet":
         if find_imagenet_file(options.backbone, folder) is None:
             name = IMAGENET_FILES[options.backbone]
-            yield _to_fetch(folder / name, IMAGENET_SITE + name, " or use --pretrained none")
+            yield _describe_download(
+                folder / name, IMAGENET_SITE + name, " or use --pretrained none"
+            )
     elif options.pretrained != "none":
-        initialise_weights(
-            build_classifier(NetworkSpec.of(options)), options.pretrained, options.seed, folder
-        )
+        classifier = build_classifier(NetworkSpec.of(options))
+        initialise_weights(classifier, options.pretrained, options.seed, folder)
 
 
-def check_given_classifier(options: MaskOptions) -> Iterator[Finding]:
-    """A classifier that is to be used instead of the run's own."""
+def check_resnet_checkpoint(options: MaskOptions) -> Iterator[Finding]:
+    """The classifier that replaces the run's own, if the options name one."""
     if options.resnet_checkpoint and not Path(options.resnet_checkpoint).is_file():
         yield problem(
-            f"{options.resnet_checkpoint}: no such file; correct --resnet_checkpoint or leave it out"
+            f"{options.resnet_checkpoint}: no such file; correct --resnet_checkpoint or leave it "
+            "out"
         )
 
 
-def _to_fetch(path: Path, url: str, hint: str = "") -> Finding:
+def _describe_download(path: Path, url: str, hint: str = "") -> Finding:
+    """A warning that a file will be downloaded, or a problem if its site cannot be reached."""
     reason = unreachable(url)
     if reason:
         return problem(
-            f"{path}: missing, and {url} cannot be reached ({reason}); download that address elsewhere and "
-            f"put the file at {path}{hint}"
+            f"{path}: missing, and {url} cannot be reached ({reason}); download that address "
+            f"elsewhere and put the file at {path}{hint}"
         )
     return warning(f"{path}: not there yet; it will be downloaded from {url}")

@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.sam import SamOptions
+from epsam.preflight import weights
+from epsam.preflight.finding import collect_findings
+from epsam.preflight.weights import check_classifier_start, check_resnet_checkpoint, check_sam
+from epsam.segment.sam.models import SPECS, build_sam
+from support.findings import assert_single, listed
+
+
+@pytest.fixture(scope="module")
+def demo_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "sam.pth"
+    torch.manual_seed(0)
+    torch.save(build_sam("vit_demo").state_dict(), path)
+    return path
+
+
+def sam(path="", kind="vit_demo"):
+    return SamOptions(sam_model_type=kind, sam_checkpoint=str(path))
+
+
+def test_weights_that_fit_give_no_finding(tmp_path, demo_weights):
+    assert listed(check_sam(sam(demo_weights), tmp_path)) == []
+
+
+def test_weights_of_another_network_stop_before_the_run(tmp_path, demo_weights):
+    assert_single(
+        collect_findings([lambda: check_sam(sam(demo_weights, "vit_b"), tmp_path)]),
+        True,
+        "tensors do not fit vit_b",
+    )
+
+
+def test_missing_weights_stop(tmp_path):
+    assert_single(check_sam(sam(tmp_path / "no.pth"), tmp_path), True, "no.pth: no such file")
+    assert_single(check_sam(sam(), tmp_path), True, "comes with this repository")
+    assert_single(
+        check_resnet_checkpoint(MaskOptions(resnet_checkpoint="no.pth")),
+        True,
+        "no.pth: no such file",
+    )
+
+
+def test_a_published_file_with_another_hash_stops(tmp_path):
+    (tmp_path / SPECS["vit_b"].file).write_bytes(b"half a download")
+    assert_single(
+        check_sam(sam(kind="vit_b"), tmp_path), True, "its SHA-256 is not that of", "remove it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "stops_run", "words"),
+    [
+        ("", False, "will be downloaded from https://"),
+        ("no network", True, "cannot be reached (no network)"),
+    ],
+)
+def test_a_download_warns_online_and_stops_offline(tmp_path, monkeypatch, reason, stops_run, words):
+    monkeypatch.setattr(weights, "unreachable", lambda _: reason)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert_single(check_sam(sam(kind="vit_b"), tmp_path), stops_run, words, "sam_vit_b_01ec64.pth")
+    assert_single(
+        check_classifier_start(ClassifierOptions(), tmp_path),
+        stops_run,
+        words,
+        "resnet50-0676ba61.pth",
+    )
+
+
+def test_initial_weights_that_do_not_fit_stop(tmp_path, demo_weights):
+    options = ClassifierOptions(backbone="resnet18", pretrained=str(demo_weights))
+    assert_single(
+        collect_findings([lambda: check_classifier_start(options, tmp_path)]),
+        True,
+        "do not fit resnet18",
+    )
+    assert listed(check_classifier_start(ClassifierOptions(pretrained="none"), tmp_path)) == []
