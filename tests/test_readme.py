@@ -17,12 +17,11 @@ from epsam.config.patches import PatchOptions
 from support.mini import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
-TEXT = README + (REPOSITORY / "docs" / "beyond_the_paper.md").read_text("utf-8")
+BEYOND_THE_PAPER = (REPOSITORY / "docs" / "beyond_the_paper.md").read_text("utf-8")
+TEXT = README + BEYOND_THE_PAPER
+CODE_BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = [
-    line.split("  #")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
+    line.split("  #")[0].strip() for line in "".join(CODE_BLOCKS).splitlines() if line.strip()
 ]
 STAGE_OF = {
     "PATCH_FLAGS": ("extract_patches", PatchOptions),
@@ -32,6 +31,10 @@ STAGE_OF = {
     "RETRAIN_FLAGS": ("retrain_decoder", RetrainOptions),
     "INFER_FLAGS": ("infer", InferOptions),
 }
+
+
+def test_the_readme_is_short_enough_for_a_newcomer():
+    assert len(README.splitlines()) <= 130
 
 
 def test_the_quick_start_is_three_commands():
@@ -56,11 +59,6 @@ def test_flags_suggested_in_the_scripts_comments_exist(script):
     for name, example in re.findall(r"^(\w+_FLAGS)=.*such as: (--.*)$", text, re.MULTILINE):
         if name in STAGE_OF:
             parse(*STAGE_OF[name], shlex.split(example))
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
-def test_links_lead_somewhere(link):
-    assert (REPOSITORY / link).exists()
 
 
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z_-]+)", TEXT))))

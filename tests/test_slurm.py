@@ -57,7 +57,7 @@ def run(folder, command):
 
 def test_the_array_asks_for_every_share_once_and_then_for_the_merge(folder):
     calls = run(folder, SUBMIT)
-    assert {tuple(call[:3]) for call in calls} == {("mine", "/data/slides", "/data/found")}
+    assert {tuple(call[:3]) for call in calls} == {("mine", "/data/slides", "/data/results")}
     asked = [parse("infer", InferOptions, shlex.split(call[3])) for call in calls]
     assert [(options.shard, options.merge) for options in asked] == [
         ("1/3", False),

@@ -1,0 +1,125 @@
+"""Links, headings, tests and flags that the documentation names exist, and every flag with a source
+stands in the table of constants.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.decoder import RetrainOptions
+from epsam.config.flags import THIS_PROJECT, flag_rows
+from epsam.config.inference import InferOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.patches import PatchOptions
+from support.mini import REPOSITORY
+
+PAGES = sorted(
+    [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]
+    + [REPOSITORY / "dataset" / "README.md", REPOSITORY / "checkpoints" / "README.md"]
+)
+DEVIATIONS = (REPOSITORY / "docs" / "deviations.md").read_text("utf-8")
+CONSTANTS = (REPOSITORY / "docs" / "constants.md").read_text("utf-8")
+CITATION = re.compile(r"docs/deviations\.md,\s+\\?[\"“]([^\"”\\]+)\\?[\"”]")
+SOURCES = sorted(
+    path
+    for folder in ("src", "tests", "benchmarks")
+    for path in (REPOSITORY / folder).rglob("*.py")
+    if path != Path(__file__)
+)
+
+
+def headings_of(text: str) -> list[str]:
+    return re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+
+
+def anchor_of(heading: str) -> str:
+    """A heading's anchor as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def links() -> list[tuple[Path, str]]:
+    return [
+        (page, link)
+        for page in PAGES
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text("utf-8"))
+    ]
+
+
+def one_paragraph(text: str) -> str:
+    """Text without the line breaks and comment signs that a citation may run over."""
+    return re.sub(r"\s*\n\s*(?:#\s*)?", " ", text)
+
+
+@pytest.mark.parametrize(
+    ("page", "link"), links(), ids=lambda value: value.name if isinstance(value, Path) else value
+)
+def test_links_lead_somewhere(page, link):
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path) if path else page
+    assert target.exists()
+    if anchor:
+        anchors = [anchor_of(heading) for heading in headings_of(target.read_text("utf-8"))]
+        assert anchor in anchors
+
+
+def test_the_index_names_every_page():
+    index = (REPOSITORY / "docs" / "README.md").read_text("utf-8")
+    for page in (REPOSITORY / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index
+
+
+def test_every_deviation_that_the_code_cites_is_a_heading():
+    cited = {
+        (str(path.relative_to(REPOSITORY)), heading)
+        for path in SOURCES
+        for heading in CITATION.findall(one_paragraph(path.read_text("utf-8")))
+    }
+    known = set(headings_of(DEVIATIONS))
+    assert cited
+    assert [citation for citation in sorted(cited) if citation[1] not in known] == []
+
+
+def test_every_deviation_has_all_parts():
+    sections = re.split(r"^### ", DEVIATIONS, flags=re.MULTILINE)[1:]
+    assert len(sections) >= 49
+    for section in sections:
+        parts = re.findall(r"^\* \*\*(\w+):\*\*", section, re.MULTILINE)
+        assert parts == ["Paper", "Code", "Here", "Why", "Flag", "Test"], section.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(tests/\S+::\w+)`", DEVIATIONS))))
+def test_a_test_that_a_deviation_names_exists(name):
+    path, _, function = name.partition("::")
+    tree = ast.parse((REPOSITORY / path).read_text("utf-8"))
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_repository_that_a_page_names_exist(page):
+    named = re.findall(
+        r"`((?:src|tests|benchmarks|docs)/[\w/]+\.(?:py|md|csv))`", page.read_text("utf-8")
+    )
+    # docs/extending.md shows how files are added.
+    missing = [path for path in named if not (REPOSITORY / path).exists()]
+    assert page.name == "extending.md" or missing == []
+
+
+def sourced_flags() -> list[tuple[str, str]]:
+    stages = {
+        "extract_patches": PatchOptions,
+        "train_classifier": ClassifierOptions,
+        "generate_initial_masks": MaskOptions,
+        "retrain_decoder": RetrainOptions,
+        "infer": InferOptions,
+    }
+    rows = [row for stage, group in stages.items() for row in flag_rows(stage, group)]
+    return sorted({(name, source) for _, name, _, source in rows if source != THIS_PROJECT})
+
+
+@pytest.mark.parametrize(("name", "source"), sourced_flags())
+def test_a_flags_source_is_that_of_the_table_of_constants(name, source):
+    rows = [line for line in CONSTANTS.splitlines() if f"`{name}`" in line]
+    assert any(source.split(",")[0] in row for row in rows)
