@@ -17,8 +17,9 @@ from epsam.config.patches import PatchOptions
 from support.mini import REPOSITORY
 
 PAGES = sorted(
-    [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]
-    + [REPOSITORY / "dataset" / "README.md", REPOSITORY / "checkpoints" / "README.md"]
+    page
+    for pattern in ("*.md", "docs/*.md", "dataset/README.md", "checkpoints/README.md")
+    for page in REPOSITORY.glob(pattern)
 )
 DEVIATIONS = (REPOSITORY / "docs" / "deviations.md").read_text("utf-8")
 CONSTANTS = (REPOSITORY / "docs" / "constants.md").read_text("utf-8")
