@@ -1,8 +1,7 @@
-"""What can be exchanged: CAM methods, post-processings, prompts. Each is one function, named here.
+"""The exchangeable methods: CAM, postprocessing, prompt rule. Each is a function, registered here.
 
-A row is the name that the flag takes and "module:function"; nothing is imported before it is used,
-so that the command line knows every name without loading what stands behind it. docs/extending.md
-shows how a row is added.
+A row is {value of the flag: "module:function"}. The command line lists all names without importing
+what stands behind them, since that takes seconds. docs/extending.md shows how to add a row.
 """
 
 from collections.abc import Mapping
@@ -13,10 +12,10 @@ from epsam.core.errors import EpsamError
 
 
 class CamMethod(NamedTuple):
-    """A map-making function, and the classifier that is trained for it.
+    """The function that makes CAMs, and the classifier that is trained for it.
 
-    classifier: "plain" (RGB), "adl" (RGB, with attention-based dropout) or "enhanced_adl" (and the
-    visual prompt).
+    classifier: "plain" (RGB), "adl" (RGB, with attention-based dropout), or "enhanced_adl" (with
+    the explicit visual prompt, too).
     """
 
     function: str
@@ -30,16 +29,14 @@ CAM_METHODS = {
     "gradcam++": CamMethod("epsam.cam.cam_methods:gradcam_plus_plus", "plain"),
     "eigencam": CamMethod("epsam.cam.cam_methods:eigencam", "plain"),
 }
-"""`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), none below
-0.
-"""
+"""`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), ≥ 0."""
 
 POSTPROCESSINGS = {
     "quantile_opening": "epsam.cam.postprocess:quantile_opening",
     "crf": "epsam.cam.crf:dense_crf",
     "none": "epsam.cam.postprocess:half_maximum",
 }
-"""`--postprocess`: (map (h, w) in 0..1, RGB patch, MaskRule) → mask in the patch's frame."""
+"""`--postprocess`: (CAM (h, w) in 0..1, RGB patch, MaskRule) → mask of the patch's size."""
 
 PROMPTS = {
     "pepm": "epsam.segment.sam.prompting.rules:pepm",
@@ -49,14 +46,13 @@ PROMPTS = {
     "box": "epsam.segment.sam.prompting.rules:box",
     "box_pepm": "epsam.segment.sam.prompting.rules:box_pepm",
 }
-"""`--prompt`: (Hints of a batch, PromptOptions, a Generator for each patch) → a Prompt for each."""
+"""`--prompt`: (PromptInputs of a batch, PromptOptions, a Generator per patch) → a prompt each."""
 
 
 def load_function(table: Mapping[str, str], flag: str, name: str) -> Any:
-    """The function behind a name of a table.
+    """Import the function that a table names.
 
-    Raises EpsamError if there is no such name, as in a checkpoint made with a method that this copy
-    has not.
+    Raises EpsamError for an unknown name, as in a checkpoint of a method that this copy lacks.
     """
     if name not in table:
         raise EpsamError(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 
 EPSILON = 1e-3
-"""Added to numerator and denominator of Dice and IoU, in the loss alike (ours)."""
+"""Added to numerator and denominator of Dice and IoU, here and in the loss (published code)."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ def count_pixels(predicted: Mask, target: Mask) -> PixelCounts:
 
 
 def macro_dice_iou(overlaps: Sequence[PixelCounts]) -> tuple[float, float]:
-    """Means over images of Dice and IoU; (nan, nan) without images. This is the paper's figure,
-    over positives.
+    """Macro average: the means over images of Dice and IoU; (nan, nan) without images.
+
+    Over positive patches it is the paper's metric. See docs/deviations.md, "Dice and IoU".
     """
     if not overlaps:
         return float("nan"), float("nan")
@@ -56,7 +57,7 @@ def macro_dice_iou(overlaps: Sequence[PixelCounts]) -> tuple[float, float]:
 
 
 def sum_counts(overlaps: Sequence[PixelCounts]) -> PixelCounts:
-    """All images as if they were one: large tumours weigh more than in the mean over images."""
+    """Counts for the micro average: all images as one, so that large tumours weigh more."""
     return PixelCounts(
         sum(o.tp for o in overlaps),
         sum(o.predicted for o in overlaps),
@@ -65,24 +66,28 @@ def sum_counts(overlaps: Sequence[PixelCounts]) -> PixelCounts:
 
 
 def accuracy(probabilities: Sequence[float], labels: Sequence[int]) -> float:
-    """Share of patches on the right side of probability 0.5; nan without patches."""
-    hits = [
-        (probability > 0.5) == bool(label)
-        for probability, label in zip(probabilities, labels, strict=True)
-    ]
-    return float(np.mean(hits)) if hits else float("nan")
+    """Fraction of patches on the right side of probability 0.5; nan without patches."""
+    correct = []
+    for probability, label in zip(probabilities, labels, strict=True):
+        correct.append((probability > 0.5) == bool(label))
+    return float(np.mean(correct)) if correct else float("nan")
 
 
 def auroc(probabilities: Sequence[float], labels: Sequence[int]) -> float:
-    """Probability that a random positive scores above a random negative, ties counting half; nan if
-    one is missing.
+    """Probability that a random positive scores above a random negative; ties count half.
+
+    nan without positives or without negatives.
     """
-    scores, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels) > 0
-    positives, negatives = int(truth.sum()), int((~truth).sum())
+    scores = np.asarray(probabilities, dtype=np.float64)
+    is_positive = np.asarray(labels) > 0
+    positives, negatives = int(is_positive.sum()), int((~is_positive).sum())
     if not positives or not negatives:
         return float("nan")
+
+    # The Mann-Whitney statistic: the sum of the positives' ranks, equal scores sharing their mean
+    # rank, less its smallest possible value.
     _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
     last_rank = np.cumsum(sizes)
     mean_rank = last_rank - (sizes - 1) / 2
-    rank_sum = float(mean_rank[group][truth].sum())
+    rank_sum = float(mean_rank[group][is_positive].sum())
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)

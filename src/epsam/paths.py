@@ -1,4 +1,4 @@
-"""Where things lie: the folders of a dataset and of a run."""
+"""Files and folders of a dataset and of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,7 @@ from epsam.core.errors import DatasetError
 
 @dataclass(frozen=True)
 class DatasetPaths:
-    """Folders and tables of one dataset; `split_dirs` has one entry each for train, val and
-    test.
-    """
+    """Folders and tables of one dataset; split_dirs: train, val, test."""
 
     root: Path
     split_dirs: tuple[Path, Path, Path]
@@ -19,14 +17,9 @@ class DatasetPaths:
     @classmethod
     def of(cls, options: SplitOptions) -> "DatasetPaths":
         root = dataset_root(options)
-        train, val = (
-            Path(given) if given else root / name
-            for given, name in (
-                (options.train_dataset_dir, "train"),
-                (options.val_dataset_dir, "val"),
-            )
-        )
-        return cls(root, (train, val, test_folder(options)))
+        train = options.train_dataset_dir or root / "train"
+        val = options.val_dataset_dir or root / "val"
+        return cls(root, (Path(train), Path(val), test_folder(options)))
 
     @property
     def slides(self) -> Path:
@@ -46,7 +39,7 @@ class DatasetPaths:
 
     @property
     def patch_options(self) -> Path:
-        """The options with which the patches were made."""
+        """The options that the patches were extracted with."""
         return self.root / "patches.json"
 
     @property
@@ -59,9 +52,7 @@ class DatasetPaths:
 
     @property
     def record(self) -> Path:
-        """How the patches were made; the runs that learn from them take it over into their own
-        record.
-        """
+        """How the patches were extracted; runs copy it into their own record."""
         return self.root / "record.json"
 
     def split(self, name: str) -> Path:
@@ -71,7 +62,7 @@ class DatasetPaths:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Everything that one run makes."""
+    """Files of one run."""
 
     root: Path
 
@@ -92,11 +83,12 @@ class RunPaths:
         return self.root / f"decoder_iter{number}.pth" if number else self.preliminary_decoder
 
     def cams(self, split: str) -> Path:
+        """The class activation maps of a split."""
         return self.root / "activation" / f"{split}.npz"
 
     @property
     def mask_rule(self) -> Path:
-        """How maps and initial masks were made, as plain data."""
+        """The options that CAMs and initial masks were made with (`MaskRule`)."""
         return self.root / "masks" / "initial" / "rule.json"
 
     @property
@@ -111,7 +103,7 @@ class RunPaths:
         return self.root / "masks" / f"iter_{number}"
 
     def probabilities(self, number: int) -> Path:
-        """The probabilities behind the pseudo-labels of that round, where they are kept."""
+        """The probabilities behind the pseudo-labels of a round, for `--soft_targets`."""
         return self.pseudo_masks(number) / "probability"
 
     @property
@@ -132,7 +124,7 @@ class RunPaths:
 
     @property
     def patch_scores(self) -> Path:
-        """Dice and IoU of every scored patch, by everything that makes masks."""
+        """Dice and IoU of every scored patch, for every predictor."""
         return self.root / "evaluation_patches.csv"
 
     @property
@@ -145,7 +137,7 @@ class RunPaths:
 
     @property
     def tensorboard(self) -> Path:
-        """What TensorBoard is to be pointed at."""
+        """The log folder for TensorBoard."""
         return self.root / "tensorboard"
 
     @property
@@ -165,19 +157,12 @@ def dataset_root(options: DataOptions) -> Path:
 
 def test_folder(options: DataOptions) -> Path:
     """The folder of the test split."""
-    return (
-        Path(options.test_dataset_dir)
-        if options.test_dataset_dir
-        else dataset_root(options) / "test"
-    )
+    return Path(options.test_dataset_dir or dataset_root(options) / "test")
 
 
 def _below(root: str, flag: str, name: str) -> Path:
-    """The folder `name` of `root`.
-
-    Raises DatasetError if it is another one: what is made again is removed first, which nobody
-    wants elsewhere.
-    """
+    """The folder `name` of `root`. Raises DatasetError if the name leads out of `root`."""
+    # A stage that runs again first removes its old files, which must never happen elsewhere.
     parts = Path(name).parts
     if not parts or ".." in parts or Path(name).is_absolute():
         raise DatasetError(f"--{flag} {name!r}: is no folder of {root}/; give a plain name")

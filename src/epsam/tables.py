@@ -1,8 +1,8 @@
-"""How `evaluation.csv` and `evaluation_patches.csv` name their columns and the masks that they
-score.
+"""The columns of every CSV file, and the predictors that evaluation.csv names.
 
-Apart from `evaluation`, as what only reads those files has no need of PyTorch, whose import takes
-seconds.
+They are here, apart from the code that writes them, so that reports read the files without
+importing PyTorch, which takes seconds. Columns are data: they keep their names where the code has
+other words (`what` is the predictor, `pooled` the micro average, `tumour_share` a fraction).
 """
 
 SCORE_COLUMNS = (
@@ -16,11 +16,14 @@ SCORE_COLUMNS = (
     "kept",
     "kept_dice",
 )
-"""`kept`: the share of train masks that the decoder's own IDS filter would keep, `kept_dice` their
-mean Dice.
+"""evaluation.csv. `kept`: the fraction of train masks that the decoder's IDS filter would accept;
+`kept_dice`: their mean Dice.
 """
+
 PATCH_SCORE_COLUMNS = ("split", "what", "id", "dice", "iou")
+
 INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
+"""Values of `what`; the decoders of later rounds are "round 1", "round 2", …"""
 
 METRIC_COLUMNS = ("stage", "epoch", "name", "value")
 

@@ -4,7 +4,7 @@ import signal
 import pytest
 
 from epsam.core.errors import BusyError
-from epsam.core.locking import NAME, exclusive_lock
+from epsam.core.locking import LOCK_FILE, exclusive_lock
 from support.holder import holding
 
 
@@ -27,7 +27,7 @@ def test_a_killed_process_keeps_no_claim_even_while_its_children_live(tmp_path, 
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     with exclusive_lock(tmp_path / "run", "x"):
-        assert (tmp_path / "run" / NAME).read_text().startswith(f"process {os.getpid()} on ")
+        assert (tmp_path / "run" / LOCK_FILE).read_text().startswith(f"process {os.getpid()} on ")
 
 
 def test_a_claim_ends_with_its_block(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from epsam.core import records as record
 from epsam.core.errors import DatasetError
-from epsam.core.records import add_to_record, code, copy_stage_record, versions
+from epsam.core.records import add_to_record, code_version, copy_stage_record, package_versions
 
 
 def test_a_stage_takes_its_own_place_and_leaves_the_others(tmp_path):
@@ -71,16 +71,16 @@ def test_the_digest_of_the_source_is_that_of_all_its_files():
     digest = hashlib.sha256()
     for path in sorted(source.rglob("*.py")):
         digest.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes())
-    assert code()["source_sha256"] == digest.hexdigest()
+    assert code_version()["source_sha256"] == digest.hexdigest()
 
 
 def test_versions_are_those_that_are_imported():
-    assert versions()["numpy"] == np.__version__
+    assert package_versions()["numpy"] == np.__version__
 
 
 def test_without_git_the_revision_is_unknown(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert code()["git"] == "unknown"
+    assert code_version()["git"] == "unknown"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\0"])

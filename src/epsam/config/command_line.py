@@ -129,11 +129,11 @@ def _build_parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    hints = typing.get_type_hints(kind)
+    types = typing.get_type_hints(kind)
     for title, fields in _fields_by_group(kind).items():
         group = parser.add_argument_group(title)
         for field in fields:
-            _add_flag(group, field, hints[field.name])
+            _add_flag(group, field, types[field.name])
     return parser
 
 
@@ -154,16 +154,18 @@ def _fields_by_group(kind: type[Any]) -> dict[str, list[dataclasses.Field[Any]]]
     return groups
 
 
-def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any], hint: Any) -> None:
+def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any], type_: Any) -> None:
     name, text, choices = f"--{field.name}", _help_text(field), field.metadata["choices"]
-    if hint is bool:
+    if type_ is bool:
         group.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
-    elif typing.get_origin(hint) is tuple:
-        group.add_argument(name, type=_tuple_reader(hint), metavar="A,B,…", help=text)
+    elif typing.get_origin(type_) is tuple:
+        group.add_argument(name, type=_tuple_reader(type_), metavar="A,B,…", help=text)
     elif choices:
-        group.add_argument(name, type=hint, choices=[hint(choice) for choice in choices], help=text)
+        group.add_argument(
+            name, type=type_, choices=[type_(choice) for choice in choices], help=text
+        )
     else:
-        group.add_argument(name, type=hint, metavar=hint.__name__.upper(), help=text)
+        group.add_argument(name, type=type_, metavar=type_.__name__.upper(), help=text)
 
 
 def _help_text(field: dataclasses.Field[Any]) -> str:
@@ -178,8 +180,8 @@ def _help_text(field: dataclasses.Field[Any]) -> str:
     return f"{info['help']} ({'; '.join(notes)})".replace("%", "%%")
 
 
-def _tuple_reader(hint: Any) -> Callable[[str], tuple[Any, ...]]:
-    members = typing.get_args(hint)
+def _tuple_reader(type_: Any) -> Callable[[str], tuple[Any, ...]]:
+    members = typing.get_args(type_)
     open_ended = members[-1] is Ellipsis
 
     def read(text: str) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from epsam.config.flags import flag
 
 @dataclass(frozen=True)
 class CheckOptions(SeedOptions, RunOptions, SplitOptions):
-    """List what would stop or spoil a run, before it starts. Takes the flags of the run's stages."""
+    """Before a run: list what would stop or spoil it. Takes the flags of its stages."""
 
     sam_model_type: str = flag("", "SAM's image encoder; empty: the dataset's preset, else vit_b")
     sam_checkpoint: str = flag("", "SAM's weights; empty: the official file in checkpoints/")

@@ -1,15 +1,15 @@
-"""What each dataset, and each way to train, changes in the defaults of epsam/options.py."""
+"""Presets: what a dataset, or a method, changes in the defaults of the flags."""
 
 from typing import Any
 
 Row = dict[str, Any]
-"""What a dataset changes in one stage."""
+"""{flag: value} for one stage."""
 
 _SMALL_SAM: Row = {"sam_model_type": "vit_demo"}
 _SHORT_DECODER: Row = {**_SMALL_SAM, "epoch": 6, "patience": 0}
-# A round has fewer masks to fit to than the preliminary decoder; as many steps need more epochs. In
-# none of 43 rounds of 12 epochs on the demo had waiting for more than 6 found a better one; it
-# takes two epochs less in the mean.
+# A round has fewer training masks than the preliminary decoder, so as many steps take more epochs.
+# Of 43 rounds of 12 epochs on the demo, none would have gained from a patience above 6, which saves
+# two epochs on average.
 _SHORT_ROUND: Row = {**_SHORT_DECODER, "epoch": 12, "patience": 6}
 _SHORT_RESNET50: Row = {
     "pretrained": "none",
@@ -38,8 +38,8 @@ PRESETS: dict[str, dict[str, Row]] = {
         },
     },
     "camelyon17": {},
-    # Ours, for two CPU cores and a few minutes: 256 px patches, a small SAM, a small classifier
-    # from scratch.
+    # This project, for two CPU cores and a few minutes: 256 px patches, a small SAM, a small
+    # classifier from scratch.
     "demo": {
         **_ON_A_CPU,
         "extract_patches": {
@@ -57,15 +57,14 @@ PRESETS: dict[str, dict[str, Row]] = {
             "batch_size": 8,
             "workers": 0,
         },
-        # At the paper's 0.3 initial masks are 0.007 lower, the last decoder 0.001, in the mean of
-        # three seeds (README).
+        # With the published 0.3, Dice is lower by 0.007 for the initial masks and by 0.001 for the
+        # last decoder, in the mean over three seeds.
         "generate_initial_masks": {"quantile": 0.2, "open_kernel": 3},
-        # In none of nine rounds of twelve epochs on the slides as they are now was one after the
-        # eighth the best.
+        # In none of nine rounds of twelve epochs was the best epoch after the eighth.
         "retrain_decoder": {**_SHORT_ROUND, "epoch": 10},
     },
-    # Ours: a few real slides on a CPU. Windows as the paper's in area (512 px of 0.25 µm), read at
-    # half the resolution.
+    # This project: a few real slides on a CPU. Patches cover the paper's area (512 px of 0.25 µm),
+    # at half the resolution.
     "bcss": {
         **_ON_A_CPU,
         "extract_patches": {
@@ -77,26 +76,24 @@ PRESETS: dict[str, dict[str, Row]] = {
         },
         "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
     },
-    # Ours: 512 px patches without slides, which the classifier sees at 256 px.
+    # This project: 512 px patches without slides, resized to 256 px for the classifier.
     "glas": {
         **_ON_A_CPU,
         "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
     },
 }
-"""Dataset → stage → what differs from the defaults. The CAMELYON rows are the published code's
-(methods D21, D54).
+"""{dataset: {stage: {flag: value}}}. The CAMELYON rows are the published code's: see
+docs/deviations.md, "Threshold and opening" and "Tumour-fraction bins".
 """
-
 
 METHODS: dict[str, Row] = {
     "paper": {},
-    # Ours: of the ideas in docs/beyond_the_paper.md what helped on several datasets
-    # (docs/ablations.md).
+    # This project: the ideas of docs/beyond_the_paper.md that helped on several datasets.
     "strong": {"n_sample": 4, "n_transform": 2},
 }
-"""Name of a way to train the decoders → what it changes in their options."""
+"""{method: {flag: value}} for the training of the decoders (`--method`)."""
 
 
 def preset(dataset_type: str, stage: str) -> Row:
-    """What a dataset changes in a stage's defaults; nothing for a dataset of the user's own."""
+    """The preset of a dataset for one stage; empty for a user's dataset."""
     return PRESETS.get(dataset_type, {}).get(stage, {})

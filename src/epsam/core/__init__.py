@@ -1,3 +1,1 @@
-"""What every room stands on: errors, files, locks, signals, seeds, devices, checkpoints,
-records.
-"""
+"""What every other package stands on: errors, files, locks, signals, seeds, devices, records."""

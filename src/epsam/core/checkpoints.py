@@ -1,6 +1,4 @@
-"""Checkpoints of tensors and plain data: written whole, read without running anything that is in
-them.
-"""
+"""Checkpoints of tensors and plain data, written whole and read without executing their content."""
 
 import io
 import struct
@@ -19,7 +17,7 @@ from epsam.core.files import write_bytes
 
 State = dict[str, Tensor]
 
-# All that torch.load was seen to raise on files with changed, cut or random bytes.
+# All that torch.load raised in tests on files with changed, truncated or random bytes.
 _DAMAGE = (
     OSError,
     RuntimeError,
@@ -38,17 +36,17 @@ _DAMAGE = (
 
 def save_plain(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain data, whole or not at all."""
-    # torch.save tells a full disk as a RuntimeError about positions; writing the bytes ourselves,
-    # it is an OSError.
+    # On a full disk torch.save raises a RuntimeError about positions. Written by ourselves, the
+    # bytes raise an OSError, which the command line explains to the user.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_bytes(path, buffer.getbuffer())
 
 
 def load_plain(path: Path) -> dict[str, Any]:
-    """Read a table of tensors and plain data, tensors on the CPU.
+    """Read a dictionary of tensors (on the CPU) and plain data.
 
-    Raises WeightsError if the file is absent, damaged, or holds anything else.
+    Raises WeightsError if the file is missing, damaged, or holds anything else.
     """
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -70,9 +68,7 @@ def load_plain(path: Path) -> dict[str, Any]:
 
 
 def _check_sums(path: Path) -> None:
-    """Raise BadZipFile if a tensor's bytes are not those that were written: torch.load does not
-    look at the sums.
-    """
+    """Raise BadZipFile if a tensor's bytes changed on disk: torch.load ignores the checksums."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -81,41 +77,45 @@ def _check_sums(path: Path) -> None:
 
 
 def named_tensors(path: Path, content: Mapping[str, Any]) -> State:
-    """A checkpoint's weights, bare or under a usual key, without the prefix that DataParallel adds.
+    """A checkpoint's state dict, bare or under a usual key, without DataParallel's prefix.
 
-    Raises WeightsError if there are none.
+    Raises WeightsError if there is none.
     """
-    inner = next(
-        (content[key] for key in ("model", "state_dict", "model_state_dict") if key in content),
-        content,
-    )
-    if (
-        not isinstance(inner, dict)
-        or not inner
-        or not all(isinstance(value, Tensor) for value in inner.values())
-    ):
+    state: Any = content
+    for key in ("model", "state_dict", "model_state_dict"):
+        if key in content:
+            state = content[key]
+            break
+
+    only_tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+    if not only_tensors or not state:
         raise WeightsError(f"{path}: holds no table of named tensors; give a state dict")
-    return {str(key).removeprefix("module."): tensor for key, tensor in inner.items()}
+    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
 
 
 def check_fit(
-    path: Path, network: str, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+    path: Path, network: str, loaded: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> None:
-    """Raise WeightsError unless `given` fits the network's own state key by key and is finite."""
+    """Raise WeightsError unless `loaded` has the keys and shapes of `expected`, and is finite.
+
+    See docs/deviations.md, "Strict weights".
+    """
+    common = loaded.keys() & expected.keys()
     problems = {
-        "missing": [key for key in wanted if key not in given],
-        "unexpected": [key for key in given if key not in wanted],
+        "missing": [key for key in expected if key not in loaded],
+        "unexpected": [key for key in loaded if key not in expected],
         "of another shape": [
-            key for key in wanted if key in given and given[key].shape != wanted[key].shape
+            key for key in expected if key in common and loaded[key].shape != expected[key].shape
         ],
         "not finite": [
-            key for key, tensor in given.items() if not bool(torch.isfinite(tensor).all())
+            key for key, tensor in loaded.items() if not bool(torch.isfinite(tensor).all())
         ],
     }
-    found = [
+    counts = [
         f"{len(keys)} {problem} (first {keys[0]})" for problem, keys in problems.items() if keys
     ]
-    if found:
+    if counts:
         raise WeightsError(
-            f"{path}: tensors do not fit {network}: {', '.join(found)}; give weights of that network"
+            f"{path}: tensors do not fit {network}: {', '.join(counts)}; "
+            "give weights of that network"
         )

@@ -1,11 +1,10 @@
-"""The errors a user can cause: each message is one line that names the thing, what was found and
-what to do.
-"""
+"""Errors that a user can mend. Each message is one line: the thing, what is wrong, what to do."""
 
 
 class EpsamError(Exception):
-    """A failure with a message for the user; the command line prints it without a traceback and
-    exits with 1.
+    """A failure with a message for the user.
+
+    The command line prints it without a traceback and exits with 1.
     """
 
 
@@ -14,7 +13,7 @@ class SlideError(EpsamError):
 
 
 class AnnotationError(EpsamError):
-    """Outlines that cannot be read or that hold something unknown."""
+    """Annotations that cannot be read, or that have an unknown group."""
 
 
 class DatasetError(EpsamError):
@@ -22,24 +21,24 @@ class DatasetError(EpsamError):
 
 
 class ImageError(EpsamError):
-    """An image file that cannot be read or has the wrong form."""
+    """An image file that cannot be read, or has the wrong size or number of channels."""
 
 
 class WeightsError(EpsamError):
-    """Weights that are missing, damaged or made for another network."""
+    """Weights that are missing, damaged, or of another network."""
 
 
 class DeviceError(EpsamError):
-    """A device that is not there or is too small."""
+    """A device that is missing or too small."""
 
 
 class TrainingError(EpsamError):
-    """A training that cannot go on, such as a loss that is not a number."""
+    """A training that cannot continue, such as one whose loss is not a number."""
 
 
 class PreflightError(EpsamError):
-    """Something was found before a run that would stop it."""
+    """The check before a run found something that would stop it."""
 
 
 class BusyError(EpsamError):
-    """A folder in which another process works."""
+    """A folder that another process is using."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, tables as CSV, and checksums."""
+"""Files written completely or not at all, CSV tables, JSON, and checksums."""
 
 import csv
 import errno
@@ -13,22 +13,21 @@ from typing import Any
 from epsam.core.errors import DatasetError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a disk, or of a user's share of it, that is full."""
+"""Error numbers of a full disk, or of a user's full quota."""
 
-_SKETCHED = 1 << 16
+_QUICK_HASH_BYTES = 1 << 16
 
 
 @contextmanager
 def whole_file(target: Path, durable: bool = True) -> Iterator[Path]:
-    """Yield a path beside `target` to write to; it takes the target's place only when the block
-    ends well.
+    """Yield a temporary path beside `target`, and move it to `target` when the block succeeds.
 
-    The temporary name keeps the target's suffix (some writers choose the format by it) and carries
-    the process id, so two processes never write into each other's file. `durable`: the content is
-    on the disk before the name is, so that a power cut leaves no empty file; to be left out only
-    where damage is noticed and mended anyway.
+    durable: flush the content to the disk before the move, so that a power cut leaves no empty
+    file. Pass False only where a damaged file is noticed and written again anyway.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays, since some writers choose the format by it. The process id keeps two
+    # processes out of each other's file.
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         yield temporary
@@ -36,14 +35,14 @@ def whole_file(target: Path, durable: bool = True) -> Iterator[Path]:
             _flush(temporary)
         temporary.replace(target)
     except OSError as error:
-        _name(error, target, temporary)
+        _set_file_name(error, target, temporary)
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _name(error: OSError, target: Path, written: Path) -> None:
-    """A failing write knows no name, and a user wants to know which disk is full."""
+def _set_file_name(error: OSError, target: Path, written: Path) -> None:
+    """Put the target into an error: a failing write names no file, or the temporary one."""
     if error.errno and str(error.filename or written) == str(written):
         error.filename = str(target)
 
@@ -54,36 +53,33 @@ def _flush(path: Path) -> None:
 
 
 def write_bytes(target: Path, content: bytes | memoryview, durable: bool = True) -> None:
-    """Write `content` to `target`, whole or not at all; `durable` as in `whole_file`."""
+    """Write `content` to `target`, completely or not at all; durable: as in `whole_file`."""
     with whole_file(target, durable) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(target: Path, content: str) -> None:
-    """Write UTF-8 text to `target`, whole or not at all."""
+    """Write UTF-8 text to `target`, completely or not at all."""
     write_bytes(target, content.encode("utf-8"))
 
 
 def append_text(target: Path, content: str) -> None:
-    """Add UTF-8 text to `target`; a kill may leave a part of it."""
+    """Append UTF-8 text to `target`; if the process is killed, a part of it may be written."""
     try:
         with target.open("a", encoding="utf-8") as stream:
             stream.write(content)
     except OSError as error:
-        _name(error, target, target)
+        _set_file_name(error, target, target)
         raise
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write `content` as indented JSON, whole or not at all."""
+    """Write `content` as indented JSON, completely or not at all."""
     write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(source: Path) -> dict[str, Any]:
-    """The table that a JSON file holds.
-
-    Raises DatasetError if it holds anything else.
-    """
+    """The object in a JSON file. Raises DatasetError if the file holds anything else."""
     try:
         content = json.loads(source.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -98,17 +94,16 @@ def read_json(source: Path) -> dict[str, Any]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left under `folder`; only for who has the folder
-    alone.
+    """Remove the temporary files of killed writers under `folder`.
+
+    Call it only while no other process writes there (`exclusive_lock`).
     """
     for path in folder.rglob(".*.part*"):
         path.unlink(missing_ok=True)
 
 
 def write_table(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows as CSV with a header; a column that a row lacks stays empty. An empty table is
-    just its header.
-    """
+    """Write rows as CSV with a header; a column that a row lacks stays empty."""
     with (
         whole_file(target) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as stream,
@@ -119,12 +114,13 @@ def write_table(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str
 
 
 def read_table(source: Path, required: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file as text by column.
+    """Rows of a CSV file, as {column: text}.
 
-    Raises DatasetError if the file is not UTF-8 CSV, lacks a required column, or a row has too few
-    or too many fields.
+    Raises DatasetError if the file is not UTF-8 CSV, if a required column is missing, or if a row
+    has too few or too many fields.
     """
     try:
+        # utf-8-sig also reads what spreadsheets save with a byte order mark.
         with source.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, strict=True)
             rows = list(reader)
@@ -133,11 +129,14 @@ def read_table(source: Path, required: Sequence[str]) -> list[dict[str, str]]:
         raise DatasetError(
             f"{source}: not a CSV table in UTF-8 ({error}); write it again"
         ) from error
+
     missing = [name for name in required if name not in columns]
     if missing:
         raise DatasetError(
             f"{source}: no column {', '.join(missing)}; found {', '.join(columns) or 'nothing'}"
         )
+
+    # DictReader marks surplus fields by the key None, and missing ones by the value None.
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise DatasetError(
@@ -152,10 +151,10 @@ def read_numbers(
     numbers: Mapping[str, Callable[[str], object]],
     remedy: str,
 ) -> list[dict[str, str]]:
-    """As `read_table`, where each field of the columns `numbers` has to be readable by that
-    column's function.
+    """As `read_table`, and check the columns of `numbers`: {column: function that reads a field}.
 
-    Raises DatasetError also where one is not; `remedy` is what else than correcting the line helps.
+    Raises DatasetError also for a field that its function cannot read. remedy: what else than
+    correcting the line helps, for the error message.
     """
     rows = read_table(source, required)
     for number, row in enumerate(rows, start=2):
@@ -164,14 +163,14 @@ def read_numbers(
                 read(row[column])
             except (ValueError, OverflowError) as error:
                 raise DatasetError(
-                    f"{source} line {number}: {column} is {row[column]!r}, not the number it should be; "
-                    f"correct the line or {remedy}"
+                    f"{source} line {number}: {column} is {row[column]!r}, "
+                    f"not the number it should be; correct the line or {remedy}"
                 ) from error
     return rows
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's content, read in pieces."""
+    """Hex SHA-256 of a file's content, read in blocks of 1 MiB."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -180,24 +179,22 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_of_names_and_sizes(files: Iterable[Path]) -> str:
-    """A digest of many large files: their names and sizes, not every byte."""
+    """A digest of names and sizes, where reading all bytes would take too long."""
     return digest_of(f"{path.name}:{path.stat().st_size}" for path in files)
 
 
 def quick_hash(path: Path) -> str:
-    """A digest of a large file by its size, first and last 64 KiB, since all its bytes would take
-    too long to read.
-    """
+    """A digest of a large file's size, first and last 64 KiB; reading all takes too long."""
     size = path.stat().st_size
     with path.open("rb") as stream:
-        first = stream.read(_SKETCHED)
-        stream.seek(max(size - _SKETCHED, 0))
-        last = stream.read(_SKETCHED)
+        first = stream.read(_QUICK_HASH_BYTES)
+        stream.seek(max(size - _QUICK_HASH_BYTES, 0))
+        last = stream.read(_QUICK_HASH_BYTES)
     return hashlib.sha256(b"%d:" % size + first + last).hexdigest()
 
 
 def digest_of_files(files: Iterable[Path]) -> str:
-    """A digest of files by name and content."""
+    """A digest of the names and contents of files."""
     return digest_of(f"{path.name}:{sha256_of(path)}" for path in files)
 
 

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""A lock that lets one process at a time work in a folder."""
 
 import errno
 import fcntl
@@ -13,26 +13,26 @@ from epsam.core.errors import BusyError
 
 log = logging.getLogger(__name__)
 
-NAME = ".lock"
-_NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+LOCK_FILE = ".lock"
+# What a network file system without locks answers.
+_LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
 def exclusive_lock(folder: Path, hint: str) -> Iterator[None]:
-    """Keep other processes out of `folder`, which is made if absent, for as long as the block or
-    this process lives.
+    """Lock `folder`, which is created if missing, while the block runs.
 
-    The claim is the system's, not the file's: a process that was killed keeps none. Raises
-    BusyError, which says what else to do (`hint`), if another process holds the folder.
+    The operating system holds the lock, so it ends with the process, even if that is killed. hint:
+    what else a user can do, for the error message. Raises BusyError if another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / NAME).open("a+", encoding="utf-8") as stream:
+    with (folder / LOCK_FILE).open("a+", encoding="utf-8") as stream:
         try:
-            # Not flock: that would live on in worker processes which outlast a killed parent by
-            # some seconds.
+            # lockf, not flock: worker processes would inherit a flock, and outlive a killed parent
+            # by some seconds.
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in _NO_LOCKS_HERE:
+            if error.errno not in _LOCKS_UNSUPPORTED:
                 raise BusyError(
                     f"{folder}: in use by another run ({_holder(folder)}); wait for it to end, "
                     f"or {hint}"
@@ -42,8 +42,8 @@ def exclusive_lock(folder: Path, hint: str) -> Iterator[None]:
             )
         stream.truncate(0)
         try:
-            # Not the stream's own write, which would try once more, and fail, when the file is
-            # closed.
+            # os.write, not stream.write: on a full disk the stream would try again, and fail, when
+            # it is closed.
             os.write(stream.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         except OSError as error:
             error.filename = stream.name
@@ -55,4 +55,6 @@ def exclusive_lock(folder: Path, hint: str) -> Iterator[None]:
 
 
 def _holder(folder: Path) -> str:
-    return (folder / NAME).read_text("utf-8", errors="replace").strip()[:100] or "of unknown number"
+    """The process that holds the lock, as it wrote itself into the file."""
+    text = (folder / LOCK_FILE).read_text("utf-8", errors="replace").strip()
+    return text[:100] or "of unknown number"

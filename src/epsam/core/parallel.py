@@ -1,4 +1,4 @@
-"""The same work on many slides, in several processes."""
+"""One function for many slides, in several processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,11 +19,11 @@ Result = TypeVar("Result")
 def parallel_map(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, title: str
 ) -> Iterator[Result]:
-    """Results in the order of the tasks, from several processes; `workers` 0: one a core, 1: in
-    this process.
+    """Yield the function's results in the order of the tasks, with a progress bar.
 
-    `function` must be a module's own (or a partial of one), since processes are spawned. Raises
-    SlideError if a process dies.
+    workers: number of processes; 0: one per core, 1: this process. The function has to be defined
+    at module level (or be a partial of such a one), since it is sent to spawned processes. Raises
+    SlideError if a process is killed.
     """
     count = min(workers or cpu_count() or 1, len(tasks))
     if count <= 1:
@@ -31,6 +31,8 @@ def parallel_map(
             map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None
         )
         return
+
+    # Spawned, not forked: a fork copies locks of threads (OpenCV, PyTorch) in whatever state.
     pool = ProcessPoolExecutor(
         count, mp_context=get_context("spawn"), initializer=exit_silently_on_interrupt
     )
@@ -43,6 +45,7 @@ def parallel_map(
             f"{title}: a process was killed, perhaps for memory; lower --workers (now {count})"
         ) from error
     finally:
+        # After an error or Ctrl-C nobody waits for results that will not be used.
         pool.shutdown(wait=False, cancel_futures=True)
         for process in active_children():
             process.terminate()

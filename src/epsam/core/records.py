@@ -1,7 +1,6 @@
-"""record.json: how each stage was made, enough to repeat it, and what it took."""
+"""record.json: how each stage was run, enough to repeat it, and the time and memory it took."""
 
 import hashlib
-import json
 import os
 import platform
 import resource
@@ -37,93 +36,92 @@ def add_to_record(
     inputs: Mapping[str, str] | None = None,
     fit_seconds: float = 0.0,
 ) -> None:
-    """Put a stage into the record, in the place of an earlier entry: its options, digests of its
-    `inputs`, versions, machine, wall time of its last session in s, that of all epochs it fitted
-    (also before an interruption, so it may be longer), and this process's peaks so far in GiB.
+    """Write a stage's entry into the record, in place of an earlier one.
+
+    options: as stored (`stored_options`). inputs: {name: digest}. seconds: wall time of the last
+    session. fit_seconds: time of all epochs, those before an interruption included, so it may be
+    longer. The entry also has versions, machine, and this process's peak memory in GiB.
     """
-    kept = read_json(record) if record.is_file() else {}
-    times = {
-        "seconds": round(seconds, 1),
-        **({"fit_seconds": round(fit_seconds, 1)} if fit_seconds else {}),
-    }
-    entry = {
+    entry: dict[str, Any] = {
         "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **times,
-        **peak_memory(),
-        "options": dict(options),
-        "inputs": dict(inputs or {}),
-        "code": code(),
-        "versions": versions(),
-        "machine": machine(),
+        "seconds": round(seconds, 1),
     }
-    write_json(record, {**kept, stage: json.loads(json.dumps(entry))})
+    if fit_seconds:
+        entry["fit_seconds"] = round(fit_seconds, 1)
+    entry.update(peak_memory())
+    entry["options"] = dict(options)
+    entry["inputs"] = dict(inputs or {})
+    entry["code"] = code_version()
+    entry["versions"] = package_versions()
+    entry["machine"] = describe_machine()
+
+    stages = read_json(record) if record.is_file() else {}
+    stages[stage] = entry
+    write_json(record, stages)
 
 
 def copy_stage_record(source: Path, record: Path, stage: str) -> None:
-    """Put into `record` what another one tells of a stage, if it tells anything."""
-    told = read_json(source).get(stage) if source.is_file() else None
-    if told:
-        write_json(record, {**(read_json(record) if record.is_file() else {}), stage: told})
+    """Copy a stage's entry from the record `source` into `record`, if it has one."""
+    entry = read_json(source).get(stage) if source.is_file() else None
+    if entry:
+        stages = read_json(record) if record.is_file() else {}
+        stages[stage] = entry
+        write_json(record, stages)
 
 
 def peak_memory() -> dict[str, float]:
-    """Most memory this process and the largest of its workers held, and most on the GPU, in GiB."""
+    """Peak memory in GiB: of this process, of its largest worker, and on the GPU."""
+    # ru_maxrss counts bytes on macOS and KiB elsewhere.
     unit = 1 if sys.platform == "darwin" else 1024
-    found = {
-        name: resource.getrusage(who).ru_maxrss * unit / _GIB
-        for name, who in (
-            ("peak_ram", resource.RUSAGE_SELF),
-            ("peak_ram_worker", resource.RUSAGE_CHILDREN),
-        )
+    own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _GIB
+    worker_peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / _GIB
+    peaks = {
+        "peak_ram_gib": round(own_peak, 3),
+        "peak_ram_worker_gib": round(worker_peak, 3),
     }
-    torch = _torch()
+    torch = _loaded_torch()
     if torch and torch.cuda.is_available():
-        found["peak_gpu"] = torch.cuda.max_memory_allocated() / _GIB
-    return {f"{name}_gib": round(value, 3) for name, value in found.items()}
+        peaks["peak_gpu_gib"] = round(torch.cuda.max_memory_allocated() / _GIB, 3)
+    return peaks
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages, as installed."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.distribution(package).version
+            versions[package] = metadata.distribution(package).version
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
-def machine() -> dict[str, Any]:
-    """System, processor cores and, for a stage with networks, threads and the GPU with its memory
-    in GiB.
-    """
-    found: dict[str, Any] = {
+def describe_machine() -> dict[str, Any]:
+    """System and cores; for a stage with networks also threads and the GPU, its memory in GiB."""
+    machine: dict[str, Any] = {
         "system": platform.platform(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
     }
-    torch = _torch()
+    torch = _loaded_torch()
     if torch:
-        found["threads"] = torch.get_num_threads()
+        machine["threads"] = torch.get_num_threads()
     if torch and torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        found |= {
-            "gpu": properties.name,
-            "gpu_gib": round(properties.total_memory / _GIB, 1),
-            "cuda": torch.version.cuda,
-        }
-    return found
+        machine["gpu"] = properties.name
+        machine["gpu_gib"] = round(properties.total_memory / _GIB, 1)
+        machine["cuda"] = torch.version.cuda
+    return machine
 
 
-def _torch() -> Any:
-    """PyTorch, where this process has loaded it: a stage without networks does not wait for it."""
+def _loaded_torch() -> Any:
+    """PyTorch if this process has imported it; the import takes seconds, so others skip it."""
     return sys.modules.get("torch")
 
 
-def code() -> dict[str, str]:
-    """The git revision, `-dirty` with changes not committed, and a digest of the source, which
-    needs no git.
-    """
+def code_version() -> dict[str, str]:
+    """The git revision (`-dirty` with uncommitted changes), and a digest of the source files."""
+    # The digest also identifies a copy without git.
     digest = hashlib.sha256()
     for path in sorted(_SOURCE.rglob("*.py")):
         digest.update(path.relative_to(_SOURCE).as_posix().encode() + b"\0" + path.read_bytes())
