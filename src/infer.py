@@ -1,8 +1,9 @@
-"""Step 6: images or whole slides → masks, overlays, and metrics where truth exists."""
+"""Step 6: images or whole slides → masks, overlays, and metrics where ground truth exists."""
 
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from epsam.config.command_line import run_stage
 from epsam.config.flags import stored_options
@@ -12,21 +13,27 @@ from epsam.core.errors import DatasetError
 from epsam.core.files import read_json, sha256_of, write_json, write_table, write_text
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
-from epsam.evaluation.slide_scores import summarize_slide_scores
+from epsam.evaluation.slide_scores import SlideScore, summarize_slide_scores
 from epsam.inference.image_folder import segment_folder, summarize_images
-from epsam.inference.inputs import find_images, find_slides, holds_slides
-from epsam.inference.loading import fingerprint_of, load_pipeline, slide_rule, weight_files
+from epsam.inference.inputs import contains_slides, find_images, find_slides
+from epsam.inference.loading import (
+    compute_fingerprint,
+    find_weights,
+    load_pipeline,
+    make_slide_settings,
+)
 from epsam.inference.pipeline import Gate
+from epsam.inference.segment_slides import segment_slides
+from epsam.inference.slide_store import SlideStore
 from epsam.inference.slide_tables import (
+    add_scores,
     check_some_done,
+    collect_rows,
     format_metrics,
     log_summary,
-    result_rows,
     score_slides,
-    scored_rows,
     write_tables,
 )
-from epsam.inference.slides import check_complete, segment_slides
 from epsam.paths import test_folder
 from epsam.report.cases import draw_image_cases, draw_slide_cases
 from epsam.report.inference import InferenceResults, render_inference_report
@@ -35,18 +42,20 @@ from epsam.tables import IMAGE_RESULT_COLUMNS
 
 log = logging.getLogger(__name__)
 
+Row = dict[str, Any]
+
 
 def main(options: InferOptions) -> None:
     """Segment every slide or every image of a folder with a trained run."""
-    place = test_folder(options)
-    if holds_slides(place):
-        infer_slides(place, options)
+    path = test_folder(options)
+    if contains_slides(path):
+        infer_slides(path, options)
     else:
-        check_no_shard(options)
-        infer_images(place, options)
+        require_no_shard(options)
+        infer_images(path, options)
 
 
-def check_no_shard(options: InferOptions) -> None:
+def require_no_shard(options: InferOptions) -> None:
     """Raise DatasetError if images are to be spread over machines."""
     if options.shard or options.merge:
         raise DatasetError(
@@ -54,94 +63,94 @@ def check_no_shard(options: InferOptions) -> None:
         )
 
 
-def infer_slides(place: Path, options: InferOptions) -> None:
+def infer_slides(path: Path, options: InferOptions) -> None:
     """A folder of results for each slide, and tables and a report over all of them."""
-    output, started = Path(options.output_dir), time.monotonic()
-    every = find_slides(place)
+    started = time.monotonic()
+    output = Path(options.output_dir)
     shard = Shard.parse(options.shard or "1/1")
-    slides = [slide for slide in every if shard.holds(slide.name)]
-    fingerprint = fingerprint_of(options)
+    slides = [slide for slide in find_slides(path) if shard.holds(slide.name)]
+    store = SlideStore(output, compute_fingerprint(options))
     if options.merge:
-        check_complete(slides, output, fingerprint)
+        store.check_complete(slides)
     elif slides:
         pipeline = load_pipeline(options, select_device(options.device, options.precision))
-        slides = segment_slides(
-            slides, pipeline, slide_rule(options, pipeline), output, fingerprint
-        )
-    rows, timings = result_rows(slides, output)
+        settings = make_slide_settings(options, pipeline)
+        slides = segment_slides(slides, pipeline, settings, store)
+
+    rows, timings = collect_rows(slides, store)
+    # A shard has only its own slides; the tables over all of them are left to --merge.
     if not options.shard:
-        scores, unscored = score_slides(slides, output)
-        rows = scored_rows(rows, scores, unscored)
+        scores, unscored = score_slides(slides, store)
+        rows = add_scores(rows, scores, unscored)
         write_tables(rows, timings, scores, output)
-        dice = {score.slide: score.overlap.dice for score in scores if score.overlap.target}
-        figures = summarize_slide_scores(scores) if scores else {}
-        write_report(
-            InferenceResults(
-                str(place),
-                "slide",
-                rows,
-                figures,
-                dice,
-                draw_slide_cases(rows, dice, output),
-                recorded(options, started),
-                timings,
-            ),
-            output,
-        )
+        report_slides(path, options, rows, timings, scores, started)
     log_summary(rows, timings, output)
     check_some_done(rows, output)
 
 
-def infer_images(place: Path, options: InferOptions) -> None:
-    """A mask and an overlay for each image, a table of figures, and a report."""
-    output, started = Path(options.output_dir), time.monotonic()
-    images = find_images(place)
-    pipeline = load_pipeline(options, select_device(options.device, options.precision))
-    gate = Gate(options.classifier_gate, options.gate_threshold)
-    rows, overlaps = segment_folder(
-        images, pipeline, output, options.overlap, gate, fingerprint_of(options)
+def report_slides(
+    path: Path,
+    options: InferOptions,
+    rows: list[Row],
+    timings: list[Row],
+    scores: list[SlideScore],
+    started: float,
+) -> None:
+    """Write record.json and report.html about slides."""
+    output = Path(options.output_dir)
+    metrics = summarize_slide_scores(scores) if scores else {}
+    dice = {score.slide: score.overlap.dice for score in scores if score.overlap.target}
+    cases = draw_slide_cases(rows, dice, output)
+    record = write_record(options, started)
+    write_report(
+        InferenceResults(str(path), "slide", rows, metrics, dice, cases, record, timings), output
     )
 
-    figures = summarize_images(rows, list(overlaps.values()))
+
+def infer_images(path: Path, options: InferOptions) -> None:
+    """A mask and an overlay for each image, a table of metrics, and a report."""
+    started = time.monotonic()
+    output = Path(options.output_dir)
+    images = find_images(path)
+    pipeline = load_pipeline(options, select_device(options.device, options.precision))
+    gate = Gate(options.classifier_gate, options.gate_threshold)
+    fingerprint = compute_fingerprint(options)
+    rows, counts = segment_folder(images, pipeline, output, options.overlap, gate, fingerprint)
+
+    metrics = summarize_images(rows, list(counts.values()))
     write_table(output / "metrics.csv", IMAGE_RESULT_COLUMNS, rows)
-    write_json(output / "summary.json", figures)
-    dice = {name: found.dice for name, found in overlaps.items()}
-    write_report(
-        InferenceResults(
-            str(place),
-            "image",
-            rows,
-            figures,
-            dice,
-            draw_image_cases(images, rows, dice, output),
-            recorded(options, started),
-        ),
-        output,
-    )
-    if figures["failed"] == len(rows):
+    write_json(output / "summary.json", metrics)
+
+    dice = {name: image_counts.dice for name, image_counts in counts.items()}
+    cases = draw_image_cases(images, rows, dice, output)
+    record = write_record(options, started)
+    write_report(InferenceResults(str(path), "image", rows, metrics, dice, cases, record), output)
+    if metrics["failed"] == len(rows):
         raise DatasetError(
             f"{images[0].image.parent}: none of {len(rows)} images could be segmented; "
             f"{output / 'metrics.csv'} says why for each"
         )
-    log.info("%s", format_metrics(figures))
+    log.info("%s", format_metrics(metrics))
     log.info("masks, overlays, metrics.csv and summary.json are in %s", output)
 
 
-def recorded(options: InferOptions, started: float) -> RunProvenance:
-    """Write record.json: how these results were made, `started` on the monotonic clock; returns
-    what is in it.
+def write_record(options: InferOptions, started: float) -> RunProvenance:
+    """Write record.json, the provenance of the results, and return its content.
+
+    `started`: when the run began, on the monotonic clock.
     """
-    record = Path(options.output_dir) / "record.json"
-    inputs = {path.name: sha256_of(path) for path in weight_files(options)}
-    record.unlink(missing_ok=True)
-    add_to_record(record, "infer", stored_options(options), time.monotonic() - started, inputs)
-    return read_json(record)
+    path = Path(options.output_dir) / "record.json"
+    weights = {file.name: sha256_of(file) for file in find_weights(options)}
+    path.unlink(missing_ok=True)
+    add_to_record(path, "infer", stored_options(options), time.monotonic() - started, weights)
+    return read_json(path)
 
 
-def write_report(found: InferenceResults, output: Path) -> None:
+def write_report(results: InferenceResults, output: Path) -> None:
     """Write report.html."""
-    write_text(output / "report.html", render_inference_report(found))
-    log.info("report: %s", output / "report.html")
+    path = output / "report.html"
+    write_text(path, render_inference_report(results))
+    log.info("report: %s", path)
 
 
 if __name__ == "__main__":

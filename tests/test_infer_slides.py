@@ -92,7 +92,7 @@ def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_l
 ):
     with caplog.at_level("INFO"):
         infer.main(options(asap=True))
-    assert "windows a second: decode" in caplog.text
+    assert "tiles a second: decode" in caplog.text
     shards = [
         options(asap=True, output_dir=str(tmp_path / "shards"), shard=f"{number}/3")
         for number in (1, 2, 3)

@@ -10,7 +10,7 @@ from support.fake_tile_model import FakeTileModel, blue, draw_slide
 
 
 class FakePipeline(FakeTileModel):
-    """The real way from an image to its mask, through a network that answers from colour."""
+    """The real way from an image to its mask, through a model that answers from colour."""
 
     segment = Pipeline.segment
 
@@ -21,14 +21,14 @@ OFF = Gate(False, 0.5)
 
 @pytest.fixture
 def segment(tmp_path):
-    """Segments the images of a folder; returns the network, the rows by image, and the overlaps."""
+    """Segments the images of a folder; returns the model, the rows by image, and the overlaps."""
 
     def run(gate, fingerprint="x"):
-        network = FakePipeline()
+        model = FakePipeline()
         rows, overlaps = segment_folder(
-            find_images(tmp_path), network, tmp_path / "out", 0.25, gate, fingerprint
+            find_images(tmp_path), model, tmp_path / "out", 0.25, gate, fingerprint
         )
-        return network, {row["image"]: row for row in rows}, overlaps
+        return model, {row["image"]: row for row in rows}, overlaps
 
     return run
 
@@ -47,18 +47,18 @@ def write_image(folder, name, height=32, width=32):
     ],
     ids=["other size", "unreadable"],
 )
-def test_truth_that_does_not_fit_costs_its_own_image_only_and_no_work_of_the_network(
+def test_truth_that_does_not_fit_costs_its_own_image_only_and_no_work_of_the_model(
     tmp_path, segment, caplog, spoil
 ):
     for name in "abc":
         write_mask(tmp_path / "mask" / f"{name}.png", blue(write_image(tmp_path, name)))
     spoil(tmp_path / "mask" / "b.png")
-    network, rows, overlaps = segment(OFF)
+    model, rows, overlaps = segment(OFF)
     assert [row["status"] for row in rows.values()] == ["done", "failed", "done"]
     assert rows["b.png"]["reason"].startswith(f"{tmp_path / 'mask' / 'b.png'}: ")
     assert "\n" not in rows["b.png"]["reason"]
     assert rows["b.png"]["reason"] in caplog.text
-    assert (network.classified, network.encoded) == (2, 2)
+    assert (model.classified, model.encoded) == (2, 2)
     assert sorted(path.name for path in (tmp_path / "out" / "mask").iterdir()) == ["a.png", "c.png"]
     assert {name: found.dice for name, found in overlaps.items()} == {"a.png": 1.0, "c.png": 1.0}
     figures = summarize_images(list(rows.values()), list(overlaps.values()))
@@ -75,14 +75,14 @@ def test_a_shut_gate_is_for_images_without_a_label_only(tmp_path, segment):
     image = write_image(tmp_path, "x_1")
     write_image(tmp_path, "y")
     write_image(tmp_path, "z_0")
-    network, rows, _ = segment(Gate(True, 0.9))
+    model, rows, _ = segment(Gate(True, 0.9))
     assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "x_1.png"), blue(image))
     assert (rows["x_1.png"]["gated"], rows["x_1.png"]["label"]) == (0, 1)
     assert not read_mask(tmp_path / "out" / "mask" / "y.png").any()
     # 12 of 32 columns and 16 of 32 rows are blue.
     assert (rows["y.png"]["gated"], rows["y.png"]["probability"]) == (1, 12 * 16 / 32**2)
     assert not read_mask(tmp_path / "out" / "mask" / "z_0.png").any()
-    assert (network.classified, network.encoded) == (2, 1), (
+    assert (model.classified, model.encoded) == (2, 1), (
         "SAM saw x_1 alone, the classifier not even z_0"
     )
 
@@ -98,8 +98,8 @@ def test_in_a_labelled_image_of_several_windows_the_gate_shuts_out_the_normal_on
     tmp_path, segment
 ):
     image = write_image(tmp_path, "large_1", 32, 80)
-    network, rows, _ = segment(Gate(True, 0.1))
-    assert (rows["large_1.png"]["windows"], rows["large_1.png"]["gated"], network.encoded) == (
+    model, rows, _ = segment(Gate(True, 0.1))
+    assert (rows["large_1.png"]["windows"], rows["large_1.png"]["gated"], model.encoded) == (
         3,
         2,
         1,
@@ -117,8 +117,8 @@ def three(tmp_path, segment):
 
 def test_finished_images_are_skipped_and_told_as_before(segment, three, caplog):
     caplog.set_level("INFO")
-    network, rows, overlaps = segment(OFF)
-    assert (network.classified, rows, overlaps) == (0, *three[1:])
+    model, rows, overlaps = segment(OFF)
+    assert (model.classified, rows, overlaps) == (0, *three[1:])
     assert "3 of 3 images were finished before" in caplog.text
 
 
@@ -143,8 +143,8 @@ def test_an_image_is_done_again_if_it_its_truth_or_a_result_has_changed(
     tmp_path, segment, three, file, change
 ):
     change(tmp_path / file)
-    network, rows, _ = segment(OFF)
-    assert (network.classified, [row["status"] for row in rows.values()]) == (1, ["done"] * 3)
+    model, rows, _ = segment(OFF)
+    assert (model.classified, [row["status"] for row in rows.values()]) == (1, ["done"] * 3)
     assert segment(OFF)[0].classified == 0
 
 
@@ -168,8 +168,8 @@ def test_an_image_that_failed_is_tried_again(tmp_path, segment):
     (tmp_path / "image" / "b.png").write_bytes(b"no image")
     assert segment(OFF)[1]["b.png"]["status"] == "failed"
     write_image(tmp_path, "b")
-    network, rows, _ = segment(OFF)
-    assert (network.classified, rows["b.png"]["status"]) == (1, "done")
+    model, rows, _ = segment(OFF)
+    assert (model.classified, rows["b.png"]["status"]) == (1, "done")
 
 
 def test_an_image_that_is_gone_is_not_finished(tmp_path, three):

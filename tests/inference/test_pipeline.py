@@ -1,4 +1,4 @@
-"""What a window costs the classifier: the gate sees it once, only those let through are rotated."""
+"""What a tile costs the classifier: the gate sees it once, only those let through are rotated."""
 
 from types import SimpleNamespace
 
@@ -35,7 +35,7 @@ class Bright(torch.nn.Module):
 
 
 class Everywhere:
-    """A segmenter that calls all of a window tumour."""
+    """A segmenter that calls all of a tile tumour."""
 
     frame = SimpleNamespace(patch_size=SIDE)
 
@@ -47,15 +47,15 @@ class Everywhere:
 
 
 def pipeline(rotations=4, batch_size=3):
-    rule = MapAndPromptOptions(
+    options = MapAndPromptOptions(
         MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2)
     )
     return Pipeline(
-        Bright(), Everywhere(), rule, DeviceConfig(torch.device("cpu"), None), batch_size, seed=0
+        Bright(), Everywhere(), options, DeviceConfig(torch.device("cpu"), None), batch_size, seed=0
     )
 
 
-def windows(count, low=0, high=256):
+def random_tiles(count, low=0, high=256):
     return list(
         np.random.default_rng(0).integers(low, high, (count, SIDE, SIDE, 3)).astype(np.uint8)
     )
@@ -63,24 +63,24 @@ def windows(count, low=0, high=256):
 
 @pytest.mark.parametrize("rotations", [1, 2, 4])
 def test_looking_then_fusing_is_the_fused_activation(rotations):
-    images, network = windows(3), pipeline(rotations)
+    images, model = random_tiles(3), pipeline(rotations)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     probabilities, maps = rotation_averaged_cam(Bright(), batch, rotations)
-    scores, upright = network.classify(images)
+    scores, upright = model.classify(images)
     np.testing.assert_allclose(scores, probabilities)
-    np.testing.assert_allclose(
-        np.stack(network.average_rotations(images, upright)), maps, atol=1e-6
+    np.testing.assert_allclose(np.stack(model.average_rotations(images, upright)), maps, atol=1e-6)
+    assert model._classifier.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
+
+
+def test_gated_tiles_are_seen_once_and_the_others_at_every_angle():
+    """Two columns of tiles side by side: the left ones are bright, the right ones dark."""
+    image = np.concatenate(random_tiles(2, 200) + random_tiles(2, 0, 50)).reshape(
+        2, 2 * SIDE, SIDE, 3
     )
-    assert network._classifier.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
-
-
-def test_gated_windows_are_seen_once_and_the_others_at_every_angle():
-    """Two columns of windows side by side: the left ones are bright, the right ones dark."""
-    image = np.concatenate(windows(2, 200) + windows(2, 0, 50)).reshape(2, 2 * SIDE, SIDE, 3)
     image = np.concatenate(list(image), axis=1)
-    network = pipeline()
-    found = network.segment("x", image, 0.0, Gate(True, 0.5))
-    assert (found.windows, found.gated) == (4, 2)
-    assert sum(network._classifier.passes) == 4 + 2 * 3
-    assert found.mask[:, :SIDE].all()
-    assert not found.mask[:, SIDE:].any()
+    model = pipeline()
+    segmentation = model.segment("x", image, 0.0, Gate(True, 0.5))
+    assert (segmentation.n_tiles, segmentation.n_gated) == (4, 2)
+    assert sum(model._classifier.passes) == 4 + 2 * 3
+    assert segmentation.mask[:, :SIDE].all()
+    assert not segmentation.mask[:, SIDE:].any()

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from epsam.inference.prefetch import prefetch
+from epsam.inference.streaming import prefetch
 
 
 def test_results_come_in_order_and_only_the_next_is_made_meanwhile():

@@ -82,8 +82,9 @@ def test_what_the_files_do_not_tell_is_the_published_setting(flags, tmp_path):
     )
     assert pipeline._classifier.spec == PUBLISHED
     assert pipeline._segmenter.frame.patch_size == 512
-    masks = pipeline._rule.masks
-    # Methods D21: a tenth of the 512 px map, opened by 21 px in the image's frame.
+    masks = pipeline._options.masks
+    # docs/deviations.md, "Threshold and opening": a tenth of the 512 px map, opened by 21 px in
+    # the image's frame.
     assert (masks.quantile, masks.open_kernel, masks.open_at) == (0.1, 21, "image")
     given = torch.load(tmp_path / "decoder.pth", weights_only=True)
     found = pipeline._segmenter.sam.mask_decoder.state_dict()

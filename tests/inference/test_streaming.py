@@ -3,59 +3,61 @@ import pytest
 
 from epsam.inference.pipeline import Gate
 from epsam.inference.progress import PhaseTimer
-from epsam.inference.streaming import Blend, SlideInference, as_bytes
-from epsam.inference.tile_grid import plan_tiles
-from epsam.inference.tiling import Tiling
+from epsam.inference.streaming import SlideInference
+from epsam.inference.tiling import BandBlender, Tiling, plan_tiles, probability_to_bytes
 from epsam.wsi.reader import open_slide
 from epsam.wsi.tissue import TissueMask
 from support.fake_tile_model import FakeTileModel, blue, draw_slide, write_lossless_slide
 
 
-def scan_of(slide, network, gate=None, overlap=0.25, mpp=0.5, tissue=None):
+def make_inference(slide, model, gate=None, overlap=0.25, mpp=0.5, tissue=None):
     mask = (
         np.ones((-(-slide.height0 // 8), -(-slide.width0 // 8)), bool) if tissue is None else tissue
     )
-    grid = plan_tiles(slide, TissueMask(mask, 8.0), network.tile_size, overlap, mpp)
-    return SlideInference(slide, "a", grid, network, gate or Gate(False, 0.5), 0.01, PhaseTimer())
+    grid = plan_tiles(slide, TissueMask(mask, 8.0), model.tile_size, overlap, mpp)
+    return SlideInference(slide, "a", grid, model, gate or Gate(False, 0.5), 0.01, PhaseTimer())
 
 
 def test_a_slide_full_of_tissue_is_blended_as_one_image_would_be(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (75, 131, 3), np.uint8)
-    network = FakeTileModel()
+    model = FakeTileModel()
     with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
-        scan = scan_of(slide, network, overlap=0.5)
-        found = np.concatenate(list(scan.rows()))
+        inference = make_inference(slide, model, overlap=0.5)
+        found = np.concatenate(list(inference.bands()))
     tiling = Tiling.over(75, 131, 32, 0.5)
     whole = tiling.blend(
-        np.stack([blue(window).astype(np.float32) for window in tiling.windows(image)])
+        np.stack([blue(tile).astype(np.float32) for tile in tiling.crop_tiles(image)])
     )
     assert found.shape == (75, 131)
     assert np.abs(found - whole * 255).max() <= 0.51
-    assert sorted(network.numbers) == list(range(len(tiling.corners_xy)))
+    assert sorted(model.numbers) == list(range(len(tiling.corners_xy)))
 
 
 def test_windows_without_tissue_are_not_looked_at_and_gated_ones_not_encoded(tmp_path):
     image = draw_slide(96, 160, tissue=[(0, 0, 96, 96)], tumour=[(0, 0, 32, 96)])
     tissue = np.zeros((12, 20), bool)
     tissue[:, :12] = True
-    network = FakeTileModel()
+    model = FakeTileModel()
     with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
-        scan = scan_of(slide, network, Gate(True, 0.5), overlap=0.0, tissue=tissue)
-        found = np.concatenate(list(scan.rows()))
-    assert (scan.grid.windows, network.classified, network.encoded) == (15, 9, 3)
-    assert network.numbers == [0, 5, 10], "the first column is decoded, too, and nothing else"
-    assert (scan.seen.rows, scan.seen.columns) == ([0, 0, 0, 1, 1, 1, 2, 2, 2], [0, 1, 2] * 3)
-    assert scan.seen.gated == [False, True, True] * 3
+        inference = make_inference(slide, model, Gate(True, 0.5), overlap=0.0, tissue=tissue)
+        found = np.concatenate(list(inference.bands()))
+    assert (inference.grid.n_tiles, model.classified, model.encoded) == (15, 9, 3)
+    assert model.numbers == [0, 5, 10], "the first column is decoded, too, and nothing else"
+    positions = [(tile.row, tile.column) for tile in inference.classified]
+    assert positions == [(row, column) for row in range(3) for column in range(3)]
+    assert [tile.gated for tile in inference.classified] == [False, True, True] * 3
     assert np.array_equal(found, np.where(blue(image), 255, 0))
 
 
 def test_a_gated_neighbour_says_no_and_background_says_nothing(tmp_path):
     image = draw_slide(32, 56, tissue=[], tumour=[(0, 0, 32, 32)])
     with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
-        everywhere = next(scan_of(slide, FakeTileModel(), Gate(True, 0.9)).rows())
+        everywhere = next(make_inference(slide, FakeTileModel(), Gate(True, 0.9)).bands())
         left_only = np.zeros((4, 7), bool)
         left_only[:, 0] = True
-        alone = next(scan_of(slide, FakeTileModel(), Gate(True, 0.9), tissue=left_only).rows())
+        alone = next(
+            make_inference(slide, FakeTileModel(), Gate(True, 0.9), tissue=left_only).bands()
+        )
     assert everywhere[16, 20] == 255
     assert everywhere[16, 30] < 128
     assert alone[16, 30] == 255
@@ -65,11 +67,11 @@ def test_a_gated_neighbour_says_no_and_background_says_nothing(tmp_path):
 def test_windows_are_read_at_the_wanted_resolution_whatever_the_levels(tmp_path, mpp, levels):
     image = draw_slide(192, 320, tissue=[], tumour=[(64, 32, 192, 160)])
     with open_slide(write_lossless_slide(tmp_path / "a.tif", image, 0.5, levels)) as slide:
-        scan = scan_of(slide, FakeTileModel(), mpp=mpp)
-        found = np.concatenate(list(scan.rows()))
+        inference = make_inference(slide, FakeTileModel(), mpp=mpp)
+        found = np.concatenate(list(inference.bands()))
     scale = 2.0 if mpp > 1 else mpp / 0.5
     assert found.shape == (int(192 / scale), int(320 / scale))
-    assert scan.grid.mpp == pytest.approx(0.5 * scale)
+    assert inference.grid.mpp == pytest.approx(0.5 * scale)
     rows, columns = np.nonzero(found >= 128)
     edges = np.array([rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]) * scale
     assert np.abs(edges - [32, 160, 64, 192]).max() <= 2 * scale
@@ -78,7 +80,7 @@ def test_windows_are_read_at_the_wanted_resolution_whatever_the_levels(tmp_path,
 def test_a_slide_smaller_than_a_window_is_cut_back_to_its_size(tmp_path):
     image = draw_slide(20, 25, tissue=[], tumour=[(5, 5, 15, 15)])
     with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
-        found = np.concatenate(list(scan_of(slide, FakeTileModel()).rows()))
+        found = np.concatenate(list(make_inference(slide, FakeTileModel()).bands()))
     assert np.array_equal(found, np.where(blue(image), 255, 0))
 
 
@@ -86,11 +88,11 @@ def test_bytes_above_127_are_probabilities_above_a_half():
     values = np.array(
         [0.0, 0.25, 0.5, np.nextafter(np.float32(0.5), np.float32(1)), 0.51, 1.0], np.float32
     )
-    assert as_bytes(values.copy()).tolist() == [0, 64, 127, 128, 130, 255]
+    assert probability_to_bytes(values.copy()).tolist() == [0, 64, 127, 128, 130, 255]
 
 
 def test_rows_without_windows_are_released_as_zeros():
-    blend = Blend(10, 4)
+    blend = BandBlender(10, 4)
     blend.add(2, np.ones((4, 4), np.float32))
     assert blend.release(3)[:, 2:6].tolist() == [[255] * 4] * 3
     assert blend.release(1).tolist() == [[0, 0, 255, 255, 255, 255, 0, 0, 0, 0]]

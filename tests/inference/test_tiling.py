@@ -23,13 +23,13 @@ def test_corners_are_x_y_and_the_last_window_ends_with_the_image():
 def test_cutting_and_blending_gives_the_image_back():
     image = np.random.default_rng(0).integers(0, 255, (21, 30, 3), np.uint8)
     tiling = Tiling.over(21, 30, 8, 0.5)
-    maps = np.stack([window[..., 0] for window in tiling.windows(image)]).astype(np.float32)
+    maps = np.stack([window[..., 0] for window in tiling.crop_tiles(image)]).astype(np.float32)
     assert np.allclose(tiling.blend(maps), image[..., 0], atol=1e-3)
 
 
 def test_a_small_image_is_continued_by_reflection_and_cropped_back():
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    window = Tiling.over(4, 6, 8, 0.25).windows(image)[0]
+    window = Tiling.over(4, 6, 8, 0.25).crop_tiles(image)[0]
     assert window.shape == (8, 8, 3)
     assert np.array_equal(window[:4, :6], image)
     assert np.array_equal(window[4, :6], image[3])

@@ -1,4 +1,4 @@
-"""A folder of images → masks, overlays, and a row of figures for each."""
+"""A folder of images → masks, overlays, and a row of metrics for each image."""
 
 import logging
 import time
@@ -26,111 +26,122 @@ def segment_folder(
     images: Sequence[Patch],
     pipeline: Pipeline,
     output: Path,
-    step: float,
+    overlap: float,
     gate: Gate,
     fingerprint: str,
 ) -> tuple[list[dict[str, Any]], dict[str, PixelCounts]]:
-    """Write mask/<name>.png and overlay/<name>.png for each image that is not finished with the
-    same fingerprint.
+    """Write mask/<name>.png and overlay/<name>.png for each image that is not finished.
 
-    Returns a row for each image, and by file name the overlaps with truth of those that truly have
-    tumour. An image that cannot be read, or whose truth does not fit, is a row that says why; the
-    rest go on. `step` is the overlap of neighbouring windows, 0 to 0.9.
+    Finished images are those with a current result for `fingerprint`. `overlap` is that of
+    neighbouring tiles, 0 to 0.9. Returns a row of metrics.csv for each image, and pixel counts by
+    file name of those whose ground truth has tumour. An image that cannot be read, or whose ground
+    truth does not fit, gets a row with the reason, and stops no other.
     """
-    finished = ResultCache(output, fingerprint)
-    rows, overlaps, before, total_dice = [], {}, 0, 0.0
+    cache = ResultCache(output, fingerprint)
+    rows: list[dict[str, Any]] = []
+    counts: dict[str, PixelCounts] = {}
+    n_cached, total_dice = 0, 0.0
     with tqdm(images, desc="images", disable=None, leave=False) as bar:
-        for item in bar:
-            kept = finished.find(item)
-            before += kept is not None
-            result = kept or _attempt(item, pipeline, output, step, gate, finished)
+        for image in bar:
+            result = cache.find(image)
+            if result is not None:
+                n_cached += 1
+            else:
+                result = _segment_or_fail(image, pipeline, output, overlap, gate, cache)
+
             rows.append(result.row)
-            if result.overlap:
-                overlaps[item.image.name] = result.overlap
-                # A running sum: the mean over all so far, anew for each image, would cost more the
-                # more there are.
-                total_dice += result.overlap.dice
-                bar.set_postfix(dice=f"{total_dice / len(overlaps):.3f}")
-    if before:
-        log.info("%d of %d images were finished before", before, len(images))
-    return rows, overlaps
+            if result.counts is not None:
+                counts[image.image.name] = result.counts
+                # A running sum: the mean anew for each image would take ever longer.
+                total_dice += result.counts.dice
+                bar.set_postfix(dice=f"{total_dice / len(counts):.3f}")
+    if n_cached:
+        log.info("%d of %d images were finished before", n_cached, len(images))
+    return rows, counts
 
 
 def summarize_images(
-    rows: Sequence[dict[str, Any]], overlaps: Sequence[PixelCounts]
+    rows: Sequence[dict[str, Any]], counts: Sequence[PixelCounts]
 ) -> dict[str, Any]:
-    """Figures over all images: means and pooled over those that truly have tumour; None where
-    nothing counts.
+    """Metrics over all images, as in summary.json.
+
+    Macro and micro average ("mean" and "pooled") are over images with tumour in their ground
+    truth; None without any.
     """
-    dice, iou = macro_dice_iou(overlaps)
-    total = sum_counts(overlaps)
+    dice, iou = macro_dice_iou(counts)
+    total = sum_counts(counts)
     done = [row for row in rows if row["status"] != "failed"]
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "images": len(rows),
         "failed": len(rows) - len(done),
-        "scored": len(overlaps),
+        "scored": len(counts),
     }
-    names = ("mean_dice", "mean_iou", "pooled_dice", "pooled_iou")
-    values = (dice, iou, total.dice, total.iou)
-    figures.update(
-        {
-            name: round(value, 6) if overlaps else None
-            for name, value in zip(names, values, strict=True)
-        }
-    )
-    figures["empty_masks"] = sum(row["tumour_share"] == 0 for row in done)
-    return figures
+    averages = {
+        "mean_dice": dice,
+        "mean_iou": iou,
+        "pooled_dice": total.dice,
+        "pooled_iou": total.iou,
+    }
+    for name, value in averages.items():
+        metrics[name] = round(value, 6) if counts else None
+    metrics["empty_masks"] = sum(row["tumour_share"] == 0 for row in done)
+    return metrics
 
 
-def _attempt(
-    item: Patch, pipeline: Pipeline, output: Path, step: float, gate: Gate, finished: ResultCache
+def _segment_or_fail(
+    image: Patch, pipeline: Pipeline, output: Path, overlap: float, gate: Gate, cache: ResultCache
 ) -> ImageResult:
     try:
-        result = _segment_file(item, pipeline, output, step, gate)
+        result = _segment_file(image, pipeline, output, overlap, gate)
     except EpsamError as error:
         log.warning("skipped: %s", error)
-        return ImageResult(
-            {"image": item.image.name, "status": "failed", "reason": str(error)}, None
-        )
-    finished.add(item, result)
+        row = {"image": image.image.name, "status": "failed", "reason": str(error)}
+        return ImageResult(row, None)
+    cache.add(image, result)
     return result
 
 
 def _segment_file(
-    item: Patch, pipeline: Pipeline, output: Path, step: float, gate: Gate
+    image: Patch, pipeline: Pipeline, output: Path, overlap: float, gate: Gate
 ) -> ImageResult:
     started = time.perf_counter()
-    image = item.read()
-    # Before the network: a mask that does not fit should not cost minutes of a large image.
-    truth = item.ground_truth() if item.mask else None
-    finding = _segment(item, image, pipeline, step, gate)
-    write_mask(mask_file(output, item), finding.mask)
-    write_rgb(overlay_file(output, item), overlay_mask(image, finding.mask))
+    pixels = image.read()
+    # Before the model: a mask that does not fit should not cost minutes of a large image.
+    ground_truth = image.ground_truth() if image.mask else None
+
+    segmentation = _segment_with_label(image, pixels, pipeline, overlap, gate)
+    mask = segmentation.mask
+    write_mask(mask_file(output, image), mask)
+    write_rgb(overlay_file(output, image), overlay_mask(pixels, mask))
+
     row: dict[str, Any] = {
-        "image": item.image.name,
+        "image": image.image.name,
         "status": "done",
-        "label": "" if item.label is None else item.label,
-        "probability": round(finding.classifier, 6),
-        "windows": finding.windows,
-        "gated": finding.gated,
-        "tumour_share": round(float(finding.mask.mean()), 6),
+        "label": "" if image.label is None else image.label,
+        "probability": round(segmentation.max_score, 6),
+        "windows": segmentation.n_tiles,
+        "gated": segmentation.n_gated,
+        "tumour_share": round(float(mask.mean()), 6),
         "seconds": round(time.perf_counter() - started, 3),
     }
-    if truth is None:
+    if ground_truth is None:
         return ImageResult(row, None)
-    found = count_pixels(finding.mask, truth)
-    row.update(dice=round(found.dice, 6), iou=round(found.iou, 6))
-    return ImageResult(row, found if truth.any() else None)
+    counts = count_pixels(mask, ground_truth)
+    row.update(dice=round(counts.dice, 6), iou=round(counts.iou, 6))
+    # As in the paper, Dice and IoU are averaged over images with tumour alone.
+    return ImageResult(row, counts if ground_truth.any() else None)
 
 
-def _segment(item: Patch, image: Rgb, pipeline: Pipeline, step: float, gate: Gate) -> Segmentation:
-    """What the name tells comes first: label 0 is empty; label 1 needs no gate if the image is one
-    window.
-    """
-    height, width = image.shape[:2]
-    if item.label == 0:
+def _segment_with_label(
+    image: Patch, pixels: Rgb, pipeline: Pipeline, overlap: float, gate: Gate
+) -> Segmentation:
+    # A label in the file's name is weak supervision too, and more certain than the classifier.
+    height, width = pixels.shape[:2]
+    if image.label == 0:
         return Segmentation(np.zeros((height, width), np.float32), 0.0, 0, 0)
-    single = len(Tiling.over(height, width, pipeline.tile_size, step).corners_xy) == 1
-    return pipeline.segment(
-        item.name, image, step, replace(gate, on=gate.on and not (item.label == 1 and single))
-    )
+    if image.label == 1:
+        tiling = Tiling.over(height, width, pipeline.tile_size, overlap)
+        # In an image of several tiles, only some of them need hold the tumour.
+        if len(tiling.corners_xy) == 1:
+            gate = replace(gate, on=False)
+    return pipeline.segment(image.name, pixels, overlap, gate)

@@ -1,6 +1,4 @@
-"""What was handed over for inference: whole slides, or images; and which outlines belong to which
-slide.
-"""
+"""What is to be segmented: images or whole slides, with their ground truth where there is any."""
 
 import logging
 from pathlib import Path
@@ -16,107 +14,100 @@ from epsam.extraction.discovery import (
     list_files,
 )
 from epsam.extraction.splits import normalize_slide_name, read_labels
+from epsam.inference.slide_store import RESULT_FILE
 from epsam.wsi.reader import SLIDE_SUFFIXES
 from epsam.wsi.tiff import is_slide_tiff
 
 log = logging.getLogger(__name__)
 
-RECORD = "slide.json"
-"""Lies in every folder of results."""
-
-PLAIN_SUFFIXES = (".tif", ".tiff")
-"""Of slides as of images: the file itself decides."""
-
-
-def holds_slides(place: Path) -> bool:
-    """Whether `place` is a slide, or a folder (a dataset, too) with a slide in it; `image/` means
-    patches.
-    """
-    if place.is_file():
-        return place.suffix.lower() in SLIDE_SUFFIXES
-    if (place / "image").is_dir():
-        return False
-    return any(_is_slide(path) for path in list_files(_image_folder(place)))
+IMAGE_OR_SLIDE_SUFFIXES = (".tif", ".tiff")
+"""Both images and slides have these suffixes; the content of the file decides."""
 
 
 def find_images(folder: Path) -> list[Patch]:
-    """Images of `folder/image` or, if there is no such folder, of `folder` itself; truth from
-    `folder/mask`.
+    """Images of `folder/image` or, without such a folder, of `folder`; masks of `folder/mask`.
 
-    Raises DatasetError if there is none.
+    Raises DatasetError if there is no folder or no image in it.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; set TEST_DATASET_DIR or --test_dataset_dir")
-    images = folder / "image" if (folder / "image").is_dir() else folder
-    patches = list_patches(images, folder / "mask")
-    if not patches:
-        raise DatasetError(f"{images}: no .png, .jpg or .tif image in it; check the folder")
-    log.info(
-        "%s: %d images, %d with truth",
-        images,
-        len(patches),
-        sum(image.mask is not None for image in patches),
-    )
-    return patches
+    image_folder = folder / "image" if (folder / "image").is_dir() else folder
+    images = list_patches(image_folder, folder / "mask")
+    if not images:
+        raise DatasetError(f"{image_folder}: no .png, .jpg or .tif image in it; check the folder")
+
+    with_mask = sum(image.mask is not None for image in images)
+    log.info("%s: %d images, %d with ground truth", image_folder, len(images), with_mask)
+    return images
 
 
-def find_slides(place: Path) -> list[SlideRecord]:
-    """The slides of a folder and those below it, or the one slide; results of an earlier run are
-    none.
+def contains_slides(path: Path) -> bool:
+    """Whether `path` is a slide, or a folder or dataset with a slide in it."""
+    if path.is_file():
+        return path.suffix.lower() in SLIDE_SUFFIXES
+    # A dataset of patches keeps them in image/, one of slides has images/.
+    if (path / "image").is_dir():
+        return False
+    return any(_is_slide(file) for file in list_files(_slide_folder(path)))
 
-    Outlines come from `annotations/` in the folder or beside it. A record is USED if its truth is
-    known: by outlines, or by a name or a label that says there is no tumour. Raises DatasetError if
-    there is no slide.
+
+def find_slides(path: Path) -> list[SlideRecord]:
+    """The slides of a folder and those below it, or the slide that `path` is.
+
+    Annotations come from `annotations/` in the folder of the slides or beside it. A record is USED
+    if its ground truth is known: by annotations, or by a name or label that says "normal". Raises
+    DatasetError if there is no slide.
     """
-    if place.is_file():
-        records = [record for record in _stock(place.parent) if record.path == place]
-        name = normalize_slide_name(place.stem)
-        return records or [SlideRecord(name, place, None, status=UNUSED)]
-    records = [
-        record
-        for record in _stock(place)
-        if record.path and not (record.path.parent / RECORD).is_file()
-    ]
+    if path.is_file():
+        for record in _discover(path.parent):
+            if record.path == path:
+                return [record]
+        return [SlideRecord(normalize_slide_name(path.stem), path, None, status=UNUSED)]
+
+    # probability.tif and mask.tif of an earlier run, in the same folder, are slides by their form.
+    records = [record for record in _discover(path) if not _is_result(record)]
     if not records:
-        raise DatasetError(f"{place}: no slide in it; check the folder")
-    log.info(
-        "%s: %d slides, %d with truth",
-        place,
-        len(records),
-        sum(has_truth(record) for record in records),
-    )
+        raise DatasetError(f"{path}: no slide in it; check the folder")
+    with_ground_truth = sum(has_ground_truth(record) for record in records)
+    log.info("%s: %d slides, %d with ground truth", path, len(records), with_ground_truth)
     return records
 
 
-def has_truth(record: SlideRecord) -> bool:
+def has_ground_truth(record: SlideRecord) -> bool:
     """Whether all tumour of the slide is known."""
     return record.status == USED and record.unannotated_is_normal
 
 
-def _stock(folder: Path) -> list[SlideRecord]:
-    images = _image_folder(folder)
-    nearest = images / "annotations"
-    annotations = nearest if nearest.is_dir() else images.parent / "annotations"
-    table = annotations.parent / "splits.csv"
-    labels = read_labels(table) if table.is_file() else {}
-    records, ignored = discover_slides(images, annotations, labels)
+def _discover(folder: Path) -> list[SlideRecord]:
+    slide_folder = _slide_folder(folder)
+    annotation_folder = slide_folder / "annotations"
+    if not annotation_folder.is_dir():
+        annotation_folder = slide_folder.parent / "annotations"
+    label_table = annotation_folder.parent / "splits.csv"
+    labels = read_labels(label_table) if label_table.is_file() else {}
+
+    records, ignored = discover_slides(slide_folder, annotation_folder, labels)
     if ignored:
-        log.info(
-            "no slides: %s",
-            ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items())),
-        )
-    known = [record for record in records if record.path]
-    return known if annotations.is_dir() else [_unknown(record) for record in known]
+        suffixes = [f"{count} {suffix}" for suffix, count in sorted(ignored.items())]
+        log.info("no slides: %s", ", ".join(suffixes))
+
+    records = [record for record in records if record.path]
+    if annotation_folder.is_dir():
+        return records
+    # A name such as normal_001 is trusted only in a dataset, where annotations are kept.
+    return [record if record.status == FAILED else record.mark_as(UNUSED, "") for record in records]
 
 
-def _unknown(record: SlideRecord) -> SlideRecord:
-    return record if record.status == FAILED else record.mark_as(UNUSED, "")
-
-
-def _image_folder(folder: Path) -> Path:
+def _slide_folder(folder: Path) -> Path:
     return folder / "images" if (folder / "images").is_dir() else folder
 
 
 def _is_slide(path: Path) -> bool:
     suffix = path.suffix.lower()
-    return suffix in SLIDE_SUFFIXES and (suffix not in PLAIN_SUFFIXES or is_slide_tiff(path))
+    if suffix in IMAGE_OR_SLIDE_SUFFIXES:
+        return is_slide_tiff(path)
+    return suffix in SLIDE_SUFFIXES
+
+
+def _is_result(record: SlideRecord) -> bool:
+    return record.path is not None and (record.path.parent / RESULT_FILE).is_file()

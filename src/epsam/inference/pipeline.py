@@ -1,5 +1,6 @@
-"""The trained pipeline: classifier → gate → map → initial mask → PEPM points → SAM, for one image
-of any size.
+"""The trained pipeline for an image of any size.
+
+classifier → gate → rotation-averaged CAM → initial mask → PEPM points → SAM (paper Fig. 2)
 """
 
 from collections.abc import Sequence
@@ -24,14 +25,12 @@ from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.weak.resnet import AdlResNet
 
 Encoded = list[list[npt.NDArray[np.float16]]]
-"""Embeddings of windows, by view."""
+"""SAM's image embeddings (256, 64, 64), first by transform, then by tile."""
 
 
 @dataclass(frozen=True)
 class MapAndPromptOptions:
-    """How a window's prompt is made: as in the training run, which kept its values with its
-    decoder.
-    """
+    """How initial masks and prompts are made: as in training, which keeps both with its decoder."""
 
     masks: MaskRule
     prompt: PromptOptions
@@ -39,28 +38,31 @@ class MapAndPromptOptions:
 
 @dataclass(frozen=True)
 class Gate:
-    """Windows whose tumour probability is below `threshold` stay empty; a gate that is off lets all
-    of them through.
+    """Tiles whose tumour probability is below `threshold` stay empty, if the gate is on.
+
+    See docs/deviations.md, "Classifier gate".
     """
 
     on: bool
     threshold: float
 
     def passes(self, score: float) -> bool:
-        """Whether a window of this tumour probability goes through."""
+        """Whether a tile of this tumour probability goes on to SAM."""
         return not self.on or score >= self.threshold
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Of one image: tumour probability of each pixel and of its likeliest window; windows seen and
-    gated out.
+    """One image: tumour probability (height, width), and what the classifier said.
+
+    max_score: the classifier's largest tumour probability of a tile. n_gated: tiles that the gate
+    has kept from SAM.
     """
 
     probability: Map
-    classifier: float
-    windows: int
-    gated: int
+    max_score: float
+    n_tiles: int
+    n_gated: int
 
     @property
     def mask(self) -> Mask:
@@ -74,18 +76,16 @@ class Pipeline:
         self,
         classifier: AdlResNet,
         segmenter: SamSegmenter,
-        rule: MapAndPromptOptions,
+        options: MapAndPromptOptions,
         device_config: DeviceConfig,
         batch_size: int,
         seed: int,
         mpp: float | None = None,
     ) -> None:
-        """`mpp` is the resolution of the windows that both were trained on, µm/px; None: not
-        known.
-        """
+        """`mpp`: resolution of the patches that both were trained on, µm/px; None: not known."""
         self._classifier = classifier
         self._segmenter = segmenter
-        self._rule = rule
+        self._options = options
         self._device_config = device_config
         self.batch_size = batch_size
         self.mpp = mpp
@@ -93,108 +93,106 @@ class Pipeline:
 
     @property
     def tile_size(self) -> int:
-        """Side of a window, px."""
+        """Side of a tile, px."""
         return self._segmenter.frame.patch_size
 
     def segment(self, name: str, image: Rgb, overlap: float, gate: Gate) -> Segmentation:
-        """Tumour probability of every pixel of an RGB image of any size. `name` keys the draw of
-        the points.
-        """
+        """Tumour probability of every pixel of an RGB image; `name` keys its prompt samples."""
         height, width = image.shape[:2]
         tiling = Tiling.over(height, width, self.tile_size, overlap)
-        windows = tiling.windows(image)
-        scores, maps = self.classify(windows)
-        open_windows = [i for i, score in enumerate(scores) if gate.passes(score)]
-        found = np.zeros((len(windows), tiling.side, tiling.side), dtype=np.float32)
-        for start in range(0, len(open_windows), self.batch_size):
-            chosen = open_windows[start : start + self.batch_size]
-            images = [windows[i] for i in chosen]
-            fused_maps = self.average_rotations(images, [maps[i] for i in chosen])
-            found[chosen] = self.decode(self.encode(images), images, fused_maps, name, chosen)
-        return Segmentation(
-            tiling.blend(found), max(scores), len(windows), len(windows) - len(open_windows)
-        )
+        tiles = tiling.crop_tiles(image)
+        scores, cams = self.classify(tiles)
+        passed = [number for number, score in enumerate(scores) if gate.passes(score)]
 
-    def classify(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
-        """The classifier's tumour probability of each window, and its activation (h, w) before
-        `average_rotations`.
-        """
+        # Tiles that the gate keeps from SAM stay 0.
+        probabilities = np.zeros((len(tiles), tiling.side, tiling.side), dtype=np.float32)
+        for start in range(0, len(passed), self.batch_size):
+            numbers = passed[start : start + self.batch_size]
+            batch = [tiles[number] for number in numbers]
+            batch_cams = self.average_rotations(batch, [cams[number] for number in numbers])
+            encoded = self.encode(batch)
+            probabilities[numbers] = self.decode(encoded, batch, batch_cams, name, numbers)
+
+        n_gated = len(tiles) - len(passed)
+        return Segmentation(tiling.blend(probabilities), max(scores), len(tiles), n_gated)
+
+    def classify(self, tiles: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
+        """Tumour probability of each tile, and its CAM (h, w), not yet averaged over rotations."""
         scores: list[float] = []
-        maps: list[Map] = []
-        for start in range(0, len(windows), self.batch_size):
-            found, activation = self._turned(windows[start : start + self.batch_size], range(1))
-            scores += found[0].tolist()
-            maps += list(activation[0].cpu().numpy())
-        return scores, maps
+        cams: list[Map] = []
+        for start in range(0, len(tiles), self.batch_size):
+            batch = tiles[start : start + self.batch_size]
+            batch_scores, batch_cams = self._rotated_cams(batch, quarter_turns=range(1))
+            scores += batch_scores[0].tolist()
+            cams += list(batch_cams[0].cpu().numpy())
+        return scores, cams
 
-    def average_rotations(self, windows: Sequence[Rgb], maps: Sequence[Map]) -> list[Map]:
-        """The activation of up to `batch_size` windows, fused with that of their rotations (paper
-        Eq. 3).
+    def average_rotations(self, tiles: Sequence[Rgb], cams: Sequence[Map]) -> list[Map]:
+        """The CAMs of up to `batch_size` tiles, averaged with those of their rotations (Eq. 3).
 
-        Apart from `classify`, as only windows that the gate lets through need it: most of a slide's do
-        not.
+        Not a part of `classify`: only tiles that pass the gate need it, and most of a slide's do
+        not pass.
         """
-        upright = torch.from_numpy(np.stack(maps)[None]).to(self._device_config.device)
-        turns = range(1, self._rule.masks.rotations)
-        every = torch.cat([upright, self._turned(windows, turns)[1]]) if turns else upright
-        return list(average_cam(every).cpu().numpy())
+        upright = torch.from_numpy(np.stack(cams)[None]).to(self._device_config.device)
+        quarter_turns = range(1, self._options.masks.rotations)
+        if quarter_turns:
+            _, rotated = self._rotated_cams(tiles, quarter_turns)
+            upright = torch.cat([upright, rotated])
+        return list(average_cam(upright).cpu().numpy())
 
-    def _turned(
-        self, windows: Sequence[Rgb], turns: Sequence[int]
+    def _rotated_cams(
+        self, tiles: Sequence[Rgb], quarter_turns: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        rule = self._rule.masks
-        batch = torch.from_numpy(np.stack(windows)).to(self._device_config.device)
+        """Tumour probabilities (turns, tiles) and CAMs (turns, tiles, h, w), rotated back."""
+        options = self._options.masks
+        batch = torch.from_numpy(np.stack(tiles)).to(self._device_config.device)
+        images = batch.permute(0, 3, 1, 2).float() / 255
         with self._device_config.autocast():
-            scores, maps = cam_per_rotation(
+            scores, cams = cam_per_rotation(
                 self._classifier,
-                batch.permute(0, 3, 1, 2).float() / 255,
-                turns,
-                rule.cam or self._classifier.spec.cam,
-                rule.cam_layer,
+                images,
+                quarter_turns,
+                options.cam or self._classifier.spec.cam,
+                options.cam_layer,
             )
-        return scores, maps.float()
+        return scores, cams.float()
 
-    def encode(self, windows: Sequence[Rgb]) -> Encoded:
-        """SAM's embeddings of up to `batch_size` windows, for each of the rule's views."""
-        return [
-            self._segmenter.encode([apply_d4(window, view) for window in windows])
-            for view in range(self._rule.prompt.n_transform)
-        ]
+    def encode(self, tiles: Sequence[Rgb]) -> Encoded:
+        """SAM's embeddings of up to `batch_size` tiles, for each TTA transform."""
+        encoded = []
+        for transform in range(self._options.prompt.n_transform):
+            encoded.append(self._segmenter.encode([apply_d4(tile, transform) for tile in tiles]))
+        return encoded
 
     def decode(
         self,
         encoded: Encoded,
-        windows: Sequence[Rgb],
-        maps: Sequence[Map],
+        tiles: Sequence[Rgb],
+        cams: Sequence[Map],
         name: str,
         numbers: Sequence[int],
     ) -> npt.NDArray[np.float32]:
-        """Tumour probabilities (windows, side, side) of windows by number: the mean over the rule's
-        views and draws.
+        """Tumour probabilities (tiles, side, side): means over transforms and prompt samples.
 
-        `name` keys the draws of prompts.
+        `name` of the image and `numbers` of the tiles in it key the prompt samples.
         """
-        rule, side = self._rule.prompt, self.tile_size
-        hints = [
-            self._hints(window, cam_map) for window, cam_map in zip(windows, maps, strict=True)
-        ]
-        total = np.zeros((len(windows), side, side), dtype=np.float32)
-        for view, embeddings in enumerate(encoded):
-            known = [transform_inputs(one, view) for one in hints]
-            for draw in range(rule.n_sample):
-                variant = ("variant", view, draw) if (view, draw) != (0, 0) else ()
+        options, side = self._options.prompt, self.tile_size
+        inputs = [self._prompt_inputs(tile, cam) for tile, cam in zip(tiles, cams, strict=True)]
+        total = np.zeros((len(tiles), side, side), dtype=np.float32)
+        for transform, embeddings in enumerate(encoded):
+            transformed = [transform_inputs(tile_inputs, transform) for tile_inputs in inputs]
+            for sample in range(options.n_sample):
+                # The first sample has the key of a run without TTA, and so the same prompts.
+                variant = ("variant", transform, sample) if (transform, sample) != (0, 0) else ()
                 rngs = [
                     generator(self._seed, "pepm", "infer", name, number, *variant)
                     for number in numbers
                 ]
-                found = self._segmenter.probabilities(
-                    embeddings, make_sam_prompts(known, rule, rngs)
-                )
-                total += np.stack([undo_d4(probability, view) for probability in found])
-        return np.asarray(total / (rule.n_transform * rule.n_sample), dtype=np.float32)
+                prompts = make_sam_prompts(transformed, options, rngs)
+                probabilities = self._segmenter.probabilities(embeddings, prompts)
+                total += np.stack([undo_d4(tile, transform) for tile in probabilities])
+        return np.asarray(total / (options.n_transform * options.n_sample), dtype=np.float32)
 
-    def _hints(self, window: Rgb, cam_map: Map) -> PromptInputs:
+    def _prompt_inputs(self, tile: Rgb, cam: Map) -> PromptInputs:
         side = self.tile_size
-        return PromptInputs(
-            upsample(cam_map, side, side), cam_to_mask(cam_map, window, self._rule.masks)
-        )
+        return PromptInputs(upsample(cam, side, side), cam_to_mask(cam, tile, self._options.masks))

@@ -1,127 +1,141 @@
-"""Where the time of a run goes, part by part; a part inside another one counts for itself only."""
+"""Where the time of a slide goes, how much is left, and the progress bar that tells it."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
 
 from tqdm import tqdm
 
-Tick = Callable[[int], object]
-
 PHASES = ("decode", "read", "tissue", "gate", "encoder", "decoder", "write", "other")
-"""What is told at the end: waiting for tiles to be decoded and for the rest of reading, finding
-tissue, the classifier, SAM's two halves, and writing results; `other` is what no part covers.
+"""Columns of timings.csv: waiting for JPEG tiles to be decoded and for the rest of reading, finding
+tissue, the classifier, SAM's encoder and decoder, writing results; `other` is what remains.
 """
+
+MAX_NAME_LENGTH = 20
+"""This project: a longer slide name would push the times off a narrow terminal."""
 
 
 class PhaseTimer:
-    """Seconds by part, from its making on."""
+    """Seconds by phase since the timer was made."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
         self._last = now()
-        self._open = ["other"]
+        self._running = ["other"]
         self.seconds = dict.fromkeys(PHASES, 0.0)
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Time the block for this part; the part around it stands still."""
+    def phase(self, name: str) -> Iterator[None]:
+        """Time the block as this phase; the phase around it pauses."""
         self._charge()
-        self._open.append(name)
+        self._running.append(name)
         try:
             yield
         finally:
             self._charge()
-            self._open.pop()
+            self._running.pop()
 
-    def move(self, source: str, target: str, share: float) -> None:
-        """Count a share of a part's time for another."""
-        seconds = self.seconds[source] * share
+    def move(self, source: str, target: str, fraction: float) -> None:
+        """Count a fraction of a phase's seconds as those of another phase."""
+        seconds = self.seconds[source] * fraction
         self.seconds[source] -= seconds
         self.seconds[target] += seconds
 
     def total(self) -> float:
-        """Seconds since the making."""
+        """Seconds since the timer was made."""
         self._charge()
         return sum(self.seconds.values())
 
     def _charge(self) -> None:
         now = self._now()
-        self.seconds[self._open[-1]] += now - self._last
+        self.seconds[self._running[-1]] += now - self._last
         self._last = now
 
 
 class EtaEstimator:
-    """How long the slides take that are still ahead, by the mean of those that were done."""
+    """Time left for slides, from the mean time of those that this run has segmented."""
 
-    def __init__(self, ahead: int) -> None:
-        self.ahead = ahead
+    def __init__(self, pending: Iterable[str]) -> None:
+        """`pending` are the names of the slides that are to be segmented."""
+        self._pending = set(pending)
         self._seconds: list[float] = []
 
-    def note(self, seconds: float | None) -> None:
-        """One less is ahead; `seconds` is None if it was not done, which tells nothing of the
-        others.
+    @property
+    def n_pending(self) -> int:
+        return len(self._pending)
+
+    def slide_ended(self, name: str, seconds: float | None) -> None:
+        """`seconds` is None if the slide was not segmented, which says nothing about the rest."""
+        self._pending.discard(name)
+        if seconds is not None:
+            self._seconds.append(seconds)
+
+    def time_left(self, elapsed: float = 0.0, fraction: float = 0.0) -> str:
+        """Such as "50 s", "12 min" or "3 h 20 min".
+
+        `fraction` of the current slide was done in `elapsed` seconds. The current slide goes on at
+        its own speed; until a first slide is done, all are taken to be like the current one.
         """
-        self.ahead = max(0, self.ahead - 1)
-        self._seconds += [] if seconds is None else [seconds]
+        if not fraction:
+            return format_duration(self.n_pending * self._mean_seconds(0.0))
+        current = elapsed / fraction
+        following = (self.n_pending - 1) * self._mean_seconds(current)
+        return format_duration(following + current - elapsed)
 
-    def left(self, elapsed: float = 0.0, share: float = 0.0) -> str:
-        """Such as "50 s", "12 min" or "3 h 20 min". `elapsed` s went into the next slide, of which
-        `share` is done.
-
-        That slide counts by its own pace, and so do all as long as none is done.
-        """
-        if not share:
-            return as_text(self.ahead * self._mean(0.0))
-        whole = elapsed / share
-        return as_text((self.ahead - 1) * self._mean(whole) + whole - elapsed)
-
-    def _mean(self, unknown: float) -> float:
-        return sum(self._seconds) / len(self._seconds) if self._seconds else unknown
+    def _mean_seconds(self, default: float) -> float:
+        return sum(self._seconds) / len(self._seconds) if self._seconds else default
 
 
-def as_text(seconds: float) -> str:
-    """A duration to read, no finer than is of use."""
-    minutes = round(seconds / 60)
+def format_duration(seconds: float) -> str:
+    """A duration in seconds, minutes, or hours and minutes."""
     if seconds < 60:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
-LONGEST_NAME = 20
-"""Ours: characters of a slide's name; a longer one would push the times off a narrow terminal."""
+class SlideProgress:
+    """The progress bar of one slide, which also tells the time left for all slides.
 
-
-@contextmanager
-def slide_progress(place: str, name: str, pace: EtaEstimator) -> Iterator[Callable[[int], Tick]]:
-    """Gives what opens the bar for a number of windows, and in turn gives what is called with each
-    number done.
-
-    `place` is such as "3/40". The bar goes when the slide is done: a line in the log says so.
+    Use it in a `with` block. The bar is removed at the end: a line in the log follows it.
     """
-    with ExitStack() as bars:
 
-        def opened(windows: int) -> Tick:
-            bar = bars.enter_context(
-                tqdm(
-                    total=windows,
-                    desc=f"{place} {_short(name)}",
-                    unit="window",
-                    disable=None,
-                    leave=False,
-                )
-            )
+    def __init__(self, position: str, name: str, eta: EtaEstimator) -> None:
+        """`position` is such as "3/40"."""
+        short = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
+        self._title = f"{position} {short}"
+        self._eta = eta
+        self._tiles = 0
+        self._bar: tqdm | None = None
 
-            def tick(done: int) -> None:
-                if pace.ahead > 1 and not bar.disable:
-                    left = pace.left(bar.format_dict["elapsed"], (bar.n + done) / windows)
-                    bar.set_postfix_str(f"all in {left}", refresh=False)
-                bar.update(done)
+    def __enter__(self) -> "SlideProgress":
+        return self
 
-            return tick
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
-        yield opened
+    def start(self, tiles: int) -> None:
+        """Open the bar for this number of tiles, which is known once the tissue is."""
+        self._tiles = tiles
+        self._bar = tqdm(total=tiles, desc=self._title, unit="tile", disable=None, leave=False)
 
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    def advance(self, tiles: int) -> None:
+        """Count tiles that are done."""
+        bar = self._bar
+        if bar is None:
+            return
+        # On the last slide the bar's own estimate says the same.
+        if self._eta.n_pending > 1 and not bar.disable:
+            fraction = (bar.n + tiles) / self._tiles
+            left = self._eta.time_left(bar.format_dict["elapsed"], fraction)
+            bar.set_postfix_str(f"all in {left}", refresh=False)
+        bar.update(tiles)

@@ -1,6 +1,4 @@
-"""What is told of all slides together: slides.csv, figures beside truth, and where the time
-went.
-"""
+"""The tables over all slides: slides.csv, timings.csv and, with ground truth, the metrics."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,149 +6,131 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from epsam.core.errors import DatasetError, EpsamError, SlideError
-from epsam.core.files import read_json, write_json, write_table
+from epsam.core.errors import EpsamError, SlideError
+from epsam.core.files import write_json, write_table
 from epsam.evaluation.froc import compute_froc
 from epsam.evaluation.slide_scores import SlideScore, score_slide, summarize_slide_scores
 from epsam.extraction.discovery import FAILED, SlideRecord
-from epsam.inference.inputs import has_truth
+from epsam.inference.inputs import has_ground_truth
 from epsam.inference.progress import PHASES
-from epsam.inference.slide import bands_of_file
-from epsam.inference.slides import TIMINGS, Row, read_slide_result, reason_of
+from epsam.inference.segment_slides import describe_failure
+from epsam.inference.slide_files import MASK_FILE, read_bands
+from epsam.inference.slide_store import TIMING_COLUMNS, Row, SlideStore
 from epsam.tables import FROC_COLUMNS, SLIDE_RESULT_COLUMNS
 from epsam.wsi.tiff import TIFF_ERRORS
 
 log = logging.getLogger(__name__)
 
-TIMING_COLUMNS = ("slide", "seconds", "windows_per_second", *PHASES)
 
-
-def result_rows(records: Sequence[SlideRecord], output: Path) -> tuple[list[Row], list[Row]]:
-    """The rows of slides.csv and those of timings.csv that are kept of slides."""
-    kept = [
-        kept.row for kept in (read_slide_result(output, record.name) for record in records) if kept
-    ]
-    timings = {
-        row["slide"]: timing for row in kept if (timing := _timing(output / row["slide"] / TIMINGS))
-    }
-    rows = [
-        {**row, "seconds": timings[row["slide"]]["seconds"]} if row["slide"] in timings else row
-        for row in kept
-    ]
-    return rows, list(timings.values())
-
-
-def _timing(path: Path) -> Row | None:
-    """What a slide's file of seconds says; None if there is none or it is damaged: seconds are not
-    worth a rerun.
-    """
-    if not path.is_file():
-        return None
-    try:
-        row = read_json(path)
-        return {
-            "slide": path.parent.name,
-            **{name: float(row[name]) for name in TIMING_COLUMNS[1:]},
-        }
-    except (DatasetError, LookupError, TypeError, ValueError) as error:
-        log.warning("%s: damaged (%r); the slide is done, and left out of timings.csv", path, error)
-        return None
+def collect_rows(records: Sequence[SlideRecord], store: SlideStore) -> tuple[list[Row], list[Row]]:
+    """The stored rows of slides.csv and of timings.csv."""
+    rows, timings = [], []
+    for record in records:
+        result = store.read_result(record.name)
+        if result is None:
+            continue
+        row = dict(result.row)
+        timing = store.read_timing(record.name)
+        if timing is not None:
+            row["seconds"] = timing["seconds"]
+            timings.append(timing)
+        rows.append(row)
+    return rows, timings
 
 
 def score_slides(
-    records: Sequence[SlideRecord], output: Path
+    records: Sequence[SlideRecord], store: SlideStore
 ) -> tuple[list[SlideScore], dict[str, str]]:
-    """Scores of the finished slides whose truth is known beside them, and why others with outlines
-    have none.
-    """
-    scores, unscored = [], {}
-    for record in tqdm(
-        [record for record in records if has_truth(record)],
-        desc="scoring",
-        unit="slide",
-        disable=None,
-        leave=False,
-    ):
-        kept = read_slide_result(output, record.name)
-        if kept and kept.frame:
-            folder = output / record.name
-            try:
-                scores.append(
-                    score_slide(record, folder, bands_of_file(folder / "mask.tif"), kept.frame)
-                )
-            except (EpsamError, MemoryError, *TIFF_ERRORS) as error:
-                unscored[record.name] = f"not scored: {reason_of(record, error)}"
-                log.warning("%s", unscored[record.name])
+    """Scores of the finished slides with ground truth, and by name why some have none."""
+    scores: list[SlideScore] = []
+    unscored: dict[str, str] = {}
+    with_ground_truth = [record for record in records if has_ground_truth(record)]
+    for record in tqdm(with_ground_truth, desc="scoring", unit="slide", disable=None, leave=False):
+        result = store.read_result(record.name)
+        if result is None or result.frame is None:
+            continue
+        folder = store.output / record.name
+        try:
+            mask_bands = read_bands(folder / MASK_FILE)
+            scores.append(score_slide(record, folder, mask_bands, result.frame))
+        except (EpsamError, MemoryError, *TIFF_ERRORS) as error:
+            # Such as annotations that cannot be read: the masks are of use without scores.
+            unscored[record.name] = f"not scored: {describe_failure(record, error)}"
+            log.warning("%s", unscored[record.name])
     return scores, unscored
 
 
-def scored_rows(
+def add_scores(
     rows: Sequence[Row], scores: Sequence[SlideScore], unscored: Mapping[str, str]
 ) -> list[Row]:
-    """The rows of slides.csv with Dice and IoU of the slides that truly have tumour, and why others
-    have none.
-    """
-    found = {
-        score.slide: {"dice": f"{score.overlap.dice:.6f}", "iou": f"{score.overlap.iou:.6f}"}
-        for score in scores
-        if score.overlap.target
-    }
-    told = {slide: {"reason": reason} for slide, reason in unscored.items()}
-    return [{**row, **found.get(row["slide"], {}), **told.get(row["slide"], {})} for row in rows]
+    """The rows of slides.csv with Dice and IoU of slides with tumour, and why others have none."""
+    # Without tumour in the ground truth, Dice and IoU say nothing.
+    counts = {score.slide: score.overlap for score in scores if score.overlap.target}
+    scored_rows = []
+    for row in rows:
+        slide, scored_row = row["slide"], dict(row)
+        if slide in counts:
+            scored_row["dice"] = f"{counts[slide].dice:.6f}"
+            scored_row["iou"] = f"{counts[slide].iou:.6f}"
+        if slide in unscored:
+            scored_row["reason"] = unscored[slide]
+        scored_rows.append(scored_row)
+    return scored_rows
 
 
 def write_tables(
     rows: Sequence[Row], timings: Sequence[Row], scores: Sequence[SlideScore], output: Path
 ) -> None:
-    """slides.csv, timings.csv and, with truth, froc.csv and summary.json."""
+    """Write slides.csv, timings.csv and, with ground truth, froc.csv and summary.json."""
     write_table(output / "slides.csv", SLIDE_RESULT_COLUMNS, rows)
     write_table(output / "timings.csv", TIMING_COLUMNS, timings)
+    # Those of another folder of slides would be taken for these slides'.
     for name in ("summary.json", "froc.csv"):
-        # Those of another folder of slides would be taken for these slides'.
         (output / name).unlink(missing_ok=True)
-    if scores:
-        figures = summarize_slide_scores(scores)
-        points = compute_froc([score.hits for score in scores])
-        write_json(output / "summary.json", figures)
-        write_table(
-            output / "froc.csv",
-            FROC_COLUMNS,
-            [
-                dict(zip(FROC_COLUMNS, (f"{value:.6f}" for value in point), strict=True))
-                for point in points
-            ],
-        )
-        log.info("%s", format_metrics(figures))
+    if not scores:
+        return
+
+    metrics = summarize_slide_scores(scores)
+    write_json(output / "summary.json", metrics)
+    froc_rows = []
+    for point in compute_froc([score.hits for score in scores]):
+        values = [f"{value:.6f}" for value in point]
+        froc_rows.append(dict(zip(FROC_COLUMNS, values, strict=True)))
+    write_table(output / "froc.csv", FROC_COLUMNS, froc_rows)
+    log.info("%s", format_metrics(metrics))
 
 
-def format_metrics(figures: Mapping[str, object]) -> str:
-    """Names and values on one line, without those that nothing counted for."""
-    return "  ".join(f"{name} {value}" for name, value in figures.items() if value is not None)
+def format_metrics(metrics: Mapping[str, object]) -> str:
+    """Names and values on one line, without those that are None: nothing counted for them."""
+    return "  ".join(f"{name} {value}" for name, value in metrics.items() if value is not None)
 
 
 def log_summary(rows: Sequence[Row], timings: Sequence[Row], output: Path) -> None:
     """Log what became of the slides, and where the time went."""
     done = [row for row in rows if row["status"] == "done"]
-    seen, gated = (sum(int(row[name]) for row in done) for name in ("seen", "gated"))
+    n_classified = sum(int(row["seen"]) for row in done)
+    n_gated = sum(int(row["gated"]) for row in done)
     log.info(
-        "%d slides done, %d failed; %d windows with tissue, %d of them gated",
+        "%d slides done, %d failed; %d tiles with tissue, %d of them gated",
         len(done),
         len(rows) - len(done),
-        seen,
-        gated,
+        n_classified,
+        n_gated,
     )
-    log.info("%s", format_timings(timings, seen))
+    log.info("%s", format_timings(timings, n_classified))
     log.info("results are in %s", output)
 
 
-def format_timings(timings: Sequence[Row], windows: int) -> str:
-    """Windows a second over all slides, and the share of time in each part."""
+def format_timings(timings: Sequence[Row], tiles: int) -> str:
+    """Tiles a second over all slides, and the fraction of time in each phase."""
     total = sum(float(row["seconds"]) for row in timings)
     if not total:
         return "no slide was timed"
-    shares = {part: sum(float(row[part]) for row in timings) / total for part in PHASES}
-    told = ", ".join(f"{part} {100 * share:.0f} %" for part, share in shares.items())
-    return f"{windows / total:.1f} windows a second: {told}"
+    fractions = []
+    for phase in PHASES:
+        seconds = sum(float(row[phase]) for row in timings)
+        fractions.append(f"{phase} {100 * (seconds / total):.0f} %")
+    return f"{tiles / total:.1f} tiles a second: {', '.join(fractions)}"
 
 
 def check_some_done(rows: Sequence[Row], output: Path) -> None:

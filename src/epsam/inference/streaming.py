@@ -1,30 +1,28 @@
-"""A slide's tumour probability from top to bottom: memory holds one row of windows, however high
-the slide is.
-"""
+"""A slide's tumour probability from top to bottom, in the memory of one row of tiles."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from epsam.data.images import Rgb
 from epsam.inference.pipeline import Encoded, Gate
-from epsam.inference.prefetch import prefetch
 from epsam.inference.progress import PhaseTimer
-from epsam.inference.tile_grid import TileGrid, tissue_columns
-from epsam.inference.tiling import Map, blend_weights
+from epsam.inference.tiling import BandBlender, Map, TileGrid
 from epsam.wsi.reader import Slide, read_tile
 from epsam.wsi.writer import Pixels
 
-Chunk = tuple[int, list[int]]
-"""Windows that go through the classifier together: their row in the grid, and their columns."""
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class TileModel(Protocol):
-    """What a slide's windows go through; `Pipeline` is one."""
+    """What turns tiles into probabilities; `Pipeline` is one, and says what each method does."""
 
     batch_size: int
     mpp: float | None
@@ -32,172 +30,154 @@ class TileModel(Protocol):
     @property
     def tile_size(self) -> int: ...
 
-    def classify(self, windows: Sequence[Rgb]) -> tuple[list[float], list[Map]]: ...
+    def classify(self, tiles: Sequence[Rgb]) -> tuple[list[float], list[Map]]: ...
 
-    def average_rotations(self, windows: Sequence[Rgb], maps: Sequence[Map]) -> list[Map]: ...
+    def average_rotations(self, tiles: Sequence[Rgb], cams: Sequence[Map]) -> list[Map]: ...
 
-    def encode(self, windows: Sequence[Rgb]) -> Encoded: ...
+    def encode(self, tiles: Sequence[Rgb]) -> Encoded: ...
 
     def decode(
         self,
         encoded: Encoded,
-        windows: Sequence[Rgb],
-        maps: Sequence[Map],
+        tiles: Sequence[Rgb],
+        cams: Sequence[Map],
         name: str,
         numbers: Sequence[int],
     ) -> npt.NDArray[np.float32]: ...
 
 
-@dataclass
-class ClassifiedTiles:
-    """The windows that the classifier was shown, in order: place in the grid, tumour probability,
-    gated or not.
-    """
+class TileBatch(NamedTuple):
+    """Tiles of one row of the grid that go through the classifier together."""
 
-    rows: list[int] = field(default_factory=list)
-    columns: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    gated: list[bool] = field(default_factory=list)
+    row: int
+    columns: list[int]
+
+
+class ClassifiedTile(NamedTuple):
+    """Position in the grid, tumour probability, and whether the gate has kept the tile from SAM."""
+
+    row: int
+    column: int
+    score: float
+    gated: bool
+
+
+class PassedTile(NamedTuple):
+    """A tile that has passed the gate and waits for SAM; `cam` is of the upright tile alone."""
+
+    column: int
+    image: Rgb
+    cam: Map
 
 
 @dataclass(frozen=True)
 class SlideInference:
-    """One slide on its way through the network. `tick` is called with the number of windows that
-    are done.
+    """One slide on its way through the model.
+
+    `on_progress` is called with each number of tiles that are done. `classified` collects every
+    tile that the classifier gets, in order.
     """
 
     slide: Slide
     name: str
     grid: TileGrid
-    network: TileModel
+    model: TileModel
     gate: Gate
     min_tissue: float
-    clock: PhaseTimer
-    tick: Callable[[int], object] = lambda windows: None
-    seen: ClassifiedTiles = field(default_factory=ClassifiedTiles)
+    timer: PhaseTimer
+    on_progress: Callable[[int], object] = lambda tiles: None
+    classified: list[ClassifiedTile] = field(default_factory=list)
 
-    def rows(self) -> Iterator[Pixels]:
-        """Probability as uint8 row bands (rows, width) from top to bottom: 128 and above is tumour
-        (see `as_bytes`).
+    def bands(self) -> Iterator[Pixels]:
+        """Probability as uint8 row bands (rows, width) from top to bottom; 128 and above is tumour.
 
-        Windows are blended as in an image: each counts most in its middle. One without tissue has
-        no say and never reaches the classifier; one that is gated counts as 0 and never reaches
-        SAM.
+        A tile without tissue never reaches the classifier and has no weight in the blend. A gated
+        tile never reaches SAM and counts as 0.
         """
-        blend = Blend(self.grid.width, self.grid.side)
-        ends = [*self.grid.tops[1:].tolist(), self.grid.height]
-        with closing(prefetch(self._chunks(), self._read)) as chunks:
-            for row, (top, end) in enumerate(zip(self.grid.tops.tolist(), ends, strict=True)):
-                for left, probability in self._windows(row, chunks):
-                    blend.add(left, probability)
-                yield blend.release(end - top)
+        grid = self.grid
+        blender = BandBlender(grid.width, grid.side)
+        tops = [*grid.tops.tolist(), grid.height]
+        # Reading a batch takes as long as the model's work on one: do both at once.
+        with closing(prefetch(self._batches(), self._read)) as batches:
+            for row in range(len(grid.tops)):
+                for left, probability in self._segment_row(row, batches):
+                    blender.add(left, probability)
+                # No tile of a later row reaches above the next top.
+                yield blender.release(tops[row + 1] - tops[row])
 
-    def _chunks(self) -> Iterator[Chunk]:
-        size = self.network.batch_size
+    def _batches(self) -> Iterator[TileBatch]:
+        size = self.model.batch_size
         for row in range(len(self.grid.tops)):
-            columns = tissue_columns(self.grid, row, self.min_tissue).tolist()
+            columns = self.grid.columns_with_tissue(row, self.min_tissue)
             for start in range(0, len(columns), size):
-                yield row, columns[start : start + size]
+                yield TileBatch(row, columns[start : start + size])
 
-    def _windows(
-        self, row: int, chunks: Iterator[tuple[Chunk, list[Rgb]]]
+    def _read(self, batch: TileBatch) -> list[Rgb]:
+        images = []
+        for column in batch.columns:
+            left_px0, top_px0 = self.grid.corner_px0(batch.row, column)
+            images.append(
+                read_tile(self.slide, left_px0, top_px0, self.grid.side_px0, self.grid.side)
+            )
+        return images
+
+    def _segment_row(
+        self, row: int, batches: Iterator[tuple[TileBatch, list[Rgb]]]
     ) -> Iterator[tuple[int, Map | None]]:
-        """Left edge and probability (None: gated) of a row's windows with tissue; takes its
-        chunks.
-        """
-        ahead, size = len(tissue_columns(self.grid, row, self.min_tissue)), self.network.batch_size
-        waiting: list[tuple[int, Rgb, Map]] = []
-        while ahead:
-            with self.clock.part("read"):
-                (_, columns), images = next(chunks)
-            ahead -= len(columns)
-            with self.clock.part("gate"):
-                scores, maps = self.network.classify(images)
-            for column, image, score, cam_map in zip(columns, images, scores, maps, strict=True):
-                is_open = self.gate.passes(score)
-                self._note(row, column, score, not is_open)
-                if is_open:
-                    waiting.append((column, image, cam_map))
+        """Left edge and probability (None: gated) of the row's tiles with tissue."""
+        size = self.model.batch_size
+        unread = len(self.grid.columns_with_tissue(row, self.min_tissue))
+        waiting: list[PassedTile] = []
+        while unread:
+            with self.timer.phase("read"):
+                batch, images = next(batches)
+            unread -= len(batch.columns)
+            with self.timer.phase("gate"):
+                scores, cams = self.model.classify(images)
+
+            for column, image, score, cam in zip(batch.columns, images, scores, cams, strict=True):
+                passes = self.gate.passes(score)
+                self.classified.append(ClassifiedTile(row, column, score, gated=not passes))
+                if passes:
+                    waiting.append(PassedTile(column, image, cam))
                 else:
                     yield int(self.grid.lefts[column]), None
-            while len(waiting) >= size or (waiting and not ahead):
-                yield from self._segment(row, waiting[:size])
+
+            # SAM gets full batches, and at the end of the row what is left.
+            while len(waiting) >= size or (waiting and not unread):
+                yield from self._segment_tiles(row, waiting[:size])
                 del waiting[:size]
-            self.tick(len(columns))
+            self.on_progress(len(batch.columns))
 
-    def _read(self, chunk: Chunk) -> list[Rgb]:
-        row, columns = chunk
-        return [
-            read_tile(
-                self.slide, *self.grid.corner_px0(row, column), self.grid.side_px0, self.grid.side
-            )
-            for column in columns
-        ]
-
-    def _segment(
-        self, row: int, windows: Sequence[tuple[int, Rgb, Map]]
-    ) -> Iterator[tuple[int, Map]]:
-        columns, images, maps = zip(*windows, strict=True)
+    def _segment_tiles(self, row: int, tiles: Sequence[PassedTile]) -> Iterator[tuple[int, Map]]:
+        columns = [tile.column for tile in tiles]
+        images = [tile.image for tile in tiles]
+        # The number keys the prompts of a tile, so that they do not depend on its batch.
         numbers = [row * len(self.grid.lefts) + column for column in columns]
-        with self.clock.part("gate"):
-            fused = self.network.average_rotations(images, maps)
-        with self.clock.part("encoder"):
-            encoded = self.network.encode(images)
-        with self.clock.part("decoder"):
-            found = self.network.decode(encoded, images, fused, self.name, numbers)
-        yield from zip(self.grid.lefts[list(columns)].tolist(), found, strict=True)
 
-    def _note(self, row: int, column: int, score: float, gated: bool) -> None:
-        self.seen.rows.append(row)
-        self.seen.columns.append(column)
-        self.seen.scores.append(score)
-        self.seen.gated.append(gated)
+        with self.timer.phase("gate"):
+            cams = self.model.average_rotations(images, [tile.cam for tile in tiles])
+        with self.timer.phase("encoder"):
+            encoded = self.model.encode(images)
+        with self.timer.phase("decoder"):
+            probabilities = self.model.decode(encoded, images, cams, self.name, numbers)
+        yield from zip(self.grid.lefts[columns].tolist(), probabilities, strict=True)
 
 
-class Blend:
-    """The rows of a probability map that windows may still add to: `side` of them, as wide as the
-    slide.
+def prefetch(
+    jobs: Iterable[Job], work: Callable[[Job], Result]
+) -> Generator[tuple[Job, Result], None, None]:
+    """Each job with its result, in order, while a thread works on the next one.
+
+    Close it if not all are needed. Raises what `work` raises, when it is the job's turn.
     """
-
-    def __init__(self, width: int, side: int) -> None:
-        self._width = width
-        self._weight = blend_weights(side)
-        self._total = np.zeros((side, max(width, side)), np.float32)
-        self._trust = np.zeros_like(self._total)
-        self._touched = False
-
-    def add(self, left: int, probability: Map | None) -> None:
-        """Add a window (side, side) whose top is the first of the rows; None counts as 0
-        everywhere.
-        """
-        side = len(self._weight)
-        self._trust[:, left : left + side] += self._weight
-        self._touched = True
-        if probability is not None:
-            self._total[:, left : left + side] += self._weight * probability
-
-    def release(self, rows: int) -> Pixels:
-        """The first `rows` rows as uint8, which are final; the next window's top is the row after
-        them.
-        """
-        if not self._touched:
-            return np.zeros((rows, self._width), np.uint8)
-        done, trust = self._total[:rows, : self._width], self._trust[:rows, : self._width]
-        np.divide(done, trust, out=done, where=trust > 0)
-        released = as_bytes(done)
-        self._touched = bool(self._trust[rows:].any())
-        for array in (self._total, self._trust):
-            # Row by row: numpy would copy the whole strip to move it within itself.
-            for row in range(len(array) - rows):
-                array[row] = array[row + rows]
-            array[len(array) - rows :] = 0
-        return released
-
-
-def as_bytes(probability: Map) -> Pixels:
-    """Probabilities in 0..255, rounded so that above 127 is exactly what is above 0.5; changes its
-    argument.
-    """
-    np.multiply(probability, 255, out=probability)
-    np.subtract(probability, 0.5, out=probability)
-    return np.asarray(np.ceil(probability, out=probability).astype(np.uint8))
+    submitted: deque[tuple[Job, Future[Result]]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        for job in jobs:
+            submitted.append((job, thread.submit(work, job)))
+            # One ahead is enough, and more would take memory.
+            if len(submitted) == 2:
+                oldest, future = submitted.popleft()
+                yield oldest, future.result()
+        for remaining, future in submitted:
+            yield remaining, future.result()

@@ -17,20 +17,20 @@ from epsam.core.shards import Shard
 from epsam.data.images import read_rgb
 from epsam.extraction import thumbnail
 from epsam.extraction.discovery import SlideRecord
-from epsam.inference.inputs import find_slides, has_truth, holds_slides
+from epsam.inference.inputs import contains_slides, find_slides, has_ground_truth
 from epsam.inference.pipeline import Gate
-from epsam.inference.progress import EtaEstimator, PhaseTimer, as_text
-from epsam.inference.slide import SlideRule
+from epsam.inference.progress import EtaEstimator, PhaseTimer, format_duration
+from epsam.inference.segment_slides import SlideSettings, segment_slides
+from epsam.inference.slide_store import SlideStore
 from epsam.inference.slide_tables import (
+    add_scores,
     check_some_done,
+    collect_rows,
     format_metrics,
     log_summary,
-    result_rows,
     score_slides,
-    scored_rows,
     write_tables,
 )
-from epsam.inference.slides import check_complete, is_finished, segment_slides
 from epsam.pictures.panel import PREDICTED
 from epsam.wsi import reader, tiff, writer
 from epsam.wsi.reader import open_slide
@@ -38,7 +38,9 @@ from support.fake_tile_model import PINK, FakeTileModel, blue, draw_slide, write
 from support.holder import holding
 from support.untimed import contents
 
-RULE = SlideRule(mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02))
+SETTINGS = SlideSettings(
+    mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02)
+)
 TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
 
 
@@ -47,14 +49,15 @@ def table(path):
         return list(csv.DictReader(stream))
 
 
-def run(slides, output, network=None, rule=RULE, fingerprint="x"):
-    network = network or FakeTileModel()
-    slides = segment_slides(slides, network, rule, output, fingerprint)
-    rows, timings = result_rows(slides, output)
-    scores, unscored = score_slides(slides, output)
-    rows = scored_rows(rows, scores, unscored)
+def run(slides, output, model=None, settings=SETTINGS, fingerprint="x"):
+    model = model or FakeTileModel()
+    store = SlideStore(output, fingerprint)
+    slides = segment_slides(slides, model, settings, store)
+    rows, timings = collect_rows(slides, store)
+    scores, unscored = score_slides(slides, store)
+    rows = add_scores(rows, scores, unscored)
     write_tables(rows, timings, scores, output)
-    return network, rows
+    return model, rows
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def folder(tmp_path):
 def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slides_pixel_size(
     folder, tmp_path
 ):
-    run(find_slides(folder), tmp_path / "out", rule=replace(RULE, gate=Gate(False, 0.5)))
+    run(find_slides(folder), tmp_path / "out", settings=replace(SETTINGS, gate=Gate(False, 0.5)))
     truth = blue(draw_slide(400, 448, TISSUE, TUMOUR))
     for name in ("mask.tif", "probability.tif"):
         with tifffile.TiffFile(tmp_path / "out" / "a" / name) as tif:
@@ -88,7 +91,7 @@ def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slide
 
 
 def test_the_row_of_a_slide(folder, tmp_path):
-    network, rows = run(find_slides(folder), tmp_path / "out")
+    model, rows = run(find_slides(folder), tmp_path / "out")
     row = table(tmp_path / "out" / "slides.csv")[0]
     assert (row["slide"], row["status"], row["mpp"]) == ("a", "done", "0.5000")
     assert (row["width"], row["height"]) == ("448", "400")
@@ -97,8 +100,8 @@ def test_the_row_of_a_slide(folder, tmp_path):
     # All of that tumour lies on tissue.
     assert float(row["tumour_share"]) == pytest.approx((104 * 80 + 60 * 40) / (320 * 256), rel=0.15)
     assert int(row["seen"]) < int(row["windows"]) == 19 * 17
-    assert network.classified == 2 * int(row["seen"])
-    assert network.encoded == network.classified - 2 * int(row["gated"])
+    assert model.classified == 2 * int(row["seen"])
+    assert model.encoded == model.classified - 2 * int(row["gated"])
     assert [r["slide"] for r in rows] == ["a", "b"]
     assert row["regions"] == "2"
     assert 0 < float(row["seconds"]) == float(table(tmp_path / "out" / "timings.csv")[0]["seconds"])
@@ -117,9 +120,9 @@ def test_what_lies_on_glass_is_no_tumour(tmp_path, clip):
     image[120:140, 120:140] = 100
     image[200:240, 200:400] = 100
     path = write_lossless_slide(tmp_path / "a.tif", image)
-    rule = replace(RULE, gate=Gate(False, 0.5), clip_to_tissue=clip)
+    settings = replace(SETTINGS, gate=Gate(False, 0.5), clip_to_tissue=clip)
     _, rows = run(
-        [SlideRecord("a", path, None)], tmp_path / "out", FakeTileModel(tile_size=128), rule
+        [SlideRecord("a", path, None)], tmp_path / "out", FakeTileModel(tile_size=128), settings
     )
     mask = tifffile.imread(tmp_path / "out" / "a" / "mask.tif") > 0
     assert mask[96:176, 96:200].all()
@@ -136,12 +139,12 @@ def test_regions_and_gaps_of_less_than_min_region_are_left_out_of_the_mask(tmp_p
     image = draw_slide(400, 448, TISSUE, [TUMOUR[0], (300, 200, 308, 208)])
     image[120:130, 140:150] = PINK
     path = write_lossless_slide(tmp_path / "a.tif", image)
-    network = FakeTileModel(tile_size=128)
+    model = FakeTileModel(tile_size=128)
     _, rows = run(
         [SlideRecord("a", path, None)],
         tmp_path / "out",
-        network,
-        replace(RULE, gate=Gate(False, 0.5), min_region=30),
+        model,
+        replace(SETTINGS, gate=Gate(False, 0.5), min_region=30),
     )
     mask, found = (
         tifffile.imread(tmp_path / "out" / "a" / name) for name in ("mask.tif", "probability.tif")
@@ -172,11 +175,11 @@ def test_finished_slides_are_skipped_until_something_changes(folder, tmp_path):
 def test_a_slide_of_the_same_size_and_other_content_is_not_the_finished_one(folder, tmp_path):
     slides, output = find_slides(folder / "a.tif"), tmp_path / "out"
     run(slides, output)
-    assert is_finished(slides[0], output, "x")
+    assert SlideStore(output, "x").is_finished(slides[0])
     content = bytearray((folder / "a.tif").read_bytes())
     content[-1] ^= 1
     (folder / "a.tif").write_bytes(content)
-    assert not is_finished(slides[0], output, "x")
+    assert not SlideStore(output, "x").is_finished(slides[0])
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,7 @@ def test_a_finished_slide_that_lost_a_result_is_done_again(folder, tmp_path, cap
     with pytest.raises(
         DatasetError, match="1 of 2 slides are not there with these options, such as a"
     ):
-        check_complete(slides, output, "x")
+        SlideStore(output, "x").check_complete(slides)
     assert run(slides, output)[0].classified == seen
     assert (output / "a" / name).read_bytes() == before
     assert f"{name} cut, changed or missing; the slide is done again" in caplog.text
@@ -245,7 +248,8 @@ def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(folder, tmp
         (ValueError("odd"), "a: odd; check the slide and its folder of results, and run again"),
         (
             OSError(errno.EIO, "I/O error", "a.tif"),
-            "a: [Errno 5] I/O error: 'a.tif'; check the slide and its folder of results, and run again",
+            "a: [Errno 5] I/O error: 'a.tif'; check the slide and its folder of results, "
+            "and run again",
         ),
     ],
 )
@@ -309,8 +313,8 @@ def test_a_slide_that_the_other_run_ends_meanwhile_is_in_the_tables(folder, tmp_
 
 def test_a_slide_without_tissue_has_an_empty_mask(tmp_path):
     write_lossless_slide(tmp_path / "s" / "white.tif", draw_slide(300, 200, [], []))
-    network, rows = run(find_slides(tmp_path / "s"), tmp_path / "out")
-    assert (network.classified, rows[0]["seen"], rows[0]["tumour_share"]) == (0, 0, "0.000000")
+    model, rows = run(find_slides(tmp_path / "s"), tmp_path / "out")
+    assert (model.classified, rows[0]["seen"], rows[0]["tumour_share"]) == (0, 0, "0.000000")
     assert not tifffile.imread(tmp_path / "out" / "white" / "mask.tif").any()
 
 
@@ -318,8 +322,8 @@ def test_time_is_told_by_part(folder, tmp_path, caplog):
     slides, output = find_slides(folder), tmp_path / "out"
     run(slides, output)
     with caplog.at_level(logging.INFO):
-        log_summary(*result_rows(slides, output), output)
-    assert "windows a second: decode " in caplog.text
+        log_summary(*collect_rows(slides, SlideStore(output, "x")), output)
+    assert "tiles a second: decode " in caplog.text
     timing = json.loads((output / "a" / "timings.json").read_text())
     parts = sum(
         value
@@ -330,7 +334,7 @@ def test_time_is_told_by_part(folder, tmp_path, caplog):
 
 
 def test_each_slide_that_was_done_now_tells_how_much_is_left(folder, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(PhaseTimer, "total", lambda clock: 90.0)
+    monkeypatch.setattr(PhaseTimer, "total", lambda timer: 90.0)
     run(find_slides(folder / "b.tif"), tmp_path / "out")
     for name in "de":
         write_lossless_slide(folder / f"{name}.tif", draw_slide(100, 90, [(10, 10, 80, 80)], []))
@@ -345,13 +349,13 @@ def test_each_slide_that_was_done_now_tells_how_much_is_left(folder, tmp_path, c
 
 
 def test_time_left_goes_by_the_slides_that_were_done():
-    pace = EtaEstimator(4)
-    for seconds in (20.0, None, 30.0):
-        pace.note(seconds)
-    assert pace.left() == "25 s"
+    eta = EtaEstimator("abcd")
+    for name, seconds in (("a", 20.0), ("b", None), ("c", 30.0)):
+        eta.slide_ended(name, seconds)
+    assert eta.time_left() == "25 s"
     # A quarter of the last slide took 3 s.
-    assert pace.left(3.0, 0.25) == "9 s"
-    assert [as_text(seconds) for seconds in (59, 60, 3_599, 12_030)] == [
+    assert eta.time_left(3.0, 0.25) == "9 s"
+    assert [format_duration(seconds) for seconds in (59, 60, 3_599, 12_030)] == [
         "59 s",
         "1 min",
         "1 h 0 min",
@@ -361,7 +365,7 @@ def test_time_left_goes_by_the_slides_that_were_done():
 
 def test_before_a_slide_is_done_the_first_ones_pace_counts_for_all():
     """A quarter in 3 s: 9 s more, and twice 12 s for the others."""
-    assert EtaEstimator(3).left(3.0, 0.25) == "33 s"
+    assert EtaEstimator("abc").time_left(3.0, 0.25) == "33 s"
 
 
 def test_figures_that_nothing_counts_for_are_not_told():
@@ -379,10 +383,7 @@ def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch)
             self.update = self.steps.append
             bars.append(self)
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
+        def close(self):
             pass
 
     monkeypatch.setattr("epsam.inference.progress.tqdm", Bar)
@@ -395,11 +396,11 @@ def test_the_bar_counts_the_windows_that_are_seen(folder, tmp_path, monkeypatch)
 
 def test_a_part_within_another_counts_for_itself():
     times = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
-    clock = PhaseTimer(lambda: next(times))
-    with clock.part("write"), clock.part("read"):
+    timer = PhaseTimer(lambda: next(times))
+    with timer.phase("write"), timer.phase("read"):
         pass
-    assert clock.total() == 15.0
-    assert {name: value for name, value in clock.seconds.items() if value} == {
+    assert timer.total() == 15.0
+    assert {name: value for name, value in timer.seconds.items() if value} == {
         "other": 6.0,
         "write": 6.0,
         "read": 3.0,
@@ -409,14 +410,14 @@ def test_a_part_within_another_counts_for_itself():
 def test_slides_are_told_from_images_by_the_file(tmp_path):
     write_lossless_slide(tmp_path / "tiled" / "a.tif", draw_slide(40, 40, [], []))
     tifffile.imwrite(tmp_path / "a.tif", draw_slide(40, 40, [], []), photometric="rgb")
-    assert holds_slides(tmp_path / "tiled")
-    assert holds_slides(tmp_path / "a.tif")
-    assert holds_slides(tmp_path), "folders below are searched too"
+    assert contains_slides(tmp_path / "tiled")
+    assert contains_slides(tmp_path / "a.tif")
+    assert contains_slides(tmp_path), "folders below are searched too"
     (tmp_path / "plain").mkdir()
     (tmp_path / "a.tif").rename(tmp_path / "plain" / "a.tif")
-    assert not holds_slides(tmp_path / "plain")
+    assert not contains_slides(tmp_path / "plain")
     (tmp_path / "tiled" / "image").mkdir()
-    assert not holds_slides(tmp_path / "tiled")
+    assert not contains_slides(tmp_path / "tiled")
 
 
 def test_slides_of_a_dataset_come_with_their_truth_and_without_earlier_results(tmp_path):
@@ -426,13 +427,13 @@ def test_slides_of_a_dataset_come_with_their_truth_and_without_earlier_results(t
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
     found = find_slides(tmp_path)
-    assert [(record.name, has_truth(record)) for record in found] == [
+    assert [(record.name, has_ground_truth(record)) for record in found] == [
         ("normal_002", True),
         ("other", False),
         ("tumor_001", True),
     ]
     single = find_slides(tmp_path / "images" / "tumor_1.tif")
-    assert [(record.name, has_truth(record)) for record in single] == [("tumor_001", True)]
+    assert [(record.name, has_ground_truth(record)) for record in single] == [("tumor_001", True)]
     with pytest.raises(DatasetError, match="no slide in it"):
         find_slides(tmp_path / "images" / "out")
 
@@ -448,15 +449,17 @@ def test_a_slide_that_does_not_tell_its_pixel_size_takes_the_given_one(tmp_path)
     path = write_lossless_slide(
         tmp_path / "a.tif", draw_slide(200, 200, [(0, 0, 200, 200)], [(50, 50, 90, 90)]), mpp=5.0
     )
-    rule = SlideRule(mpp=0.5, slide_mpp=0.25, overlap=0.25, min_tissue=0.0, gate=Gate(False, 0.5))
-    rows = run([SlideRecord("a", path, None)], tmp_path / "out", rule=rule)[1]
+    settings = SlideSettings(
+        mpp=0.5, slide_mpp=0.25, overlap=0.25, min_tissue=0.0, gate=Gate(False, 0.5)
+    )
+    rows = run([SlideRecord("a", path, None)], tmp_path / "out", settings=settings)[1]
     assert (rows[0]["mpp"], rows[0]["width"]) == ("0.5000", 100)
 
 
 @pytest.mark.parametrize("mpp", [0.5, 1.0])
 def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
     slides, output = find_slides(folder / "a.tif"), tmp_path / "out"
-    run(slides, output, rule=replace(RULE, mpp=mpp, asap=True))
+    run(slides, output, settings=replace(SETTINGS, mpp=mpp, asap=True))
     mask = tifffile.imread(output / "a" / "mask.tif") > 0
     features = json.loads((output / "a" / "tumour.geojson").read_text("utf-8"))["features"]
     rings = [
@@ -473,7 +476,7 @@ def test_outlines_are_the_masks_at_level_0(folder, tmp_path, mpp):
 def test_every_result_is_on_the_disk_before_the_slide_counts_as_done(folder, tmp_path, monkeypatch):
     flushed = set()
     monkeypatch.setattr(os, "fsync", lambda number: flushed.add(os.fstat(number).st_ino))
-    run(find_slides(folder / "a.tif"), tmp_path / "out", rule=replace(RULE, asap=True))
+    run(find_slides(folder / "a.tif"), tmp_path / "out", settings=replace(SETTINGS, asap=True))
     assert [
         path.name
         for path in (tmp_path / "out" / "a").iterdir()
@@ -514,9 +517,9 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(folder
     ]
     assert all(len(part) < len(slides) for part in parts)
     for part in parts:
-        segment_slides(part, FakeTileModel(), RULE, tmp_path / "three", "x")
-    check_complete(slides, tmp_path / "three", "x")
-    write_tables(*result_rows(slides, tmp_path / "three"), [], tmp_path / "three")
+        segment_slides(part, FakeTileModel(), SETTINGS, SlideStore(tmp_path / "three", "x"))
+    SlideStore(tmp_path / "three", "x").check_complete(slides)
+    write_tables(*collect_rows(slides, SlideStore(tmp_path / "three", "x")), [], tmp_path / "three")
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
 
 
@@ -526,9 +529,9 @@ def test_a_merge_names_slides_that_lack_or_came_from_other_options(folder, tmp_p
     with pytest.raises(
         DatasetError, match="1 of 2 slides are not there with these options, such as b"
     ):
-        check_complete(slides, output, "x")
+        SlideStore(output, "x").check_complete(slides)
     with pytest.raises(DatasetError, match="1 of 1 slides"):
-        check_complete(slides[:1], output, "y")
+        SlideStore(output, "y").check_complete(slides[:1])
 
 
 def outline(path, *boxes):
@@ -558,8 +561,8 @@ def test_truth_gives_overlap_lesions_and_windows(tmp_path):
         draw_slide(100, 100, [(0, 0, 100, 100)], [(20, 20, 60, 60)]),
     )
     outline(tmp_path / "annotations" / "t.xml", found, missed)
-    rule, output = replace(RULE, gate=Gate(False, 0.5)), tmp_path / "out"
-    run(find_slides(tmp_path), output, FakeTileModel(tile_size=128), rule)
+    settings, output = replace(SETTINGS, gate=Gate(False, 0.5)), tmp_path / "out"
+    run(find_slides(tmp_path), output, FakeTileModel(tile_size=128), settings)
     rows = {row["slide"]: row for row in table(output / "slides.csv")}
     assert float(rows["t"]["dice"]) == pytest.approx(2 / 3, abs=1e-4)
     assert float(rows["t"]["iou"]) == pytest.approx(1 / 2, abs=1e-4)
@@ -629,7 +632,7 @@ def test_results_that_were_changed_by_hand_are_not_scored_and_the_others_are(
     (output / "a" / name).unlink()
     if content:
         (output / "a" / name).write_bytes(content)
-    scores, unscored = score_slides(slides, output)
+    scores, unscored = score_slides(slides, SlideStore(output, "x"))
     assert [score.slide for score in scores] == ["b"]
     assert list(unscored) == ["a"]
     assert unscored["a"].startswith("not scored: ")
