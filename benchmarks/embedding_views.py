@@ -97,9 +97,9 @@ def rows(dataset: str, folder: Path, seeds: list[int]) -> Iterator[str]:
 def figures_of(run: RunPaths) -> Figures:
     """What a finished run left."""
     dice = {
-        split: statistics.mean(scored.dice.values())
-        for (split, what), scored in read_scores(run).items()
-        if what == FINAL
+        split: statistics.mean(metrics.dice.values())
+        for (split, predictor), metrics in read_scores(run).items()
+        if predictor == FINAL
     }
     record = read_json(run.record)
     return Figures(

@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-from epsam.ablation.comparison import compare_runs, markdown, options_that_differ
+from epsam.ablation.comparison import compare_runs, format_comparison, options_that_differ
 from epsam.config.ablation import CompareOptions
 from epsam.config.command_line import run_stage
 from epsam.core.errors import EpsamError
@@ -18,28 +18,33 @@ log = logging.getLogger(__name__)
 
 
 def main(options: CompareOptions) -> None:
-    """Print the comparison with the first run, and write it where a folder is given."""
+    """Print the comparison with the first run, and write it if a folder is given."""
     if len(options.runs) < 2:
         raise EpsamError(
             f"compare: {len(options.runs)} run(s) given; name two or more folders of checkpoints/"
         )
+
     runs = {name: RunPaths(Path(options.checkpoint_root) / name) for name in options.runs}
     records = compare_runs(runs, options.split)
-    text = markdown(options_that_differ(runs), records, options.split)
+    text = format_comparison(options_that_differ(runs), records, options.split)
     log.info("%s", text)
     if options.output_dir:
         write_text(Path(options.output_dir) / "compare.md", text)
         write_table(Path(options.output_dir) / "compare.csv", COMPARISON_COLUMNS, records)
 
 
-def with_runs_as_flag(arguments: list[str]) -> list[str]:
-    """The names before the first flag as the value of --runs."""
-    count = next(
-        (place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments)
-    )
-    return [f"--runs={','.join(arguments[:count])}", *arguments[count:]] if count else arguments
+def runs_to_flag(arguments: list[str]) -> list[str]:
+    """The arguments with the run names before the first flag as the value of --runs."""
+    runs: list[str] = []
+    for argument in arguments:
+        if argument.startswith("-"):
+            break
+        runs.append(argument)
+    if not runs:
+        return arguments
+    return [f"--runs={','.join(runs)}", *arguments[len(runs) :]]
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = with_runs_as_flag(sys.argv[1:])
+    sys.argv[1:] = runs_to_flag(sys.argv[1:])
     run_stage("compare", CompareOptions, main)

@@ -1,5 +1,5 @@
-"""Five rows on a few tiny patches, one of them with two seeds: what is shared, what is kept, what
-the tables say.
+"""Five rows on a few tiny patches, one of them with two seeds: what runs reuse, what they record,
+what the tables say.
 """
 
 import csv
@@ -14,7 +14,11 @@ import torch
 
 import ablate
 from compare import main as compare
-from compare import with_runs_as_flag
+from compare import runs_to_flag
+from epsam.ablation import run_plans
+from epsam.ablation.plans import plan_run
+from epsam.ablation.rows import read_rows
+from epsam.ablation.tables import list_tables
 from epsam.config.ablation import AblateOptions, CompareOptions
 from epsam.config.command_line import parse
 from epsam.core.errors import EpsamError
@@ -74,7 +78,7 @@ def same_file(folder, path, first, second, seed=22):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_what_is_equal_is_made_once(done):
+def test_equal_work_is_done_once(done):
     for row in ("raw", "upper", "accumulate"):
         assert same_file(done, "resnet_adl.pth", "paper", row)
     assert same_file(done, "sam_pre_decoder.pth", "paper", "accumulate")
@@ -90,20 +94,21 @@ def test_what_is_equal_is_made_once(done):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_what_goes_beyond_the_paper_runs_together(done):
+def test_the_options_beyond_the_paper_run_together(done):
     run = done / RUN.format("ours", 22)
     options = json.loads((run / "options.json").read_text("utf-8"))
     assert options["decoder_1"]["normal_patches"] == 0.3
     assert len(list((run / "masks/initial/normal").iterdir())) == 4
     for number in range(2):
-        kept = {path.name for path in (run / f"masks/iter_{number}").glob("*.png")}
+        masks = {path.name for path in (run / f"masks/iter_{number}").glob("*.png")}
         assert (
-            kept
+            masks
             == {path.name for path in (run / f"masks/iter_{number}/probability").iterdir()}
             != set()
         )
-    made = torch.load(run / "sam_pre_decoder.pth", weights_only=True)["made_with"]
-    assert (made["prompt"], made["n_region"], made["mask_prompt"], made["n_draw"]) == (
+    metadata = torch.load(run / "sam_pre_decoder.pth", weights_only=True)["made_with"]
+    keys = ("prompt", "n_region", "mask_prompt", "n_draw")
+    assert tuple(metadata[key] for key in keys) == (
         "box_pepm",
         2,
         True,
@@ -113,7 +118,7 @@ def test_what_goes_beyond_the_paper_runs_together(done):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_what_was_taken_over_is_recorded_as_if_it_had_been_made(done):
+def test_reused_stages_are_recorded_as_if_they_had_run(done):
     run = done / RUN.format("accumulate", 22)
     stages = {row["stage"] for row in table(run / "metrics.csv")}
     assert stages == {"classifier", "decoder_0", "decoder_1"}
@@ -122,7 +127,7 @@ def test_what_was_taken_over_is_recorded_as_if_it_had_been_made(done):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
+def test_tables_hold_the_means_of_the_runs_beside_the_papers_scores(done):
     rows = {row["line"]: row for row in table(done / "checkpoints/ablation/tables/table_5.csv")}
     values = [
         float(r["dice"])
@@ -134,14 +139,14 @@ def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
     assert rows["round 1"]["seeds"] == "2"
     assert rows["round 1"]["paper_camelyon17"] == "82.16"
     assert rows["round 3"]["dice"] == "nan"
-    own = {
+    lines = {
         end: [
             row["line"]
             for row in table(done / f"checkpoints/ablation/tables/table_other_{end}.csv")
         ]
         for end in ("initial_mask", "last_round")
     }
-    assert own == {
+    assert lines == {
         "initial_mask": ["paper", "upper"],
         "last_round": ["paper", "accumulate", "ours"],
     }
@@ -153,10 +158,12 @@ def test_tables_hold_the_means_of_the_runs_beside_the_papers_figures(done):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_running_again_does_what_is_new_and_nothing_else(done, monkeypatch):
+def test_running_again_runs_new_rows_alone(done, monkeypatch):
     called = []
     for module in (ablate.train_classifier, ablate.finetune_decoder, ablate.retrain_decoder):
-        monkeypatch.setattr(module, "main", lambda given, name=module.__name__: called.append(name))
+        monkeypatch.setattr(
+            module, "main", lambda options, name=module.__name__: called.append(name)
+        )
     ablate.main(options(only=("paper",)))
     ablate.main(options(seeds=(22,)))
     assert called == []
@@ -186,44 +193,44 @@ def test_runs_are_compared_side_by_side(done, tmp_path):
 
 
 def test_names_before_the_first_flag_are_runs():
-    assert with_runs_as_flag(["a", "b/c", "--split", "val"]) == ["--runs=a,b/c", "--split", "val"]
-    assert with_runs_as_flag(["--help"]) == ["--help"]
+    assert runs_to_flag(["a", "b/c", "--split", "val"]) == ["--runs=a,b/c", "--split", "val"]
+    assert runs_to_flag(["--help"]) == ["--help"]
 
 
-def test_every_row_of_the_script_is_understood_with_all_its_flags():
+def test_every_row_of_the_script_is_parsed_with_all_its_flags():
     text = (REPOSITORY / "ablate.sh").read_text("utf-8")
-    rows = ablate.read_rows(text.split("ROWS=${ROWS:-'")[1].split("'}")[0])
-    placed = {line.row for table in ablate.all_tables([]) for line in table.lines}
-    assert placed <= {row.name for row in rows}
+    rows = read_rows(text.split("ROWS=${ROWS:-'")[1].split("'}")[0])
+    rows_in_tables = {line.row for table in list_tables([]) for line in table.lines}
+    assert rows_in_tables <= {row.name for row in rows}
     for row in rows:
-        plan = ablate.plan_of(row, 22, AblateOptions(dataset_type="demo"), "digest")
-        assert plan.steps[-1].script is ablate.evaluate
+        plan = plan_run(row, 22, AblateOptions(dataset_type="demo"), "digest")
+        assert plan.steps[-1].script == "evaluate"
 
 
 def test_the_script_passes_flags_that_exist():
     text = (REPOSITORY / "ablate.sh").read_text("utf-8")
     call = text.split('src/ablate.py "${data[@]}"')[1].split("\n}")[0].replace("\\\n", " ")
     names = [word.split("=")[0] for word in shlex.split(call) if word.startswith("--")]
-    known = {field.name for field in dataclasses.fields(AblateOptions)}
+    fields = {field.name for field in dataclasses.fields(AblateOptions)}
     assert len(names) >= 10
-    assert {name.removeprefix("--") for name in names} <= known
+    assert {name.removeprefix("--") for name in names} <= fields
 
 
 def test_rows_that_differ_late_share_the_keys_of_what_comes_before():
-    rows = ablate.read_rows(ROWS)
-    plans = {row.name: ablate.plan_of(row, 22, options(), "digest") for row in rows}
+    rows = read_rows(ROWS)
+    plans = {row.name: plan_run(row, 22, options(), "digest") for row in rows}
     keys = {name: [step.key for step in plan.steps] for name, plan in plans.items()}
     assert keys["paper"][:3] == keys["accumulate"][:3]
     assert keys["paper"][3] != keys["accumulate"][3]
     assert keys["paper"][0] == keys["raw"][0]
     assert keys["paper"][1] != keys["raw"][1]
-    assert ablate.plan_of(rows[0], 23, options(), "digest").steps[0].key != keys["paper"][0]
-    assert ablate.plan_of(rows[0], 22, options(), "other patches").steps[0].key != keys["paper"][0]
+    assert plan_run(rows[0], 23, options(), "digest").steps[0].key != keys["paper"][0]
+    assert plan_run(rows[0], 22, options(), "other patches").steps[0].key != keys["paper"][0]
 
 
 def test_bad_flags_of_a_row_end_with_2_before_anything_runs():
     with pytest.raises(SystemExit) as end:
-        ablate.plan_of(ablate.read_rows('x MASK_FLAGS="--quantle 0.3"')[0], 1, options(), "")
+        plan_run(read_rows('x MASK_FLAGS="--quantle 0.3"')[0], 1, options(), "")
     assert end.value.code == 2
 
 
@@ -231,11 +238,11 @@ def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     called = []
 
-    def small(given):
-        called.append(given.batch_size)
+    def run_out_of_memory(options):
+        called.append(options.batch_size)
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(ablate.train_classifier, "main", small)
+    monkeypatch.setattr(ablate.train_classifier, "main", run_out_of_memory)
     rows = 'big CLASSIFIER_FLAGS="--batch_size 512"\nhuge CLASSIFIER_FLAGS="--batch_size 1024"'
     with pytest.raises(EpsamError, match="2 of 2 runs failed, the first being big with seed 22"):
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
@@ -246,36 +253,38 @@ def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypat
     )
 
 
-def test_what_a_row_has_made_before_it_fails_is_there_for_the_others(tmp_path, monkeypatch):
+def test_others_reuse_what_a_row_has_computed_before_it_fails(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ablate, "_write_tables", lambda *_: None)
-    taken = []
+    monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
+    reused = []
 
-    def chance(_):
+    def fail(_):
         raise EpsamError("at chance")
 
     monkeypatch.setattr(ablate.train_classifier, "main", lambda _: None)
-    monkeypatch.setattr(ablate.generate_initial_masks, "main", chance)
+    monkeypatch.setattr(ablate.generate_initial_masks, "main", fail)
     monkeypatch.setattr(
-        ablate, "reuse_stage", lambda donor, own, stage: taken.append((donor.root, own.root, stage))
+        run_plans,
+        "reuse_stage",
+        lambda source, target, stage: reused.append((source.root, target.root, stage)),
     )
     rows = 'a UNTIL=masks\nb UNTIL=masks MASK_FLAGS="--rotations 1"'
     with pytest.raises(EpsamError, match="2 of 2 runs failed"):
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
     a, b = (Path(RUN.format(row, 22)) for row in "ab")
-    assert taken == [(a, b, "train_classifier")]
+    assert reused == [(a, b, "train_classifier")]
 
 
-def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_left(
+def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_skipped(
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ablate, "_write_tables", lambda *_: None)
+    monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
     called, interrupted_at = [], "generate_initial_masks b"
 
     def stub(script):
-        def main(given):
-            called.append(f"{script.__name__} {given.run.split('/')[1]}")
+        def main(stage_options):
+            called.append(f"{script.__name__} {stage_options.run.split('/')[1]}")
             if called[-1] == interrupted_at:
                 raise KeyboardInterrupt
 
@@ -284,9 +293,9 @@ def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_
     for script in (ablate.train_classifier, ablate.generate_initial_masks, ablate.evaluate):
         stub(script)
     rows = "a UNTIL=masks\nb UNTIL=masks\nc UNTIL=masks"
-    given = dataclasses.replace(options(seeds=(22,)), rows=rows)
+    ablate_options = dataclasses.replace(options(seeds=(22,)), rows=rows)
     with pytest.raises(KeyboardInterrupt):
-        ablate.main(given)
+        ablate.main(ablate_options)
     stages = ["train_classifier", "generate_initial_masks", "evaluate"]
     assert called == [f"{stage} a" for stage in stages] + [
         "train_classifier b",
@@ -294,14 +303,14 @@ def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_
     ]
     called.clear()
     interrupted_at = ""
-    ablate.main(given)
-    # The unfinished row asks its stages again, each of which knows what it has done.
+    ablate.main(ablate_options)
+    # The unfinished row runs its stages again, each of which checks what it has done.
     assert called == [f"{stage} {row}" for row in "bc" for stage in stages]
 
 
 def test_options_are_read_as_the_script_gives_them():
-    given = parse(
+    parsed = parse(
         "ablate", AblateOptions, ["--seeds", "1,2", "--only", "a,b", "--decoder_flags=--epoch 3"]
     )
-    assert (given.seeds, given.only, given.decoder_flags) == ((1, 2), ("a", "b"), "--epoch 3")
+    assert (parsed.seeds, parsed.only, parsed.decoder_flags) == ((1, 2), ("a", "b"), "--epoch 3")
     assert parse("ablate", AblateOptions, ["--only", ""]).only == ()

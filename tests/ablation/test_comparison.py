@@ -1,13 +1,13 @@
 import pytest
 
-from epsam.ablation.comparison import compare_runs, markdown, options_that_differ
+from epsam.ablation.comparison import compare_runs, format_comparison, options_that_differ
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_json, write_table
 from epsam.paths import RunPaths
 from epsam.tables import PATCH_SCORE_COLUMNS
 
 
-def made(folder, quantile, **dice):
+def write_run(folder, quantile, **dice):
     run = RunPaths(folder)
     write_json(
         run.options,
@@ -17,8 +17,14 @@ def made(folder, quantile, **dice):
         run.patch_scores,
         PATCH_SCORE_COLUMNS,
         [
-            {"split": "test", "what": what, "id": f"p{number}", "dice": value, "iou": value / 2}
-            for what, values in dice.items()
+            {
+                "split": "test",
+                "what": predictor,
+                "id": f"p{number}",
+                "dice": value,
+                "iou": value / 2,
+            }
+            for predictor, values in dice.items()
             for number, value in enumerate(values)
         ],
     )
@@ -28,12 +34,12 @@ def made(folder, quantile, **dice):
 @pytest.fixture
 def runs(tmp_path):
     return {
-        "a": made(tmp_path / "a", 0.3, **{"initial mask": [0.5, 0.7], "round 1": [0.6, 0.8]}),
-        "b": made(tmp_path / "b", 0.4, **{"initial mask": [0.6, 0.8, 0.1]}),
+        "a": write_run(tmp_path / "a", 0.3, **{"initial mask": [0.5, 0.7], "round 1": [0.6, 0.8]}),
+        "b": write_run(tmp_path / "b", 0.4, **{"initial mask": [0.6, 0.8, 0.1]}),
     }
 
 
-def test_only_settings_that_differ_are_told(runs):
+def test_only_settings_that_differ_are_listed(runs):
     assert options_that_differ(runs) == {"generate_initial_masks.quantile": ["0.3", "0.4"]}
 
 
@@ -49,13 +55,13 @@ def test_each_runs_own_mean_and_the_difference_over_common_patches(runs):
     assert (second["dice"], second["iou"], second["patches"]) == (50, 25, 3)
     assert [second[name] for name in ("difference", "low", "high")] == pytest.approx([10, 10, 10])
     assert second["common_patches"] == 2
-    text = markdown(options_that_differ(runs), list(records.values()), "test")
+    text = format_comparison(options_that_differ(runs), list(records.values()), "test")
     assert "| generate_initial_masks.quantile | 0.3 | 0.4 |" in text
     assert "| initial mask | b | 3 | 50.00 | 25.00 | +10.00 [+10.00, +10.00] |" in text
     assert "| round 1 | a | 2 | 70.00 | 35.00 |  |" in text
 
 
-def test_a_run_that_is_none_or_was_not_scored_there_is_named(runs, tmp_path):
+def test_a_run_that_does_not_exist_or_was_not_scored_there_is_named(runs, tmp_path):
     with pytest.raises(DatasetError, match="is c the name of a run"):
         options_that_differ({**runs, "c": RunPaths(tmp_path / "c")})
     with pytest.raises(DatasetError, match="no scores of split val"):

@@ -2,15 +2,15 @@ import json
 
 import pytest
 
-from epsam.ablation.reuse import marker, reuse_cams, reuse_stage
+from epsam.ablation.reuse import read_fingerprint, reuse_cams, reuse_stage
 from epsam.core.files import read_table, write_json, write_table, write_text
 from epsam.paths import RunPaths
 from epsam.tables import METRIC_COLUMNS
 
 
 @pytest.fixture
-def donor(tmp_path):
-    run = RunPaths(tmp_path / "donor")
+def source(tmp_path):
+    run = RunPaths(tmp_path / "source")
     for path in (
         run.classifier,
         run.cams("train"),
@@ -42,57 +42,57 @@ def donor(tmp_path):
     return run
 
 
-def test_a_stage_is_taken_over_with_its_rows_and_marker_and_nothing_of_later_ones(donor, tmp_path):
-    own = RunPaths(tmp_path / "own")
+def test_a_stage_is_reused_with_its_rows_and_record_and_nothing_of_later_ones(source, tmp_path):
+    target = RunPaths(tmp_path / "target")
     for stage in ("train_classifier", "generate_initial_masks", "decoder_0"):
-        reuse_stage(donor, own, stage)
-        assert marker(own, stage) == f"of {stage}"
+        reuse_stage(source, target, stage)
+        assert read_fingerprint(target, stage) == f"of {stage}"
     assert (
-        own.initial_masks("train")
+        target.initial_masks("train")
         .joinpath("a_1.png")
-        .samefile(donor.initial_masks("train") / "a_1.png")
+        .samefile(source.initial_masks("train") / "a_1.png")
     )
-    assert own.preliminary_decoder.samefile(donor.preliminary_decoder)
-    assert not own.round_decoder(1).exists()
-    assert [row["stage"] for row in read_table(own.metrics, METRIC_COLUMNS)] == [
+    assert target.preliminary_decoder.samefile(source.preliminary_decoder)
+    assert not target.round_decoder(1).exists()
+    assert [row["stage"] for row in read_table(target.metrics, METRIC_COLUMNS)] == [
         "classifier",
         "decoder_0",
     ]
-    assert [row["round"] for row in read_table(own.pseudo_labels, ("round",))] == ["0"]
-    assert set(json.loads(own.options.read_text())) == {
+    assert [row["round"] for row in read_table(target.pseudo_labels, ("round",))] == ["0"]
+    assert set(json.loads(target.options.read_text())) == {
         "train_classifier",
         "generate_initial_masks",
         "decoder_0",
     }
 
 
-def test_what_the_run_had_of_that_stage_before_is_replaced_and_the_donor_is_never_written_to(
-    donor, tmp_path
+def test_earlier_files_of_that_stage_are_replaced_and_the_source_is_never_written_to(
+    source, tmp_path
 ):
-    own = RunPaths(tmp_path / "own")
-    write_text(own.pseudo_masks(0) / "stale_1.png", "stale")
-    write_text(own.preliminary_decoder, "old")
-    reuse_stage(donor, own, "decoder_0")
-    assert [path.name for path in own.pseudo_masks(0).iterdir()] == ["a_1.png"]
-    write_text(own.preliminary_decoder, "new")
-    assert donor.preliminary_decoder.read_text() == "sam_pre_decoder.pth"
+    target = RunPaths(tmp_path / "target")
+    write_text(target.pseudo_masks(0) / "stale_1.png", "stale")
+    write_text(target.preliminary_decoder, "old")
+    reuse_stage(source, target, "decoder_0")
+    assert [path.name for path in target.pseudo_masks(0).iterdir()] == ["a_1.png"]
+    write_text(target.preliminary_decoder, "new")
+    assert source.preliminary_decoder.read_text() == "sam_pre_decoder.pth"
 
 
-def test_nothing_is_taken_that_is_not_finished_or_is_there_already(donor, tmp_path):
-    own = RunPaths(tmp_path / "own")
-    reuse_stage(donor, own, "decoder_2")
-    assert not own.root.exists()
+def test_nothing_is_reused_that_is_not_complete_or_is_there_already(source, tmp_path):
+    target = RunPaths(tmp_path / "target")
+    reuse_stage(source, target, "decoder_2")
+    assert not target.root.exists()
     write_json(
-        own.root / "stages" / "train_classifier.json", {"fingerprint": "of train_classifier"}
+        target.root / "stages" / "train_classifier.json", {"fingerprint": "of train_classifier"}
     )
-    write_text(own.classifier, "mine")
-    reuse_stage(donor, own, "train_classifier")
-    assert own.classifier.read_text() == "mine"
+    write_text(target.classifier, "mine")
+    reuse_stage(source, target, "train_classifier")
+    assert target.classifier.read_text() == "mine"
 
 
-def test_maps_can_be_taken_over_alone(donor, tmp_path):
-    own = RunPaths(tmp_path / "own")
-    write_text(own.cams("test"), "stale")
-    reuse_cams(donor, own)
-    assert [path.name for path in own.cams("train").parent.iterdir()] == ["train.npz"]
-    assert not marker(own, "generate_initial_masks")
+def test_cams_can_be_reused_alone(source, tmp_path):
+    target = RunPaths(tmp_path / "target")
+    write_text(target.cams("test"), "stale")
+    reuse_cams(source, target)
+    assert [path.name for path in target.cams("train").parent.iterdir()] == ["train.npz"]
+    assert not read_fingerprint(target, "generate_initial_masks")

@@ -22,10 +22,10 @@ def test_a_line_is_a_name_and_flags_of_stages():
     assert rows["box"].flags["RETRAIN_FLAGS"] == ["--n_iter", "1"]
 
 
-def test_retraining_has_the_flags_of_the_preliminary_stage_unless_given_and_they_are_shown_once():
+def test_retraining_has_the_flags_of_the_preliminary_stage_unless_given_and_they_are_printed_once():
     row = read_rows(LIST)[-1]
     assert row.flags["RETRAIN_FLAGS"] == row.flags["DECODER_FLAGS"] == ["--n_negative", "5"]
-    assert row.shown == "--n_negative 5"
+    assert row.flag_text == "--n_negative 5"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_retraining_has_the_flags_of_the_preliminary_stage_unless_given_and_they
         ("a\na", "two of that name"),
     ],
 )
-def test_a_line_that_cannot_be_meant_is_named(line, message):
+def test_a_line_that_cannot_be_parsed_is_named(line, message):
     with pytest.raises(EpsamError, match=message) as raised:
         read_rows(line)
     assert "\n" not in str(raised.value)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from epsam.ablation.statistics import mean_sd, over_seeds, paired_difference
+from epsam.ablation.statistics import mean_over_seeds, mean_sd, paired_difference
 
 
 def test_mean_and_sample_deviation():
@@ -13,14 +13,18 @@ def test_mean_and_sample_deviation():
 
 
 def test_patches_are_averaged_over_the_seeds_that_all_have():
-    assert over_seeds([{"a": 0.2, "b": 1.0}, {"a": 0.4, "c": 1.0}]) == {"a": pytest.approx(0.3)}
-    assert over_seeds([]) == {}
+    assert mean_over_seeds([{"a": 0.2, "b": 1.0}, {"a": 0.4, "c": 1.0}]) == {
+        "a": pytest.approx(0.3)
+    }
+    assert mean_over_seeds([]) == {}
 
 
 def test_an_equal_gain_everywhere_has_an_interval_of_no_width():
     first = {str(n): n / 10 for n in range(5)}
-    found = paired_difference(first, {name: value + 0.25 for name, value in first.items()}, 100)
-    assert (found.mean, found.low, found.high, found.patches) == pytest.approx(
+    difference = paired_difference(
+        first, {name: value + 0.25 for name, value in first.items()}, 100
+    )
+    assert (difference.mean, difference.low, difference.high, difference.patches) == pytest.approx(
         (0.25, 0.25, 0.25, 5)
     )
 
@@ -30,11 +34,11 @@ def test_pairs_are_kept_together_and_the_interval_is_that_of_the_binomial_law():
     # / 10 = 0.098.
     first = {str(n): float(n) for n in range(100)}
     second = {str(n): n + (1.0 if n < 60 else -1.0) for n in range(100)}
-    found = paired_difference(first, second)
-    assert found.mean == pytest.approx(0.2)
-    assert found.low == pytest.approx(0.2 - 1.96 * 0.098, abs=0.02)
-    assert found.high == pytest.approx(0.2 + 1.96 * 0.098, abs=0.02)
-    assert paired_difference(first, second) == found
+    difference = paired_difference(first, second)
+    assert difference.mean == pytest.approx(0.2)
+    assert difference.low == pytest.approx(0.2 - 1.96 * 0.098, abs=0.02)
+    assert difference.high == pytest.approx(0.2 + 1.96 * 0.098, abs=0.02)
+    assert paired_difference(first, second) == difference
 
 
 def test_only_common_patches_count_and_without_any_there_is_no_figure():

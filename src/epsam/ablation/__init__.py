@@ -1,3 +1,3 @@
-"""Ablations: named flag sets, what their runs can share, and the paper's tables out of their
-scores.
+"""Ablations: named flag sets, what their runs reuse of each other, and the paper's tables from
+their scores.
 """

@@ -1,78 +1,78 @@
-"""Any runs beside the first of them: what was set differently, and what came of it."""
+"""Any runs beside the first of them: the options that differ, and the scores."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from epsam.ablation.paper_tables import FINAL
-from epsam.ablation.results import read_scores
-from epsam.ablation.statistics import paired_difference
+from epsam.ablation.results import PatchMetrics, ScoreKey, read_scores
+from epsam.ablation.statistics import mean_over_patches, paired_difference
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_json
 from epsam.paths import RunPaths
 
-# What a run is called and where it computed is no setting of the experiment.
-UNINTERESTING = frozenset({"run", "restart", "debug"})
-Differing = dict[str, list[str]]
+# These name a run or say how it is started; they are no settings of the experiment.
+IGNORED_OPTIONS = frozenset({"run", "restart", "debug"})
+DifferingOptions = dict[str, list[str]]
 """«stage.option» → its value in each run, in their order; empty where a run has no such stage."""
 
 
-def options_that_differ(runs: Mapping[str, RunPaths]) -> Differing:
-    """The options, as options.json keeps them, that are not the same in all runs.
+@dataclass(frozen=True)
+class RunScores:
+    """The scores of one run."""
 
-    Raises DatasetError if a run kept none.
+    name: str
+    scores: Mapping[ScoreKey, PatchMetrics]
+
+    def predictors(self, split: str) -> list[str]:
+        return [predictor for scored_split, predictor in self.scores if scored_split == split]
+
+
+def options_that_differ(runs: Mapping[str, RunPaths]) -> DifferingOptions:
+    """The options of options.json that are not the same in all runs.
+
+    Raises DatasetError if a run has none.
     """
-    kept = [_flat(name, run) for name, run in runs.items()]
-    names = sorted(set().union(*kept))
-    values = {name: [found.get(name, "") for found in kept] for name in names}
-    return {name: given for name, given in values.items() if len(set(given)) > 1}
+    options_of_runs = [_read_options(name, run) for name, run in runs.items()]
+    names = sorted(set().union(*options_of_runs))
+
+    differing = {}
+    for name in names:
+        values = [options.get(name, "") for options in options_of_runs]
+        if len(set(values)) > 1:
+            differing[name] = values
+    return differing
 
 
 def compare_runs(runs: Mapping[str, RunPaths], split: str) -> list[dict[str, Any]]:
-    """A record for each thing that makes masks and each run; figures in per cent.
+    """A record for each predictor and each run; metrics in per cent.
 
     Differences are those from the first run, over the patches that both have. Raises DatasetError
     if a run was not evaluated or has no scores of that split.
     """
-    scores = {name: read_scores(run) for name, run in runs.items()}
-    for name, found in scores.items():
-        if not any(where == split for where, _ in found):
+    scores_of_runs = [RunScores(name, read_scores(run)) for name, run in runs.items()]
+    for run in scores_of_runs:
+        if not run.predictors(split):
             raise DatasetError(
-                f"{runs[name].patch_scores}: no scores of split {split}; choose another --split"
+                f"{runs[run.name].patch_scores}: no scores of split {split}; choose another --split"
             )
-    whats = list(
-        dict.fromkeys(what for found in scores.values() for where, what in found if where == split)
-    )
-    first = next(iter(scores.values()))
+
     records = []
-    for what in [*(what for what in whats if what != FINAL), *([FINAL] if FINAL in whats else [])]:
-        for name, found in scores.items():
-            if (split, what) in found:
-                own = found[split, what]
-                base = first[split, what].dice if (split, what) in first else {}
-                gain = paired_difference(base, own.dice)
-                figures = {
-                    "dice": _mean(own.dice),
-                    "iou": _mean(own.iou),
-                    "difference": gain.mean,
-                    "low": gain.low,
-                    "high": gain.high,
-                }
-                records.append(
-                    {
-                        "masks": what,
-                        "run": name,
-                        "patches": len(own.dice),
-                        "common_patches": gain.patches,
-                        **{key: round(100 * value, 4) for key, value in figures.items()},
-                    }
-                )
+    for predictor in _list_predictors(scores_of_runs, split):
+        base = scores_of_runs[0].scores.get((split, predictor))
+        for run in scores_of_runs:
+            metrics = run.scores.get((split, predictor))
+            if metrics is not None:
+                records.append(_compare(predictor, run.name, metrics, base))
     return records
 
 
-def markdown(differing: Differing, records: Sequence[Mapping[str, Any]], split: str) -> str:
-    """The comparison for people."""
+def format_comparison(
+    differing: DifferingOptions, records: Sequence[Mapping[str, Any]], split: str
+) -> str:
+    """The comparison as Markdown."""
     names = list(dict.fromkeys(str(record["run"]) for record in records))
     lines = [
         "### Options that differ",
@@ -80,7 +80,9 @@ def markdown(differing: Differing, records: Sequence[Mapping[str, Any]], split: 
         f"| option | {' | '.join(names)} |",
         "| --- |" + " --- |" * len(names),
     ]
-    lines += [f"| {option} | {' | '.join(values)} |" for option, values in differing.items()]
+    for option, values in differing.items():
+        lines.append(f"| {option} | {' | '.join(values)} |")
+
     lines += [
         "",
         f"### Scores on {split}, per cent, and the difference in Dice from {names[0]} "
@@ -90,29 +92,60 @@ def markdown(differing: Differing, records: Sequence[Mapping[str, Any]], split: 
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for record in records:
-        shown = (
-            ""
-            if record["run"] == names[0] or math.isnan(record["difference"])
-            else (f"{record['difference']:+.2f} [{record['low']:+.2f}, {record['high']:+.2f}]")
-        )
+        # The first run's difference from itself says nothing.
+        difference = "" if record["run"] == names[0] else _format_difference(record)
         lines.append(
             f"| {record['masks']} | {record['run']} | {record['patches']} | {record['dice']:.2f} | "
-            f"{record['iou']:.2f} | {shown} |"
+            f"{record['iou']:.2f} | {difference} |"
         )
     return "\n".join([*lines, ""])
 
 
-def _flat(name: str, run: RunPaths) -> dict[str, str]:
+def _list_predictors(scores_of_runs: Sequence[RunScores], split: str) -> list[str]:
+    """Every predictor of any run in the order of training, the last decoder at the end."""
+    predictors: dict[str, None] = {}
+    for run in scores_of_runs:
+        predictors.update(dict.fromkeys(run.predictors(split)))
+
+    ordered = [predictor for predictor in predictors if predictor != FINAL]
+    return [*ordered, FINAL] if FINAL in predictors else ordered
+
+
+def _compare(
+    predictor: str, run: str, metrics: PatchMetrics, base: PatchMetrics | None
+) -> dict[str, Any]:
+    difference = paired_difference(base.dice if base else {}, metrics.dice)
+    record = {
+        "masks": predictor,
+        "run": run,
+        "patches": len(metrics.dice),
+        "common_patches": difference.patches,
+    }
+    for name, value in (
+        ("dice", mean_over_patches(metrics.dice)),
+        ("iou", mean_over_patches(metrics.iou)),
+        ("difference", difference.mean),
+        ("low", difference.low),
+        ("high", difference.high),
+    ):
+        record[name] = round(100 * value, 4)
+    return record
+
+
+def _format_difference(record: Mapping[str, Any]) -> str:
+    if math.isnan(record["difference"]):
+        return ""
+    return f"{record['difference']:+.2f} [{record['low']:+.2f}, {record['high']:+.2f}]"
+
+
+def _read_options(name: str, run: RunPaths) -> dict[str, str]:
+    """All options of a run as «stage.option» → JSON."""
     if not run.options.is_file():
         raise DatasetError(f"{run.options}: no such file; is {name} the name of a run?")
-    stages = read_json(run.options)
-    return {
-        f"{stage}.{option}": json.dumps(value, ensure_ascii=False)
-        for stage, options in stages.items()
-        for option, value in options.items()
-        if option not in UNINTERESTING
-    }
 
-
-def _mean(values: Mapping[str, float]) -> float:
-    return sum(values.values()) / len(values)
+    values = {}
+    for stage, options in read_json(run.options).items():
+        for option, value in options.items():
+            if option not in IGNORED_OPTIONS:
+                values[f"{stage}.{option}"] = json.dumps(value, ensure_ascii=False)
+    return values

@@ -1,6 +1,6 @@
 """Table 1: how many slides and patches each split has."""
 
-from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ PAPER_POSITIVES = {"train": ("6020", "3111"), "val": ("700", "120"), "test": ("2
 
 
 def count_patches(data: DatasetPaths) -> list[dict[str, Any]]:
-    """A record for each split; slides are known where step 1 wrote patches.csv."""
-    slides = _slides(data.patch_table)
+    """A record for each split; slides are counted where step 1 wrote patches.csv."""
+    slides = _count_slides(data.patch_table)
     records = []
     for split in SPLITS:
         patches = list_labelled_patches(data.split(split))
-        tumour = len(select_positives(patches))
+        positives = len(select_positives(patches))
         records.append(
             {
                 "split": split,
                 "slides": slides.get(split, "–"),
-                "positives": tumour,
-                "negatives": len(patches) - tumour,
+                "positives": positives,
+                "negatives": len(patches) - positives,
                 "paper_camelyon16": PAPER_POSITIVES[split][0],
                 "paper_internal": PAPER_POSITIVES[split][1],
             }
@@ -34,18 +34,20 @@ def count_patches(data: DatasetPaths) -> list[dict[str, Any]]:
     return records
 
 
-def markdown(records: list[dict[str, Any]]) -> str:
-    """The counts as a table for people."""
+def format_data_table(records: list[dict[str, Any]]) -> str:
+    """The counts as Markdown."""
     header = "| split | slides | positives | negatives | paper's positives: C16 | internal |"
     lines = ["### Table 1: Patches", "", header, "| --- | --- | --- | --- | --- | --- |"]
-    lines += [
-        f"| {' | '.join(str(record[name]) for name in DATA_TABLE_COLUMNS)} |" for record in records
-    ]
+    for record in records:
+        cells = [str(record[column]) for column in DATA_TABLE_COLUMNS]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
-def _slides(table: Path) -> Mapping[str, int]:
+def _count_slides(table: Path) -> Counter[str]:
+    """Slides by split; empty without a table of patches."""
     if not table.is_file():
-        return {}
-    pairs = {(row["split"], row["slide"]) for row in read_table(table, ("split", "slide"))}
-    return {split: sum(where == split for where, _ in pairs) for split, _ in pairs}
+        return Counter()
+    rows = read_table(table, ("split", "slide"))
+    slides = {(row["split"], row["slide"]) for row in rows}
+    return Counter(split for split, _ in slides)

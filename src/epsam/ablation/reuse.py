@@ -1,9 +1,9 @@
-"""What a run takes over from another one whose options were the same up to that stage: by links,
-nothing is copied.
+"""What a run reuses of a source run whose options were the same up to that stage: by links, nothing
+is copied.
 
-A stage still judges for itself whether what lies in its run's folder is its own work with its
-options and inputs; every stage replaces files instead of writing into them, so that a link is never
-written through.
+A stage still checks by its completion record whether the files in its run's folder are its own work
+with its options and inputs; every stage replaces files instead of writing into them, so that a link
+is never written through.
 """
 
 import os
@@ -22,44 +22,46 @@ def decoder_stage(number: int) -> str:
     return f"decoder_{number}"
 
 
-def marker(run: RunPaths, stage: str) -> str:
-    """The fingerprint with which a run finished a stage; empty if it did not."""
-    path = _marker(run, stage)
+def read_fingerprint(run: RunPaths, stage: str) -> str:
+    """The fingerprint with which a run completed a stage; empty if it did not."""
+    path = _completion_record(run, stage)
     return str(read_json(path).get("fingerprint", "")) if path.is_file() else ""
 
 
-def reuse_stage(donor: RunPaths, own: RunPaths, stage: str) -> None:
-    """Take over all that a finished stage of `donor` made, unless `own` has just that. The marker
-    comes last.
-    """
-    if not marker(donor, stage) or marker(own, stage) == marker(donor, stage):
+def reuse_stage(source: RunPaths, target: RunPaths, stage: str) -> None:
+    """Give `target` all that a completed stage of `source` wrote, unless it has just that."""
+    fingerprint = read_fingerprint(source, stage)
+    if not fingerprint or read_fingerprint(target, stage) == fingerprint:
         return
-    for path in _outputs(own, stage):
+
+    for path in _list_outputs(target, stage):
         _remove(path)
-    for path in _outputs(donor, stage):
-        link(path, own.root / path.relative_to(donor.root))
-    _merge_tables(donor, own, stage)
-    made, kept = read_json(donor.options), read_json(own.options) if own.options.is_file() else {}
-    write_json(own.options, {**kept, stage: made[stage]})
-    write_json(_marker(own, stage), read_json(_marker(donor, stage)))
+    for path in _list_outputs(source, stage):
+        link_files(path, target.root / path.relative_to(source.root))
+    _reuse_table_rows(source, target, stage)
+
+    options = read_json(target.options) if target.options.is_file() else {}
+    write_json(target.options, {**options, stage: read_json(source.options)[stage]})
+    # The completion record comes last: after an interruption, the stage counts as not done.
+    write_json(_completion_record(target, stage), read_json(_completion_record(source, stage)))
 
 
-def reuse_cams(donor: RunPaths, own: RunPaths) -> None:
-    """Take over activation maps alone; the stage sees by their recipe whether they are what it
+def reuse_cams(source: RunPaths, target: RunPaths) -> None:
+    """Give `target` the CAMs alone; the stage sees by their recipe whether they are what it
     needs.
     """
-    link(donor.root / "activation", own.root / "activation")
+    link_files(source.root / "activation", target.root / "activation")
 
 
-def link(source: Path, target: Path) -> None:
-    """Make `target` another name of a file, or of every file in a folder; copied where the disk
-    knows no links.
+def link_files(source: Path, target: Path) -> None:
+    """Make `target` another name of a file, or of every file in a folder; copy where the file
+    system has no links.
     """
     if source.is_dir():
         _remove(target)
         for path in source.rglob("*"):
             if path.is_file():
-                link(path, target / path.relative_to(source))
+                link_files(path, target / path.relative_to(source))
     elif source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
@@ -69,11 +71,12 @@ def link(source: Path, target: Path) -> None:
             shutil.copy2(source, target)
 
 
-def _marker(run: RunPaths, stage: str) -> Path:
+def _completion_record(run: RunPaths, stage: str) -> Path:
     return run.root / "stages" / f"{stage}.json"
 
 
-def _outputs(run: RunPaths, stage: str) -> list[Path]:
+def _list_outputs(run: RunPaths, stage: str) -> list[Path]:
+    """The files and folders that a stage writes, existing or not."""
     if stage == CLASSIFIER:
         return [run.classifier]
     if stage == MASKS:
@@ -88,32 +91,29 @@ def _outputs(run: RunPaths, stage: str) -> list[Path]:
     return [run.round_decoder(number), run.pseudo_masks(number), run.panels / f"{stage}.png"]
 
 
-def _merge_tables(donor: RunPaths, own: RunPaths, stage: str) -> None:
+def _reuse_table_rows(source: RunPaths, target: RunPaths, stage: str) -> None:
+    """Replace the target's rows of a stage in metrics.csv and pseudo_labels.csv by the source's."""
     task = "classifier" if stage == CLASSIFIER else stage
-    _merge(donor.metrics, own.metrics, METRIC_COLUMNS, "stage", task)
+    _replace_rows(source.metrics, target.metrics, METRIC_COLUMNS, "stage", task)
     if stage not in (CLASSIFIER, MASKS):
-        _merge(
-            donor.pseudo_labels,
-            own.pseudo_labels,
-            PSEUDO_LABEL_COLUMNS,
-            "round",
-            stage.removeprefix("decoder_"),
+        number = stage.removeprefix("decoder_")
+        _replace_rows(
+            source.pseudo_labels, target.pseudo_labels, PSEUDO_LABEL_COLUMNS, "round", number
         )
 
 
-def _merge(source: Path, target: Path, columns: tuple[str, ...], column: str, value: str) -> None:
-    theirs = (
-        [row for row in read_table(source, columns) if row[column] == value]
-        if source.is_file()
-        else []
-    )
-    if theirs:
-        ours = (
-            [row for row in read_table(target, columns) if row[column] != value]
-            if target.is_file()
-            else []
-        )
-        write_table(target, columns, ours + theirs)
+def _replace_rows(
+    source: Path, target: Path, columns: tuple[str, ...], column: str, value: str
+) -> None:
+    """Replace the rows of `target` that have `value` in `column` by those of `source`."""
+    source_rows = read_table(source, columns) if source.is_file() else []
+    reused = [row for row in source_rows if row[column] == value]
+    if not reused:
+        return
+
+    target_rows = read_table(target, columns) if target.is_file() else []
+    remaining = [row for row in target_rows if row[column] != value]
+    write_table(target, columns, remaining + reused)
 
 
 def _remove(path: Path) -> None:

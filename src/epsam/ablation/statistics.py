@@ -9,11 +9,11 @@ import numpy as np
 from epsam.core.seeding import generator
 
 Scores = Mapping[str, float]
-"""A figure for each patch, by the patch's name."""
+"""A metric of each patch, by the patch's name."""
 
-DRAWS = 10_000
+BOOTSTRAP_SAMPLES = 10_000
 SEED = 22
-"""Ours: the interval of the same scores is always the same."""
+"""This project: fixed, so that the interval of the same scores is always the same."""
 COVERAGE = 0.95
 
 
@@ -29,37 +29,54 @@ class Difference:
     patches: int
 
 
+def mean_over_patches(scores: Scores) -> float:
+    """The macro average of a metric."""
+    return sum(scores.values()) / len(scores)
+
+
 def mean_sd(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (n − 1); the latter is nan for a single value, both
     without any.
     """
     if not values:
         return math.nan, math.nan
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return float(np.mean(values)), deviation
 
 
-def over_seeds(scores: Sequence[Scores]) -> dict[str, float]:
+def mean_over_seeds(scores: Sequence[Scores]) -> dict[str, float]:
     """Each patch's mean over several runs, for the patches that are in all of them."""
-    common = set.intersection(*(set(found) for found in scores)) if scores else set()
-    return {name: float(np.mean([found[name] for found in scores])) for name in sorted(common)}
+    if not scores:
+        return {}
+    common = set(scores[0])
+    for of_seed in scores[1:]:
+        common &= set(of_seed)
+
+    means = {}
+    for name in sorted(common):
+        means[name] = float(np.mean([of_seed[name] for of_seed in scores]))
+    return means
 
 
 def paired_difference(
-    first: Scores, second: Scores, draws: int = DRAWS, seed: int = SEED
+    first: Scores, second: Scores, samples: int = BOOTSTRAP_SAMPLES, seed: int = SEED
 ) -> Difference:
     """Mean of second − first over their common patches, and its percentile bootstrap interval.
 
-    Patches are drawn anew with replacement, both runs' figures of a patch together, so what the
-    interval covers is the choice of patches: patches of one slide resemble each other, and other
-    seeds differ too, of which it knows nothing.
+    Patches are resampled with replacement, both runs' scores of a patch together, so the interval
+    covers the choice of patches alone: patches of one slide resemble each other, and other seeds
+    differ too, of which it knows nothing.
     """
     names = sorted(set(first) & set(second))
     if not names:
         return Difference(math.nan, math.nan, math.nan, 0)
+
     differences = np.array([second[name] - first[name] for name in names])
     rng = generator(seed, "bootstrap", len(names))
-    means = [
-        float(differences[rng.integers(0, len(names), len(names))].mean()) for _ in range(draws)
-    ]
+    means = []
+    for _ in range(samples):
+        resampled = differences[rng.integers(0, len(names), len(names))]
+        means.append(float(resampled.mean()))
+
     low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return Difference(float(differences.mean()), float(low), float(high), len(names))

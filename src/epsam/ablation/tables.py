@@ -1,159 +1,204 @@
-"""The paper's tables out of the scores of many runs, as records and as Markdown."""
+"""The paper's tables from the scores of many runs, as records and as Markdown."""
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from epsam.ablation.paper_tables import FINAL, TABLES, Line, Table
-from epsam.ablation.results import Key, MeanScore
-from epsam.ablation.rows import Row
-from epsam.ablation.statistics import mean_sd, over_seeds, paired_difference
-from epsam.tables import INITIAL, PRELIMINARY
+from epsam.ablation.data_table import count_patches, format_data_table
+from epsam.ablation.paper_tables import FINAL, TABLES, PaperTable, TableLine
+from epsam.ablation.results import PatchMetrics, ScoreKey, read_scores
+from epsam.ablation.rows import AblationRow
+from epsam.ablation.run_plans import EVALUATED
+from epsam.ablation.statistics import (
+    mean_over_patches,
+    mean_over_seeds,
+    mean_sd,
+    paired_difference,
+)
+from epsam.core.files import write_table, write_text
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.tables import ABLATION_COLUMNS, DATA_TABLE_COLUMNS, INITIAL, PRELIMINARY
 
 HEADER = ("", "split", "masks", "Dice", "IoU", "Δ Dice [95 %]", "paper: C17", "C16", "internal")
 NOTE = (
-    "Per cent, means over the positive patches of the split, then mean ± sample standard deviation over seeds. "
-    "Δ is the difference in Dice from the line marked *, patch by patch, averaged over the seeds that both have, "
-    "with the percentile bootstrap interval over patches. Paper: Dice / IoU on its own data; – is not reported or "
-    "not known here."
+    "Per cent, means over the positive patches of the split, then mean ± sample standard deviation "
+    "over seeds. Δ is the difference in Dice from the line marked *, patch by patch, averaged over "
+    "the seeds that both have, with the percentile bootstrap interval over patches. Paper: Dice / "
+    "IoU on its own data; – is not reported or not known here."
 )
 
-Results = Mapping[str, Mapping[int, Mapping[Key, MeanScore]]]
+Results = Mapping[str, Mapping[int, Mapping[ScoreKey, PatchMetrics]]]
 """Row name → seed → the scores of that run."""
 
 
-def all_tables(rows: Sequence[Row]) -> list[Table]:
-    """The paper's tables, and those of the rows that are in none of them: one for each point at
-    which rows end, so that a row is compared with what the paper's method has made by then.
+def write_tables(
+    root: Path, data: DatasetPaths, rows: Sequence[AblationRow], seeds: Sequence[int], heading: str
+) -> str:
+    """Write Tables 1 to 6 and those of the other rows into `root`/tables, from every run that was
+    evaluated, now or earlier; returns them as Markdown.
     """
-    placed = {line.row for table in TABLES for line in table.lines}
-    ends: dict[str, list[Row]] = {}
+    folder = root / "tables"
+    counts = count_patches(data)
+    write_table(folder / "table_1.csv", DATA_TABLE_COLUMNS, counts)
+    texts = [heading, f"{NOTE}\n", format_data_table(counts)]
+
+    results = read_results(root, rows, seeds)
+    for table in list_tables(rows):
+        records = make_records(table, results, rows)
+        write_table(folder / f"table_{table.number}.csv", ABLATION_COLUMNS, records)
+        texts.append(format_table(table, records))
+
+    text = "\n".join(texts)
+    write_text(folder / "tables.md", text)
+    return text
+
+
+def read_results(root: Path, rows: Sequence[AblationRow], seeds: Sequence[int]) -> Results:
+    """The scores of all runs below `root` that were evaluated."""
+    results: dict[str, dict[int, Mapping[ScoreKey, PatchMetrics]]] = {}
     for row in rows:
-        if row.name not in placed:
-            ends.setdefault(_end_of(row), []).append(row)
-    return [
-        *TABLES,
-        *(
-            Table(
-                f"other_{end.replace(' ', '_')}",
-                f"Other rows: {end}",
-                "paper",
-                tuple(
-                    Line(name, name, "test", end)
-                    for name in ("paper", *(row.name for row in found))
-                ),
-            )
-            for end, found in ends.items()
-        ),
-    ]
+        results[row.name] = {}
+        for seed in seeds:
+            run = RunPaths(root / row.name / f"seed_{seed}")
+            if (run.root / EVALUATED).is_file():
+                results[row.name][seed] = read_scores(run)
+    return results
 
 
-def _end_of(row: Row) -> str:
-    """What a row's last stage makes."""
-    if row.until != "rounds":
-        return {"masks": INITIAL, "preliminary": PRELIMINARY}[row.until]
-    words = row.flags["RETRAIN_FLAGS"]
-    return f"round {words[words.index('--n_iter') + 1]}" if "--n_iter" in words[:-1] else FINAL
+def list_tables(rows: Sequence[AblationRow]) -> list[PaperTable]:
+    """The paper's tables, and those of the rows that are in none of them: one for each stage with
+    which rows end, so that a row is compared with the paper's method at the same stage.
+    """
+    rows_in_paper: set[str] = set()
+    for table in TABLES:
+        rows_in_paper.update(line.row for line in table.lines)
+
+    names_by_end: dict[str, list[str]] = {}
+    for row in rows:
+        if row.name not in rows_in_paper:
+            names_by_end.setdefault(_last_predictor(row), ["paper"]).append(row.name)
+
+    tables = list(TABLES)
+    for predictor, names in names_by_end.items():
+        lines = tuple(TableLine(name, name, "test", predictor) for name in names)
+        number = f"other_{predictor.replace(' ', '_')}"
+        tables.append(PaperTable(number, f"Other rows: {predictor}", "paper", lines))
+    return tables
 
 
-def records_of(table: Table, results: Results, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """A record for each line; figures in per cent, nan where a run has no such scores."""
-    flags = {row.name: row.shown for row in rows}
+def make_records(
+    table: PaperTable, results: Results, rows: Sequence[AblationRow]
+) -> list[dict[str, Any]]:
+    """A record for each line; metrics in per cent, nan where a run has no such scores."""
+    flags = {row.name: row.flag_text for row in rows}
     reference = next(line for line in table.lines if line.label == table.reference)
-    base = _scores(reference, results)
-    return [
-        _record(table, line, _scores(line, results), base) | {"flags": flags.get(line.row, "")}
-        for line in table.lines
-    ]
+    reference_scores = _scores_by_seed(reference, results)
+
+    records = []
+    for line in table.lines:
+        scores = _scores_by_seed(line, results)
+        record = {
+            "table": table.number,
+            "line": line.label,
+            "row": line.row,
+            "flags": flags.get(line.row, ""),
+            "split": line.split,
+            "masks": line.predictor,
+            "patches": max((len(metrics.dice) for metrics in scores.values()), default=0),
+            "seeds": len(scores),
+            "paper_camelyon17": line.paper[0],
+            "paper_camelyon16": line.paper[1],
+            "paper_internal": line.paper[2],
+        }
+        for name, value in _summarize(scores, reference_scores).items():
+            record[name] = round(100 * value, 4)
+        records.append(record)
+    return records
 
 
-def markdown(table: Table, records: Sequence[Mapping[str, Any]]) -> str:
-    """A table for people: title and lines; NOTE says what the figures are."""
-    seeds = max((int(record["seeds"]) for record in records), default=0)
-    lines = [
-        f"### Table {table.number}: {table.title}"
-        if table.number.isdigit()
-        else f"### {table.title}",
-        "",
-    ]
-    lines += [_cells(HEADER), _cells(["---"] * len(HEADER))]
+def format_table(table: PaperTable, records: Sequence[Mapping[str, Any]]) -> str:
+    """A table as Markdown: title and lines; NOTE explains the numbers."""
+    title = f"Table {table.number}: {table.title}" if table.number.isdigit() else table.title
+    lines = [f"### {title}", "", _format_cells(HEADER), _format_cells(["---"] * len(HEADER))]
+    most_seeds = max((int(record["seeds"]) for record in records), default=0)
     for record in records:
-        mark = " *" if record["line"] == table.reference else ""
-        lines.append(
-            _cells(
-                [
-                    f"{record['line']}{mark}",
-                    record["split"],
-                    record["masks"],
-                    _spread(record["dice"], record["dice_sd"])
-                    + _fewer(int(record["seeds"]), seeds),
-                    _spread(record["iou"], record["iou_sd"]),
-                    "" if mark else _interval(record),
-                    record["paper_camelyon17"],
-                    record["paper_camelyon16"],
-                    record["paper_internal"],
-                ]
-            )
-        )
+        is_reference = record["line"] == table.reference
+        seeds = int(record["seeds"])
+        seeds_note = f" ({seeds} of {most_seeds} seeds)" if 0 < seeds < most_seeds else ""
+        cells = [
+            f"{record['line']} *" if is_reference else record["line"],
+            record["split"],
+            record["masks"],
+            _format_spread(record["dice"], record["dice_sd"]) + seeds_note,
+            _format_spread(record["iou"], record["iou_sd"]),
+            "" if is_reference else _format_interval(record),
+            record["paper_camelyon17"],
+            record["paper_camelyon16"],
+            record["paper_internal"],
+        ]
+        lines.append(_format_cells(cells))
     return "\n".join([*lines, ""])
 
 
-def _scores(line: Line, results: Results) -> dict[int, MeanScore]:
-    key = (line.split, line.what)
-    return {seed: found[key] for seed, found in results.get(line.row, {}).items() if key in found}
+def _last_predictor(row: AblationRow) -> str:
+    """The predictor that a row's last stage trains."""
+    if row.until == "masks":
+        return INITIAL
+    if row.until == "preliminary":
+        return PRELIMINARY
+
+    words = row.flags["RETRAIN_FLAGS"]
+    if "--n_iter" in words[:-1]:
+        return f"round {words[words.index('--n_iter') + 1]}"
+    return FINAL
 
 
-def _record(
-    table: Table, line: Line, scores: Mapping[int, MeanScore], base: Mapping[int, MeanScore]
-) -> dict[str, Any]:
-    dice, dice_sd = mean_sd([_mean(found.dice) for found in scores.values()])
-    iou, iou_sd = mean_sd([_mean(found.iou) for found in scores.values()])
-    common = sorted(scores.keys() & base.keys())
-    before, own = (over_seeds([one[seed].dice for seed in common]) for one in (base, scores))
-    gain = paired_difference(before, own)
-    figures = {
+def _scores_by_seed(line: TableLine, results: Results) -> dict[int, PatchMetrics]:
+    """The scores of a line's predictor, for the seeds that have any."""
+    key = (line.split, line.predictor)
+    scores = {}
+    for seed, of_run in results.get(line.row, {}).items():
+        if key in of_run:
+            scores[seed] = of_run[key]
+    return scores
+
+
+def _summarize(
+    scores: Mapping[int, PatchMetrics], reference: Mapping[int, PatchMetrics]
+) -> dict[str, float]:
+    """Mean and deviation over seeds, and the difference in Dice from the reference, in 0..1."""
+    dice, dice_sd = mean_sd([mean_over_patches(metrics.dice) for metrics in scores.values()])
+    iou, iou_sd = mean_sd([mean_over_patches(metrics.iou) for metrics in scores.values()])
+
+    # A seed that only one of them has would count as a difference between the two.
+    seeds = sorted(scores.keys() & reference.keys())
+    difference = paired_difference(
+        mean_over_seeds([reference[seed].dice for seed in seeds]),
+        mean_over_seeds([scores[seed].dice for seed in seeds]),
+    )
+    return {
         "dice": dice,
         "dice_sd": dice_sd,
         "iou": iou,
         "iou_sd": iou_sd,
-        "difference": gain.mean,
-        "low": gain.low,
-        "high": gain.high,
-    }
-    return {
-        "table": table.number,
-        "line": line.label,
-        "row": line.row,
-        "split": line.split,
-        "masks": line.what,
-        "patches": max((len(found.dice) for found in scores.values()), default=0),
-        "seeds": len(scores),
-        "paper_camelyon17": line.paper[0],
-        "paper_camelyon16": line.paper[1],
-        "paper_internal": line.paper[2],
-        **{name: round(100 * value, 4) for name, value in figures.items()},
+        "difference": difference.mean,
+        "low": difference.low,
+        "high": difference.high,
     }
 
 
-def _mean(values: Mapping[str, float]) -> float:
-    return sum(values.values()) / len(values)
-
-
-def _cells(values: Sequence[str]) -> str:
+def _format_cells(values: Sequence[str]) -> str:
     return f"| {' | '.join(values)} |"
 
 
-def _spread(mean: float, deviation: float) -> str:
+def _format_spread(mean: float, deviation: float) -> str:
     if math.isnan(mean):
         return "–"
     return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
 
 
-def _fewer(seeds: int, most: int) -> str:
-    return f" ({seeds} of {most} seeds)" if 0 < seeds < most else ""
-
-
-def _interval(record: Mapping[str, Any]) -> str:
+def _format_interval(record: Mapping[str, Any]) -> str:
     if math.isnan(record["difference"]):
         return "–"
     return f"{record['difference']:+.2f} [{record['low']:+.2f}, {record['high']:+.2f}]"
