@@ -29,7 +29,7 @@ from epsam.segment.sam.models import build_sam, freeze
 from epsam.segment.sam.prompting.point_sampling import sample_points
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.segment.sam.segmenter import SamSegmenter
-from epsam.training.decoder import Example, decoder_task
+from epsam.training.decoder import Example, build_decoder_task
 
 PATCH_PX, POINTS, BATCH = 512, 50, 4
 ROUNDS, EPOCHS = 4, 20
@@ -237,7 +237,9 @@ def _step_seconds(device: str) -> tuple[float, float]:
         def bare() -> None:
             with device_config.autocast():
                 low_res = decode(segmenter.sam, embeddings, points, labels)
-            loss = dice_iou_loss(segmenter.frame.masks(low_res.float()).sigmoid(), targets)
+            loss = dice_iou_loss(
+                segmenter.frame.to_patch_logits(low_res.float()).sigmoid(), targets
+            )
             torch.autograd.backward(loss)
 
         return in_turns(bare, step, device)
@@ -267,7 +269,7 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
     examples = [Example(patch, patch.mask) for patch in patches if patch.mask]
     # Prompts come from the targets, as --train_prompt mask has it, so that nothing is asked of the
     # maps.
-    task = decoder_task(
+    task = build_decoder_task(
         "benchmark",
         segmenter,
         kept,

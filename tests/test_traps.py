@@ -30,7 +30,7 @@ from support.trapped import (
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 COUNTS = {"train": (4, 3), "val": (2, 2), "test": (0, 0)}
-FIT, VALIDATE = "epsam.engine.fit:_step", "epsam.training.decoder:validation_metrics"
+FIT, VALIDATE = "epsam.engine.fit:_step", "epsam.training.decoder:score_validation"
 
 
 @pytest.fixture(scope="module")

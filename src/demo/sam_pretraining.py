@@ -74,7 +74,7 @@ def draw_batch(
         prompt = draw_points(mask, rng, count)
         points[row, : len(prompt)], labels[row, : len(prompt)] = prompt, 1
     return SceneBatch(
-        torch.stack([frame.image(scene.image) for scene in drawn]),
+        torch.stack([frame.to_sam_image(scene.image) for scene in drawn]),
         torch.from_numpy(np.stack([scene.regions for scene in drawn]).astype(np.int64)),
         torch.arange(scenes).repeat_interleave(targets),
         torch.from_numpy(points),
@@ -132,7 +132,7 @@ def prompted_logits(sam: Sam, embeddings: Tensor, batch: SceneBatch) -> Tensor:
     """The decoder's logits (T, side, side) for embeddings (B, C, h, w) of the batch's images."""
     side = batch.targets.shape[-1]
     low_res = decode(sam, embeddings[batch.index], batch.points_xy, batch.labels)
-    return SamFrame(side, side).masks(low_res.float())
+    return SamFrame(side, side).to_patch_logits(low_res.float())
 
 
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:

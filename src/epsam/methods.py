@@ -42,7 +42,7 @@ PROMPTS = {
     "pepm": "epsam.segment.sam.prompting.rules:pepm",
     "mask_random": "epsam.segment.sam.prompting.rules:mask_random",
     "image_random": "epsam.segment.sam.prompting.rules:image_random",
-    "ground_truth_random": "epsam.segment.sam.prompting.rules:truth_random",
+    "ground_truth_random": "epsam.segment.sam.prompting.rules:ground_truth_random",
     "box": "epsam.segment.sam.prompting.rules:box",
     "box_pepm": "epsam.segment.sam.prompting.rules:box_pepm",
 }

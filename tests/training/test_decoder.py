@@ -9,16 +9,16 @@ from epsam.data.images import write_mask, write_probability, write_rgb
 from epsam.data.patches import Patch
 from epsam.segment.sam.prompting.point_sampling import sample_points
 from epsam.segment.sam.prompting.rules import PromptInputs
-from epsam.segment.sam.prompting.sam_prompt import SamPrompt, mask_prompt
+from epsam.segment.sam.prompting.sam_prompt import SamPrompt, make_mask_prompt
 from epsam.training.decoder import (
     Example,
     PromptedPatch,
-    _batch,
-    decoder_schedule,
+    _load_batch,
+    build_decoder_schedule,
     predict_masks,
-    training_prompts,
-    validation_metrics,
+    score_validation,
 )
+from epsam.training.training_prompts import sample_training_prompts
 
 SIDE = 16
 
@@ -29,88 +29,90 @@ def block(rows, columns):
     return mask
 
 
-TARGET, SEEN = block(slice(0, 4), slice(0, 8)), block(slice(0, 8), slice(8, 14))
+TARGET, INITIAL = block(slice(0, 4), slice(0, 8)), block(slice(0, 8), slice(8, 14))
 TRUTH = block(slice(9, 15), slice(0, 5))
-HINTS = PromptInputs(SEEN * 0.5, SEEN, lambda: TRUTH)
+INPUTS = PromptInputs(INITIAL * 0.5, INITIAL, lambda: TRUTH)
 
 
-def asked(**options):
-    query, target = ask(TARGET, HINTS, DecoderOptions(n_point=6, **options), 3)
-    assert query.cam is None
+def training_points(**options):
+    prompt, target = sample_prompt(TARGET, INPUTS, DecoderOptions(n_point=6, **options), 3)
+    assert prompt.cam is None
     assert np.array_equal(target, TARGET)
-    return query.points
+    return prompt.points
 
 
-def ask(target, seen, options, number):
-    """The query of a step of one patch, and what it is fitted to."""
-    (query,), (fitted,) = training_prompts(
-        target[None], lambda index: seen, options, [generator(number, "t")]
+def sample_prompt(target, inputs, options, number):
+    """The prompt of a step of one patch, and the part of the target that it is for."""
+    (prompt,), (prompted_target,) = sample_training_prompts(
+        target[None], lambda index: inputs, options, [generator(number, "t")]
     )
-    return query, fitted
+    return prompt, prompted_target
 
 
-def within(prompt, mask):
+def is_within(prompt, mask):
     return all(mask[int(y), int(x)] for x, y, label in prompt if label == 1)
 
 
-def test_by_default_points_come_from_the_mask_that_is_fitted_to_whatever_the_prompt_rule():
+def test_by_default_points_come_from_the_target_mask_whatever_the_prompt_rule():
     expected = sample_points(TARGET[None], 6, [generator(3, "t")])[0]
-    assert np.array_equal(asked()[:, :2], expected)
-    assert np.array_equal(asked(prompt="box")[:, :2], expected)
+    assert np.array_equal(training_points()[:, :2], expected)
+    assert np.array_equal(training_points(prompt="box")[:, :2], expected)
 
 
-def test_training_can_be_asked_as_inference_is():
-    assert within(asked(train_prompt="pepm"), SEEN)
-    assert within(asked(train_prompt="pepm", prompt="box"), SEEN)
-    assert asked(train_prompt="same", prompt="box").tolist() == [[8, 0, 2], [13, 7, 3]]
-    assert within(asked(train_prompt="same", prompt="ground_truth_random"), TRUTH)
-    assert asked(train_prompt="box").tolist() == [[8, 0, 2], [13, 7, 3]]
+def test_training_can_prompt_as_inference_does():
+    assert is_within(training_points(train_prompt="pepm"), INITIAL)
+    assert is_within(training_points(train_prompt="pepm", prompt="box"), INITIAL)
+    assert training_points(train_prompt="same", prompt="box").tolist() == [[8, 0, 2], [13, 7, 3]]
+    assert is_within(training_points(train_prompt="same", prompt="ground_truth_random"), TRUTH)
+    assert training_points(train_prompt="box").tolist() == [[8, 0, 2], [13, 7, 3]]
 
 
-def test_where_nothing_is_seen_the_rule_is_applied_to_the_target():
-    blind = PromptInputs(np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), bool))
+def test_without_an_initial_mask_the_rule_is_applied_to_the_target():
+    empty = PromptInputs(np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), bool))
     for rule, rows in (("pepm", 6), ("box", 2)):
         options = DecoderOptions(n_point=6, train_prompt="same", prompt=rule)
         rngs = [generator(3, "t", number) for number in range(3)]
-        queries, _ = training_prompts(
-            np.stack([TARGET] * 3), [HINTS, blind, HINTS].__getitem__, options, rngs
+        prompts, _ = sample_training_prompts(
+            np.stack([TARGET] * 3), [INPUTS, empty, INPUTS].__getitem__, options, rngs
         )
-        prompts = [query.points for query in queries]
-        assert [len(prompt) for prompt in prompts] == [rows] * 3
-        assert within(prompts[0], SEEN)
-        assert all(TARGET[int(y), int(x)] for x, y, _ in prompts[1])
+        assert [len(prompt.points) for prompt in prompts] == [rows] * 3
+        assert is_within(prompts[0].points, INITIAL)
+        assert all(TARGET[int(y), int(x)] for x, y, _ in prompts[1].points)
 
 
 def test_negatives_lie_outside_the_target():
-    prompt = asked(n_negative=5)
+    prompt = training_points(n_negative=5)
     assert len(prompt) == 11
     assert not any(TARGET[int(y), int(x)] for x, y, label in prompt if label == 0)
 
 
 LEFT, RIGHT = block(slice(0, 6), slice(0, 5)), block(slice(2, 9), slice(9, 15))
-ISLANDS = PromptInputs(np.where(LEFT, 0.5, np.where(RIGHT, 1.0, 0.1)), LEFT | RIGHT, lambda: TRUTH)
+TWO_REGIONS = PromptInputs(
+    np.where(LEFT, 0.5, np.where(RIGHT, 1.0, 0.1)), LEFT | RIGHT, lambda: TRUTH
+)
 
 
-def test_a_step_asks_about_one_region_and_is_fitted_to_what_touches_it():
+def test_a_step_prompts_for_one_region_and_its_target_is_what_touches_it():
     target = block(slice(4, 8), slice(3, 7)) | block(slice(12, 14), slice(9, 12))
     options = DecoderOptions(train_prompt="same", prompt="box", n_region=2)
-    seen = set()
+    boxes = set()
     for number in range(12):
-        query, fitted = ask(target, ISLANDS, options, number)
-        seen.add(tuple(query.points[:, :2].ravel().tolist()))
-        # The target's first region touches the left island and reaches beyond it; nothing touches
-        # the right one.
-        first = query.points[0, 0] == 0
-        assert np.array_equal(fitted, block(slice(4, 8), slice(3, 7)) if first else block([], []))
-    assert seen == {(0, 0, 4, 5), (9, 2, 14, 8)}
+        prompt, prompted_target = sample_prompt(target, TWO_REGIONS, options, number)
+        boxes.add(tuple(prompt.points[:, :2].ravel().tolist()))
+        # The target's first region touches the left region of the initial mask and reaches beyond
+        # it; nothing touches the right one.
+        is_left = prompt.points[0, 0] == 0
+        expected = block(slice(4, 8), slice(3, 7)) if is_left else block([], [])
+        assert np.array_equal(prompted_target, expected)
+    assert boxes == {(0, 0, 4, 5), (9, 2, 14, 8)}
 
 
-def test_the_mask_prompt_is_the_activation_that_was_seen_however_points_are_drawn():
+def test_the_mask_prompt_is_the_cam_whatever_the_points_are_sampled_from():
     for train_prompt in ("mask", "same"):
         options = DecoderOptions(mask_prompt=True, train_prompt=train_prompt, n_point=4)
-        query, fitted = ask(TARGET, HINTS, options, 3)
-        assert np.array_equal(query.cam, mask_prompt(HINTS, HINTS))
-        assert np.array_equal(fitted, TARGET)
+        prompt, prompted_target = sample_prompt(TARGET, INPUTS, options, 3)
+        assert np.array_equal(prompt.cam, make_mask_prompt(INPUTS, INPUTS))
+        assert np.array_equal(prompted_target, TARGET)
 
 
 @pytest.mark.parametrize("epoch", range(6))
@@ -118,31 +120,31 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
     image, target = tmp_path / "image" / "a_1.png", tmp_path / "target" / "a_1.png"
     write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
     write_mask(target, TARGET)
-    views = []
 
-    def embeddings(patch, view):
-        views.append(view)
+    def embeddings(patch, transform):
         return np.zeros((1, 1, 1), np.float16)
 
     options = DecoderOptions(
         embedding_transforms=8, train_prompt="same", prompt="mask_random", n_point=20
     )
-    hints = PromptInputs(TARGET * 1.0, TARGET)
-    batch = _batch(
+    inputs = PromptInputs(TARGET * 1.0, TARGET)
+    batch = _load_batch(
         "decoder_0",
         [Example(Patch("a_1", 1, image, None), target)],
         embeddings,
-        lambda patch: hints,
+        lambda patch: inputs,
         options,
         epoch,
     )
-    shown = batch.targets[0].numpy() > 0
-    assert shown.sum() == TARGET.sum()
-    assert within(batch.prompts[0].points, shown)
+    transformed = batch.targets[0].numpy() > 0
+    assert transformed.sum() == TARGET.sum()
+    assert is_within(batch.prompts[0].points, transformed)
 
 
-@pytest.mark.parametrize("view", range(8))
-def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatch, view):
+@pytest.mark.parametrize("transform", range(8))
+def test_embedding_target_and_point_of_a_step_are_transformed_alike(
+    tmp_path, monkeypatch, transform
+):
     marked, pixel = block([2], [5]), np.zeros((SIDE, SIDE, 3), np.uint8)
     pixel[marked] = 255
     patch, target = (
@@ -151,12 +153,12 @@ def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatc
     )
     write_rgb(patch.image, pixel)
     write_mask(target, marked)
-    # An encoder that shows the patch as it is given.
+    # An encoder whose embedding is the image itself.
     encoder = lambda images: [image.transpose(2, 0, 1).astype(np.float16) for image in images]  # noqa: E731
     embeddings = PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encoder), SIDE)
     embeddings.prepare([patch], 8, 1)
-    monkeypatch.setattr("epsam.training.decoder.draw_d4", lambda views, rng: view)
-    batch = _batch(
+    monkeypatch.setattr("epsam.training.decoder.draw_d4", lambda n_transforms, rng: transform)
+    batch = _load_batch(
         "decoder_0",
         [Example(patch, target)],
         embeddings,
@@ -166,117 +168,130 @@ def test_embedding_target_and_point_of_a_step_show_one_view(tmp_path, monkeypatc
     )
     # Row 2, column 5 of 16, mirrored left to right, upside down, and turned by quarters
     # counter-clockwise.
-    row, column = [(2, 5), (2, 10), (13, 10), (13, 5), (10, 2), (10, 13), (5, 13), (5, 2)][view]
+    row, column = [(2, 5), (2, 10), (13, 10), (13, 5), (10, 2), (10, 13), (5, 13), (5, 2)][
+        transform
+    ]
     assert np.argwhere(batch.embeddings[0][0]).tolist() == [[row, column]]
     assert np.argwhere(batch.targets[0].numpy()).tolist() == [[row, column]]
     assert batch.prompts[0].points.tolist() == [[column, row, 1]]
 
 
-def one_batch(tmp_path, example, hints, **options):
-    def embeddings(patch, view):
+def one_batch(tmp_path, example, inputs, **options):
+    def embeddings(patch, transform):
         return np.zeros((1, 1, 1), np.float16)
 
-    return _batch(
+    return _load_batch(
         "decoder_0",
         [example],
         embeddings,
-        lambda patch: hints,
+        lambda patch: inputs,
         DecoderOptions(embedding_transforms=1, **options),
         0,
     )
 
 
 @pytest.mark.parametrize("train_prompt", ["mask", "same"])
-def test_a_normal_patch_is_asked_about_where_the_classifier_is_wrong_and_has_an_empty_target(
+def test_a_normal_patch_is_prompted_where_the_classifier_is_wrong_and_has_an_empty_target(
     tmp_path, train_prompt
 ):
     patch = Patch("a_0", 0, tmp_path / "a_0.png", None)
-    batch = one_batch(tmp_path, Example(patch, None), HINTS, train_prompt=train_prompt, n_point=6)
+    batch = one_batch(tmp_path, Example(patch, None), INPUTS, train_prompt=train_prompt, n_point=6)
     assert batch.targets.shape == (1, SIDE, SIDE)
     assert not batch.targets.any()
     assert len(batch.prompts[0].points) == 6
-    assert within(batch.prompts[0].points, SEEN)
+    assert is_within(batch.prompts[0].points, INITIAL)
 
 
-def test_a_soft_target_is_the_probability_of_the_regions_asked_about(tmp_path):
+def test_a_soft_target_is_the_probability_of_the_prompted_regions(tmp_path):
     target, soft = tmp_path / "target.png", tmp_path / "soft.png"
     write_mask(target, LEFT | RIGHT)
-    share = np.where(LEFT, 0.8, np.where(RIGHT, 0.6, 0.2))
-    write_probability(soft, share)
+    probability = np.where(LEFT, 0.8, np.where(RIGHT, 0.6, 0.2))
+    write_probability(soft, probability)
     example = Example(Patch("a_1", 1, tmp_path / "a_1.png", None), target, soft)
-    whole = one_batch(tmp_path, example, ISLANDS, soft_targets=True)
-    assert np.allclose(whole.targets[0], share, atol=1 / 510)
-    part = one_batch(
-        tmp_path, example, ISLANDS, soft_targets=True, train_prompt="same", prompt="box", n_region=1
+    all_regions = one_batch(tmp_path, example, TWO_REGIONS, soft_targets=True)
+    assert np.allclose(all_regions.targets[0], probability, atol=1 / 510)
+    one_region = one_batch(
+        tmp_path,
+        example,
+        TWO_REGIONS,
+        soft_targets=True,
+        train_prompt="same",
+        prompt="box",
+        n_region=1,
     )
-    assert part.prompts[0].points[:, 0].tolist() == [9, 14]
-    assert np.allclose(part.targets[0], np.where(LEFT, 0, share), atol=1 / 510)
+    assert one_region.prompts[0].points[:, 0].tolist() == [9, 14]
+    assert np.allclose(one_region.targets[0], np.where(LEFT, 0, probability), atol=1 / 510)
 
 
 class FixedSegmenter:
-    def probabilities(self, embeddings, queries):
+    def predict_probabilities(self, embeddings, prompts):
         return np.stack([TARGET * np.float32(0.9) for _ in embeddings])
 
 
-def test_the_epoch_can_be_chosen_by_truth_by_the_classifiers_masks_or_not_at_all(tmp_path):
+def test_the_epoch_can_be_chosen_by_ground_truth_by_initial_masks_or_not_at_all(tmp_path):
     image, truth, initial = (tmp_path / kind / "a_1.png" for kind in ("image", "mask", "initial"))
     write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
     write_mask(truth, TARGET)
-    write_mask(initial, SEEN)
-    asked = [
+    write_mask(initial, INITIAL)
+    prompted = [
         PromptedPatch(Patch("a_1", 1, image, truth), ((0, ()),), initial),
         PromptedPatch(Patch("b_1", 1, image, None), ((0, ()),), initial),
     ]
     expected = {"ground_truth": "val_dice", "pseudo": "val_pseudo_dice", "last": ""}
     for select_on, monitor in expected.items():
         options = DecoderOptions(select_on=select_on)
-        figures = validation_metrics(FixedSegmenter(), lambda patch, view: patch, asked, options)
-        assert decoder_schedule(options).monitor == monitor
-        assert figures["val_dice"] == pytest.approx(1)
-        assert figures.get("val_pseudo_dice", 0) == pytest.approx(0, abs=1e-4)
-        assert set(figures) == {"val_dice", "val_iou"} | (
+        metrics = score_validation(
+            FixedSegmenter(), lambda patch, transform: patch, prompted, options
+        )
+        assert build_decoder_schedule(options).monitor == monitor
+        assert metrics["val_dice"] == pytest.approx(1)
+        assert metrics.get("val_pseudo_dice", 0) == pytest.approx(0, abs=1e-4)
+        assert set(metrics) == {"val_dice", "val_iou"} | (
             {"val_pseudo_dice"} if select_on == "pseudo" else set()
         )
-    nothing = validation_metrics(
-        FixedSegmenter(), lambda patch, view: patch, asked[1:], DecoderOptions()
+    no_ground_truth = score_validation(
+        FixedSegmenter(), lambda patch, transform: patch, prompted[1:], DecoderOptions()
     )
-    assert np.isnan(nothing["val_dice"])
+    assert np.isnan(no_ground_truth["val_dice"])
 
 
 def test_the_rate_falls_along_half_a_cosine_over_the_steps_of_all_epochs():
-    rate = decoder_schedule(DecoderOptions(epoch=20)).lr_factor
+    lr_factor = build_decoder_schedule(DecoderOptions(epoch=20)).lr_factor
     # 400 steps: the factor is 1 at first, a half in the middle, a quarter of the way (1 + cos 45°)
     # / 2.
-    assert [rate(step, 20) for step in (0, 100, 200)] == pytest.approx([1, 0.853553, 0.5])
-    assert rate(1, 20) < 1
-    assert 0 < rate(399, 20) < 1e-3
+    assert [lr_factor(step, 20) for step in (0, 100, 200)] == pytest.approx([1, 0.853553, 0.5])
+    assert lr_factor(1, 20) < 1
+    assert 0 < lr_factor(399, 20) < 1e-3
 
 
-class Counting:
-    """Answers with the number that the prompt's label holds, where the view has put the patch's
-    upper left corner.
-    """
+class CornerSegmenter:
+    """Predicts the prompt's label as probability, at the transformed upper left corner."""
 
-    def probabilities(self, embeddings, queries):
-        found = np.zeros((len(queries), SIDE, SIDE), np.float32)
-        for index, (view, (query,)) in enumerate(zip(embeddings, queries, strict=True)):
+    def predict_probabilities(self, embeddings, prompts):
+        probabilities = np.zeros((len(prompts), SIDE, SIDE), np.float32)
+        for index, (transform, (prompt,)) in enumerate(zip(embeddings, prompts, strict=True)):
             corner = np.zeros((SIDE, SIDE), np.float32)
-            corner[0, 1] = query.points[0, 2]
-            found[index] = apply_d4(corner, view)
-        return found
+            corner[0, 1] = prompt.points[0, 2]
+            probabilities[index] = apply_d4(corner, transform)
+        return probabilities
 
 
-def test_answers_to_several_prompts_and_views_are_brought_upright_and_averaged():
-    def one(value):
+def test_masks_of_several_prompts_and_transforms_are_transformed_back_and_averaged():
+    def prompts(value):
         return (SamPrompt(np.array([[0, 0, value]], np.float32)),)
 
     patches = [Patch(name, 1, None, None) for name in "ab"]
     # Means: (1 + 0 + 0.6) / 3 = 0.53 for the first, (0.9 + 0 + 0.5) / 3 = 0.47 for the second.
-    asked = [
-        PromptedPatch(patches[0], ((0, one(1.0)), (0, one(0.0)), (5, one(0.6)))),
-        PromptedPatch(patches[1], ((0, one(0.9)), (0, one(0.0)), (5, one(0.5)))),
+    prompted = [
+        PromptedPatch(patches[0], ((0, prompts(1.0)), (0, prompts(0.0)), (5, prompts(0.6)))),
+        PromptedPatch(patches[1], ((0, prompts(0.9)), (0, prompts(0.0)), (5, prompts(0.5)))),
     ]
-    masks = [mask for _, mask in predict_masks(Counting(), lambda patch, view: view, asked, 4)]
+    masks = [
+        mask
+        for _, mask in predict_masks(
+            CornerSegmenter(), lambda patch, transform: transform, prompted, 4
+        )
+    ]
     expected = np.zeros((SIDE, SIDE), bool)
     expected[0, 1] = True
     assert np.array_equal(masks[0], expected)

@@ -20,14 +20,14 @@ SIDE = 8
 
 
 class FixedSegmenter:
-    """Stands for SAM: answers each patch with the mask written for it, so that what is kept can be
-    worked out.
+    """Stands for SAM: predicts a fixed mask for each patch, so that scores can be calculated by
+    hand.
     """
 
     def __init__(self, masks):
         self._masks = masks
 
-    def probabilities(self, embeddings, queries):
+    def predict_probabilities(self, embeddings, prompts):
         return np.stack([self._masks[name] * np.float32(0.9) for name in embeddings])
 
 
@@ -44,24 +44,24 @@ def run(tmp_path):
 
 @pytest.fixture
 def patches(tmp_path, run):
-    found = []
+    patches = []
     for name in ("a_1", "b_1", "c_1"):
-        image, truth = tmp_path / "image" / f"{name}.png", tmp_path / "mask" / f"{name}.png"
+        image, ground_truth = tmp_path / "image" / f"{name}.png", tmp_path / "mask" / f"{name}.png"
         write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
-        write_mask(truth, block(slice(0, 4), slice(0, 8)))
+        write_mask(ground_truth, block(slice(0, 4), slice(0, 8)))
         write_mask(run.initial_masks("train") / f"{name}.png", block(slice(0, 4), slice(0, 8)))
-        found.append(Patch(name, 1, image, truth))
-    return found
+        patches.append(Patch(name, 1, image, ground_truth))
+    return patches
 
 
 def write(number, run, patches, masks, **options):
-    asked = ((0, (SamPrompt(np.zeros((5, 3), np.float32)),)),)
+    prompts = ((0, (SamPrompt(np.zeros((5, 3), np.float32)),)),)
     return write_pseudo_labels(
         number,
         run,
         FixedSegmenter(masks),
-        lambda patch, view: patch.name,
-        [PromptedPatch(patch, asked) for patch in patches],
+        lambda patch, transform: patch.name,
+        [PromptedPatch(patch, prompts) for patch in patches],
         DecoderOptions(**options),
     )
 
@@ -73,7 +73,7 @@ INSIDE, HALF_OUT, EMPTY = (
 )
 
 
-def test_only_labels_inside_the_initial_mask_are_kept(run, patches):
+def test_only_labels_inside_the_initial_mask_are_accepted(run, patches):
     summary = write(0, run, patches, {"a_1": INSIDE, "b_1": HALF_OUT, "c_1": EMPTY})
     assert [p.name for p in sorted(run.pseudo_masks(0).iterdir())] == ["a_1.png"]
     assert np.array_equal(read_mask(run.pseudo_masks(0) / "a_1.png"), INSIDE)
@@ -84,7 +84,7 @@ def test_only_labels_inside_the_initial_mask_are_kept(run, patches):
         ("c_1", 0.0, 0.0, "0"),
     ]
     assert summary.acceptance == pytest.approx(1 / 3)
-    # Inside: 16 of 32 true pixels found, none wrong: Dice 32/48. Half out: 16 right of 32: 32/64.
+    # Inside: 16 of 32 tumour pixels, none wrong: Dice 32/48. Half out: 16 right of 32: 32/64.
     # Empty: 0.
     assert summary.dice_accepted == pytest.approx(2 / 3, abs=1e-4)
     assert summary.dice_all == pytest.approx((2 / 3 + 1 / 2) / 3, abs=1e-4)
@@ -98,19 +98,19 @@ def test_writing_a_round_again_leaves_no_stale_mask_and_drops_later_rounds(run, 
     assert {r["round"] for r in read_table(run.pseudo_labels, PSEUDO_LABEL_COLUMNS)} == {"0"}
 
 
-def test_replace_takes_the_last_round_and_accumulate_the_newest_kept_mask(run, patches):
+def test_replace_takes_the_last_round_and_accumulate_the_newest_accepted_mask(run, patches):
     write(0, run, patches, {"a_1": INSIDE, "b_1": INSIDE, "c_1": EMPTY})
     write(1, run, patches, {"a_1": EMPTY, "b_1": INSIDE, "c_1": EMPTY})
     replaced = load_accepted_examples(2, run, patches, "replace")
     assert [(e.patch.name, e.target.parent.name) for e in replaced] == [("b_1", "iter_1")]
-    united = load_accepted_examples(2, run, patches, "accumulate")
-    assert [(e.patch.name, e.target.parent.name) for e in united] == [
+    accumulated = load_accepted_examples(2, run, patches, "accumulate")
+    assert [(e.patch.name, e.target.parent.name) for e in accumulated] == [
         ("a_1", "iter_0"),
         ("b_1", "iter_1"),
     ]
 
 
-def test_no_kept_label_stops_the_run_with_what_to_do(run, patches):
+def test_no_accepted_label_is_an_error_that_says_what_to_do(run, patches):
     write(0, run, patches, {"a_1": EMPTY, "b_1": EMPTY, "c_1": HALF_OUT})
     with pytest.raises(TrainingError, match="lower --ids_threshold"):
         load_accepted_examples(1, run, patches, "replace")
@@ -123,7 +123,7 @@ def test_empty_initial_masks_are_left_out_and_all_empty_is_an_error(run, patches
         load_initial_examples(run, patches[1:2])
 
 
-def test_soft_targets_are_kept_beside_the_masks_and_asked_for_in_time(run, patches):
+def test_soft_targets_are_written_beside_the_masks_and_are_an_error_if_missing(run, patches):
     masks = {"a_1": INSIDE, "b_1": HALF_OUT, "c_1": INSIDE}
     write(0, run, patches, masks)
     assert [example.soft for example in load_accepted_examples(1, run, patches, "replace")] == [
@@ -133,8 +133,8 @@ def test_soft_targets_are_kept_beside_the_masks_and_asked_for_in_time(run, patch
     with pytest.raises(TrainingError, match=r"a_1.png: missing.*--soft_targets"):
         load_accepted_examples(1, run, patches, "replace", soft_targets=True)
     write(0, run, patches, masks, soft_targets=True)
-    found = load_accepted_examples(1, run, patches, "replace", soft_targets=True)
-    assert [example.patch.name for example in found] == ["a_1", "c_1"]
-    # 0.9 where the mask is; kept to 1/255.
-    assert np.allclose(read_probability(found[0].soft), INSIDE * 0.9, atol=1 / 510)
-    assert np.array_equal(read_mask(found[0].target), INSIDE)
+    examples = load_accepted_examples(1, run, patches, "replace", soft_targets=True)
+    assert [example.patch.name for example in examples] == ["a_1", "c_1"]
+    # 0.9 where the mask is; stored to 1/255.
+    assert np.allclose(read_probability(examples[0].soft), INSIDE * 0.9, atol=1 / 510)
+    assert np.array_equal(read_mask(examples[0].target), INSIDE)

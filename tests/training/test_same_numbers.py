@@ -188,7 +188,7 @@ def test_with_damaged_embeddings_or_too_little_disk_the_decoder_is_the_same_and_
 def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder, monkeypatch):
     @torch.no_grad()
     def encode_in_fp32(self, images):
-        pixels = torch.stack([self.frame.image(image) for image in images])
+        pixels = torch.stack([self.frame.to_sam_image(image) for image in images])
         return list(self.sam.image_encoder(pixels).numpy())
 
     def dice(run, *flags):

@@ -189,7 +189,7 @@ class Pipeline:
                     for number in numbers
                 ]
                 prompts = make_sam_prompts(transformed, options, rngs)
-                probabilities = self._segmenter.probabilities(embeddings, prompts)
+                probabilities = self._segmenter.predict_probabilities(embeddings, prompts)
                 total += np.stack([undo_d4(tile, transform) for tile in probabilities])
         return np.asarray(total / (options.n_transform * options.n_sample), dtype=np.float32)
 

@@ -33,8 +33,8 @@ from epsam.training.cams import CLASSIFIER_FILE, find_mask_classifier
 from epsam.training.decoder import (
     Example,
     PromptedPatch,
-    decoder_schedule,
-    decoder_task,
+    build_decoder_schedule,
+    build_decoder_task,
     predict_masks,
 )
 from epsam.training.delete_rounds import delete_rounds_after
@@ -140,7 +140,7 @@ def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> 
         len(normal),
         len(bench.validation),
     )
-    task = decoder_task(
+    task = build_decoder_task(
         name,
         segmenter,
         bench.setup.embeddings,
@@ -151,7 +151,10 @@ def run_round(number: int, bench: RoundContext, examples: Sequence[Example]) -> 
     )
     metric_logger = open_metric_logger(bench.run, name, options.tensorboard)
     progress = fit(
-        task, decoder_schedule(options), stage.progress_path(name), metric_logger=metric_logger
+        task,
+        build_decoder_schedule(options),
+        stage.progress_path(name),
+        metric_logger=metric_logger,
     )
     save_decoder(bench.run.round_decoder(number), segmenter.sam, _facts(number, bench))
     asked = prompt_patches(

@@ -8,16 +8,16 @@ from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 from epsam.segment.sam.segmenter import SamSegmenter
 
 
-def test_prompts_are_filled_up_to_the_number_that_is_asked_for(monkeypatch):
-    seen, grid = [], SPECS["vit_demo"].grid
+def test_prompts_are_padded_to_the_segmenters_number_of_points(monkeypatch):
+    lengths, grid = [], SPECS["vit_demo"].grid
 
     def decode(sam, embeddings, coordinates, labels, masks):
-        seen.append(coordinates.shape[1])
+        lengths.append(coordinates.shape[1])
         return torch.zeros(1, 4 * grid, 4 * grid)
 
     monkeypatch.setattr(module, "decode", decode)
     segmenter = SamSegmenter(build_sam("vit_demo"), 64, 9, DeviceConfig(torch.device("cpu"), None))
-    query = SamPrompt(np.array([[3.0, 5.0, 1.0]], np.float32), None)
-    for one in (segmenter, segmenter.padded_to(4), segmenter):
-        one.logits([np.zeros((PROMPT_DIM, grid, grid), np.float16)], [query])
-    assert seen == [9, 4, 9]
+    prompt = SamPrompt(np.array([[3.0, 5.0, 1.0]], np.float32), None)
+    for padded in (segmenter, segmenter.padded_to(4), segmenter):
+        padded.predict_logits([np.zeros((PROMPT_DIM, grid, grid), np.float16)], [prompt])
+    assert lengths == [9, 4, 9]

@@ -1,5 +1,5 @@
-"""The trained decoder's file: state-dict keys `mask_decoder.…` as in the published checkpoints, and
-how it was made.
+"""The file of a trained decoder: state-dict keys `mask_decoder.…` as in the published checkpoints,
+and metadata: how it was trained.
 """
 
 from pathlib import Path
@@ -12,26 +12,27 @@ from epsam.core.checkpoints import check_fit, load_plain, named_tensors, save_pl
 PREFIX = "mask_decoder."
 
 
-def save_decoder(path: Path, sam: Sam, made_with: dict[str, Any]) -> None:
-    """Write the decoder's weights with the plain facts in `made_with`, whole or not at all."""
+def save_decoder(path: Path, sam: Sam, metadata: dict[str, Any]) -> None:
+    """Write the decoder's weights with plain metadata, whole or not at all."""
     weights = {PREFIX + key: tensor.cpu() for key, tensor in sam.mask_decoder.state_dict().items()}
-    save_plain(path, {"model": weights, "made_with": made_with})
+    save_plain(path, {"model": weights, "made_with": metadata})
 
 
 def load_decoder(path: Path, sam: Sam) -> dict[str, Any]:
-    """Put a file's weights into `sam`'s decoder and return what the file says of its making.
+    """Load a file's weights into `sam`'s decoder and return the file's metadata.
 
-    A bare state dict, as the published code writes it, is taken too and says nothing: {}.
+    A bare state dict, as the published code writes it, has none: {}.
     Raises WeightsError if the file is unreadable or does not fit.
     """
     content = load_plain(path)
-    weights = named_tensors(path, content)
-    own = {
-        key.removeprefix(PREFIX): tensor
-        for key, tensor in weights.items()
-        if key.startswith(PREFIX)
-    }
-    check_fit(path, "SAM's mask decoder", own, sam.mask_decoder.state_dict())
-    sam.mask_decoder.load_state_dict(own)
-    made_with: dict[str, Any] = content.get("made_with", {})
-    return made_with
+    # Checkpoints of the published code hold the whole SAM; only the decoder is of interest.
+    decoder_weights = {}
+    for key, tensor in named_tensors(path, content).items():
+        if key.startswith(PREFIX):
+            decoder_weights[key.removeprefix(PREFIX)] = tensor
+
+    # Strict, unlike the published code (docs/deviations.md, "Strict weights").
+    check_fit(path, "SAM's mask decoder", decoder_weights, sam.mask_decoder.state_dict())
+    sam.mask_decoder.load_state_dict(decoder_weights)
+    metadata: dict[str, Any] = content.get("made_with", {})
+    return metadata

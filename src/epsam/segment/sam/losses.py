@@ -1,5 +1,5 @@
-"""The decoder's loss: soft Dice plus soft IoU, weighted 1:1 (paper 3.3.2), and what of it an empty
-target needs.
+"""The decoder's loss: soft Dice plus soft IoU, weighted 1:1 (paper 3.3.2), and cross-entropy where
+the target is empty.
 """
 
 import math
@@ -12,24 +12,27 @@ from epsam.metrics import EPSILON
 
 
 def decoder_loss(logits: Tensor, targets: Tensor, soft: bool = False) -> Tensor:
-    """Dice + IoU for an image whose target has a tumour pixel, else cross-entropy; their mean over
-    the batch: a scalar.
+    """Dice + IoU for an image whose target has a tumour pixel, else cross-entropy.
 
     logits (B, H, W); targets (B, H, W), same frame: 0 and 1 or, if `soft`, the probability of
-    tumour, by whose certainty each pixel counts (ours). Dice and IoU have no gradient to speak of
-    where nothing is true (ours).
+    tumour, whose certainty weights each pixel (this project). Returns the mean over the batch, a
+    scalar.
     """
-    probabilities, trust = logits.sigmoid(), certainty(targets) if soft else None
-    empty = ~(targets > 0.5).flatten(1).any(dim=1)
-    if not empty.any():
-        return _dice_iou(probabilities, targets, trust).mean()
-    return torch.where(
-        empty, F.softplus(logits).mean(dim=(1, 2)), _dice_iou(probabilities, targets, trust)
-    ).mean()
+    probabilities = logits.sigmoid()
+    weights = certainty(targets) if soft else None
+    dice_iou = _dice_iou(probabilities, targets, weights)
+
+    is_empty = ~(targets > 0.5).flatten(1).any(dim=1)
+    if not is_empty.any():
+        return dice_iou.mean()
+    # This project: with an empty target Dice and IoU are nearly constant and give no gradient.
+    # softplus is the cross-entropy of a logit with target 0.
+    cross_entropy = F.softplus(logits).mean(dim=(1, 2))
+    return torch.where(is_empty, cross_entropy, dice_iou).mean()
 
 
 def dice_iou_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """(1 − Dice) + (1 − IoU), both soft, for each image, then their mean over the batch: a scalar.
+    """(1 − Dice) + (1 − IoU), both soft, for each image; the mean over the batch, a scalar.
 
     probabilities (B, H, W) in 0..1; targets (B, H, W) of 0 and 1, same frame.
     """
@@ -43,12 +46,12 @@ def certainty(probabilities: Tensor) -> Tensor:
 
 
 def _dice_iou(probabilities: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """Loss (B,) of each image; a pixel counts `weights` times, once without them."""
-    true = targets
+    """Loss (B,) of each image; `weights` (B, H, W) weight the pixels, all equally if None."""
+    weighted_targets = targets
     if weights is not None:
-        probabilities, true = probabilities * weights, targets * weights
+        probabilities, weighted_targets = probabilities * weights, targets * weights
     overlap = (probabilities * targets).sum(dim=(1, 2))
-    total = probabilities.sum(dim=(1, 2)) + true.sum(dim=(1, 2))
+    total = probabilities.sum(dim=(1, 2)) + weighted_targets.sum(dim=(1, 2))
     dice = 1 - (2 * overlap + EPSILON) / (total + EPSILON)
     iou = 1 - (overlap + EPSILON) / (total - overlap + EPSILON)
     return dice + iou

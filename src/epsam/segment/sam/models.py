@@ -1,7 +1,7 @@
-"""The Segment Anything networks: their numbers, their weights, and which part of them learns.
+"""The Segment Anything networks: their sizes, their weights, and which part of them is trained.
 
 Source of the sizes and addresses: the registry and the README of Meta's `segment_anything` package.
-`vit_demo` is ours: the same classes, small enough for a CPU. It is no SAM ViT-B.
+`vit_demo` is this project's: the same classes, small enough for a CPU. It is no SAM ViT-B.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,7 @@ OFFICIAL_SITE = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 @dataclass(frozen=True)
 class SamSpec:
-    """The numbers in which the encoders differ, and the file of their weights; pixels are those of
-    SAM's input.
-    """
+    """The sizes of an image encoder, in pixels of SAM's input, and the file of its weights."""
 
     embed_dim: int
     depth: int
@@ -45,9 +43,7 @@ class SamSpec:
 
     @property
     def url(self) -> str:
-        """Official address of the weights; empty for a network whose weights come with this
-        repository.
-        """
+        """Official address of the weights; "" if they come with this repository."""
         return OFFICIAL_SITE + self.file if self.sha256 else ""
 
 
@@ -130,7 +126,8 @@ def _decoder() -> BatchedMaskDecoder:
 
 
 def freeze(sam: Sam) -> Sam:
-    """Let the decoder alone learn (paper 3.3.2): encoder and prompt encoder get no gradients.
+    """Freeze encoder and prompt encoder, so that only the decoder is trained (paper 3.3.2).
+
     Returns `sam`.
     """
     sam.requires_grad_(False)
@@ -140,21 +137,21 @@ def freeze(sam: Sam) -> Sam:
 
 def parameter_counts(sam: Sam) -> tuple[int, int]:
     """Numbers of (trainable, frozen) parameters."""
-    sizes = [(p.numel(), p.requires_grad) for p in sam.parameters()]
-    trainable = sum(size for size, learns in sizes if learns)
-    return trainable, sum(size for size, _ in sizes) - trainable
-
-
-# Weights
-# ------------------------------------------------------------------------------------------------------------
+    trainable = frozen = 0
+    for parameter in sam.parameters():
+        if parameter.requires_grad:
+            trainable += parameter.numel()
+        else:
+            frozen += parameter.numel()
+    return trainable, frozen
 
 
 def load_sam(name: str, checkpoint: Path) -> Sam:
-    """The network of `SPECS[name]` with the weights of a file: a state dict, or {"model": state
-    dict, …}; float32.
+    """The network of `SPECS[name]` in float32 with the weights of a file.
 
-    Raises WeightsError if the file cannot be read, does not fit the network key by key, or holds
-    numbers that are none.
+    The file holds a state dict, or {"model": state dict, …}. Raises WeightsError if it cannot be
+    read, does not fit the network key by key, or holds NaN or infinity (docs/deviations.md, "Strict
+    weights").
     """
     weights = named_tensors(checkpoint, load_plain(checkpoint))
     sam = build_sam(name)
@@ -163,18 +160,18 @@ def load_sam(name: str, checkpoint: Path) -> Sam:
     return sam
 
 
-def find_checkpoint(name: str, given: str, folder: Path) -> Path:
-    """The weights' file: the given path, or the known file in `folder`, which is downloaded once if
-    absent.
+def find_checkpoint(name: str, checkpoint: str, folder: Path) -> Path:
+    """The file of weights: `checkpoint`, or if that is "" the official file in `folder`, downloaded
+    if absent.
 
-    Raises WeightsError if the given file is not there, or if the known one is neither there nor to
-    be had.
+    Raises WeightsError if `checkpoint` does not exist, or if the official file is absent and cannot
+    be downloaded.
     """
     spec = SPECS[name]
-    path = Path(given) if given else folder / spec.file
+    path = Path(checkpoint) if checkpoint else folder / spec.file
     if path.is_file():
         return path
-    if given:
+    if checkpoint:
         raise WeightsError(f"{path}: no such file; correct --sam_checkpoint or leave it out")
     if not spec.url:
         raise WeightsError(

@@ -1,5 +1,5 @@
-"""SAM as EP-SAM uses it: patches are encoded by a frozen encoder, masks decoded from the embedding
-and a prompt.
+"""SAM as EP-SAM uses it: a frozen encoder embeds a patch once, and the decoder predicts a mask from
+the embedding and a prompt.
 """
 
 import copy
@@ -16,14 +16,12 @@ from epsam.data.images import Rgb
 from epsam.segment.sam.compiled_encoder import CompiledEncoder
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.mask_decoder import decode
-from epsam.segment.sam.prompting.point_sampling import BOX_START, prompt_batch
+from epsam.segment.sam.prompting.point_sampling import BOX_START, collate_points
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 
 
 class SamSegmenter:
-    """A SAM on its device, for patches of one size and prompts that are filled up to `n_point`
-    points.
-    """
+    """A SAM on its device, for patches of one size and prompts padded to `n_point` points."""
 
     def __init__(
         self,
@@ -33,7 +31,7 @@ class SamSegmenter:
         device_config: DeviceConfig,
         compiled: bool = False,
     ) -> None:
-        """`compiled`: the encoder goes through torch.compile where that can be had."""
+        """patch_size in px. compiled: the encoder goes through torch.compile where that works."""
         self.sam = sam.to(device_config.device)
         if device_config.device.type == "cuda":
             # For the convolutions of patch embedding and neck; on a CPU it gains nothing (ViT-B, 2
@@ -45,8 +43,10 @@ class SamSegmenter:
         self.device_config = device_config
 
     def padded_to(self, n_point: int) -> "SamSegmenter":
-        """The same SAM for prompts that are filled up to another number of points: it takes notice
-        of filling.
+        """The same SAM for prompts that are padded to another number of points.
+
+        SAM's output depends slightly on the number of padding points, so each decoder is prompted
+        with as many as in its training.
         """
         other = copy.copy(self)
         other._n_point = n_point
@@ -54,73 +54,75 @@ class SamSegmenter:
 
     @torch.no_grad()
     def encode(self, images: Sequence[Rgb]) -> list[npt.NDArray[np.float16]]:
-        """Embeddings (256, h, w) of RGB patches. Rounded to fp16, kept or not, so that both ways
-        give one result.
-        """
-        pixels = torch.stack([self.frame.image(image) for image in images]).to(
-            self.device_config.device
-        )
+        """Embeddings (256, h, w) float16 of RGB patches (patch_size, patch_size, 3)."""
+        pixels = torch.stack([self.frame.to_sam_image(image) for image in images])
+        pixels = pixels.to(self.device_config.device)
         with self.device_config.autocast():
             embeddings = self._encoder(pixels)
+        # Rounded to fp16 even if they are not stored, so that a run with a cache and one without
+        # give the same numbers.
         return list(embeddings.half().cpu().numpy())
 
-    def logits(
-        self, embeddings: Sequence[npt.NDArray[np.float16]], queries: Sequence[SamPrompt]
+    def predict_logits(
+        self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[SamPrompt]
     ) -> Tensor:
-        """Mask logits (B, patch_size, patch_size) of a query each, float32, with gradients for the
-        decoder.
+        """Mask logits (B, patch_size, patch_size) float32 of B embeddings with a prompt each.
+
+        Gradients reach the decoder. Either all prompts have a CAM or none, and all a box or none.
         """
         device = self.device_config.device
-        stacked = torch.from_numpy(np.stack(embeddings)).to(device).float()
-        coordinates, labels = prompt_batch(
-            [query.points for query in queries], self.frame, self._n_point
-        )
+        features = torch.from_numpy(np.stack(embeddings)).to(device).float()
+        points = [prompt.points for prompt in prompts]
+        coordinates, labels = collate_points(points, self.frame, self._n_point)
         with self.device_config.autocast():
             low_res = decode(
                 self.sam,
-                stacked,
+                features,
                 coordinates.to(device),
                 labels.to(device),
-                self._mask_prompts(queries),
+                self._collate_cams(prompts),
             )
-        return self.frame.masks(low_res.float())
+        return self.frame.to_patch_logits(low_res.float())
 
     @torch.no_grad()
-    def probabilities(
-        self, embeddings: Sequence[npt.NDArray[np.float16]], queries: Sequence[Sequence[SamPrompt]]
+    def predict_probabilities(
+        self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[Sequence[SamPrompt]]
     ) -> npt.NDArray[np.float32]:
-        """Tumour probabilities (B, patch_size, patch_size): the highest of each patch's queries;
-        all 0 without any.
+        """Tumour probabilities (B, patch_size, patch_size): the maximum over each patch's prompts; all
+        0 without any.
         """
         self.sam.eval()
         size = self.frame.patch_size
         result = np.zeros((len(embeddings), size, size), dtype=np.float32)
-        for group in _alike(queries):
+        for group in _group_by_batchable(prompts):
             for start in range(0, len(group), len(embeddings)):
-                chosen = group[start : start + len(embeddings)]
-                logits = self.logits(
-                    [embeddings[i] for i, _ in chosen], [query for _, query in chosen]
+                chunk = group[start : start + len(embeddings)]
+                logits = self.predict_logits(
+                    [embeddings[index] for index, _ in chunk], [prompt for _, prompt in chunk]
                 )
-                for (index, _), found in zip(chosen, logits.sigmoid().cpu().numpy(), strict=True):
-                    np.maximum(result[index], found, out=result[index])
+                probabilities = logits.sigmoid().cpu().numpy()
+                for (index, _), probability in zip(chunk, probabilities, strict=True):
+                    np.maximum(result[index], probability, out=result[index])
         return result
 
-    def _mask_prompts(self, queries: Sequence[SamPrompt]) -> Tensor | None:
-        activations = [query.cam for query in queries if query.cam is not None]
-        if not activations:
+    def _collate_cams(self, prompts: Sequence[SamPrompt]) -> Tensor | None:
+        """SAM's dense prompts (B, 1, h, w) as logits; None if the prompts have no CAM."""
+        cams = [prompt.cam for prompt in prompts if prompt.cam is not None]
+        if not cams:
             return None
-        stacked = torch.from_numpy(np.stack(activations)).to(self.device_config.device).float()
-        return self.frame.mask_prompts(stacked, self.sam.prompt_encoder.mask_input_size)
+        stacked = torch.from_numpy(np.stack(cams)).to(self.device_config.device).float()
+        return self.frame.to_mask_logits(stacked, self.sam.prompt_encoder.mask_input_size)
 
 
-def _alike(queries: Sequence[Sequence[SamPrompt]]) -> list[list[tuple[int, SamPrompt]]]:
-    """(patch's index, query) of all queries, in groups that can share a pass.
-
-    SAM is not shown padding beside a box, so boxes with as many points each go together.
-    """
+def _group_by_batchable(
+    prompts: Sequence[Sequence[SamPrompt]],
+) -> list[list[tuple[int, SamPrompt]]]:
+    """(index of the patch, prompt) of all prompts, in groups that can share a batch."""
+    # SAM pads points alone, never points beside a box. So boxes are batched only with boxes that
+    # have as many points beside them.
     groups: dict[int, list[tuple[int, SamPrompt]]] = {}
-    for index, own in enumerate(queries):
-        for query in own:
-            boxed = query.points[0, 2] == BOX_START
-            groups.setdefault(len(query.points) if boxed else 0, []).append((index, query))
+    for index, patch_prompts in enumerate(prompts):
+        for prompt in patch_prompts:
+            has_box = prompt.points[0, 2] == BOX_START
+            groups.setdefault(len(prompt.points) if has_box else 0, []).append((index, prompt))
     return list(groups.values())

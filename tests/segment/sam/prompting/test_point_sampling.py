@@ -9,19 +9,19 @@ from epsam.segment.sam.prompting.point_sampling import (
     NEGATIVE,
     PADDING,
     POSITIVE,
+    collate_points,
     label_points,
-    prompt_batch,
     sample_points,
 )
 
 
-def one(weight, count, rng):
+def sample_one(weight, count, rng):
     """The points of a batch of one image."""
     return sample_points(np.asarray(weight)[None], count, [rng])[0]
 
 
-def by_numpy(weight, count, rng):
-    """The same draw for one image by numpy itself."""
+def sample_with_numpy(weight, count, rng):
+    """The same sample for one image by numpy itself."""
     flat = weight.ravel().astype(np.float64)
     support = np.flatnonzero(flat)
     if not support.size:
@@ -33,36 +33,38 @@ def by_numpy(weight, count, rng):
 
 
 def test_no_weight_gives_no_points_rather_than_the_origin():
-    assert one(np.zeros((8, 8)), 50, generator(1)).shape == (0, 2)
+    assert sample_one(np.zeros((8, 8)), 50, generator(1)).shape == (0, 2)
 
 
 def test_fewer_pixels_than_points_gives_every_pixel_once():
     mask = np.zeros((8, 6), bool)
     mask[1, 4] = mask[7, 0] = mask[3, 3] = True
-    assert sorted(map(tuple, one(mask, 50, generator(1)).tolist())) == [(0, 7), (3, 3), (4, 1)]
+    assert sorted(map(tuple, sample_one(mask, 50, generator(1)).tolist())) == [
+        (0, 7),
+        (3, 3),
+        (4, 1),
+    ]
 
 
 def test_points_are_different_pixels_of_positive_weight():
     weight = np.zeros((40, 30))
     weight[10:30, 5:25] = np.random.default_rng(0).random((20, 20))
-    points = one(weight, 50, generator(1))
+    points = sample_one(weight, 50, generator(1))
     assert len({tuple(p) for p in points.tolist()}) == 50
     assert all(weight[int(y), int(x)] for x, y in points)
 
 
 def test_first_point_falls_on_a_pixel_with_probability_proportional_to_its_weight():
     weights = np.tile(np.array([[1.0, 3.0], [6.0, 0.0]]), (4000, 1, 1))
-    draws = [
-        tuple(points[0])
-        for points in sample_points(weights, 1, [generator(i, "law") for i in range(4000)])
-    ]
-    shares = [draws.count(p) / 4000 for p in [(0, 0), (1, 0), (0, 1), (1, 1)]]
-    # Three standard deviations of a share of 0.6 over 4000 draws are 0.023.
-    assert shares == pytest.approx([0.1, 0.3, 0.6, 0.0], abs=0.025)
+    rngs = [generator(i, "law") for i in range(4000)]
+    pixels = [tuple(points[0]) for points in sample_points(weights, 1, rngs)]
+    fractions = [pixels.count(p) / 4000 for p in [(0, 0), (1, 0), (0, 1), (1, 1)]]
+    # Three standard deviations of a fraction of 0.6 over 4000 samples are 0.023.
+    assert fractions == pytest.approx([0.1, 0.3, 0.6, 0.0], abs=0.025)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_batch_gets_what_numpy_draws_image_by_image_and_leaves_the_generators_where_numpy_does(
+def test_a_batch_has_the_points_of_numpy_image_by_image_and_consumes_as_many_numbers(
     seed,
 ):
     rng = np.random.default_rng(seed)
@@ -70,20 +72,19 @@ def test_a_batch_gets_what_numpy_draws_image_by_image_and_leaves_the_generators_
     weights *= rng.random(weights.shape) < rng.random()
     weights = [weights, weights.astype(np.float32), weights > 0.1][seed % 3]
     ours, numpys = ([generator(seed, image) for image in range(5)] for _ in range(2))
-    found = sample_points(weights, 60, ours)
-    for points, weight, other in zip(found, weights, numpys, strict=True):
-        assert list(map(tuple, points.tolist())) == by_numpy(weight, 60, other)
+    for points, weight, rng in zip(sample_points(weights, 60, ours), weights, numpys, strict=True):
+        assert list(map(tuple, points.tolist())) == sample_with_numpy(weight, 60, rng)
     assert [rng.random() for rng in ours] == [rng.random() for rng in numpys]
 
 
-def test_weights_are_left_as_they_were():
+def test_weights_are_not_changed():
     weights = np.ones((1, 4, 4))
     sample_points(weights, 5, [generator(1)])
     assert (weights == 1).all()
 
 
 def test_a_batch_scales_points_and_pads_with_sams_padding_label():
-    coordinates, labels = prompt_batch(
+    coordinates, labels = collate_points(
         [np.array([[3, 5, POSITIVE]], np.float32), np.zeros((0, 3), np.float32)],
         SamFrame(512, 1024),
         3,
@@ -94,7 +95,7 @@ def test_a_batch_scales_points_and_pads_with_sams_padding_label():
 
 def test_a_prompt_longer_than_the_usual_count_widens_the_batch():
     prompt = np.array([[0, 0, BOX_START], [9, 9, BOX_END], [4, 4, NEGATIVE]], np.float32)
-    coordinates, labels = prompt_batch([prompt], SamFrame(10, 20), 1)
+    coordinates, labels = collate_points([prompt], SamFrame(10, 20), 1)
     assert coordinates.tolist() == [[[0, 0], [18, 18], [8, 8]]]
     assert labels.tolist() == [[BOX_START, BOX_END, NEGATIVE]]
 
@@ -107,6 +108,6 @@ def test_labelled_points_carry_their_label():
 
 
 def test_a_batch_of_empty_prompts_is_all_padding():
-    coordinates, labels = prompt_batch([np.zeros((0, 3), np.float32)] * 2, SamFrame(10, 20), 3)
+    coordinates, labels = collate_points([np.zeros((0, 3), np.float32)] * 2, SamFrame(10, 20), 3)
     assert coordinates.shape == (2, 3, 2)
     assert labels.tolist() == [[PADDING] * 3] * 2

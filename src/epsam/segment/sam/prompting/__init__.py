@@ -1,3 +1,3 @@
-"""Prompts for SAM: how points are sampled, the rules of --prompt, what one decoder pass is
-given.
+"""Prompts for SAM: sampled points (point_sampling), the rules of --prompt (rules), and what one
+decoder pass gets (sam_prompt).
 """

@@ -1,8 +1,9 @@
-"""Which prompt SAM is asked with (`--prompt`, paper 3.3.1 and Table 4): a rule is a function named
-in methods.PROMPTS.
+"""The rules of `--prompt` (paper 3.3.1 and Table 4): from a CAM and an initial mask to a point
+prompt.
 
-A rule takes what is known of a batch of patches (`Hints`), the options and a generator for each
-patch, and returns a `Prompt` for each, an empty one where there is nothing to ask for.
+A rule is a function named in `methods.PROMPTS`. It takes the `PromptInputs` of a batch of patches,
+the options and a generator for each patch, and returns a `PointPrompt` for each patch: an empty one
+where there is nothing to prompt for.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,17 +31,18 @@ from epsam.segment.sam.prompting.point_sampling import (
 Weight = npt.NDArray[np.floating]
 Rngs = Sequence[np.random.Generator]
 NEGATIVE_QUANTILE = 0.2
-"""Ours: negatives lie in this share of the pixels outside the mask, those of the lowest
-activation.
+"""This project: negatives are sampled from this fraction of the pixels outside the mask, those
+where the CAM is lowest.
 """
 
 
 @dataclass(frozen=True)
 class PromptInputs:
-    """What a prompt may be made of: activation in 0..1 and initial mask in the patch's frame,
-    (height, width) for one patch, (B, height, width) for those of a batch.
+    """What a prompt is made from, in the patch's frame: (height, width) for one patch, (B, height,
+    width) for a batch.
 
-    `truth` gives the true masks, for upper bounds alone; None where there are none to be had.
+    cam: class activation map in 0..1. mask: initial mask. ground_truth: loads the annotated mask,
+    which only upper bounds use; None where there is none.
     """
 
     cam: Weight
@@ -48,134 +50,147 @@ class PromptInputs:
     ground_truth: Callable[[], Mask] | None = None
 
 
-def transform_inputs(hints: PromptInputs, view: int) -> PromptInputs:
-    """The hints of one patch, flipped or turned (see data/views.py)."""
-    truth = hints.ground_truth
+def transform_inputs(inputs: PromptInputs, transform: int) -> PromptInputs:
+    """The inputs of one patch under transform 0 … 7 of D4 (see data/d4.py)."""
+    ground_truth = inputs.ground_truth
     return PromptInputs(
-        apply_d4(hints.cam, view),
-        apply_d4(hints.mask, view),
-        None if truth is None else lambda: apply_d4(truth(), view),
+        apply_d4(inputs.cam, transform),
+        apply_d4(inputs.mask, transform),
+        None if ground_truth is None else lambda: apply_d4(ground_truth(), transform),
     )
 
 
-def collate_inputs(hints: Sequence[PromptInputs]) -> PromptInputs:
-    """The hints of patches of one size as those of a batch; it has a truth if all of them have."""
-    truths = [truth for one in hints if (truth := one.ground_truth)]
+def collate_inputs(inputs: Sequence[PromptInputs]) -> PromptInputs:
+    """The inputs of patches of one size as one batch; it has a ground truth if all of them have."""
+    loaders = []
+    for patch_inputs in inputs:
+        if patch_inputs.ground_truth:
+            loaders.append(patch_inputs.ground_truth)
+
+    # Masks of the ground truth are read only by the rule that needs them.
     return PromptInputs(
-        np.stack([one.cam for one in hints]),
-        np.stack([one.mask for one in hints]),
-        (lambda: np.stack([truth() for truth in truths])) if len(truths) == len(hints) else None,
+        np.stack([patch_inputs.cam for patch_inputs in inputs]),
+        np.stack([patch_inputs.mask for patch_inputs in inputs]),
+        (lambda: np.stack([load() for load in loaders])) if len(loaders) == len(inputs) else None,
     )
 
 
-def make_prompts(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
-    """The prompts of a batch by `options.prompt`, each with `options.n_negative` negative points;
-    (0, 3) where there is nothing to ask for.
+def make_prompts(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
+    """The point prompts of a batch by `options.prompt`, with `options.n_negative` negative points
+    each; (0, 3) where there is nothing to prompt for.
 
-    Raises DatasetError if the rule needs true masks that are not there.
+    Raises DatasetError if the rule needs a ground truth and there is none.
     """
     rule: Callable[[PromptInputs, PromptOptions, Rngs], list[PointPrompt]]
     rule = load_function(PROMPTS, "--prompt", options.prompt)
-    wanted = rule(hints, options, rngs)
+    prompts = rule(inputs, options, rngs)
     if not options.n_negative:
-        return wanted
-    asked = np.array([len(prompt) > 0 for prompt in wanted])
-    negatives = lowest_points(hints, asked, options.n_negative, rngs)
+        return prompts
+
+    has_prompt = np.array([len(prompt) > 0 for prompt in prompts])
+    negatives = sample_negatives(inputs, has_prompt, options.n_negative, rngs)
     return [
         np.concatenate([prompt, label_points(points, NEGATIVE)])
-        for prompt, points in zip(wanted, negatives, strict=True)
+        for prompt, points in zip(prompts, negatives, strict=True)
     ]
 
 
-def pepm(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
-    """Points inside the initial mask with probability ∝ activation (paper Eq. 4, methods D5), or ∝
-    its entropy.
+def pepm(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
+    """Points inside the initial mask with probability ∝ CAM (paper Eq. 4), or ∝ the CAM's entropy.
+
+    Outside of the mask no point is sampled (docs/deviations.md, "Support of PEPM").
     """
-    weight = hints.cam if options.pepm_weight == "cam" else entropy(hints.cam)
-    return _positive(np.where(hints.mask, weight, np.zeros((), weight.dtype)), options, rngs)
+    weight = inputs.cam if options.pepm_weight == "cam" else binary_entropy(inputs.cam)
+    in_mask = np.where(inputs.mask, weight, np.zeros((), weight.dtype))
+    return _sample_positives(in_mask, options, rngs)
 
 
-def mask_random(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
-    """Points drawn uniformly from the initial mask (paper Table 4, "w/o PEPM"), as training uses
-    them (methods D2).
+def mask_random(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
+    """Points sampled uniformly from the initial mask (paper Table 4, "w/o PEPM").
+
+    Training prompts with this rule, too (docs/deviations.md, "Training prompts").
     """
-    return _positive(hints.mask, options, rngs)
+    return _sample_positives(inputs.mask, options, rngs)
 
 
-def image_random(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
-    """Points drawn uniformly from the whole patch, all of them called positive (paper Table 4,
+def image_random(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
+    """Points sampled uniformly from the whole patch, all labelled positive (paper Table 4,
     "random").
     """
-    return _positive(np.ones_like(hints.mask), options, rngs)
+    return _sample_positives(np.ones_like(inputs.mask), options, rngs)
 
 
-def truth_random(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
-    """Points drawn uniformly from the true mask (paper Table 4, "GT random"): an upper bound, no
-    method.
+def ground_truth_random(
+    inputs: PromptInputs, options: PromptOptions, rngs: Rngs
+) -> list[PointPrompt]:
+    """Points sampled uniformly from the ground truth (paper Table 4, "GT random"): an upper bound,
+    no method.
 
-    Raises DatasetError if there is no truth, as for an image to be segmented.
+    Raises DatasetError if there is no ground truth, as for an image to be segmented.
     """
-    if hints.ground_truth is None:
+    if inputs.ground_truth is None:
         raise DatasetError(
-            "--prompt ground_truth_random: the decoder was made with points from true masks, which are not "
-            "given here; use a run with another --prompt"
+            "--prompt ground_truth_random: the decoder was made with points from true masks, which are "
+            "not given here; use a run with another --prompt"
         )
-    return _positive(hints.ground_truth(), options, rngs)
+    return _sample_positives(inputs.ground_truth(), options, rngs)
 
 
-def box(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
-    """The box around the initial mask, edges included, and no point (ours)."""
-    (left, right), (top, bottom) = (
-        _extent(np.asarray(hints.mask.any(axis=axis))) for axis in (1, 2)
-    )
-    corners = np.array(
-        [[left, top, np.full_like(left, BOX_START)], [right, bottom, np.full_like(left, BOX_END)]]
-    )
-    rows = 2 * np.asarray(hints.mask.any(axis=(1, 2))).astype(int)
-    return [
-        prompt[:number]
-        for prompt, number in zip(
-            corners.transpose(2, 0, 1).astype(np.float32), rows.tolist(), strict=True
-        )
-    ]
+def box(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
+    """The bounding box of the initial mask, edges included, and no point (this project)."""
+    left, right = _first_and_last(np.asarray(inputs.mask.any(axis=1)))
+    top, bottom = _first_and_last(np.asarray(inputs.mask.any(axis=2)))
+    upper_left = [left, top, np.full_like(left, BOX_START)]
+    lower_right = [right, bottom, np.full_like(left, BOX_END)]
+    corners = np.array([upper_left, lower_right]).transpose(2, 0, 1).astype(np.float32)
+
+    # An empty mask has no box: its prompt has no rows.
+    rows = 2 * np.asarray(inputs.mask.any(axis=(1, 2))).astype(int)
+    return [prompt[:number] for prompt, number in zip(corners, rows.tolist(), strict=True)]
 
 
-def box_pepm(hints: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
-    """The box around the initial mask and PEPM's points in it (ours)."""
-    both = zip(box(hints, options, rngs), pepm(hints, options, rngs), strict=True)
-    return [np.concatenate(one) for one in both]
+def box_pepm(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
+    """The bounding box of the initial mask and PEPM's points in it (this project)."""
+    boxes = box(inputs, options, rngs)
+    points = pepm(inputs, options, rngs)
+    return [np.concatenate(box_and_points) for box_and_points in zip(boxes, points, strict=True)]
 
 
-def _positive(weights: Weight | Mask, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
-    return [
-        label_points(points, POSITIVE) for points in sample_points(weights, options.n_point, rngs)
-    ]
+def binary_entropy(cam: Weight) -> Weight:
+    """Binary entropy in nats of a CAM read as a probability: largest at 0.5, 0 at 0 and 1."""
+    probability = np.clip(np.asarray(cam, dtype=np.float64), 0, 1)
+    entropy = np.zeros_like(probability)
+    # The limit at 0 and 1 is 0, but the logarithm is infinite there.
+    inner = (probability > 0) & (probability < 1)
+    p = probability[inner]
+    entropy[inner] = -(p * np.log(p) + (1 - p) * np.log1p(-p))
+    return entropy
 
 
-def _extent(filled: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The first and the last True of each line (B, n)."""
-    return filled.argmax(axis=1), filled.shape[1] - 1 - filled[:, ::-1].argmax(axis=1)
+def sample_negatives(
+    inputs: PromptInputs, has_prompt: Mask, count: int, rngs: Rngs
+) -> list[Points]:
+    """Up to `count` points (N, 2) outside each mask where the CAM is lowest.
 
-
-def entropy(activation: Weight) -> Weight:
-    """Binary entropy in nats of an activation read as a probability: largest at 0.5, 0 at 0 and
-    1.
+    None if the mask covers the patch, or where `has_prompt` (B,) is False.
     """
-    share = np.clip(np.asarray(activation, dtype=np.float64), 0, 1)
-    inner = (share > 0) & (share < 1)
-    found = np.zeros_like(share)
-    found[inner] = -(
-        share[inner] * np.log(share[inner]) + (1 - share[inner]) * np.log1p(-share[inner])
-    )
-    return found
+    outside = ~inputs.mask & has_prompt[:, None, None]
+    cam_outside = np.where(outside, inputs.cam, np.nan).reshape(len(outside), -1)
+    # nanquantile warns of a row that is all nan; its limit is not used, since nothing is outside.
+    cam_outside[~outside.any(axis=(1, 2))] = 0
+    limits = np.nanquantile(cam_outside, NEGATIVE_QUANTILE, axis=1)
+    return sample_points(outside & (inputs.cam <= limits[:, None, None]), count, rngs)
 
 
-def lowest_points(hints: PromptInputs, asked: Mask, count: int, rngs: Rngs) -> list[Points]:
-    """Up to `count` points (N, 2) outside each mask where the activation is lowest; none if the
-    mask is everything, or where `asked` (B,) is False.
-    """
-    outside = ~hints.mask & asked[:, None, None]
-    lines = np.where(outside, hints.cam, np.nan).reshape(len(outside), -1)
-    lines[~outside.any(axis=(1, 2))] = 0
-    limits = np.nanquantile(lines, NEGATIVE_QUANTILE, axis=1)
-    return sample_points(outside & (hints.cam <= limits[:, None, None]), count, rngs)
+def _sample_positives(
+    weights: Weight | Mask, options: PromptOptions, rngs: Rngs
+) -> list[PointPrompt]:
+    samples = sample_points(weights, options.n_point, rngs)
+    return [label_points(points, POSITIVE) for points in samples]
+
+
+def _first_and_last(occupied: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The indices of the first and the last True in each row of (B, n)."""
+    first = occupied.argmax(axis=1)
+    last = occupied.shape[1] - 1 - occupied[:, ::-1].argmax(axis=1)
+    return first, last

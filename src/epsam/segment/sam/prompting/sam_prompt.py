@@ -1,5 +1,6 @@
-"""What SAM's decoder is asked about a patch: one query for the whole initial mask, or one for each
-of its regions.
+"""The full prompt of one SAM decoder pass: points or a box from a rule and, optionally, the CAM.
+
+A patch has one prompt for its whole initial mask or, with --n_region, one for each region of it.
 """
 
 from collections.abc import Sequence
@@ -15,15 +16,17 @@ from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, Rngs, collate_inputs, make_prompts
 
 MASK_PROMPT_SIDE = 64
-"""Ours: activation maps are coarser than that, so that nothing is lost, and a query takes 8 kB."""
+"""This project: CAMs are coarser than that, so that nothing is lost, and a prompt takes 8 kB."""
 
 MaskPrompt = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
 class SamPrompt:
-    """Points or a box and, with --mask_prompt, the activation (64, 64) in 0..1; one pass of the
-    decoder.
+    """The prompt of one decoder pass.
+
+    points: points or a box (N, 3) in the patch's frame. cam: with --mask_prompt, the CAM (64, 64)
+    in 0..1, SAM's dense prompt.
     """
 
     points: PointPrompt
@@ -31,67 +34,70 @@ class SamPrompt:
 
 
 def make_sam_prompts(
-    hints: Sequence[PromptInputs], options: PromptOptions, rngs: Rngs
+    inputs: Sequence[PromptInputs], options: PromptOptions, rngs: Rngs
 ) -> list[tuple[SamPrompt, ...]]:
-    """The queries about each patch of a batch, whose answers are united; none where there is
-    nothing to ask for.
+    """The prompts of each patch of a batch, whose masks are united; none where there is nothing to
+    prompt for.
     """
-    found: list[list[SamPrompt]] = [[] for _ in hints]
-    parts = [
-        (index, part)
-        for index, whole in enumerate(hints)
-        for part in largest_components(whole, options.n_region)
-    ]
-    if parts:
-        prompts = make_prompts(
-            collate_inputs([part for _, part in parts]),
-            options,
-            [rngs[index] for index, _ in parts],
-        )
-        for (index, part), prompt in zip(parts, prompts, strict=True):
-            if len(prompt):
-                activation = mask_prompt(part, hints[index]) if options.mask_prompt else None
-                found[index].append(SamPrompt(prompt, activation))
-    return [tuple(queries) for queries in found]
+    owners: list[int] = []
+    regions: list[PromptInputs] = []
+    for index, patch_inputs in enumerate(inputs):
+        for region in largest_components(patch_inputs, options.n_region):
+            owners.append(index)
+            regions.append(region)
+    if not regions:
+        return [() for _ in inputs]
+
+    # The regions of a patch share its generator: the points of one follow on those of the other.
+    region_rngs = [rngs[index] for index in owners]
+    points_of_regions = make_prompts(collate_inputs(regions), options, region_rngs)
+
+    prompts: list[list[SamPrompt]] = [[] for _ in inputs]
+    for index, region, points in zip(owners, regions, points_of_regions, strict=True):
+        if len(points):
+            cam = make_mask_prompt(region, inputs[index]) if options.mask_prompt else None
+            prompts[index].append(SamPrompt(points, cam))
+    return [tuple(patch_prompts) for patch_prompts in prompts]
 
 
-def largest_components(hints: PromptInputs, count: int) -> list[PromptInputs]:
-    """The `count` largest regions (pixels that touch, corners included) of one patch's initial
-    mask, largest first.
+def largest_components(inputs: PromptInputs, count: int) -> list[PromptInputs]:
+    """The `count` largest connected components (8-neighbourhood) of one patch's initial mask,
+    largest first.
 
-    Each has the activation of the patch and the region's part of mask and truth; 0: the hints as
-    they are.
+    Each has the CAM of the patch and the component's part of mask and ground truth. count 0: the
+    inputs as they are.
     """
     if not count:
-        return [hints]
-    number, regions = cv2.connectedComponents(hints.mask.astype(np.uint8))
-    areas = np.bincount(regions.ravel(), minlength=number)[1:]
+        return [inputs]
+    number, labels = cv2.connectedComponents(inputs.mask.astype(np.uint8))
+    areas = np.bincount(labels.ravel(), minlength=number)[1:]
     largest = np.argsort(-areas, kind="stable")[:count] + 1
-    return [_part(hints, np.asarray(regions == region)) for region in largest]
+    return [_restrict(inputs, np.asarray(labels == label)) for label in largest]
 
 
-def _part(hints: PromptInputs, region: Mask) -> PromptInputs:
-    truth = hints.ground_truth
+def _restrict(inputs: PromptInputs, region: Mask) -> PromptInputs:
+    ground_truth = inputs.ground_truth
     return replace(
-        hints, mask=region, ground_truth=None if truth is None else lambda: truth() & region
+        inputs,
+        mask=region,
+        ground_truth=None if ground_truth is None else lambda: ground_truth() & region,
     )
 
 
-def mask_prompt(part: PromptInputs, whole: PromptInputs) -> MaskPrompt:
-    """The activation without that of the patch's other regions."""
-    activation = np.where(whole.mask & ~part.mask, 0.0, whole.cam).astype(np.float32)
-    small = cv2.resize(
-        activation, (MASK_PROMPT_SIDE, MASK_PROMPT_SIDE), interpolation=cv2.INTER_AREA
-    )
-    return np.asarray(small, dtype=np.float16)
+def make_mask_prompt(region: PromptInputs, patch_inputs: PromptInputs) -> MaskPrompt:
+    """The patch's CAM (64, 64) without that of its other regions."""
+    other_regions = patch_inputs.mask & ~region.mask
+    cam = np.where(other_regions, 0.0, patch_inputs.cam).astype(np.float32)
+    size = (MASK_PROMPT_SIDE, MASK_PROMPT_SIDE)
+    return np.asarray(cv2.resize(cam, size, interpolation=cv2.INTER_AREA), dtype=np.float16)
 
 
 def components_touching(target: Mask, region: Mask) -> Mask:
-    """Those regions of the target that share a pixel with `region`, whole."""
-    _, regions = cv2.connectedComponents(target.astype(np.uint8))
-    return np.asarray(target & np.isin(regions, np.unique(regions[region & target])))
+    """Those connected components of the target that share a pixel with `region`, whole."""
+    _, labels = cv2.connectedComponents(target.astype(np.uint8))
+    return np.asarray(target & np.isin(labels, np.unique(labels[region & target])))
 
 
-def all_points(queries: Sequence[SamPrompt]) -> PointPrompt:
-    """All points and corners of the queries, to be counted and drawn."""
-    return np.concatenate([np.zeros((0, 3), np.float32), *(query.points for query in queries)])
+def all_points(prompts: Sequence[SamPrompt]) -> PointPrompt:
+    """All points and corners (N, 3) of the prompts, to be counted and plotted."""
+    return np.concatenate([np.zeros((0, 3), np.float32), *(prompt.points for prompt in prompts)])
