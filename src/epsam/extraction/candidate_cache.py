@@ -101,6 +101,7 @@ def score_or_load(
     cached = load_candidates(cache, record, options)
     if cached is not None and not cached.error:
         return cached
+    # An error may have been of the disk or the network; a damaged slide fails quickly again.
     slide = score_tiles(record, options, thumbnails)
     save_candidates(cache, slide, options)
     return slide
@@ -195,6 +196,7 @@ def _cache_file(folder: Path, record: SlideRecord) -> Path:
 def _fingerprint(record: SlideRecord, options: PatchOptions) -> str:
     """Digest of all that decides the scores: options, the slide by size, annotations by content."""
     lines = [f"{name}={getattr(options, name)}" for name in _SCORING_OPTIONS]
+    # Reading a whole slide would take as long as scoring it.
     lines.append(str(record.path.stat().st_size if record.path else 0))
     if record.annotations:
         lines.append(sha256(record.annotations.read_bytes()).hexdigest())

@@ -97,11 +97,13 @@ def _score_open_slide(
     thumbnails: Path,
 ) -> ScoredSlide:
     grid = _make_grid(slide, options)
+    # Before the pixels are read, which takes by far the longest.
     _check_inside(annotations, slide)
     tissue = find_tissue(slide)
     thumbnail = draw_thumbnail(read_overview(slide), tissue.mask, annotations, slide.width0)
     write_rgb(thumbnails / f"{record.name}.png", thumbnail)
 
+    # Row by row, in the order in which the fractions are flattened below.
     lefts, tops = np.meshgrid(grid.lefts_px0, grid.tops_px0)
     tiles = CandidateTiles(
         lefts.ravel(),
@@ -114,6 +116,7 @@ def _score_open_slide(
     # Tiles with a little tumour, at most min_tumour, are neither: their label would be ambiguous.
     positive_range = FractionRange(options.min_tumour, options.max_tumour)
     is_positive = positive_range.contains(tiles.tumour_fraction)
+    # A patch of glass would teach to find tissue (docs/deviations.md, "Tissue of negatives").
     is_tissue = tiles.tissue_fraction >= options.min_tissue
     is_negative = (tiles.tumour_fraction == 0) & is_tissue & record.unannotated_is_normal
     return ScoredSlide(

@@ -67,6 +67,7 @@ def _load_splits(
     paths: DatasetPaths, tables: Path, options: PatchOptions, records: Sequence[SlideRecord]
 ) -> tuple[dict[str, str], str]:
     """Slide → split, and the source of it."""
+    # The user's own table wins over the project's, also for CAMELYON.
     if paths.split_table.is_file():
         return read_splits(paths.split_table), str(paths.split_table)
 
@@ -76,6 +77,7 @@ def _load_splits(
         return listed_splits, table.name
 
     is_annotated = {}
+    # Slides that are not used must not take up part of the ratio.
     for record in records:
         if record.status == USED:
             is_annotated[record.name] = record.annotations is not None

@@ -71,6 +71,7 @@ def _are_train_patches_current(
 ) -> bool:
     folder = paths.split("train") / "image"
     removed = find_removed_slides(paths)
+    # What is missing cannot be extracted again, so replacing the patches would lose some.
     if removed:
         log.warning(
             "%s holds %d patches: step skipped; %d of their slides are no longer there (%s%s), so "
@@ -175,6 +176,7 @@ def _read_provenance(source: Path) -> dict[str, Any]:
     """The provenance that was stored with the patches; empty if it is absent or damaged."""
     if not source.is_file():
         return {}
+    # Without a readable provenance nobody can tell that patches are stale, so they stay.
     try:
         stored = read_json(source)
     except DatasetError:
@@ -236,6 +238,7 @@ def publish_patches(staging: Path, paths: DatasetPaths, origin: Mapping[str, Any
     """
     write_json(staging / paths.patch_options.name, origin)
     (staging / _MOVING).touch()
+    # The mark of the older patches goes first, so that no mixture counts as done.
     shutil.rmtree(paths.split("train") / "image", ignore_errors=True)
     for table in (paths.patch_options, paths.patch_table, paths.slide_table):
         _replace(staging / table.name, table)

@@ -154,6 +154,7 @@ def choose_positives(
     (seed, "patches", "train"); where fewer exist than the limit, all are taken.
     """
     chosen = np.arange(len(fractions))
+    # As many for each bin of tumour fraction: the published code, and Table 1 of the paper.
     if limits.per_bin:
         bins = np.floor(fractions * N_BINS + _ROUNDING).astype(np.int64)
         per_bin = [np.empty(0, dtype=np.int64)]

@@ -42,8 +42,18 @@ def select_tiles(scored: Sequence[ScoredSlide], options: PatchOptions) -> list[T
         slides = [slide for slide in scored if slide.record.split == split and not slide.error]
         # This key makes the selection of a split independent of the other splits.
         in_split = _select_in_split(slides, limits, (options.seed, "patches", split))
-        _check_split(split, slides, in_split, options)
-        _log_split(split, in_split, limits, options)
+        n_positives = sum(len(selection.positives) for selection in in_split)
+        n_negatives = sum(len(selection.negatives) for selection in in_split)
+        _check_split(split, slides, n_positives, n_negatives, options)
+
+        positive_range = FractionRange(options.min_tumour, options.max_tumour)
+        log.info(
+            "%s: %d slides, %s, %s",
+            split,
+            len(slides),
+            _format_count(n_positives, positive_limit(limits, positive_range), "positives"),
+            _format_count(n_negatives, limits.negatives, "negatives"),
+        )
         for selection in in_split:
             if len(selection.positives) or len(selection.negatives):
                 selections.append(selection)
@@ -53,44 +63,41 @@ def select_tiles(scored: Sequence[ScoredSlide], options: PatchOptions) -> list[T
 def _select_in_split(
     slides: Sequence[ScoredSlide], limits: PatchLimits, key: Sequence[int | str]
 ) -> list[TileSelection]:
-    positives = [slide.positives for slide in slides]
-    negatives = [slide.negatives for slide in slides]
-    fractions = np.concatenate([np.empty(0), *(tiles.tumour_fraction for tiles in positives)])
-    n_negatives = sum(len(tiles) for tiles in negatives)
+    """One selection for each slide, from the candidates of all slides taken together."""
+    # Without slides there is still an array to choose from.
+    fractions, n_negatives = [np.empty(0)], 0
+    for slide in slides:
+        fractions.append(slide.positives.tumour_fraction)
+        n_negatives += len(slide.negatives)
+    chosen_positives = choose_positives(np.concatenate(fractions), limits, key)
+    chosen_negatives = choose_negatives(n_negatives, limits, key)
 
-    chosen_positives = _select_per_slide(positives, choose_positives(fractions, limits, key))
-    chosen_negatives = _select_per_slide(negatives, choose_negatives(n_negatives, limits, key))
-
+    # The chosen indices run over the tiles of all slides in their order.
     selections = []
-    for number, slide in enumerate(slides):
-        selections.append(
-            TileSelection(
-                slide.record, chosen_positives[number], chosen_negatives[number], slide.patch_mpp
-            )
-        )
+    first_positive = first_negative = 0
+    for slide in slides:
+        positives = _select_from(slide.positives, chosen_positives, first_positive)
+        negatives = _select_from(slide.negatives, chosen_negatives, first_negative)
+        selections.append(TileSelection(slide.record, positives, negatives, slide.patch_mpp))
+        first_positive += len(slide.positives)
+        first_negative += len(slide.negatives)
     return selections
 
 
-def _select_per_slide(
-    tiles_per_slide: Sequence[CandidateTiles], chosen: Integers
-) -> list[CandidateTiles]:
-    """The chosen tiles of each slide; `chosen` indexes the tiles of all slides in their order."""
-    selected = []
-    first = 0
-    for tiles in tiles_per_slide:
-        end = first + len(tiles)
-        in_slide = chosen[(chosen >= first) & (chosen < end)]
-        selected.append(tiles.select(in_slide - first))
-        first = end
-    return selected
+def _select_from(tiles: CandidateTiles, chosen: Integers, first: int) -> CandidateTiles:
+    """Those of a slide's tiles that `chosen` names; `first` is the index of its first tile."""
+    in_slide = chosen[(chosen >= first) & (chosen < first + len(tiles))]
+    return tiles.select(in_slide - first)
 
 
 def _check_split(
     split: str,
     slides: Sequence[ScoredSlide],
-    selections: Sequence[TileSelection],
+    n_positives: int,
+    n_negatives: int,
     options: PatchOptions,
 ) -> None:
+    """Raise DatasetError if a split has no slide, no positive or no negative."""
     table = f"{options.dataset_root}/{options.dataset_type}/splits.csv"
     if not slides:
         raise DatasetError(
@@ -98,32 +105,17 @@ def _check_split(
         )
     n_tiles = sum(slide.n_tiles for slide in slides)
     remedy = f"or give {split} another slide in {table}"
-    if not any(len(selection.positives) for selection in selections):
+    if not n_positives:
         raise DatasetError(
             f"{split}: no positive among {n_tiles} tiles of {len(slides)} slides (tumour fraction "
             f"between {options.min_tumour:g} and {options.max_tumour:g}); lower --min_tumour, "
             f"raise --max_tumour, {remedy}"
         )
-    if not any(len(selection.negatives) for selection in selections):
+    if not n_negatives:
         raise DatasetError(
             f"{split}: no negative among {n_tiles} tiles of {len(slides)} slides (no tumour, "
             f"tissue fraction at least {options.min_tissue:g}); lower --min_tissue, {remedy}"
         )
-
-
-def _log_split(
-    split: str, selections: Sequence[TileSelection], limits: PatchLimits, options: PatchOptions
-) -> None:
-    positive_range = FractionRange(options.min_tumour, options.max_tumour)
-    n_positives = sum(len(selection.positives) for selection in selections)
-    n_negatives = sum(len(selection.negatives) for selection in selections)
-    log.info(
-        "%s: %d slides, %s, %s",
-        split,
-        len(selections),
-        _format_count(n_positives, positive_limit(limits, positive_range), "positives"),
-        _format_count(n_negatives, limits.negatives, "negatives"),
-    )
 
 
 def _format_count(count: int, limit: int, kind: str) -> str:

@@ -56,6 +56,7 @@ class SlideOutcomes:
                 f"{len(self.errors)} slides failed ({', '.join(sorted(self.errors)[:5])}); see "
                 "slides.csv or pass --no-strict"
             )
+        # Also true if no slide was scored at all.
         if all(slide.error for slide in self.scored.values()):
             first = f", first {next(iter(self.errors.values()))}" if self.errors else ""
             raise SlideError(f"no usable slide: {len(self.errors)} failed{first}; see slides.csv")

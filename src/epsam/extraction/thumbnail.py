@@ -40,6 +40,7 @@ def draw_thumbnail(image: Rgb, tissue: Mask, annotations: Annotations, width0: i
     """
     thumbnail = np.ascontiguousarray(image)
     height, width = thumbnail.shape[:2]
+    # Averaged: a pixel of the thumbnail is tissue if most of its area is.
     resized = cv2.resize(tissue.astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
     borders = cv2.findContours(resized, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
     cv2.drawContours(thumbnail, borders, -1, TISSUE, 1)

@@ -65,6 +65,7 @@ def write_or_resume(
         except (DatasetError, LookupError):
             log.warning("%s is damaged; its patches are written again", completion_record)
     written = write_slide_patches(selection, options, staging)
+    # Last, so that a kill in between leaves no record of half a slide.
     if not written.error:
         write_json(completion_record, {"rows": written.rows})
     return written
