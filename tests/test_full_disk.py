@@ -54,13 +54,13 @@ def on_small_disks(folder, stage, step, flags):
     ]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    *tried, last = json.loads(result.stdout)
-    for one in tried:
+    *trials, last = json.loads(result.stdout)
+    for trial in trials:
         assert re.fullmatch(
-            r"disk/\S+: no space left; free some and run the same command again", one["told"]
+            r"disk/\S+: no space left; free some and run the same command again", trial["message"]
         )
-        assert (one["again"], one["after"]) == ("", last["full"])
-    return tried, last["full"]
+        assert (trial["again"], trial["after"]) == ("", last["full"])
+    return trials, last["full"]
 
 
 def test_cutting_on_a_full_disk_leaves_the_patches_that_were_there(folder):
@@ -68,14 +68,14 @@ def test_cutting_on_a_full_disk_leaves_the_patches_that_were_there(folder):
     flags = ["--dataset_type", "mini", "--patch_size", "64", "--workers", "1"]
     run_stage("extract_patches", [*flags, "--stride", "64", "--dataset_root", "before"])
     before = digests(folder / "before")
-    tried, after = on_small_disks(
+    trials, after = on_small_disks(
         folder, "extract_patches", 70, [*flags, "--stride", "32", "--dataset_root", "disk"]
     )
-    assert len(tried) > 5
+    assert len(trials) > 5
     assert {".lock", "thumbnails", "image"} <= {
-        part for one in tried for part in re.split("[/:]", one["told"])
+        part for trial in trials for part in re.split("[/:]", trial["message"])
     }
-    assert all(one["full"] == before for one in tried)
+    assert all(trial["full"] == before for trial in trials)
     assert before.keys() != after.keys()
 
 
@@ -139,11 +139,11 @@ def test_results_on_a_full_disk_are_whole_old_ones_or_whole_new_ones(folder, kin
     run_stage("infer", [*flags, "--overlap", "0.5", "--output_dir", "before/out"])
     before = digests(folder / "before")
     write_data(folder / "data", kind, 60)
-    tried, after = on_small_disks(folder, "infer", step, [*flags, "--output_dir", "disk/out"])
-    assert tried
+    trials, after = on_small_disks(folder, "infer", step, [*flags, "--output_dir", "disk/out"])
+    assert trials
     assert before.keys() == after.keys()
     assert before != after
-    for one in tried:
-        assert one["full"].keys() == after.keys()
-        for name, found in one["full"].items():
-            assert found in (before[name], after[name])
+    for trial in trials:
+        assert trial["full"].keys() == after.keys()
+        for name, digest in trial["full"].items():
+            assert digest in (before[name], after[name])

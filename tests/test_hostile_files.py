@@ -114,8 +114,8 @@ def test_a_fuzzed_table_is_an_error_that_names_it_or_content(tmp_path, read, goo
     columns = tuple(good.split(b"\n")[0].decode().split(","))
     outcome = fuzz(some.one_of(damaged(good), tables(columns)), 100, attempt)
     assert outcome.read
-    assert outcome.told
-    assert all(".csv" in message for message in outcome.told)
+    assert outcome.messages
+    assert all(".csv" in message for message in outcome.messages)
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,10 @@ def test_fuzzed_maps_are_an_error_that_says_how_to_make_them_again(tmp_path):
         return ""
 
     outcome = fuzz(damaged(path.read_bytes()), 100, attempt)
-    assert outcome.told
+    assert outcome.messages
     assert all(
         "train.npz" in message and "generate_initial_masks.py" in message
-        for message in outcome.told
+        for message in outcome.messages
     )
 
 
@@ -222,7 +222,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_found_although_torch_would_load_it(tmp
         load_plain(path)
 
 
-def test_a_fuzzed_checkpoint_is_an_error_or_what_was_written(tmp_path):
+def test_a_fuzzed_checkpoint_is_an_error_or_the_written_one(tmp_path):
     path = tmp_path / "a.pth"
     save_plain(path, {"model": {"a": torch.arange(64.0)}, "epoch": 3})
 
@@ -235,8 +235,8 @@ def test_a_fuzzed_checkpoint_is_an_error_or_what_was_written(tmp_path):
         return ""
 
     outcome = fuzz(damaged(path.read_bytes()), 100, attempt)
-    assert outcome.told
-    assert all("a.pth" in message for message in outcome.told)
+    assert outcome.messages
+    assert all("a.pth" in message for message in outcome.messages)
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,14 @@ EPS = 1e-3
 
 
 def test_counts_dice_and_iou_by_hand():
-    predicted, true = np.array([[1, 1, 0], [0, 1, 0]], bool), np.array([[1, 0, 0], [0, 1, 1]], bool)
-    found = count_pixels(predicted, true)
-    assert found == PixelCounts(tp=2, predicted=3, target=3)
-    assert found.dice == pytest.approx((4 + EPS) / (6 + EPS))
-    assert found.iou == pytest.approx((2 + EPS) / (4 + EPS))
+    predicted, target = (
+        np.array([[1, 1, 0], [0, 1, 0]], bool),
+        np.array([[1, 0, 0], [0, 1, 1]], bool),
+    )
+    counts = count_pixels(predicted, target)
+    assert counts == PixelCounts(tp=2, predicted=3, target=3)
+    assert counts.dice == pytest.approx((4 + EPS) / (6 + EPS))
+    assert counts.iou == pytest.approx((2 + EPS) / (4 + EPS))
 
 
 def test_two_empty_masks_agree_and_an_empty_prediction_scores_nearly_nothing():

@@ -14,7 +14,7 @@ import infer
 from epsam.config.inference import InferOptions
 from epsam.core.errors import EpsamError
 from epsam.data.images import read_mask, read_rgb, write_rgb
-from support.kill_train import differing, fingerprints, finish, made
+from support.kill_train import differing, fingerprints, finish, prepare_clone
 from support.mini import FLAGS, SIDE, clone, run, start, write_patches
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def quiet(trained):
 def test_a_run_that_was_stopped_and_killed_leaves_the_same_files(quiet, tmp_path):
     # kill_train.py kills at thirty random moments; test_traps.py at the ones that are known to be
     # dangerous.
-    stopped = made(tmp_path / "stopped", write_patches)
+    stopped = prepare_clone(tmp_path / "stopped", write_patches)
     for number, moment in (
         (signal.SIGINT, "epoch 1/"),
         (signal.SIGTERM, "going on after epoch"),

@@ -11,8 +11,8 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 
 @pytest.mark.parametrize("script", ["report", "compare", "extract_patches"])
 def test_scripts_without_networks_do_not_load_pytorch(script):
-    asked = f"import sys, {script}; print(sorted({{'torch', 'torchvision'}} & set(sys.modules)))"
+    code = f"import sys, {script}; print(sorted({{'torch', 'torchvision'}} & set(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", asked], cwd=SRC, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=SRC, capture_output=True, text=True, timeout=60
     )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -191,8 +191,8 @@ def test_fuzzed_outlines_are_an_error_or_numbers(tmp_path, contents, examples):
 
     outcome = fuzz(contents, examples, attempt)
     assert outcome.read
-    assert outcome.told
-    assert all("s.xml" in message for message in outcome.told)
+    assert outcome.messages
+    assert all("s.xml" in message for message in outcome.messages)
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ def test_flag_beats_preset_beats_default():
         50,
         143,
     )
-    given = parse(
+    options = parse(
         "extract_patches", PatchOptions, ["--dataset_type", "camelyon16", "--max_per_bin", "1,2,3"]
     )
-    assert given.max_per_bin == (1, 2, 3)
+    assert options.max_per_bin == (1, 2, 3)
 
 
 def test_defaults_are_the_papers():
@@ -225,7 +225,7 @@ def test_a_number_out_of_its_range_ends_with_2_and_one_line(stage, arguments, me
     assert f"{stage}.py: error: argument {message}" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_both_ends_of_a_range_and_what_switches_off_are_taken():
+def test_both_ends_of_a_range_and_values_that_switch_off_are_accepted():
     assert (
         parse(
             "generate_initial_masks", MaskOptions, ["--quantile", "1", "--rotations", "4"]
@@ -242,7 +242,7 @@ def test_both_ends_of_a_range_and_what_switches_off_are_taken():
     assert parse("train_classifier", ClassifierOptions, ["--adl_positions", ""]).adl_positions == ()
 
 
-def test_a_presets_values_are_looked_at_too(monkeypatch, capsys):
+def test_a_presets_values_are_checked_too(monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "odd", {"infer": {"overlap": 2.0}})
     with pytest.raises(SystemExit):
         parse("infer", InferOptions, ["--dataset_type", "odd"])
@@ -250,7 +250,7 @@ def test_a_presets_values_are_looked_at_too(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_help_tells_every_flag_with_default_and_source(stage, capsys):
+def test_help_has_every_flag_with_default_and_source(stage, capsys):
     with pytest.raises(SystemExit) as end:
         parse(stage, STAGES[stage], ["--help"])
     text = " ".join(capsys.readouterr().out.split())
@@ -338,20 +338,20 @@ def test_sigterm_ends_a_stage_like_ctrl_c(capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("_handlers")
-def test_a_stage_has_its_folder_alone_and_clears_what_killed_writers_left(
+def test_a_stage_locks_its_folder_and_removes_leftovers_of_killed_writers(
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("sys.argv", ["stage"])
     (tmp_path / "masks").mkdir()
     for name in (".a.7.part.png", "a.png", ".hidden.png"):
         (tmp_path / "masks" / name).touch()
-    seen = []
+    listed = []
 
     def main(_):
-        seen.extend(sorted(path.name for path in (tmp_path / "masks").iterdir()))
+        listed.extend(sorted(path.name for path in (tmp_path / "masks").iterdir()))
 
     run_stage("infer", InferOptions, main, owns=lambda _: tmp_path)
-    assert seen == [".hidden.png", "a.png"]
+    assert listed == [".hidden.png", "a.png"]
 
     def busy(folder, hint):
         raise BusyError(f"{folder}: in use, {hint}")
@@ -361,10 +361,10 @@ def test_a_stage_has_its_folder_alone_and_clears_what_killed_writers_left(
         run_stage("infer", InferOptions, main, owns=lambda _: tmp_path)
     assert end.value.code == 1
     assert "in use, give this one another name" in capsys.readouterr().err
-    assert len(seen) == 2
+    assert len(listed) == 2
 
 
-def test_debug_and_our_own_mistakes_keep_their_traceback(monkeypatch):
+def test_debug_and_bugs_keep_their_traceback(monkeypatch):
     def main(options):
         raise DatasetError("x") if options.debug else RuntimeError("a bug")
 

@@ -13,7 +13,7 @@ from epsam.config.flags import (
 from epsam.config.masks import MaskOptions, MaskRule
 
 
-def test_what_does_not_change_the_result_is_left_out():
+def test_options_that_change_no_result_are_left_out():
     @dataclass(frozen=True)
     class Options:
         lr: float = flag(0.1, "rate")
@@ -65,7 +65,7 @@ def test_both_spellings_are_read_back():
     }
 
 
-def test_reading_back_what_is_stored_gives_the_same_options():
+def test_stored_options_are_read_back_unchanged():
     options = RetrainOptions(n_sample=2, n_transform=8, embedding_transforms=4, select_on="pseudo")
     stored = json.loads(json.dumps(stored_options(options)))
     assert RetrainOptions(**read_stored(RetrainOptions, stored)) == options

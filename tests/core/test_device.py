@@ -11,7 +11,7 @@ from epsam.core.errors import DeviceError
 from support.mini import REPOSITORY
 
 
-def test_a_cpu_computes_in_fp32_unless_bf16_is_asked_for():
+def test_a_cpu_computes_in_fp32_unless_bf16_is_requested():
     assert select_device("cpu", "auto").autocast_dtype is None
     assert select_device("cpu", "fp32").autocast_dtype is None
     with select_device("cpu", "bf16").autocast():
@@ -27,12 +27,12 @@ def test_a_gpu_that_is_not_there_is_one_line():
 
 
 @pytest.mark.parametrize(
-    ("capability", "found"),
+    ("capability", "expected"),
     [((6, 1), None), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)],
 )
 @pytest.mark.parametrize("old", [True, False])
 def test_a_gpu_that_only_emulates_bf16_computes_in_fp16_if_it_has_units_for_that(
-    monkeypatch, old, capability, found
+    monkeypatch, old, capability, expected
 ):
     def supported(including_emulation=True):
         return including_emulation or capability >= (8, 0)
@@ -40,7 +40,7 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp16_if_it_has_units_for_that
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", (lambda: True) if old else supported)
-    assert select_device("auto", "auto").autocast_dtype is found
+    assert select_device("auto", "auto").autocast_dtype is expected
     assert select_device("auto", "bf16").autocast_dtype is torch.bfloat16
 
 
@@ -65,18 +65,18 @@ def test_freed_memory_stays_with_a_stage_on_the_cpu_and_goes_back_otherwise():
             with open("/proc/self/statm") as stream:
                 return int(stream.read().split()[1]) * resource.getpagesize() / 2**20
 
-        for kept in (False, True):
-            keep_freed_memory(kept)
+        for keep in (False, True):
+            keep_freed_memory(keep)
             before = resident_mib()
             torch.ones(2**26)
             print(resident_mib() - before)
     """
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code],
         text=True,
         capture_output=True,
         check=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
     ).stdout
-    given_back, kept = map(float, told.split())
-    assert given_back < 64 < 192 < kept
+    returned, retained = map(float, output.split())
+    assert returned < 64 < 192 < retained

@@ -61,9 +61,9 @@ def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path, name, write):
     (tmp_path / name).write_text("old")
     stem, suffix = name.split(".")
     (tmp_path / f".{stem}.{os.getpid()}.part.{suffix}").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as found:
+    with pytest.raises(OSError, match="No space left") as raised:
         write(tmp_path / name)
-    assert (found.value.errno, str(found.value.filename)) == (errno.ENOSPC, str(tmp_path / name))
+    assert (raised.value.errno, str(raised.value.filename)) == (errno.ENOSPC, str(tmp_path / name))
     assert (tmp_path / name).read_text() == "old"
     assert os.listdir(tmp_path) == [name]
 
@@ -90,7 +90,7 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name(
     assert steps == expected
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(tmp_path):
+def test_a_link_is_replaced_and_its_target_is_left_alone(tmp_path):
     (tmp_path / "elsewhere").write_text("not ours")
     (tmp_path / "a.csv").symlink_to(tmp_path / "elsewhere")
     write_text(tmp_path / "a.csv", "new")
@@ -150,9 +150,9 @@ def test_json_keeps_other_alphabets_readable(tmp_path):
     assert "µ" in (tmp_path / "a.json").read_text("utf-8")
 
 
-def test_a_sketch_tells_size_beginning_and_end(tmp_path):
+def test_a_quick_hash_covers_size_beginning_and_end(tmp_path):
     path = tmp_path / "slide.tif"
-    seen = set()
+    hashes = set()
     for content in (
         b"",
         b"a",
@@ -162,18 +162,21 @@ def test_a_sketch_tells_size_beginning_and_end(tmp_path):
         b"b" * 199_999 + b"a",
     ):
         path.write_bytes(content)
-        seen.add(quick_hash(path))
-    assert len(seen) == 6
+        hashes.add(quick_hash(path))
+    assert len(hashes) == 6
     path.write_bytes(b"b" * 100_000 + b"?" + b"b" * 99_999)
-    assert quick_hash(path) in seen
+    assert quick_hash(path) in hashes
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_text_that_cannot_be_added_for_a_full_disk_names_its_file(tmp_path):
     (tmp_path / "lines").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as found:
+    with pytest.raises(OSError, match="No space left") as raised:
         append_text(tmp_path / "lines", "one more")
-    assert (found.value.errno, str(found.value.filename)) == (errno.ENOSPC, str(tmp_path / "lines"))
+    assert (raised.value.errno, str(raised.value.filename)) == (
+        errno.ENOSPC,
+        str(tmp_path / "lines"),
+    )
 
 
 def test_text_is_added_at_the_end_of_a_file_that_may_not_be_there(tmp_path):

@@ -17,10 +17,10 @@ def test_a_stage_takes_its_own_place_and_leaves_the_others(tmp_path):
     add_to_record(path, "a", {"lr": 0.1, "sizes": (1, 2)}, 12.34, {"patches": "abc"})
     add_to_record(path, "b", {"lr": 0.2}, 1.0)
     add_to_record(path, "a", {"lr": 0.3}, 2.0)
-    kept = json.loads(path.read_text())
-    assert {name: entry["options"]["lr"] for name, entry in kept.items()} == {"a": 0.3, "b": 0.2}
-    assert (kept["a"]["seconds"], kept["a"]["inputs"]) == (2.0, {})
-    assert set(kept["a"]) == {
+    entries = json.loads(path.read_text())
+    assert {name: entry["options"]["lr"] for name, entry in entries.items()} == {"a": 0.3, "b": 0.2}
+    assert (entries["a"]["seconds"], entries["a"]["inputs"]) == (2.0, {})
+    assert set(entries["a"]) == {
         "ended",
         "seconds",
         "peak_ram_gib",
@@ -30,38 +30,38 @@ def test_a_stage_takes_its_own_place_and_leaves_the_others(tmp_path):
         "code",
         "versions",
         "machine",
-    } | ({"peak_gpu_gib"} & set(kept["a"]))
+    } | ({"peak_gpu_gib"} & set(entries["a"]))
 
 
-def test_what_another_record_tells_of_a_stage_is_taken_over(tmp_path):
+def test_a_stages_entry_is_copied_from_another_record(tmp_path):
     add_to_record(tmp_path / "data.json", "cut", {"stride": 64}, 1.0)
     add_to_record(tmp_path / "run.json", "fit", {}, 1.0)
     for source in ("data.json", "nowhere.json"):
         copy_stage_record(tmp_path / source, tmp_path / "run.json", "cut")
-    kept = json.loads((tmp_path / "run.json").read_text())
-    assert (set(kept), kept["cut"]["options"]) == ({"fit", "cut"}, {"stride": 64})
+    entries = json.loads((tmp_path / "run.json").read_text())
+    assert (set(entries), entries["cut"]["options"]) == ({"fit", "cut"}, {"stride": 64})
 
 
-HOLD = """
+ALLOCATE = """
 import numpy as np
 from epsam.core.records import peak_memory
 before = peak_memory()["peak_ram_gib"]
-held = np.ones(2**29, np.uint8)
+array = np.ones(2**29, np.uint8)
 print(before, peak_memory()["peak_ram_gib"])
 """
 
 
-def test_peak_memory_is_in_gib_and_grows_with_what_is_held():
+def test_peak_memory_is_in_gib_and_grows_with_what_is_allocated():
     # The peak of this process is that of all tests before, and its children begin with it; theirs
     # do not.
-    told = subprocess.run(
-        ["bash", "-c", '"$0" -c "$1"; exit $?', sys.executable, HOLD],
+    output = subprocess.run(
+        ["bash", "-c", '"$0" -c "$1"; exit $?', sys.executable, ALLOCATE],
         text=True,
         cwd=Path(record.__file__).parents[2],
         capture_output=True,
         check=True,
     ).stdout
-    before, after = map(float, told.split())
+    before, after = map(float, output.split())
     assert 0 < before < 0.5
     assert after == pytest.approx(before + 0.5, abs=0.05)
 

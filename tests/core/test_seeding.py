@@ -26,7 +26,7 @@ def test_a_key_means_the_same_numbers_in_every_process():
     assert seed_for(1, "a") == int.from_bytes(digest[:8], "big") >> 1
 
 
-def test_what_was_drawn_before_does_not_matter():
+def test_earlier_draws_do_not_matter():
     first = generator(3, "x").random(4)
     generator(3, "y").random(100)
     assert np.array_equal(generator(3, "x").random(4), first)

@@ -18,7 +18,7 @@ def test_a_slides_shard_is_a_matter_of_its_name():
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "a/3", "3", "1/0", "-1/3", "1/3/5"])
-def test_what_is_no_share_is_refused(text):
+def test_a_malformed_shard_is_refused(text):
     with pytest.raises(DatasetError, match="give i/n"):
         Shard.parse(text)
 

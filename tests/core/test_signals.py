@@ -21,16 +21,16 @@ def test_the_first_request_is_noted_and_the_second_ends_the_block(number, capfd)
 
 
 def test_in_another_thread_nothing_is_deferred_and_nothing_breaks():
-    before, seen = signal.getsignal(signal.SIGTERM), []
+    before, states = signal.getsignal(signal.SIGTERM), []
 
     def work():
         with StopRequests() as stop:
-            seen.append((stop.requested, signal.getsignal(signal.SIGTERM)))
+            states.append((stop.requested, signal.getsignal(signal.SIGTERM)))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [(False, before)]
+    assert states == [(False, before)]
 
 
 def test_the_plain_handler_interrupts_where_the_program_stands():

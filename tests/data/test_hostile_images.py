@@ -131,8 +131,8 @@ def test_a_fuzzed_image_is_an_error_or_rgb(tmp_path, suffix):
         return ""
 
     outcome = fuzz(damaged(good), 100, attempt)
-    assert outcome.told
-    assert all(path.name in message for message in outcome.told)
+    assert outcome.messages
+    assert all(path.name in message for message in outcome.messages)
 
 
 def test_odd_names_stay_apart_and_inside_the_folder(tmp_path):

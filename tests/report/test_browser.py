@@ -125,7 +125,7 @@ def test_a_page_is_readable(browser, tmp_path, page, width):
     address = (tmp_path / "report.html").as_uri()
     shot = browser.shoot(address, width)
     assert shot.width == width, "what is too wide has to scroll by itself, not with the page"
-    assert [asked for asked in shot.asked if not asked.startswith("data:")] == [address]
+    assert [url for url in shot.requests if not url.startswith("data:")] == [address]
     shown = shot.picture.astype(int)
     assert shown.shape[0] > 1000
     dark, coloured = (shown.max(axis=2) < 80), (np.ptp(shown, axis=2) > 60)
@@ -152,5 +152,5 @@ def test_the_test_would_notice_scripts_network_and_overflow(browser, tmp_path):
     write_text(tmp_path / "bad.html", html)
     shot = browser.shoot((tmp_path / "bad.html").as_uri(), 390)
     assert shot.width >= 3000
-    assert "http://127.0.0.1:9/a.png" in shot.asked
+    assert "http://127.0.0.1:9/a.png" in shot.requests
     assert (shot.picture < 80).any(), "the script that empties the page did not run"

@@ -46,7 +46,7 @@ class Shot:
 
     picture: np.ndarray
     width: float
-    asked: list[str]
+    requests: list[str]
 
 
 class Browser:
@@ -97,12 +97,12 @@ class Browser:
             "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip
         )
         content = np.frombuffer(base64.b64decode(shot["data"]), np.uint8)
-        asked = [
+        requests = [
             event["params"]["request"]["url"]
             for event in self._events
             if event.get("method") == "Network.requestWillBeSent"
         ]
-        return Shot(cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1], size["width"], asked)
+        return Shot(cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1], size["width"], requests)
 
     def _read(self):
         while b"\0" not in self._buffer:

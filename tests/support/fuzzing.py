@@ -41,10 +41,10 @@ PIECES = [
 
 @dataclass
 class Outcome:
-    """What became of the contents: how many were read, and what was told of the others."""
+    """What became of the contents: how many were read, and the messages about the others."""
 
     read: int = 0
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 def fuzz(
@@ -73,12 +73,13 @@ def fuzz(
             faulthandler.cancel_dump_traceback_later()
         assert "\n" not in message
         outcome.read += not message
-        outcome.told += [message] if message else []
+        outcome.messages += [message] if message else []
 
     with little_room():
         run()
     print(
-        f"fuzz: {outcome.read + len(outcome.told)} contents, {outcome.read} read, {len(outcome.told)} refused"
+        f"fuzz: {outcome.read + len(outcome.messages)} contents, {outcome.read} read, "
+        f"{len(outcome.messages)} refused"
     )
     return outcome
 

@@ -50,7 +50,8 @@ def outlines(corners: str, group: str = "Tumor", head: str = "") -> Callable[[],
         for x, y in (corner.split(",") for corner in corners.split())
     )
     text = (
-        f'{head}<ASAP_Annotations><Annotations><Annotation PartOfGroup="{group}"><Coordinates>{points}'
+        f'{head}<ASAP_Annotations><Annotations><Annotation PartOfGroup="{group}">'
+        f"<Coordinates>{points}"
         "</Coordinates></Annotation></Annotations></ASAP_Annotations>"
     )
     return xml(text.encode())
@@ -59,9 +60,12 @@ def outlines(corners: str, group: str = "Tumor", head: str = "") -> Callable[[],
 def xml(content: bytes) -> Callable[[], object]:
     def read() -> str:
         Path("s.xml").write_bytes(content)
-        found = read_annotations(Path("s.xml"))
-        area = int(rasterize_tumour(found, 0, 0, 40, 40).sum())
-        return f"{len(found.tumour)} outlines, {found.n_dropped} without an area left out, {area} px inside"
+        annotations = read_annotations(Path("s.xml"))
+        area = int(rasterize_tumour(annotations, 0, 0, 40, 40).sum())
+        return (
+            f"{len(annotations.tumour)} outlines, {annotations.n_dropped} without an area left out, "
+            f"{area} px inside"
+        )
 
     return read
 
@@ -160,9 +164,9 @@ def odd_names() -> str:
     names = [f"{name}_1.png" for name in ("with space", "new\nline", "-rf", "..dots", "ünï-日本")]
     for name in names:
         write_mask(Path("test/image") / name, np.ones((2, 2), bool))
-    found = [patch.image.name for patch in list_patches(Path("test/image"), Path("test/mask"))]
-    hidden = ", ".join(f"`{name}`" for name in names if name not in found)
-    return f"{len(found)} of {len(names)}; left out as hidden: {hidden}"
+    listed = [patch.image.name for patch in list_patches(Path("test/image"), Path("test/mask"))]
+    hidden = ", ".join(f"`{name}`" for name in names if name not in listed)
+    return f"{len(listed)} of {len(names)}; left out as hidden: {hidden}"
 
 
 def links() -> str:
@@ -250,7 +254,7 @@ INPUTS: list[tuple[str, Callable[[], object]]] = [
 
 
 def answer(give: Callable[[], object]) -> str:
-    """What an input is answered with, when it is given in the current folder."""
+    """What an input in the current folder is answered with."""
     try:
         return f"taken: {give()}"
     except (EpsamError, OSError) as error:

@@ -75,7 +75,7 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
     A run that comes to its end between two kills is compared and begun anew. stages: variables of
     train.sh.
     """
-    quiet, killed = (made(folder / name) for name in ("quiet", "killed"))
+    quiet, killed = (prepare_clone(folder / name) for name in ("quiet", "killed"))
     work = finish(quiet, stages)
     print(f"a quiet run takes {work:.0f} s of computing", flush=True)
     expected, differences, ended = fingerprints(quiet), [], 0
@@ -93,7 +93,7 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
             differences += differing(expected, fingerprints(killed))
             ended += 1
             shutil.rmtree(killed)
-            made(killed)
+            prepare_clone(killed)
     finish(killed, stages)
     print(
         "kills by stage:",
@@ -104,12 +104,12 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
     return differences + differing(expected, fingerprints(killed))
 
 
-def made(folder: Path, write_data: Callable[[Path], None] = write_slides) -> Path:
+def prepare_clone(folder: Path, write_data: Callable[[Path], None] = write_slides) -> Path:
     """A clone with data whose fits save their state after every step, where a user's do so every
     few minutes.
     """
     folder.mkdir()
-    fit = clone(folder, write_data) / "src" / "epsam" / "training" / "fit.py"
+    fit = clone(folder, write_data) / "src" / "epsam" / "engine" / "fit.py"
     hasty, count = re.subn(r"SAVE_EVERY_S = [\d.]+", "SAVE_EVERY_S = 0.0", fit.read_text("utf-8"))
     assert count == 1
     fit.write_text(hasty, "utf-8")
@@ -169,8 +169,8 @@ def running(group: int) -> str:
         ["ps", "-A", "-o", "pgid=,args="], capture_output=True, text=True, check=True
     ).stdout
     mine = [line for line in commands.splitlines() if line.split()[0] == str(group)]
-    found = re.search(r"src/(\w+)\.py", "\n".join(mine))
-    return found[1] if found else "train.sh itself"
+    match = re.search(r"src/(\w+)\.py", "\n".join(mine))
+    return match[1] if match else "train.sh itself"
 
 
 def last_line(folder: Path) -> str:
@@ -181,17 +181,17 @@ def last_line(folder: Path) -> str:
 
 def fingerprints(folder: Path) -> dict[str, str]:
     """Digest of every final file of the run and of the dataset, durations left out."""
-    found = {}
+    digests = {}
     for root in (folder / "checkpoints" / "mini", folder / "dataset" / "mini"):
         # A killed writer leaves its hidden half of a file in the shared cache: no one reads it.
         for path in sorted(
             p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")
         ):
             if path.name not in LEFT_OUT:
-                found[path.relative_to(folder).as_posix()] = hashlib.sha256(
+                digests[path.relative_to(folder).as_posix()] = hashlib.sha256(
                     essence(path)
                 ).hexdigest()
-    return found
+    return digests
 
 
 def essence(path: Path) -> bytes:

@@ -25,12 +25,13 @@ COUNTS = {"train": (6, 4), "val": (3, 2), "test": (2, 1)}
 # A decoder with random weights that is fitted for one epoch may well call everything tumour.
 FLAGS = {
     # Without ADL's draws, five epochs were enough for maps on every patch with each of eight seeds.
-    "CLASSIFIER_FLAGS": "--backbone resnet18 --pretrained none --epoch 5 --batch_size 4 --workers 0 --lr 1e-3 "
-    "--adl_drop_rate 0",
+    "CLASSIFIER_FLAGS": "--backbone resnet18 --pretrained none --epoch 5 --batch_size 4 "
+    "--workers 0 --lr 1e-3 --adl_drop_rate 0",
     "MASK_FLAGS": "--open_kernel 0 --allow_degenerate",
-    "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_transforms 1 --allow_degenerate",
-    "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 --embedding_transforms 1 --n_iter 2 "
-    "--allow_degenerate",
+    "DECODER_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 "
+    "--embedding_transforms 1 --allow_degenerate",
+    "RETRAIN_FLAGS": "--epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 "
+    "--embedding_transforms 1 --n_iter 2 --allow_degenerate",
     "SAM_MODEL_TYPE": "vit_demo",
     "SAM_CHECKPOINT": "random_sam.pth",
     "DATASET_TYPE": "mini",

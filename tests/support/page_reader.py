@@ -36,23 +36,23 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
+        values = dict(attributes)
         assert tag not in ACTIVE
-        assert not [name for name in found if name.startswith("on") or name == "http-equiv"]
-        assert all(found[name].startswith("data:") for name in ASKING if name in found)
-        self._open = [*self._open, (tag, found.get("class"))]
+        assert not [name for name in values if name.startswith("on") or name == "http-equiv"]
+        assert all(values[name].startswith("data:") for name in ASKING if name in values)
+        self._open = [*self._open, (tag, values.get("class"))]
         if tag == "tr":
             self._here.rows.append([])
         if tag in ("th", "td"):
             self._here.rows[-1].append("")
-        if found.get("class") == "warning":
+        if values.get("class") == "warning":
             self._here.warnings.append("")
         if tag == "svg":
             self._here.drawings += 1
         if tag == "img":
-            content = np.frombuffer(base64.b64decode(found["src"].split(",")[1]), np.uint8)
+            content = np.frombuffer(base64.b64decode(values["src"].split(",")[1]), np.uint8)
             self._here.pictures.append(
-                (found["alt"], cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1])
+                (values["alt"], cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1])
             )
 
     def handle_endtag(self, tag):

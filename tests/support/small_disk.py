@@ -25,22 +25,27 @@ from support.mini import smaller_sam  # noqa: E402
 from support.untimed import contents  # noqa: E402
 
 KINDS = {"extract_patches": PatchOptions, "infer": InferOptions}
-DISK = "mount -t tmpfs -o size=64m none disk; cp -r before/. disk; used=$(df -k --output=used disk | tail -1)"
+DISK = (
+    "mount -t tmpfs -o size=64m none disk; cp -r before/. disk; "
+    "used=$(df -k --output=used disk | tail -1)"
+)
 
 
 def main() -> None:
     stage, step, *flags = sys.argv[1:]
-    found, room = [], 0
+    trials, room = [], 0
     while True:
         shell(f"{DISK}; mount -o remount,size=$((used + {room}))k disk")
-        told = run(stage, flags)
+        message = run(stage, flags)
         full = digests(Path("disk"))
         shell("mount -o remount,size=64m disk")
         again = run(stage, flags)
-        found.append({"told": told, "full": full, "again": again, "after": digests(Path("disk"))})
+        trials.append(
+            {"message": message, "full": full, "again": again, "after": digests(Path("disk"))}
+        )
         shell("umount disk")
-        if not told:
-            print(json.dumps(found))
+        if not message:
+            print(json.dumps(trials))
             return
         room += int(step)
 

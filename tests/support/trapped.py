@@ -27,11 +27,15 @@ import epsam.engine.fit
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
 from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.flags import read_stored
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
 from support.mini import smaller_sam
 
-_DECODER = "--epoch 2 --batch_size 2 --n_point 5 --embedding_transforms 1 --ids_threshold -1 --allow_degenerate"
+_DECODER = (
+    "--epoch 2 --batch_size 2 --n_point 5 --embedding_transforms 1 --ids_threshold -1 "
+    "--allow_degenerate"
+)
 STAGES: dict[str, tuple[type, str]] = {
     "train_classifier": (
         ClassifierOptions,
@@ -166,10 +170,10 @@ def add_flags(stage: str, flags: str) -> None:
 
 def repeat_from_record(record: Path, name: str, stage: str) -> None:
     """Run a stage with the options that a record holds under `name`."""
-    kept = json.loads(record.read_text("utf-8"))[name]["options"]
+    stored = json.loads(record.read_text("utf-8"))[name]["options"]
     kind = STAGES[stage][0]
-    options = kind(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
-    )
-    importlib.import_module(stage).main(options)
+    values = {}
+    for option, value in read_stored(kind, stored).items():
+        values[option] = tuple(value) if isinstance(value, list) else value
+    importlib.import_module(stage).main(kind(**values))
     raise SystemExit

@@ -225,8 +225,8 @@ def test_a_fuzzed_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, how
 
     outcome = fuzz(damaged(good), 100, attempt)
     assert outcome.read
-    assert outcome.told
-    assert all("a.tif" in message for message in outcome.told)
+    assert outcome.messages
+    assert all("a.tif" in message for message in outcome.messages)
 
 
 @pytest.mark.parametrize(
