@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# From slides and coarse outlines to a trained segmenter. Edit the block below, or set the names in the environment:
+# From patches, or slides with coarse annotations, to a trained segmenter. Edit the block below, or set the names in the
+# environment:
 #     DATASET_TYPE=camelyon16 ./train.sh
-# Running it again goes on where it was broken off. `python src/<stage>.py --help` lists every flag.
+# Running it again goes on where it was interrupted. `python src/<stage>.py --help` lists every flag.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -37,9 +38,9 @@ run_all() {
     [[ -n $SAM_CHECKPOINT ]] && sam+=("--sam_checkpoint=$SAM_CHECKPOINT")
 
     if [[ $DATASET_TYPE == demo ]]; then
-        "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS                    # made-up slides
+        "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS                    # synthetic slides
     fi
-    # What would stop the run later, found in seconds. It wants each stage's flags as one word.
+    # Checks in seconds what would stop the run later. It takes each stage's flags as one word.
     "$PYTHON" src/check.py "${run[@]}" "${sam[@]}" --patch_flags="$PATCH_FLAGS" --classifier_flags="$CLASSIFIER_FLAGS" \
         --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" --retrain_flags="$RETRAIN_FLAGS" \
         --evaluate_flags="$EVALUATE_FLAGS"

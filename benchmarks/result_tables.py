@@ -56,7 +56,12 @@ def read_rows(path: Path, where: str) -> list[Row]:
     conditions = [condition.split("=", 1) for condition in where.split("; ") if condition]
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    chosen = [row for row in rows if all(row[field] == value for field, value in conditions)]
+    chosen = []
+    for row in rows:
+        if all(row[field] == value for field, value in conditions):
+            chosen.append(row)
+
+    # A condition that no row meets is a typing error on the page, not an empty table.
     if not chosen:
         raise ValueError(f"{path}: no row with {where}")
     return chosen

@@ -17,7 +17,7 @@ def measure(monkeypatch):
     return measure
 
 
-def test_a_ratio_is_plain_over_ours_and_has_to_reach_its_target(measure):
+def test_a_ratio_is_the_plain_way_over_the_fast_one_and_has_to_reach_its_target(measure):
     met = measure.Comparison("slow", 6.0, "fast", 2.0, 3.0).as_row()
     assert (met["ratio"], met["met"]) == (3.0, True)
     assert not measure.Comparison("slow", 5.9, "fast", 2.0, 3.0).as_row()["met"]
@@ -40,7 +40,7 @@ def test_all_levels_of_the_large_slide_show_the_same_tissue(monkeypatch):
     for downsample in DOWNSAMPLES:
         level = 24 * 4096 // downsample
         count = level // TILE
-        shown = [
+        with_tissue = [
             number
             for number, tile in enumerate(tiles(level, b"x", partial(in_pieces, 24 * 4096)))
             if tile
@@ -48,7 +48,7 @@ def test_all_levels_of_the_large_slide_show_the_same_tissue(monkeypatch):
         # A piece is one tile of the coarsest level: 16 / downsample tiles of this one in each
         # direction.
         across = 16 // downsample
-        assert shown == [
+        assert with_tissue == [
             row * count + column
             for piece in (0, 12, 23)
             for row in range(piece * across, (piece + 1) * across)
@@ -56,7 +56,7 @@ def test_all_levels_of_the_large_slide_show_the_same_tissue(monkeypatch):
         ]
 
 
-def test_an_unknown_name_is_told(measure, monkeypatch, capsys):
+def test_an_unknown_benchmark_is_named_in_the_error(measure, monkeypatch, capsys):
     import run
 
     monkeypatch.setattr(sys, "argv", ["run.py", "nonsense"])
@@ -173,15 +173,17 @@ def test_hours_are_counts_times_seconds_and_their_source_is_named(measure, monke
     assert planning.measured_costs("cpu") is None
 
 
-def test_the_rows_of_the_views_are_understood_by_the_ablation(measure, monkeypatch):
+def test_the_ablation_understands_the_rows_of_the_cached_transforms(measure, monkeypatch):
     import embedding_views
 
     from epsam.ablation.rows import read_rows
 
-    given = {}
-    monkeypatch.setattr(embedding_views.subprocess, "run", lambda *_, env, **__: given.update(env))
+    environment = {}
+    monkeypatch.setattr(
+        embedding_views.subprocess, "run", lambda *_, env, **__: environment.update(env)
+    )
     embedding_views.run_all("glas", "22", rounds=False)
-    rows = read_rows(given["ROWS"])
+    rows = read_rows(environment["ROWS"])
     assert [row.flags["DECODER_FLAGS"] for row in rows] == [
         ["--embedding_transforms", n] for n in ("1", "2", "4", "8")
     ]
@@ -199,8 +201,8 @@ def test_growth_measures_every_step(measure, tmp_path):
     import growth
 
     growth.prepare(tmp_path, patches=2, slides=1)
-    figures = {step: growth.measure(step, tmp_path) for step in growth.STEPS}
-    assert all(seconds > 0 and memory > 100 for seconds, memory in figures.values())
+    costs = {step: growth.measure(step, tmp_path) for step in growth.STEPS}
+    assert all(seconds > 0 and memory > 100 for seconds, memory in costs.values())
     assert len(list((tmp_path / "data/slides/train/image").iterdir())) >= 20
     assert len(list((tmp_path / "data/noise/embeddings").rglob("*.npy"))) == 2 + 2
     assert (tmp_path / "runs/growth/sam_pre_decoder.pth").is_file()
@@ -265,7 +267,7 @@ def test_decoders_are_timed_only_if_they_agree(measure, monkeypatch):
     monkeypatch.setattr(sam_cases, "in_turns", lambda *_, **_stock: (3.0, 1.5))
     assert sam_cases.batched_decoder("cpu").ratio == 2
     decode = sam_cases.decode
-    monkeypatch.setattr(sam_cases, "decode", lambda *given: decode(*given) + 1)
+    monkeypatch.setattr(sam_cases, "decode", lambda *arguments: decode(*arguments) + 1)
     with pytest.raises(ValueError, match="batched_decoder: the two ways are .* apart"):
         sam_cases.batched_decoder("cpu")
 
@@ -280,10 +282,10 @@ def test_encoders_are_timed_only_if_they_agree(measure, monkeypatch, wrong):
     stock_attention = sam_cases._stock_attention
 
     def broken(sam):
-        found = stock_attention(sam)
+        attention = stock_attention(sam)
         with torch.no_grad():
-            found[0].rel_pos_h.zero_()
-        return found
+            attention[0].rel_pos_h.zero_()
+        return attention
 
     if wrong:
         monkeypatch.setattr(sam_cases, "_stock_attention", broken)
@@ -295,13 +297,13 @@ def test_encoders_are_timed_only_if_they_agree(measure, monkeypatch, wrong):
         assert sam_cases.encoder.__wrapped__("cpu").ratio == 2
 
 
-def test_draws_are_timed_only_if_they_agree(measure, monkeypatch):
+def test_prompt_sampling_is_timed_only_if_both_ways_agree(measure, monkeypatch):
     import sam_cases
 
     small(monkeypatch, sam_cases)
     monkeypatch.setattr(sam_cases, "in_turns", lambda *_, **_stock: (8.0, 4.0))
-    found = sam_cases.prompt_sampling("cpu")
-    assert (found.plain_value, found.ours_value) == (1, 0.5)
+    comparison = sam_cases.prompt_sampling("cpu")
+    assert (comparison.plain_value, comparison.ours_value) == (1, 0.5)
     monkeypatch.setattr(
         sam_cases, "sample_points", lambda weights, count, rngs: [[[0, 0]] * count] * len(rngs)
     )

@@ -24,6 +24,8 @@ PAGES = sorted(
 DEVIATIONS = (REPOSITORY / "docs" / "deviations.md").read_text("utf-8")
 CONSTANTS = (REPOSITORY / "docs" / "constants.md").read_text("utf-8")
 CITATION = re.compile(r"docs/deviations\.md,\s+\\?[\"“]([^\"”\\]+)\\?[\"”]")
+OUTSIDE = re.compile(r"[Mm]ethods,? (?:D\d|\d\w\b|section|shared)|\bdesign \d\.\d|\bspec/")
+"""Names of documents that are not in the repository, and row numbers of them."""
 SOURCES = sorted(
     path
     for folder in ("src", "tests", "benchmarks")
@@ -81,6 +83,18 @@ def test_every_deviation_that_the_code_cites_is_a_heading():
     known = set(headings_of(DEVIATIONS))
     assert cited
     assert [citation for citation in sorted(cited) if citation[1] not in known] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*SOURCES, *PAGES, *REPOSITORY.glob("*.sh")],
+    ids=lambda path: str(path.relative_to(REPOSITORY)),
+)
+def test_nothing_cites_a_document_that_is_not_in_the_repository(path):
+    lines = path.read_text("utf-8").splitlines()
+    # tests/config/test_command_line.py looks for such a citation in --help.
+    cited = [line for line in lines if OUTSIDE.search(line) and "not in" not in line]
+    assert cited == []
 
 
 def test_every_deviation_has_all_parts():
