@@ -25,7 +25,7 @@ from epsam.config.classifier import ClassifierOptions
 from epsam.config.decoder import DecoderOptions, RetrainOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
-from epsam.preflight.disk import FP16_BYTES, PNG_SHARE
+from epsam.preflight.disk import FP16_BYTES, PNG_COMPRESSION
 from epsam.segment.sam.models import PROMPT_DIM, SPECS
 from epsam.weak.resnet import NetworkSpec, build_classifier
 
@@ -129,8 +129,8 @@ def disk_of(plan: Plan) -> list[Count]:
         ),
         Count(
             "patches, GB",
-            f"{plan.patches:,} × {side} × {side} × 3 bytes × {PNG_SHARE} as PNG, on the safe side",
-            plan.patches * side**2 * 3 * PNG_SHARE / 1e9,
+            f"{plan.patches:,} × {side} × {side} × 3 bytes × {PNG_COMPRESSION} as PNG, on the safe side",
+            plan.patches * side**2 * 3 * PNG_COMPRESSION / 1e9,
         ),
     ]
 
