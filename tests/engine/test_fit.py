@@ -52,13 +52,13 @@ def weights(fitted):
 
 
 def test_a_fit_broken_off_after_any_epoch_ends_with_the_same_bits(tmp_path):
-    whole = task()
-    fit(whole, schedule(4), tmp_path / "whole.pth")
+    uninterrupted = task()
+    fit(uninterrupted, schedule(4), tmp_path / "uninterrupted.pth")
     for done in (1, 2, 3):
         fit(task(), schedule(done), tmp_path / f"{done}.pth")
         resumed = task()
         fit(resumed, schedule(4), tmp_path / f"{done}.pth")
-        assert torch.equal(weights(resumed), weights(whole))
+        assert torch.equal(weights(resumed), weights(uninterrupted))
 
 
 def scaled_task(loss=None, **settings):
@@ -69,11 +69,9 @@ def scaled_task(loss=None, **settings):
 
 
 def test_a_step_whose_scaled_gradients_overflow_is_left_out(tmp_path):
-    scaled, steps = (
-        scaled_task(
-            lambda batch, _: (scaled.model(batch.values) * 1e38).mean(), init_scale=2.0**16
-        ),
-        [],
+    steps = []
+    scaled = scaled_task(
+        lambda batch, _: (scaled.model(batch.values) * 1e38).mean(), init_scale=2.0**16
     )
     scaled.optimiser.step = lambda: steps.append(1)
     fit(scaled, schedule(1), tmp_path / "fit.pth")
@@ -83,16 +81,17 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out(tmp_path):
 def test_the_scale_of_gradients_survives_an_interruption(tmp_path):
     """It doubles with every second of nine steps."""
     fit(scaled_task(init_scale=4.0, growth_interval=2), schedule(1), tmp_path / "fit.pth")
-    resumed, whole = (scaled_task(init_scale=4.0, growth_interval=2) for _ in range(2))
+    resumed = scaled_task(init_scale=4.0, growth_interval=2)
+    uninterrupted = scaled_task(init_scale=4.0, growth_interval=2)
     fit(resumed, schedule(3), tmp_path / "fit.pth")
-    fit(whole, schedule(3), tmp_path / "whole.pth")
+    fit(uninterrupted, schedule(3), tmp_path / "uninterrupted.pth")
     assert resumed.scaler.get_scale() == 4.0 * 2**4
-    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
-    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed.scaler.state_dict() == uninterrupted.scaler.state_dict()
+    assert torch.equal(weights(resumed), weights(uninterrupted))
 
 
 class Killed(BaseException):
-    """Stands for a power cut: nothing catches it, nothing more is saved."""
+    """A power cut: nothing catches it, nothing more is saved."""
 
 
 def dying(at, where="loss"):
@@ -113,7 +112,7 @@ def dying(at, where="loss"):
 
         return wrapped
 
-    if where == "step done, rate not yet":
+    if where == "after the optimiser's step":
         doomed.optimiser.step = cut(doomed.optimiser.step, before=False)
     else:
         setattr(doomed, where, cut(getattr(doomed, where), before=True))
@@ -121,39 +120,39 @@ def dying(at, where="loss"):
 
 
 def after_kills(path, *kills, resume=task):
-    """The figures and weights of a fit of 3 epochs of 3 steps that was killed at each of these
-    moments.
+    """Weights, metrics and learning rate of a fit of 3 epochs of 3 steps that was killed at each of
+    these moments.
     """
     for doomed in kills:
         with pytest.raises(Killed):
             fit(doomed, schedule(3), path, save_every_s=0)
     last = resume()
-    progress = fit(last, schedule(3), path, save_every_s=0)
-    told = [row for row in progress.history if row[1] not in ("seconds", "data_wait_share")]
-    return weights(last), told, last.optimiser.param_groups[0]["lr"]
+    state = fit(last, schedule(3), path, save_every_s=0)
+    metrics = [row for row in state.history if row[1] not in ("seconds", "data_wait_share")]
+    return weights(last), metrics, last.optimiser.param_groups[0]["lr"]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    return after_kills(tmp_path_factory.mktemp("whole") / "c.pth")
+    return after_kills(tmp_path_factory.mktemp("uninterrupted") / "c.pth")
 
 
-def same(one, other):
-    return torch.equal(one[0], other[0]) and one[1:] == other[1:]
+def same(first, second):
+    return torch.equal(first[0], second[0]) and first[1:] == second[1:]
 
 
 # The steps of epoch 2 are calls 3, 4, 5: the boundary, one batch before it, one after it, and all
 # others.
 @pytest.mark.parametrize("step", range(9))
-@pytest.mark.parametrize("where", ["loss", "step done, rate not yet"])
-def test_a_fit_killed_at_any_step_ends_with_the_same_bits_and_figures(
+@pytest.mark.parametrize("where", ["loss", "after the optimiser's step"])
+def test_a_fit_killed_at_any_step_ends_with_the_same_bits_and_metrics(
     tmp_path, uninterrupted, where, step
 ):
     assert same(after_kills(tmp_path / "c.pth", dying(step, where)), uninterrupted)
 
 
 @pytest.mark.parametrize("epoch", range(3))
-def test_a_fit_killed_during_validation_ends_with_the_same_bits_and_figures(
+def test_a_fit_killed_during_validation_ends_with_the_same_bits_and_metrics(
     tmp_path, uninterrupted, epoch
 ):
     assert same(after_kills(tmp_path / "c.pth", dying(epoch, "validate")), uninterrupted)
@@ -179,11 +178,11 @@ def test_two_kills_in_one_epoch_shift_nothing(tmp_path, uninterrupted, first, se
     assert same(after_kills(tmp_path / "c.pth", dying(first), dying(second)), uninterrupted)
 
 
-def test_a_resume_that_forgets_its_place_in_the_epoch_is_noticed(tmp_path, uninterrupted):
+def test_a_resume_that_forgets_its_step_in_the_epoch_is_noticed(tmp_path, uninterrupted):
     def forgetful():
         started = task()
-        whole = started.batches
-        started.batches = lambda epoch, _first_step: whole(epoch, 0)
+        batches = started.batches
+        started.batches = lambda epoch, _first_step: batches(epoch, 0)
         return started
 
     assert not same(after_kills(tmp_path / "c.pth", dying(4), resume=forgetful), uninterrupted)
@@ -192,8 +191,8 @@ def test_a_resume_that_forgets_its_place_in_the_epoch_is_noticed(tmp_path, unint
 def test_a_resume_that_forgets_the_epochs_order_is_noticed(tmp_path, uninterrupted):
     def forgetful():
         started = task()
-        whole = started.batches
-        started.batches = lambda _epoch, first_step: whole(0, first_step)
+        batches = started.batches
+        started.batches = lambda _epoch, first_step: batches(0, first_step)
         return started
 
     assert not same(after_kills(tmp_path / "c.pth", dying(4), resume=forgetful), uninterrupted)
@@ -204,19 +203,19 @@ def test_a_resume_that_forgets_the_epochs_order_is_noticed(tmp_path, uninterrupt
 def test_a_request_to_stop_finishes_the_step_saves_and_goes_on_with_the_same_bits(
     tmp_path, uninterrupted, number, step
 ):
-    asked, calls = task(), iter(range(1000))
-    plain, before = asked.loss, signal.getsignal(number)
+    stopped, calls = task(), iter(range(1000))
+    plain, before = stopped.loss, signal.getsignal(number)
 
     def loss(batch, epoch):
         if next(calls) == step:
             os.kill(os.getpid(), number)
         return plain(batch, epoch)
 
-    asked.loss = loss
+    stopped.loss = loss
     with pytest.raises(KeyboardInterrupt):
-        fit(asked, schedule(3), tmp_path / "c.pth")
-    kept = torch.load(tmp_path / "c.pth", weights_only=True)
-    assert (kept["epoch"], kept["running"]["step"]) == (step // 3, step % 3 + 1)
+        fit(stopped, schedule(3), tmp_path / "c.pth")
+    content = torch.load(tmp_path / "c.pth", weights_only=True)
+    assert (content["epoch"], content["running"]["step"]) == (step // 3, step % 3 + 1)
     assert signal.getsignal(number) is before
     assert same(after_kills(tmp_path / "c.pth"), uninterrupted)
 
@@ -246,15 +245,13 @@ def test_early_stopping_counts_through_a_kill(tmp_path):
     doomed.validate = validate
     with pytest.raises(Killed):
         fit(doomed, schedule(4, patience=2, monitor="val"), tmp_path / "c.pth", save_every_s=0)
-    progress = fit(
+    state = fit(
         task(scripted(values[2:])), schedule(4, patience=2, monitor="val"), tmp_path / "c.pth"
     )
-    assert (progress.epoch, progress.best_epoch) == (3, 1)
+    assert (state.epoch, state.best_epoch) == (3, 1)
 
 
-def test_damaged_progress_begins_again_instead_of_going_on_with_other_numbers(
-    tmp_path, uninterrupted, caplog
-):
+def test_with_a_damaged_checkpoint_the_fit_begins_again(tmp_path, uninterrupted, caplog):
     with pytest.raises(Killed):
         fit(dying(4), schedule(3), tmp_path / "c.pth", save_every_s=0)
     content = bytearray((tmp_path / "c.pth").read_bytes())
@@ -268,15 +265,18 @@ def test_damaged_progress_begins_again_instead_of_going_on_with_other_numbers(
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda kept: kept.pop("optimiser"), "not the progress of a fit"),
-        (lambda kept: kept.update(running={"step": 1, "more": 2}), "not the progress of a fit"),
-        (lambda kept: kept.update(history=[1, 2]), "not the progress of a fit"),
-        (lambda kept: kept["optimiser"]["param_groups"].clear(), "not the progress of a fit"),
-        (lambda kept: kept["model"].pop("0.weight"), "1 missing"),
-        (lambda kept: kept["model"].update(more=torch.zeros(1)), "1 unexpected"),
-        (lambda kept: kept["model"]["0.weight"].fill_(math.nan), "1 not finite"),
-        (lambda kept: kept["best_weights"]["0.weight"].fill_(math.inf), "1 not finite"),
-        (lambda kept: kept.update(model="none"), "not the progress of a fit"),
+        (lambda content: content.pop("optimiser"), "not the progress of a fit"),
+        (
+            lambda content: content.update(running={"step": 1, "more": 2}),
+            "not the progress of a fit",
+        ),
+        (lambda content: content.update(history=[1, 2]), "not the progress of a fit"),
+        (lambda content: content["optimiser"]["param_groups"].clear(), "not the progress of a fit"),
+        (lambda content: content["model"].pop("0.weight"), "1 missing"),
+        (lambda content: content["model"].update(more=torch.zeros(1)), "1 unexpected"),
+        (lambda content: content["model"]["0.weight"].fill_(math.nan), "1 not finite"),
+        (lambda content: content["best_weights"]["0.weight"].fill_(math.inf), "1 not finite"),
+        (lambda content: content.update(model="none"), "not the progress of a fit"),
     ],
     ids=[
         "no optimiser",
@@ -290,14 +290,14 @@ def test_damaged_progress_begins_again_instead_of_going_on_with_other_numbers(
         "text",
     ],
 )
-def test_progress_that_does_not_fit_is_told_and_begins_again(
+def test_a_checkpoint_that_does_not_fit_is_reported_and_the_fit_begins_again(
     tmp_path, uninterrupted, caplog, harm, message
 ):
     with pytest.raises(Killed):
         fit(dying(4), schedule(3), tmp_path / "c.pth", save_every_s=0)
-    kept = torch.load(tmp_path / "c.pth", weights_only=True)
-    harm(kept)
-    torch.save(kept, tmp_path / "c.pth")
+    content = torch.load(tmp_path / "c.pth", weights_only=True)
+    harm(content)
+    torch.save(content, tmp_path / "c.pth")
     assert same(after_kills(tmp_path / "c.pth"), uninterrupted)
     assert message in caplog.text
     assert "task begins again" in caplog.text
@@ -317,47 +317,47 @@ def scripted(values):
     return lambda: {"val": next(remaining)}
 
 
-def test_the_best_epoch_is_kept(tmp_path):
+def test_the_weights_of_the_best_epoch_are_loaded(tmp_path):
     fitted = task(scripted([0.1, 0.9, 0.3]))
-    progress = fit(fitted, schedule(3, monitor="val"), tmp_path / "c.pth")
-    assert (progress.best_epoch, progress.best_value) == (2, 0.9)
+    state = fit(fitted, schedule(3, monitor="val"), tmp_path / "c.pth")
+    assert (state.best_epoch, state.best_value) == (2, 0.9)
     reference = task(scripted([0.1, 0.9]))
     fit(reference, schedule(2, monitor="val"), tmp_path / "d.pth")
     assert torch.equal(weights(fitted), weights(reference))
 
 
-def test_a_falling_figure_can_be_the_better_one(tmp_path):
-    progress = fit(
+def test_a_lower_value_can_be_the_better_one(tmp_path):
+    state = fit(
         task(scripted([0.5, 0.2, 0.4])),
         schedule(3, monitor="val", higher=False),
         tmp_path / "c.pth",
     )
-    assert progress.best_epoch == 2
+    assert state.best_epoch == 2
 
 
 def test_patience_ends_the_fit_early(tmp_path):
-    progress = fit(
+    state = fit(
         task(scripted([0.5, 0.4, 0.3, 0.9])),
         schedule(4, patience=2, monitor="val"),
         tmp_path / "c.pth",
     )
-    assert (progress.epoch, progress.best_epoch) == (3, 1)
+    assert (state.epoch, state.best_epoch) == (3, 1)
 
 
-def test_without_a_figure_the_last_epoch_is_kept(tmp_path):
-    progress = fit(
+def test_without_a_value_the_last_epoch_is_best(tmp_path):
+    state = fit(
         task(lambda: {"val": math.nan}), schedule(3, patience=1, monitor="val"), tmp_path / "c.pth"
     )
-    assert (progress.epoch, progress.best_epoch) == (3, 3)
+    assert (state.epoch, state.best_epoch) == (3, 3)
 
 
-def test_a_loss_that_is_no_number_names_its_patches(tmp_path):
+def test_a_loss_that_is_not_finite_names_its_patches(tmp_path):
     broken = task(loss=lambda batch, epoch: torch.tensor(math.nan, requires_grad=True))
     with pytest.raises(TrainingError, match=r"loss is nan on patches \d+, \d+"):
         fit(broken, schedule(1), tmp_path / "c.pth")
 
 
-def test_the_rate_follows_the_schedule_through_an_interruption(tmp_path):
+def test_the_learning_rate_follows_the_schedule_through_an_interruption(tmp_path):
     first, second = task(), task()
     fit(first, schedule(1), tmp_path / "c.pth")
     fit(second, schedule(2), tmp_path / "c.pth")

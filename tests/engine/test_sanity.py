@@ -8,7 +8,7 @@ from epsam.engine.sanity import MaskCounts, check_classifier, check_pseudo_label
 EMPTY, FULL, HALF = np.zeros((2, 2), bool), np.ones((2, 2), bool), np.eye(2) > 0
 
 
-def counted(*masks):
+def count(*masks):
     counts = MaskCounts()
     for mask in masks:
         counts.add(mask)
@@ -16,7 +16,7 @@ def counted(*masks):
 
 
 @pytest.mark.parametrize(
-    ("masks", "told"),
+    ("masks", "message"),
     [
         ([EMPTY, EMPTY], "of 2 masks every one is empty or full (2 empty)"),
         ([FULL], "of 1 masks every one is empty or full (1 full)"),
@@ -25,20 +25,20 @@ def counted(*masks):
         ([], ""),
     ],
 )
-def test_masks_that_are_all_empty_or_full_are_told(masks, told):
-    assert counted(*masks).degenerate_output("masks") == told
+def test_masks_that_are_all_empty_or_full_are_degenerate(masks, message):
+    assert count(*masks).degenerate_output("masks") == message
 
 
 @pytest.mark.parametrize(
     ("auroc", "at_chance"),
     [(0.5, True), (0.3, True), (0.55, True), (0.56, False), (1.0, False), (math.nan, False)],
 )
-def test_a_classifier_is_judged_by_its_best_epoch(auroc, at_chance):
+def test_a_classifier_is_checked_at_its_best_epoch(auroc, at_chance):
     history = [(1, "val_auroc", 1 - auroc), (2, "val_loss", 0.1), (2, "val_auroc", auroc)]
     assert bool(check_classifier(history, 2)) == at_chance
 
 
-def test_no_pseudo_label_kept_is_told_and_so_are_all_full_ones():
-    assert check_pseudo_labels(0.0, counted(HALF)) == "none of the pseudo-labels was kept"
-    assert check_pseudo_labels(0.5, counted(FULL, FULL)).startswith("of 2 pseudo-labels every one")
-    assert check_pseudo_labels(0.5, counted(FULL, HALF)) == ""
+def test_no_accepted_pseudo_label_is_degenerate_and_so_are_only_full_ones():
+    assert check_pseudo_labels(0.0, count(HALF)) == "none of the pseudo-labels was kept"
+    assert check_pseudo_labels(0.5, count(FULL, FULL)).startswith("of 2 pseudo-labels every one")
+    assert check_pseudo_labels(0.5, count(FULL, HALF)) == ""

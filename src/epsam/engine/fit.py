@@ -1,9 +1,9 @@
-"""The one fit loop: epochs of steps, validation, best-so-far, stopping early, and going on after an
+"""The one fit loop: epochs of steps, validation, best epoch, early stopping, and resuming after an
 interruption.
 
-All randomness comes from stateless keys and the learning rate is a function of the step, so what an
-unfinished fit has to keep is two integers (epoch, step) beside weights, optimiser, best-so-far and
-the sums over the epoch's steps.
+All randomness comes from stateless keys, and the learning rate is a function of the step. So beside
+weights, optimiser, best weights and the sums over the epoch's steps, a checkpoint needs only two
+integers: epoch and step.
 """
 
 import copy
@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,20 +21,26 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from epsam.core.checkpoints import check_fit, load_plain, save_plain
 from epsam.core.errors import TrainingError, WeightsError
 from epsam.core.seeding import seed_for
 from epsam.core.signals import StopRequests
-from epsam.engine.metric_logger import NULL_LOGGER, MetricLogger, Scalar
+from epsam.engine.metric_logger import NULL_LOGGER, MetricLogger
+from epsam.engine.train_state import (
+    EpochTotals,
+    Stateful,
+    TrainState,
+    load_train_state,
+    save_train_state,
+)
 
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 300.0
-"""Ours: what a power cut costs at most, beside a validation."""
+"""This project: the training time that a power cut costs at most, beside a validation."""
 
 
 class Batch(Protocol):
-    """What a step works on; only the names are of interest here."""
+    """A batch of patches; the loop needs only their names."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -42,8 +48,10 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class FitSchedule:
-    """How long to fit and what to watch; `patience` 0: never stop early; `monitor` '': keep the
-    last epoch.
+    """How long to fit and which metric to monitor.
+
+    patience: epochs without improvement before stopping; 0: never. monitor "": the last epoch is
+    the best.
     """
 
     epochs: int
@@ -56,9 +64,7 @@ class FitSchedule:
 
 @dataclass
 class Task:
-    """A network to fit: its name, trained part, optimiser, batches by epoch, loss and validation
-    figures.
-    """
+    """A network to fit: the trained module, its optimiser, batches, loss and validation metrics."""
 
     name: str
     seed: int
@@ -74,40 +80,10 @@ class Task:
         default_factory=partial(torch.amp.GradScaler, enabled=False)
     )
 
-
-@dataclass
-class EpochTotals:
-    """Sums over the `step` steps done of an epoch: loss × patches, patches, and seconds in all and
-    waiting for data.
-    """
-
-    step: int = 0
-    loss: float = 0.0
-    patches: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-
-    def metrics(self) -> dict[str, float]:
-        return {
-            "train_loss": self.loss / max(self.patches, 1),
-            "seconds": self.seconds,
-            "data_wait_share": self.waited / max(self.seconds, 1e-9),
-        }
-
-
-@dataclass
-class TrainState:
-    """Where a fit stands: `epoch` epochs and, of the next one, `running.step` steps are done.
-
-    `history` has a row (epoch, name, value) for each figure.
-    """
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_value: float = math.nan
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    history: list[Scalar] = field(default_factory=list)
-    epoch_totals: EpochTotals = field(default_factory=EpochTotals)
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """All that a checkpoint stores the state dict of."""
+        return {"model": self.model, "optimiser": self.optimiser, "scaler": self.scaler}
 
 
 def fit(
@@ -117,91 +93,94 @@ def fit(
     save_every_s: float = SAVE_EVERY_S,
     metric_logger: MetricLogger = NULL_LOGGER,
 ) -> TrainState:
-    """Fit until the schedule ends and leave the best epoch's weights in `task.model`.
+    """Fit until the schedule ends and load the best epoch's weights into `task.model`.
 
-    `checkpoint` is written after each epoch and, within one, every `save_every_s`; if it is there
-    at the start, the fit goes on from it and ends with the same bits. The `board` is told all
-    figures so far at the start, and then those of each epoch. Raises TrainingError at a loss that
-    is not a number, and KeyboardInterrupt, with everything saved, when the process is asked to
-    stop.
+    `checkpoint` is written after each epoch and, within one, every `save_every_s`. If it exists at
+    the start, the fit resumes from it and ends with the same bits. `metric_logger` gets all metrics
+    so far at the start, then those of each epoch. Raises TrainingError if the loss is not finite,
+    and KeyboardInterrupt, with everything saved, on a request to stop.
     """
-    progress = _resume(task, checkpoint)
-    metric_logger.log_scalars(progress.history)
-    while progress.epoch < schedule.epochs and not _out_of_patience(progress, schedule):
-        _train_epoch(task, schedule, progress, checkpoint, save_every_s)
+    state = _resume(task, checkpoint)
+    metric_logger.log_scalars(state.history)
+
+    while state.epoch < schedule.epochs and not _is_out_of_patience(state, schedule):
+        _train_epoch(task, schedule, state, checkpoint, save_every_s)
         try:
-            figures = {**progress.epoch_totals.metrics(), **task.validate()}
+            metrics = {**state.epoch_totals.metrics(), **task.validate()}
         except KeyboardInterrupt:
-            _save(task, progress, checkpoint)
+            # All steps of the epoch are done; a resumed fit goes straight to this validation.
+            save_train_state(checkpoint, state, task.parts)
             raise
-        progress.epoch, progress.epoch_totals = progress.epoch + 1, EpochTotals()
-        progress.history += [(progress.epoch, name, value) for name, value in figures.items()]
-        _keep_best(task, schedule, progress, figures)
-        _report(task, schedule, progress, figures)
-        _save(task, progress, checkpoint)
-        metric_logger.log_scalars(progress.history)
-    if progress.best_weights:
-        task.model.load_state_dict(progress.best_weights)
-    return progress
+
+        state.epoch, state.epoch_totals = state.epoch + 1, EpochTotals()
+        state.history += [(state.epoch, name, value) for name, value in metrics.items()]
+        _update_best(task, schedule, state, metrics)
+        _log_epoch(task, schedule, state, metrics)
+        save_train_state(checkpoint, state, task.parts)
+        metric_logger.log_scalars(state.history)
+
+    if state.best_weights:
+        task.model.load_state_dict(state.best_weights)
+    return state
 
 
 def _train_epoch(
-    task: Task, schedule: FitSchedule, progress: TrainState, checkpoint: Path, save_every_s: float
+    task: Task, schedule: FitSchedule, state: TrainState, checkpoint: Path, save_every_s: float
 ) -> None:
-    """Do the steps of an epoch that are left; between two of them, and only there, is state
-    saved.
-    """
+    """Do the remaining steps of an epoch; the state is saved between two steps and only there."""
     task.model.train()
-    running, saved = progress.epoch_totals, time.monotonic()
-    # Closed at the end whatever happens, since that is what ends the processes that load patches.
+    totals, saved = state.epoch_totals, time.monotonic()
+    # Closed at the end whatever happens, since that ends the processes that load patches.
     with (
-        closing(_timed(task.batches(progress.epoch, running.step), running)) as batches,
+        closing(_timed(task.batches(state.epoch, totals.step), totals)) as batches,
         StopRequests() as stop,
     ):
-        bar = tqdm(
+        progress_bar = tqdm(
             batches,
             total=task.steps,
-            initial=running.step,
+            initial=totals.step,
             disable=None,
             leave=False,
-            desc=f"{task.name} {progress.epoch + 1}/{schedule.epochs}",
+            desc=f"{task.name} {state.epoch + 1}/{schedule.epochs}",
         )
-        for batch in bar:
-            _set_rate(task, schedule, progress)
-            torch.manual_seed(seed_for(task.seed, task.name, "step", progress.epoch, running.step))
-            running.loss += _step(task, batch, progress.epoch) * len(batch.names)
-            running.patches += len(batch.names)
-            running.step += 1
-            bar.set_postfix(loss=f"{running.loss / running.patches:.4f}")
+        for batch in progress_bar:
+            _set_learning_rate(task, schedule, state)
+            # Seeded by step, so that dropout after a resume is that of an uninterrupted fit.
+            torch.manual_seed(seed_for(task.seed, task.name, "step", state.epoch, totals.step))
+            totals.loss += _step(task, batch, state.epoch) * len(batch.names)
+            totals.patches += len(batch.names)
+            totals.step += 1
+            progress_bar.set_postfix(loss=f"{totals.loss / totals.patches:.4f}")
+
             if stop.requested or time.monotonic() - saved >= save_every_s:
-                _save(task, progress, checkpoint)
+                save_train_state(checkpoint, state, task.parts)
                 saved = time.monotonic()
             if stop.requested:
                 log.info(
                     "%s: stopped in epoch %d after step %d of %d, all saved",
                     task.name,
-                    progress.epoch + 1,
-                    running.step,
+                    state.epoch + 1,
+                    totals.step,
                     task.steps,
                 )
                 raise KeyboardInterrupt
 
 
-def _timed(batches: Iterable[Any], running: EpochTotals) -> Generator[Any, None, None]:
-    """The batches, adding up the seconds spent waiting for them and the seconds in all."""
-    asked = time.perf_counter()
+def _timed(batches: Iterable[Any], totals: EpochTotals) -> Generator[Any, None, None]:
+    """The batches; adds the seconds waited for them, and the seconds in all, to the totals."""
+    started = time.perf_counter()
     for batch in batches:
-        running.waited += time.perf_counter() - asked
+        totals.waited += time.perf_counter() - started
         yield batch
-        running.seconds += time.perf_counter() - asked
-        asked = time.perf_counter()
+        totals.seconds += time.perf_counter() - started
+        started = time.perf_counter()
 
 
-def _set_rate(task: Task, schedule: FitSchedule, progress: TrainState) -> None:
-    factor = schedule.lr_factor(
-        progress.epoch * task.steps + progress.epoch_totals.step, task.steps
-    )
+def _set_learning_rate(task: Task, schedule: FitSchedule, state: TrainState) -> None:
+    step = state.epoch * task.steps + state.epoch_totals.step
+    factor = schedule.lr_factor(step, task.steps)
     for group in task.optimiser.param_groups:
+        # "base_lr" is part of the optimiser's state dict, so a resumed fit has it, too.
         group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
 
 
@@ -220,68 +199,48 @@ def _step(task: Task, batch: Batch, epoch: int) -> float:
     return value
 
 
-def _keep_best(
-    task: Task, schedule: FitSchedule, progress: TrainState, figures: dict[str, float]
+def _update_best(
+    task: Task, schedule: FitSchedule, state: TrainState, metrics: dict[str, float]
 ) -> None:
-    value = figures.get(schedule.monitor, math.nan)
+    """Keep the weights of this epoch if they are the best so far, or cannot be compared."""
+    value = metrics.get(schedule.monitor, math.nan)
     sign = 1.0 if schedule.higher_is_better else -1.0
-    first = not progress.best_weights
-    if (
-        first
-        or math.isnan(value)
-        or sign * value > sign * progress.best_value
-        or math.isnan(progress.best_value)
-    ):
-        # Without a figure to compare, the newest epoch is the best known.
-        progress.best_epoch, progress.best_value = progress.epoch, value
-        progress.best_weights = copy.deepcopy(task.model.state_dict())
+    # Without a value to compare with, the newest epoch counts as the best.
+    has_values = not math.isnan(value) and not math.isnan(state.best_value)
+    is_comparable = bool(state.best_weights) and has_values
+    if not is_comparable or sign * value > sign * state.best_value:
+        state.best_epoch, state.best_value = state.epoch, value
+        state.best_weights = copy.deepcopy(task.model.state_dict())
 
 
-def _out_of_patience(progress: TrainState, schedule: FitSchedule) -> bool:
-    return bool(schedule.patience) and progress.epoch - progress.best_epoch >= schedule.patience
+def _is_out_of_patience(state: TrainState, schedule: FitSchedule) -> bool:
+    return bool(schedule.patience) and state.epoch - state.best_epoch >= schedule.patience
 
 
-def _report(
-    task: Task, schedule: FitSchedule, progress: TrainState, figures: dict[str, float]
+def _log_epoch(
+    task: Task, schedule: FitSchedule, state: TrainState, metrics: dict[str, float]
 ) -> None:
-    shown = "  ".join(
-        f"{name} {value:.4f}" for name, value in figures.items() if name not in ("seconds",)
-    )
-    watched = f"  best {schedule.monitor} {progress.best_value:.4f} in epoch {progress.best_epoch}"
+    values = "  ".join(f"{name} {metrics[name]:.4f}" for name in metrics if name != "seconds")
+    best = f"  best {schedule.monitor} {state.best_value:.4f} in epoch {state.best_epoch}"
     log.info(
         "%s  epoch %d/%d  %s%s  %.0f s",
         task.name,
-        progress.epoch,
+        state.epoch,
         schedule.epochs,
-        shown,
-        watched if schedule.monitor else "",
-        figures["seconds"],
-    )
-
-
-def _save(task: Task, progress: TrainState, checkpoint: Path) -> None:
-    save_plain(
-        checkpoint,
-        {
-            "epoch": progress.epoch,
-            "best_epoch": progress.best_epoch,
-            "best_value": progress.best_value,
-            "best_weights": progress.best_weights,
-            "history": [list(row) for row in progress.history],
-            "running": asdict(progress.epoch_totals),
-            "model": task.model.state_dict(),
-            "optimiser": task.optimiser.state_dict(),
-            "scaler": task.scaler.state_dict(),
-        },
+        values,
+        best if schedule.monitor else "",
+        metrics["seconds"],
     )
 
 
 def _resume(task: Task, checkpoint: Path) -> TrainState:
+    """The state in the checkpoint; a new one if it is absent or cannot be used."""
     if not checkpoint.is_file():
         return TrainState()
+    # A file that turns out to be wrong in its last part may have been loaded in its first.
     weights, optimiser = copy.deepcopy((task.model.state_dict(), task.optimiser.state_dict()))
     try:
-        progress = _restore(task, checkpoint)
+        state = load_train_state(checkpoint, task.name, task.parts)
     except (
         WeightsError,
         LookupError,
@@ -290,43 +249,17 @@ def _resume(task: Task, checkpoint: Path) -> TrainState:
         AttributeError,
         RuntimeError,
     ) as error:
-        log.warning("%s; %s begins again", _told(checkpoint, error), task.name)
+        reason = f"{checkpoint}: not the progress of a fit ({error!r})"
+        if isinstance(error, WeightsError):
+            reason = str(error)
+        log.warning("%s; %s begins again", reason, task.name)
         task.model.load_state_dict(weights)
         task.optimiser.load_state_dict(optimiser)
         return TrainState()
     log.info(
         "%s: going on after epoch %d, step %d of the next",
         task.name,
-        progress.epoch,
-        progress.epoch_totals.step,
+        state.epoch,
+        state.epoch_totals.step,
     )
-    return progress
-
-
-def _restore(task: Task, checkpoint: Path) -> TrainState:
-    """Raises WeightsError if the file is damaged, and whatever its content leads to if it is not
-    what `_save` wrote.
-    """
-    kept = load_plain(checkpoint)
-    for weights in filter(None, (kept["model"], kept["best_weights"])):
-        check_fit(checkpoint, task.name, weights, task.model.state_dict())
-    task.model.load_state_dict(kept["model"])
-    task.optimiser.load_state_dict(kept["optimiser"])
-    task.scaler.load_state_dict(kept["scaler"])
-    history = [(int(epoch), str(name), float(value)) for epoch, name, value in kept["history"]]
-    return TrainState(
-        int(kept["epoch"]),
-        int(kept["best_epoch"]),
-        float(kept["best_value"]),
-        kept["best_weights"],
-        history,
-        EpochTotals(**kept["running"]),
-    )
-
-
-def _told(checkpoint: Path, error: Exception) -> str:
-    return (
-        str(error)
-        if isinstance(error, WeightsError)
-        else f"{checkpoint}: not the progress of a fit ({error!r})"
-    )
+    return state

@@ -52,8 +52,8 @@ class TensorBoard:
         self._events, self._summaries, writers = _import_tensorboard()
         self._writer = writers.EventFileWriter(str(folder))
         self._logged = 0
-        # A session's START drops all points from this step on. Earlier files stay, since TensorBoard
-        # cannot go on from a file that is gone.
+        # A session's START drops all points from this step on. Earlier files stay, since
+        # TensorBoard cannot go on from a file that is gone.
         self._add(0, session_log=self._events.SessionLog(status=self._events.SessionLog.START))
 
     def log_scalars(self, history: Sequence[Scalar]) -> None:
@@ -93,7 +93,7 @@ def _import_tensorboard() -> tuple[ModuleType, ModuleType, ModuleType]:
         from tensorboard.summary.writer import event_file_writer
     except ImportError as error:
         raise TrainingError(
-            f"--tensorboard: the package cannot be imported ({error}); run: pip install tensorboard, "
-            "or leave the flag out, since metrics.csv holds the same figures"
+            f"--tensorboard: the package cannot be imported ({error}); run: "
+            "pip install tensorboard, or leave the flag out, since metrics.csv holds the same metrics"
         ) from error
     return event_pb2, summary_pb2, event_file_writer

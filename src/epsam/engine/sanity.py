@@ -1,5 +1,5 @@
-"""Is there anything to learn from in what a stage made? If not, the next stage is not to be fed
-with it silently.
+"""Sanity checks of a stage's output: with a degenerate output the next stage would learn nothing,
+so it must not be taken silently.
 """
 
 import math
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from epsam.data.images import Mask
 
 CHANCE_AUROC = 0.55
-"""Ours: a classifier up to here is taken for a coin; the activation maps of one mean nothing."""
+"""This project: a classifier up to here counts as guessing; the CAMs of such a one mean nothing."""
 
 
 @dataclass
 class MaskCounts:
-    """How many masks there are, and how many of them are wholly empty or wholly full."""
+    """The number of masks, and how many of them are entirely empty or entirely full."""
 
     total: int = 0
     empty: int = 0
@@ -25,34 +25,33 @@ class MaskCounts:
         self.empty += not mask.any()
         self.full += bool(mask.all())
 
-    def degenerate_output(self, what: str) -> str:
-        """Empty if some mask is neither empty nor full, or if there are no masks; else what is
-        wrong.
+    def degenerate_output(self, plural: str) -> str:
+        """What is wrong if every mask is empty or full; "" if some mask is neither or there is none.
+
+        plural: the masks' name in the message, such as "initial masks".
         """
         if not self.total or self.empty + self.full < self.total:
             return ""
-        kinds = [
-            f"{count} {kind}"
-            for count, kind in ((self.empty, "empty"), (self.full, "full"))
-            if count
-        ]
-        return f"of {self.total} {what} every one is empty or full ({', '.join(kinds)})"
+        counts = []
+        if self.empty:
+            counts.append(f"{self.empty} empty")
+        if self.full:
+            counts.append(f"{self.full} full")
+        return f"of {self.total} {plural} every one is empty or full ({', '.join(counts)})"
 
 
 def check_classifier(history: Iterable[tuple[int, str, float]], best_epoch: int) -> str:
-    """Empty unless the classifier of the best epoch cannot tell the validation patches apart; else
-    what is wrong.
-    """
-    found = [value for epoch, name, value in history if (epoch, name) == (best_epoch, "val_auroc")]
-    if not found or math.isnan(found[0]) or found[0] > CHANCE_AUROC:
-        return ""
-    return f"the classifier is at chance on the validation patches (AUROC {found[0]:.3f})"
+    """What is wrong if the classifier of the best epoch is at chance on validation; else ""."""
+    for epoch, name, value in history:
+        if (epoch, name) == (best_epoch, "val_auroc"):
+            if math.isnan(value) or value > CHANCE_AUROC:
+                return ""
+            return f"the classifier is at chance on the validation patches (AUROC {value:.3f})"
+    return ""
 
 
-def check_pseudo_labels(acceptance: float, predicted: MaskCounts) -> str:
-    """Empty unless a round kept no pseudo-label or its decoder marks nothing or everything; else
-    what is wrong.
-    """
+def check_pseudo_labels(acceptance: float, counts: MaskCounts) -> str:
+    """What is wrong if no pseudo-label is accepted, or all masks are empty or full; else ""."""
     if acceptance == 0:
         return "none of the pseudo-labels was kept"
-    return predicted.degenerate_output("pseudo-labels")
+    return counts.degenerate_output("pseudo-labels")

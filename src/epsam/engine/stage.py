@@ -141,7 +141,7 @@ class Stage:
         shutil.rmtree(self._progress_folder, ignore_errors=True)
 
     def _first_changed_output(self, checksums: Mapping[str, str]) -> str:
-        """The first output that is missing or differs from its checksum; "" if all are unchanged."""
+        """The first output that is missing or differs from its checksum; "" if none does."""
         for name, checksum in checksums.items():
             path = self.run.root / name
             if not path.is_file() or sha256_of(path) != checksum:
@@ -150,8 +150,8 @@ class Stage:
 
 
 def check_predecessor(stage: str, earlier: str, options: StageOptions) -> None:
-    """Raise TrainingError if the earlier stage's output is degenerate, unless --allow_degenerate is
-    given.
+    """Raise TrainingError if the earlier stage's output is degenerate, unless allowed by
+    --allow_degenerate.
     """
     run = RunPaths.of(options)
     degenerate_output = find_degenerate_outputs(run).get(earlier, "")
