@@ -1,7 +1,8 @@
-# Sourced by train.sh, infer.sh and test.sh: leaves the Python to use in $PYTHON.
+# Sourced by train.sh, infer.sh, ablate.sh and test.sh: sets $PYTHON to the Python to use.
 #
-# An active virtualenv or conda environment is taken as it is; otherwise .venv is made on first use, and brought up to
-# date whenever the requirements change. The marker is written last, so that a broken-off installation is done again.
+# An active virtualenv or conda environment is used as it is. Otherwise .venv is created on first
+# use, and updated whenever the requirements change. The marker is written last, so that an
+# interrupted installation is repeated.
 
 requirements=${1:-requirements.txt}
 
@@ -10,7 +11,7 @@ if [[ -n "${VIRTUAL_ENV:-}" || -n "${CONDA_PREFIX:-}" ]]; then
     echo "environment: the active one, ${VIRTUAL_ENV:-${CONDA_PREFIX:-}}"
     needed="cv2 imagecodecs segment_anything skimage tifffile torch torchvision tqdm"
     [[ $requirements == requirements-test.txt ]] && needed="$needed hypothesis mypy pytest ruff xdist"
-    # Looked for, not imported: that takes seconds, and src/check.py does it.
+    # Found, not imported: an import takes seconds, and src/check.py does it.
     missing=$("$PYTHON" -c 'import importlib.util as i, sys; print(*(n for n in sys.argv[1:] if not i.find_spec(n)))' $needed)
     if [[ -n $missing ]]; then
         echo "error: the active environment lacks ${missing// /, }; run: pip install -r $requirements" >&2
@@ -18,9 +19,9 @@ if [[ -n "${VIRTUAL_ENV:-}" || -n "${CONDA_PREFIX:-}" ]]; then
     fi
 else
     PYTHON=$PWD/.venv/bin/python
-    wanted=$(cat requirements*.txt | cksum)
+    checksum=$(cat requirements*.txt | cksum)
     marker=.venv/installed-$(basename "$requirements" .txt)
-    if [[ ! -f $marker || "$(cat "$marker")" != "$wanted" ]]; then
+    if [[ ! -f $marker || "$(cat "$marker")" != "$checksum" ]]; then
         echo "environment: installing $requirements into .venv (once; PyTorch is several GB)"
         python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
             echo "error: Python 3.10 or newer is needed, found $(python3 --version); put a newer python3 on PATH" >&2
@@ -31,6 +32,6 @@ else
             echo "error: pip could not install $requirements; see its message above, then run this script again" >&2
             exit 1
         }
-        echo "$wanted" > "$marker"
+        echo "$checksum" > "$marker"
     fi
 fi

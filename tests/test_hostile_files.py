@@ -27,7 +27,7 @@ from epsam.training.pseudo_labels import _replace_round
 from support.fuzzing import damaged, fuzz, tables
 
 # Tables
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------
 
 
 def patch_sizes(table):

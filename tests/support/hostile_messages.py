@@ -63,8 +63,8 @@ def xml(content: bytes) -> Callable[[], object]:
         annotations = read_annotations(Path("s.xml"))
         area = int(rasterize_tumour(annotations, 0, 0, 40, 40).sum())
         return (
-            f"{len(annotations.tumour)} outlines, {annotations.n_dropped} without an area left out, "
-            f"{area} px inside"
+            f"{len(annotations.tumour)} outlines, {annotations.n_dropped} without an area "
+            f"left out, {area} px inside"
         )
 
     return read

@@ -21,6 +21,7 @@ class NetworkOptions:
     backbone: str = flag(
         "resnet50", "backbone", source="paper 3.2.1", choices=("resnet50", "resnet18")
     )
+    # docs/deviations.md, "ImageNet start", "Frequency mask", "Visual prompt as a fourth channel".
     pretrained: str = flag(
         "imagenet", "initial weights: imagenet, none, or the path of a torchvision checkpoint"
     )
@@ -35,6 +36,7 @@ class NetworkOptions:
         source="published code",
         choices=("concat", "add"),
     )
+    # docs/deviations.md, "Positions of ADL" and "ADL's draw".
     adl_positions: tuple[str, ...] = flag(
         ("3.0", "4.0"), "blocks that ADL follows, as layer.block", source="paper 3.2.1"
     )
@@ -70,6 +72,7 @@ class ClassifierOptions(NetworkOptions, ImageFolderOptions, SeedOptions, StageOp
     epoch: int = flag(50, "epochs", source="paper 4.2", at_least=1)
     lr: float = flag(1e-5, "Adam's learning rate", source="paper 4.2", at_least=0)
     weight_decay: float = flag(1e-3, "Adam's weight decay", source="paper 4.2", at_least=0)
+    # docs/deviations.md, "Classifier schedule".
     lr_step: int = flag(
         10,
         "epochs between reductions of the learning rate; 0: constant",

@@ -90,6 +90,7 @@ def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
 
 def _in_current_spelling(kind: type[Any], arguments: list[str]) -> list[str]:
     """The arguments with old names of flags and values replaced, and a log line for each."""
+    # Replaced before parsing, so that help and error messages show the current spelling only.
     by_name = {}
     for field in dataclasses.fields(kind):
         by_name[f"--{field.name}"] = by_name[f"--{stored_name(field)}"] = field
@@ -123,6 +124,8 @@ def _log_renaming(old: str, current: str) -> None:
 
 def _build_parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
     """A parser with one argument group for each dataclass that `kind` is composed of."""
+    # No abbreviations: a flag that a later version adds could change what they mean. No defaults:
+    # presets fill in what the command line leaves out.
     parser = argparse.ArgumentParser(
         prog=f"{stage}.py",
         description=kind.__doc__,
@@ -194,6 +197,7 @@ def _tuple_reader(type_: Any) -> Callable[[str], tuple[Any, ...]]:
         try:
             return tuple(kind(part) for kind, part in zip(kinds, parts, strict=True))
         except ValueError as error:
+            # argparse prints the text of this error, but not that of a ValueError.
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return read
@@ -201,6 +205,7 @@ def _tuple_reader(type_: Any) -> Callable[[str], tuple[Any, ...]]:
 
 def _is_for_the_user(error: BaseException) -> bool:
     """True for what a user can mend: our own errors, files and disks, a GPU that is too small."""
+    # By name: torch.cuda.OutOfMemoryError would take the import of PyTorch.
     return isinstance(error, EpsamError | OSError) or type(error).__name__ == "OutOfMemoryError"
 
 

@@ -13,6 +13,7 @@ from epsam.methods import PROMPTS
 class SelectionOptions:
     """Selection of pseudo-labels"""
 
+    # docs/deviations.md, "IDS".
     ids_threshold: float = flag(
         0.9, "a pseudo-label is accepted if its IDS exceeds this", source="paper 3.3.3", at_most=1
     )
@@ -34,6 +35,7 @@ class DecoderTrainingOptions:
         choices=tuple(METHODS),
         affects_result=False,
     )
+    # docs/deviations.md, "Training prompts".
     train_prompt: str = flag(
         "mask",
         "training prompts: points uniform in the target mask; as --prompt and --n_region say "
@@ -44,6 +46,7 @@ class DecoderTrainingOptions:
     )
     batch_size: int = flag(4, "batch size", source="published code", at_least=1)
     epoch: int = flag(20, "epochs", source="paper 4.2", at_least=1)
+    # docs/deviations.md, "Decoder learning rate" and "Decoder schedule".
     lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2", at_least=0)
     weight_decay: float = flag(1e-2, "AdamW's weight decay", source="published code", at_least=0)
     patience: int = flag(
@@ -70,6 +73,7 @@ class DecoderTrainingOptions:
         choices=("1", "2", "4", "8"),
         old=OldSpelling("embedding_views"),
     )
+    # docs/deviations.md, "Choice of the epoch".
     select_on: str = flag(
         "ground_truth",
         "epoch that is kept: best validation Dice against the ground truth, against the "
@@ -97,7 +101,9 @@ class DecoderOptions(
 class RetrainOptions(DecoderOptions):
     """Step 5: iterative retraining (Algorithm 1)."""
 
+    # Not in the fingerprint of the stage: more rounds continue from those that are there.
     n_iter: int = flag(3, "rounds", source="paper Table 5", affects_result=False, at_least=1)
+    # docs/deviations.md, "Pseudo-labels over rounds".
     pl_mode: str = flag(
         "replace",
         "pseudo-labels of a round: its own only, or added to those of earlier rounds",

@@ -19,6 +19,7 @@ class CheckpointOptions:
 class GateOptions:
     """Classifier gate"""
 
+    # docs/deviations.md, "Classifier gate".
     classifier_gate: bool = flag(
         True,
         "no mask where the classifier sees no tumour: in images without a label in their name, "

@@ -20,6 +20,7 @@ class MaskRule:
         source="paper Table 2",
         choices=tuple(CAM_METHODS),
     )
+    # docs/deviations.md, "Layer of the map" and "Average over rotations".
     cam_layer: str = flag(
         "", "block whose features make the CAM, such as 4.0; empty: the last block"
     )
@@ -37,6 +38,7 @@ class MaskRule:
         choices=tuple(POSTPROCESSINGS),
         old=OldSpelling(values={"quantile_opening": "ours"}),
     )
+    # docs/deviations.md, "Threshold and opening" and "Raw maps and DenseCRF".
     quantile: float = fraction(
         0.3,
         "quantile of the CAM's non-zero values below which a pixel is background",

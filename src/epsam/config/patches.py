@@ -18,6 +18,7 @@ class TileOptions:
     """Tiles and patches"""
 
     patch_size: int = flag(512, "side of a patch, px", source="paper 4.1", at_least=1)
+    # docs/deviations.md, "Tile grid", "Tumour fraction of a patch" and "Tissue of negatives".
     stride: int = flag(
         256, "stride of the tile grid, px at the patch's resolution", source="paper 4.1", at_least=1
     )
@@ -37,6 +38,7 @@ class TileOptions:
 class PatchCountOptions:
     """Number of patches"""
 
+    # docs/deviations.md, "Tumour-fraction bins".
     max_per_bin: PerSplit = flag(
         (500, 50, 0),
         "maximum of positives per 5 %-bin of the tumour fraction (train,val,test); 0: no bins",
@@ -61,6 +63,7 @@ class PatchCountOptions:
 class SplittingOptions:
     """Splits"""
 
+    # docs/deviations.md, "Patients across splits".
     split: str = flag(
         "patient",
         "table that splits CAMELYON: no patient in two splits, or the authors' own lists",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from epsam.config.flags import OldSpelling, flag
 from epsam.methods import PROMPTS
 
+# Earlier names of prompt rules.
 OLD_PROMPTS = {"ground_truth_random": "truth_random"}
 
 
@@ -53,6 +54,7 @@ class PromptOptions:
         at_least=0,
     )
     mask_prompt: bool = flag(False, "give SAM the CAM as mask prompt, too")
+    # docs/deviations.md, "Support of PEPM".
     pepm_weight: str = flag(
         "cam",
         "PEPM samples points with probability proportional to the CAM, or to its entropy",
@@ -101,6 +103,7 @@ class CacheOptions:
     embedding_cache: bool = flag(
         True, "encode each patch once and keep its embedding on disk", affects_result=False
     )
+    # Part of the fingerprint: sums in another order round differently.
     encoder_chunk: int = flag(
         0, "patches per pass of the image encoder; 0: 8 on a GPU, 1 on a CPU", at_least=0
     )
