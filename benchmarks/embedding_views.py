@@ -1,12 +1,12 @@
-"""Which number of kept views is worth its disk: Dice and time with 1, 2, 4 and 8, as a Markdown
-table.
+"""Dice and time with 1, 2, 4 and 8 cached transforms of each patch, as a Markdown table.
 
-    python benchmarks/embedding_views.py                          demo and glas, seeds 22 to 24,
-    preliminary decoder
+    python benchmarks/embedding_views.py
+        demo and glas, seeds 22 to 24, preliminary decoder
     python benchmarks/embedding_views.py --datasets demo --seeds 22 --rounds
 
-The runs are those of ./ablate.sh, under checkpoints/views-<dataset>; what is there already is not
-done again. dataset/glas has to hold train/ and val/ (GlaS in the layout of dataset/README.md).
+The table shows how many transforms are worth their disk space. The runs are those of ./ablate.sh,
+under checkpoints/views-<dataset>; finished ones are not repeated. dataset/glas has to hold train/
+and val/ (GlaS in the layout of dataset/README.md).
 """
 
 import argparse
@@ -14,7 +14,6 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +26,17 @@ from epsam.data.patches import list_labelled_patches, select_positives
 from epsam.paths import RunPaths
 
 ROOT = Path(__file__).resolve().parents[1]
-VIEWS = (1, 2, 4, 8)
+TRANSFORM_COUNTS = (1, 2, 4, 8)
+HEADER = (
+    "| dataset | views | encoder passes | Dice, mean over seeds | lowest and highest "
+    "| seconds to fit |",
+    "|---|---:|---:|---:|---|---:|",
+)
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Of one run: mean Dice of the last decoder by split, and the seconds that its decoders took to
-    fit.
-    """
+class RunResult:
+    """One run: mean Dice of the last decoder by split, and the seconds of fitting its decoders."""
 
     dice: dict[str, float]
     seconds: float
@@ -47,64 +49,69 @@ def main() -> None:
     parser.add_argument(
         "--rounds", action="store_true", help="with the rounds, not the first decoder only"
     )
-    given = parser.parse_args()
-    seeds = [int(seed) for seed in given.seeds.split(",")]
-    for name in given.datasets:
-        run_all(name, given.seeds, given.rounds)
+    options = parser.parse_args()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    for dataset in options.datasets:
+        run_all(dataset, options.seeds, options.rounds)
+
     print("\n".join(HEADER))
-    for name in given.datasets:
-        print("\n".join(rows(name, ROOT / "checkpoints" / f"views-{name}", seeds)))
+    for dataset in options.datasets:
+        folder = ROOT / "checkpoints" / f"views-{dataset}"
+        for n_transforms in TRANSFORM_COUNTS:
+            print(format_row(dataset, folder, n_transforms, seeds))
 
 
 def run_all(dataset: str, seeds: str, rounds: bool) -> None:
-    """The runs, by ./ablate.sh; raises CalledProcessError if it fails."""
+    """Run ./ablate.sh with a row for each number of transforms.
+
+    Raises CalledProcessError if it fails.
+    """
     end = "" if rounds else "UNTIL=preliminary "
-    lines = [
-        f'views_{views} {end}DECODER_FLAGS="--embedding_transforms {views}"' for views in VIEWS
-    ]
+    rows = []
+    for count in TRANSFORM_COUNTS:
+        rows.append(f'views_{count} {end}DECODER_FLAGS="--embedding_transforms {count}"')
     environment = {
         **os.environ,
         "DATASET_TYPE": dataset,
         "NAME": f"views-{dataset}",
         "SEEDS": seeds,
         "ONLY": "",
-        "ROWS": "\n".join(lines),
+        "ROWS": "\n".join(rows),
     }
     subprocess.run(["bash", "./ablate.sh"], cwd=ROOT, env=environment, check=True)
 
 
-HEADER = (
-    "| dataset | views | encoder passes | Dice, mean over seeds | lowest and highest | seconds to fit |",
-    "|---|---:|---:|---:|---|---:|",
-)
+def format_row(dataset: str, folder: Path, n_transforms: int, seeds: list[int]) -> str:
+    """The table's row for one number of transforms.
 
-
-def rows(dataset: str, folder: Path, seeds: list[int]) -> Iterator[str]:
-    """A line for each number of views. Dice is of the test split where it has truth, else of
-    validation.
+    Dice is that of the test split if it has ground truth, else of validation.
     """
-    train = len(select_positives(list_labelled_patches(ROOT / "dataset" / dataset / "train")))
-    for views in VIEWS:
-        found = [figures_of(RunPaths(folder / f"views_{views}" / f"seed_{seed}")) for seed in seeds]
-        split = "test" if "test" in found[0].dice else "val"
-        dice = [one.dice[split] for one in found]
-        yield (
-            f"| {dataset}, {split} | {views} | {train * views:,} | {statistics.mean(dice):.4f} | "
-            f"{min(dice):.4f} to {max(dice):.4f} | {statistics.mean(one.seconds for one in found):.0f} |"
-        )
+    results = []
+    for seed in seeds:
+        results.append(load_result(RunPaths(folder / f"views_{n_transforms}" / f"seed_{seed}")))
 
-
-def figures_of(run: RunPaths) -> Figures:
-    """What a finished run left."""
-    dice = {
-        split: statistics.mean(metrics.dice.values())
-        for (split, predictor), metrics in read_scores(run).items()
-        if predictor == FINAL
-    }
-    record = read_json(run.record)
-    return Figures(
-        dice, sum(entry["seconds"] for name, entry in record.items() if name.startswith("decoder_"))
+    split = "test" if "test" in results[0].dice else "val"
+    dice = [result.dice[split] for result in results]
+    seconds = statistics.mean(result.seconds for result in results)
+    n_train = len(select_positives(list_labelled_patches(ROOT / "dataset" / dataset / "train")))
+    return (
+        f"| {dataset}, {split} | {n_transforms} | {n_train * n_transforms:,} "
+        f"| {statistics.mean(dice):.4f} | {min(dice):.4f} to {max(dice):.4f} | {seconds:.0f} |"
     )
+
+
+def load_result(run: RunPaths) -> RunResult:
+    """The result of a finished run."""
+    dice = {}
+    for (split, predictor), score in read_scores(run).items():
+        if predictor == FINAL:
+            dice[split] = statistics.mean(score.dice.values())
+
+    seconds = 0.0
+    for stage, entry in read_json(run.record).items():
+        if stage.startswith("decoder_"):
+            seconds += entry["seconds"]
+    return RunResult(dice, seconds)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Two ways of doing one thing, timed in turns in one process, and what their ratio is compared
-with.
+"""Two implementations of the same computation, timed in turns in one process, and the target of
+their ratio.
 """
 
 import platform
@@ -18,8 +18,9 @@ from epsam.core.device import keep_freed_memory
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds (or another `unit`) of the plain way and of ours; `target`: what plain / ours has to
-    reach at least.
+    """Names and times of two implementations, the plain one and this project's.
+
+    unit: of the values. target: the least plain / ours that is aimed at.
     """
 
     plain: str
@@ -35,6 +36,7 @@ class Comparison:
         return self.plain_value / self.ours_value
 
     def as_row(self) -> dict[str, Any]:
+        """The result as results.json holds it."""
         return {
             "plain": self.plain,
             "plain_value": self.plain_value,
@@ -57,23 +59,27 @@ def in_turns(
 ) -> tuple[float, float]:
     """Median seconds of each side: one unmeasured call each, then `repeats` calls in turns.
 
-    `stock`: the plain side is not ours, and thus has memory as the C library handles it by itself.
-    Then each measured call follows an unmeasured one, as a stage makes thousands: the switch has
-    given back what was kept before.
+    stock: whether the plain side runs with the C library's own handling of freed memory.
     """
-    taken: tuple[list[float], list[float]] = ([], [])
+    plain_seconds: list[float] = []
+    our_seconds: list[float] = []
+    sides = ((plain, plain_seconds, not stock), (ours, our_seconds, True))
     for repeat in range(repeats + 1):
-        for seconds, work, kept in zip(taken, (plain, ours), (not stock, True), strict=True):
-            keep_freed_memory(kept)
+        for call, seconds, keeps_memory in sides:
+            keep_freed_memory(keeps_memory)
+            # Switching returned the memory that the process had kept. An unmeasured call fills it
+            # again, as in a stage, which makes thousands of calls.
             if stock and repeat:
-                work()
+                call()
+
             _wait(device)
             start = time.perf_counter()
-            work()
+            call()
             _wait(device)
+            # The first turn warms up.
             if repeat:
                 seconds.append(time.perf_counter() - start)
-    return statistics.median(taken[0]), statistics.median(taken[1])
+    return statistics.median(plain_seconds), statistics.median(our_seconds)
 
 
 def _wait(device: str) -> None:
@@ -81,43 +87,48 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def check_close(what: str, plain: torch.Tensor, ours: torch.Tensor, most: float) -> None:
-    """Raise ValueError if two ways are further than `most` apart: their times are not to be
-    compared then.
+def check_close(name: str, plain: torch.Tensor, ours: torch.Tensor, tolerance: float) -> None:
+    """Raise ValueError if two results differ by more than `tolerance`: comparing their times would
+    mean nothing.
     """
-    apart = (plain - ours).abs().max().item()
-    if not apart <= most:
+    difference = (plain - ours).abs().max().item()
+    # Written so that nan is refused, too.
+    if not difference <= tolerance:
         raise ValueError(
-            f"{what}: the two ways are {apart:g} apart, {most:g} at most was expected; nothing was timed"
+            f"{name}: the two ways are {difference:g} apart, {tolerance:g} at most was expected; "
+            "nothing was timed"
         )
 
 
 def peak_mib() -> float:
-    """Most memory that this process held, MiB; of the operating system's two figures the one that a
-    parent leaves.
-    """
+    """Peak memory of this process, MiB."""
+    # VmHWM starts anew with the process. ru_maxrss, the fallback, may hold a parent's peak.
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
-    return held[0] / 1024 if held else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What a figure depends on, without the machine's name."""
-    described: dict[str, Any] = {
-        "cpu": _cpu(),
+def describe_machine(device: str) -> dict[str, Any]:
+    """What a time depends on; the machine's name is left out."""
+    description: dict[str, Any] = {
+        "cpu": _cpu_model(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": device,
     }
     if device == "cuda":
-        described["gpu"] = torch.cuda.get_device_name(0)
-    return described
+        description["gpu"] = torch.cuda.get_device_name(0)
+    return description
 
 
-def _cpu() -> str:
+def _cpu_model() -> str:
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

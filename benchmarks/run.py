@@ -1,10 +1,11 @@
-"""Run benchmarks by name, print each ratio, and keep them in benchmarks/results.json.
+"""Run benchmarks by name, print each ratio, and store the results in benchmarks/results.json.
 
     python benchmarks/run.py                       all of them, on the CPU
     python benchmarks/run.py encoder --device cuda
 
-Each measures both sides in one run. Results of another device stay in the file beside the new ones;
-table.py prints them as Markdown, and planning.py what a large run takes by them.
+Each benchmark measures both sides in the same run. Results of another device stay in the file
+beside the new ones. table.py prints the file as Markdown tables; planning.py estimates a large run
+from it.
 """
 
 import argparse
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import classifier_cases
 import sam_cases
 import slide_cases
-from measure import Comparison, machine
+from measure import Comparison, describe_machine
 
 from epsam.core.files import write_json
 
@@ -46,31 +47,35 @@ CASES: dict[str, Callable[[str], Comparison]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which ones: {' '.join(CASES)}; none: all"
+        "names", nargs="*", metavar="NAME", help=f"benchmarks: {' '.join(CASES)}; none: all"
     )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    given = parser.parse_args()
-    unknown = sorted(set(given.names) - set(CASES))
+    options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(CASES))
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(CASES)}")
-    for name in given.names or CASES:
+    for name in options.names or CASES:
         try:
-            found = CASES[name](given.device)
+            comparison = CASES[name](options.device)
         except ModuleNotFoundError as error:
             print(f"{name}: left out, {error.name} is not installed")
             continue
-        print(
-            f"{name:<20} {found.plain}: {found.plain_value:.4g} {found.unit}   {found.ours}: {found.ours_value:.4g} "
-            f"{found.unit}   ratio {found.ratio:.2f} (target {found.target:g})",
-            flush=True,
-        )
-        keep(name, given.device, found)
+        print_comparison(name, comparison)
+        save_comparison(name, options.device, comparison)
 
 
-def keep(name: str, device: str, found: Comparison) -> None:
-    """Put one result into results.json, in the place of an earlier one of that name and device."""
+def print_comparison(name: str, comparison: Comparison) -> None:
+    """Print a line with both times and their ratio."""
+    plain = f"{comparison.plain}: {comparison.plain_value:.4g} {comparison.unit}"
+    ours = f"{comparison.ours}: {comparison.ours_value:.4g} {comparison.unit}"
+    ratio = f"ratio {comparison.ratio:.2f} (target {comparison.target:g})"
+    print(f"{name:<20} {plain}   {ours}   {ratio}", flush=True)
+
+
+def save_comparison(name: str, device: str, comparison: Comparison) -> None:
+    """Store one result in results.json; it replaces an earlier one of that name and device."""
     results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
-    results[f"{name}, {device}"] = {**found.as_row(), "machine": machine(device)}
+    results[f"{name}, {device}"] = {**comparison.as_row(), "machine": describe_machine(device)}
     write_json(RESULTS, dict(sorted(results.items())))
 
 

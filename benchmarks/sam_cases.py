@@ -161,7 +161,7 @@ def prompt_sampling(_: str) -> Comparison:
     check_close(
         "prompt_sampling",
         *(torch.from_numpy(np.stack(found)) for found in (one_by_one(), together())),
-        most=0,
+        tolerance=0,
     )
     plain, ours = in_turns(one_by_one, together, "cpu")
     return Comparison(

@@ -20,24 +20,21 @@ def main() -> None:
 
 
 def tables(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A heading, a header and a line for each result, for every machine that there are results
-    of.
-    """
-    machines = list(
-        dict.fromkeys(json.dumps(result["machine"], sort_keys=True) for result in results.values())
-    )
-    lines = []
-    for number, machine in enumerate(machines):
-        own = {
-            name: result
-            for name, result in results.items()
-            if json.dumps(result["machine"], sort_keys=True) == machine
-        }
-        lines += ["", *table(own)] if number else table(own)
+    """The lines of one table for each machine: a heading, a header and a row for each result."""
+    by_machine: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, result in results.items():
+        machine = json.dumps(result["machine"], sort_keys=True)
+        by_machine.setdefault(machine, {})[name] = result
+
+    lines: list[str] = []
+    for machine_results in by_machine.values():
+        if lines:
+            lines.append("")
+        lines += machine_table(machine_results)
     return lines
 
 
-def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def machine_table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The lines of one machine's table."""
     machine = next(iter(results.values()))["machine"]
     device = machine.get("gpu", f"{machine['cpu']}, {machine['threads']} threads")
@@ -48,14 +45,12 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "|---|---|---|---:|---:|",
     ]
     for name, result in results.items():
-        sides = [
-            f"{result[side]}: {result[f'{side}_value']:.3g} {result['unit']}"
-            for side in ("plain", "ours")
-        ]
+        plain = f"{result['plain']}: {result['plain_value']:.3g} {result['unit']}"
+        ours = f"{result['ours']}: {result['ours_value']:.3g} {result['unit']}"
         note = f" ({result['note']})" if result["note"] else ""
         verdict = "" if result["met"] else ", missed"
         lines.append(
-            f"| {name.split(', ')[0]}{note} | {sides[0]} | {sides[1]} | {result['ratio']:.2f} | "
+            f"| {name.split(', ')[0]}{note} | {plain} | {ours} | {result['ratio']:.2f} | "
             f"≥ {result['target']:.3g}{verdict} |"
         )
     return lines

@@ -11,7 +11,7 @@ from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.masks import MaskOptions, MaskRule
 from epsam.config.metadata import select_fields
-from epsam.core.device import select_device
+from epsam.core.device import DeviceConfig, select_device
 from epsam.core.files import digest_of_files, sha256_of, write_json
 from epsam.data.cam_store import CamStore, save_cams
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
@@ -36,6 +36,7 @@ from epsam.training.cams import (
 from epsam.training.panels import pick_evenly, write_panel
 from epsam.training.sam_setup import initial_mask_path
 from epsam.weak.fast_inference import load_for_inference
+from epsam.weak.resnet import AdlResNet
 
 NAME = "generate_initial_masks"
 
@@ -57,7 +58,6 @@ def main(options: MaskOptions) -> None:
     classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
     device_config = select_device(options.device, options.precision)
     model = load_for_inference(classifier, device_config)
-    method = options.cam or model.spec.cam
     inputs = digest_inputs(classifier, patches, options)
     stage = Stage(NAME, options, inputs)
     if stage.is_current():
@@ -71,19 +71,8 @@ def main(options: MaskOptions) -> None:
         require_ground_truth(patches["val"])
     shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
 
-    # Classifier → class activation maps. Those of an earlier run of the stage are reused where
-    # only the post-processing has changed.
-    checksum = inputs["classifier"]
-    cams: dict[str, CamStore] = {}
-    for split in SPLITS:
-        recipe = digest_of_cam_recipe(method, options, checksum, inputs[split])
-        split_cams = load_matching_cams(run.cams(split), checksum, recipe)
-        if split_cams is None:
-            split_cams = compute_cams(
-                model, checksum, patches[split], size, options, options.batch_size, device_config
-            )
-        cams[split] = dataclasses.replace(split_cams, recipe=recipe)
-        save_cams(run.cams(split), cams[split])
+    # Classifier → class activation maps.
+    cams = write_cams(run, model, inputs, patches, size, options, device_config)
 
     # Class activation maps → initial masks.
     rule = options
@@ -96,9 +85,9 @@ def main(options: MaskOptions) -> None:
         metric_logger.log_image(path, 0)
 
     # The rule stays beside the masks: decoders and inference make their maps by it.
-    fields = select_fields(MaskRule, rule) | {"cam": method}
+    fields = select_fields(MaskRule, rule) | {"cam": options.cam or model.spec.cam}
     if options.resnet_checkpoint:
-        fields |= describe_external_classifier(classifier, checksum)
+        fields |= describe_external_classifier(classifier, inputs["classifier"])
     write_json(run.mask_rule, fields)
 
     outputs = [run.cams(split) for split in SPLITS]
@@ -120,6 +109,33 @@ def digest_inputs(
     if options.grid_search:
         digests["truth"] = digest_of_files(patch.mask for patch in patches["val"] if patch.mask)
     return digests
+
+
+def write_cams(
+    run: RunPaths,
+    model: AdlResNet,
+    digests: Mapping[str, str],
+    patches: Mapping[str, Sequence[Patch]],
+    size: int,
+    options: MaskOptions,
+    device_config: DeviceConfig,
+) -> dict[str, CamStore]:
+    """Write the class activation maps of each split, and return them by split."""
+    checksum = digests["classifier"]
+    cams: dict[str, CamStore] = {}
+    for split, split_patches in patches.items():
+        # The maps of an earlier run of the stage are reused if only the post-processing has
+        # changed.
+        method = options.cam or model.spec.cam
+        recipe = digest_of_cam_recipe(method, options, checksum, digests[split])
+        split_cams = load_matching_cams(run.cams(split), checksum, recipe)
+        if split_cams is None:
+            split_cams = compute_cams(
+                model, checksum, split_patches, size, options, options.batch_size, device_config
+            )
+        cams[split] = dataclasses.replace(split_cams, recipe=recipe)
+        save_cams(run.cams(split), cams[split])
+    return cams
 
 
 def search_rule(

@@ -9,24 +9,28 @@ from torch import Tensor
 
 from epsam.weak.resnet import AdlResNet
 
+LogitsAndMaps = tuple[Tensor, Tensor]
 
-def class_activation_map(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:
+
+def class_activation_map(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
     """CAM (Zhou et al. 2016), of the classifier with or without ADL: the block's features,
     weighted by the weights of the fully connected layer, through a ReLU.
 
     Raises TrainingError if the block's channels do not match the fully connected layer.
     """
     logits, features = model.forward_features(images, block)
-    return logits, model.cam_from_features(features)
+    maps = model.cam_from_features(features)
+    return logits, maps
 
 
-def gradcam(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:
+def gradcam(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
     """Grad-CAM (Selvaraju et al. 2017): the features, weighted by their mean gradient."""
     logits, features, gradients = _features_and_gradients(model, images, block)
-    return logits, _weighted_sum(features, gradients.mean(dim=(2, 3)))
+    channel_weights = gradients.mean(dim=(2, 3))
+    return logits, _weighted_sum(features, channel_weights)
 
 
-def gradcam_plus_plus(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:
+def gradcam_plus_plus(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
     """Grad-CAM++ (Chattopadhay et al. 2018): each positive gradient has a weight of its own."""
     logits, features, gradients = _features_and_gradients(model, images, block)
 
@@ -34,11 +38,13 @@ def gradcam_plus_plus(model: AdlResNet, images: Tensor, block: str) -> tuple[Ten
     # 1 / (2 + S G) it is equal and does not round tiny squares to 0. Features come out of a ReLU,
     # so S ≥ 0, and the weight lies in 0..0.5 wherever it counts, at G > 0.
     positive = gradients.relu()
-    pixel_weights = 1 / (2 + features.sum(dim=(2, 3), keepdim=True) * positive)
-    return logits, _weighted_sum(features, (pixel_weights * positive).sum(dim=(2, 3)))
+    feature_sums = features.sum(dim=(2, 3), keepdim=True)
+    pixel_weights = 1 / (2 + feature_sums * positive)
+    channel_weights = (pixel_weights * positive).sum(dim=(2, 3))
+    return logits, _weighted_sum(features, channel_weights)
 
 
-def eigencam(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tensor]:
+def eigencam(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
     """EigenCAM (Muhammad & Yeasin 2020): the projection of each cell's features on their first
     principal axis, through a ReLU.
 
@@ -47,18 +53,26 @@ def eigencam(model: AdlResNet, images: Tensor, block: str) -> tuple[Tensor, Tens
     logits, features = model.forward_features(images, block)
     with torch.autocast(device_type=images.device.type, enabled=False):
         cells = features.float().flatten(2).transpose(1, 2)
-        centred = cells - cells.mean(dim=1, keepdim=True)
+        mean_cell = cells.mean(dim=1, keepdim=True)
+        centred = cells - mean_cell
 
         # The Gram matrix of the cells is smaller than the covariance of the channels, and its
         # eigenvectors are the projections themselves, up to their length.
-        eigenvalues, eigenvectors = torch.linalg.eigh(centred @ centred.transpose(1, 2))
-        projection = eigenvectors[..., -1] * eigenvalues[:, -1:].clamp(min=0).sqrt()
+        gram = centred @ centred.transpose(1, 2)
+        eigenvalues, eigenvectors = torch.linalg.eigh(gram)
+        # eigh sorts by increasing eigenvalue; rounding may leave the largest a little below 0.
+        length = eigenvalues[:, -1:].clamp(min=0).sqrt()
+        projection = eigenvectors[..., -1] * length
 
         # A principal axis has no sign. This takes the one that correlates with the cells' mean
         # feature, so that active cells are positive (docs/deviations.md, "Sign of EigenCAM").
-        correlation = (projection * centred.mean(dim=2)).sum(dim=1, keepdim=True)
+        mean_feature = centred.mean(dim=2)
+        correlation = (projection * mean_feature).sum(dim=1, keepdim=True)
         projection = torch.where(correlation < 0, -projection, projection)
-    return logits, projection.view(len(projection), *features.shape[-2:]).relu()
+
+    height, width = features.shape[-2:]
+    maps = projection.view(-1, height, width).relu()
+    return logits, maps
 
 
 def _features_and_gradients(

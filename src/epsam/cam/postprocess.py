@@ -73,15 +73,18 @@ def threshold_and_open(
         return np.zeros((height, width), dtype=np.bool_)
 
     # In both orders the published code takes the quantile of the small map.
-    threshold = float(np.quantile(cam_map[cam_map > 0], quantile)) * (1 - _ROUNDING)
+    non_zero = cam_map[cam_map > 0]
+    threshold = float(np.quantile(non_zero, quantile)) * (1 - _ROUNDING)
     if open_at == "image":
         upsampled = upsample(cam_map, height, width)
-        return open_mask(_reaches(upsampled, threshold), open_kernel)
+        mask = _reaches(upsampled, threshold)
+        return open_mask(mask, open_kernel)
 
     # The small mask is upsampled as 0 and 1 and cut at ½, so that each border stays in its place.
     # The published code does the same: it resizes bytes of 0 and 1, which rounds at ½.
     small_mask = open_mask(_reaches(cam_map, threshold), open_kernel)
-    return np.asarray(upsample(small_mask.astype(np.float32), height, width) >= 0.5)
+    upsampled = upsample(small_mask.astype(np.float32), height, width)
+    return np.asarray(upsampled >= 0.5)
 
 
 def _reaches(cam_map: CamMap, threshold: float) -> Mask:
@@ -102,4 +105,5 @@ def open_mask(mask: Mask, kernel: int) -> Mask:
     # Two steps with mirrored anchors: with an even kernel, OpenCV's own opening shifts the mask by
     # a pixel.
     eroded = cv2.erode(mask.astype(np.uint8), square, anchor=(anchor, anchor))
-    return np.asarray(cv2.dilate(eroded, square, anchor=(mirrored, mirrored)), dtype=np.bool_)
+    dilated = cv2.dilate(eroded, square, anchor=(mirrored, mirrored))
+    return np.asarray(dilated, dtype=np.bool_)

@@ -61,7 +61,8 @@ def cam_per_rotation(
     upright = []
     for turn, chunk in zip(turns, cams.chunk(len(turns)), strict=True):
         upright.append(torch.rot90(chunk, -turn, dims=(-2, -1)))
-    return logits.float().sigmoid().view(len(turns), len(images)), torch.stack(upright)
+    probabilities = logits.float().sigmoid().view(len(turns), len(images))
+    return probabilities, torch.stack(upright)
 
 
 def average_cam(cams: Tensor) -> Tensor:

@@ -56,7 +56,8 @@ def draw_augmentation(rng: np.random.Generator) -> Augmentation:
 
 def augment(images: Tensor, augmentations: list[Augmentation]) -> Tensor:
     """Augment images (B, 3, H, W) in 0..1, each by its own parameters; same shape and range."""
-    return _jitter_colours(_mirror_and_rotate(images, augmentations), augmentations)
+    images = _mirror_and_rotate(images, augmentations)
+    return _jitter_colours(images, augmentations)
 
 
 def _mirror_and_rotate(images: Tensor, augmentations: list[Augmentation]) -> Tensor:
@@ -83,7 +84,8 @@ def _jitter_colours(images: Tensor, augmentations: list[Augmentation]) -> Tensor
 
     # Contrast: away from or towards the image's mean grey level.
     contrast = per_image([augmentation.contrast for augmentation in augmentations])
-    mean = (images * luma).sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True)
+    grey = (images * luma).sum(dim=1, keepdim=True)
+    mean = grey.mean(dim=(2, 3), keepdim=True)
     images = (mean + (images - mean) * contrast).clamp(0, 1)
 
     # Saturation: away from or towards each pixel's own grey; factor 0 makes a greyscale image.
@@ -92,7 +94,8 @@ def _jitter_colours(images: Tensor, augmentations: list[Augmentation]) -> Tensor
     images = grey + (images - grey) * saturation
 
     # A greyscale image has no hue; shifting it by 0 keeps it exactly grey.
-    hue = torch.stack([_hue_matrix(0.0 if a.grey else a.hue) for a in augmentations]).to(images)
+    matrices = [_hue_matrix(0.0 if a.grey else a.hue) for a in augmentations]
+    hue = torch.stack(matrices).to(images)
     return torch.einsum("bij,bjhw->bihw", hue, images).clamp(0, 1)
 
 

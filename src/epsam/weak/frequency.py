@@ -23,7 +23,9 @@ def extract_high_frequencies(
     """
     height, width = images.shape[-2:]
     half_width = int(math.sqrt(height * width * ratio) / 2)
-    lowest, highest = (-1, 0) if block == "center2x2" else (-half_width, half_width)
+    lowest, highest = -half_width, half_width
+    if block == "center2x2":
+        lowest, highest = -1, 0
     rows = _is_frequency_between(height, lowest, highest)
     columns = _is_frequency_between(width, lowest, highest)
     removed = torch.outer(rows, columns).to(images.device)
@@ -33,7 +35,8 @@ def extract_high_frequencies(
         spectrum = torch.fft.fft2(images.float(), dim=(-2, -1))
         # The square of "center2x2" is not symmetric, so its inverse has an imaginary part; the
         # published code drops it as well.
-        remainder: Tensor = torch.fft.ifft2(spectrum.masked_fill(removed, 0), dim=(-2, -1)).real
+        high_spectrum = spectrum.masked_fill(removed, 0)
+        remainder: Tensor = torch.fft.ifft2(high_spectrum, dim=(-2, -1)).real
         return remainder.abs().mean(dim=1, keepdim=True)
 
 

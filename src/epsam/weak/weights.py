@@ -58,7 +58,9 @@ def initialise_weights(model: AdlResNet, pretrained: str, seed: int, folder: Pat
 
     # The head of another task, such as ImageNet's 1,000 classes, is of no use: keep the random one.
     if "fc.weight" not in state or state["fc.weight"].shape != model.fc.weight.shape:
-        state = {**state, "fc.weight": model.fc.weight.detach(), "fc.bias": model.fc.bias.detach()}
+        state = dict(state)
+        state["fc.weight"] = model.fc.weight.detach()
+        state["fc.bias"] = model.fc.bias.detach()
     _load_state(model, path, state)
 
 
@@ -136,7 +138,8 @@ def _add_fourth_channel(state: State) -> State:
     kernel = state.get("conv1.weight")
     if kernel is None or kernel.ndim != 4 or kernel.shape[1] != 3:
         return state
-    return {**state, "conv1.weight": torch.cat([kernel, kernel.mean(dim=1, keepdim=True)], dim=1)}
+    fourth = kernel.mean(dim=1, keepdim=True)
+    return {**state, "conv1.weight": torch.cat([kernel, fourth], dim=1)}
 
 
 # Checkpoints
