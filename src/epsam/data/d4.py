@@ -5,7 +5,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Scalar = TypeVar("Scalar", bound=np.generic)
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 # Each row: quarter turns anticlockwise, then whether to mirror left–right. Number 0 is the identity
 # and 1 its mirror image; the first four need no quarter turn. In this order the first 1, 2, 4 and 8
@@ -22,14 +22,14 @@ _D4 = (
 )
 
 
-def apply_d4(image: npt.NDArray[Scalar], transform: int) -> npt.NDArray[Scalar]:
+def apply_d4(image: npt.NDArray[Pixel], transform: int) -> npt.NDArray[Pixel]:
     """Apply transform 0 … 7 to an image (side, side, …) or a mask (side, side)."""
     turns, is_mirrored = _D4[transform]
     rotated = np.rot90(image, turns)
     return np.ascontiguousarray(rotated[:, ::-1] if is_mirrored else rotated)
 
 
-def undo_d4(image: npt.NDArray[Scalar], transform: int) -> npt.NDArray[Scalar]:
+def undo_d4(image: npt.NDArray[Pixel], transform: int) -> npt.NDArray[Pixel]:
     """Apply the inverse of transform 0 … 7, so that `undo_d4(apply_d4(x, t), t)` equals x."""
     turns, is_mirrored = _D4[transform]
     rotated = image[:, ::-1] if is_mirrored else image

@@ -170,7 +170,7 @@ def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
         model = build_classifier(spec)
     except (TrainingError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{path}: describes no network of ours ({error}); train the classifier again"
+            f"{path}: describes no network of this project ({error}); train the classifier again"
         ) from error
     _load_state(model, path, state)
     return model.to(device).eval()
