@@ -1,4 +1,4 @@
-"""The demo's slides: small pyramids of made-up H&E tissue with ASAP outlines and a split, no
+"""The demo's slides: small pyramids of made-up H&E tissue with ASAP annotations and a split, no
 network needed.
 """
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 SHAPE = (1536, 2048)
 MPP = 0.5
-FORM = PyramidFormat(tile=256, compression="jpeg", quality=88, levels=4)
+FORMAT = PyramidFormat(tile=256, compression="jpeg", quality=88, levels=4)
 SPLITS = {
     "train": (
         "tumor_001",
@@ -42,55 +42,60 @@ def main(options: DemoOptions) -> None:
     """Make every slide that is not there yet."""
     root = Path(options.output_dir)
     rows = [{"slide": name, "split": split} for split, names in SPLITS.items() for name in names]
+    names = [row["slide"] for row in rows]
     if options.restart:
-        _remove(root, [row["slide"] for row in rows])
-    _claim(root, options.seed)
-    missing = [row["slide"] for row in rows if not _done(root, row["slide"])]
-    work = partial(make_slide, root=root, seed=options.seed, shape=SHAPE)
-    for _ in parallel_map(work, missing, options.workers, "demo slides"):
+        _remove_slides(root, names)
+    _record_seed(root, options.seed)
+
+    missing = [name for name in names if not _is_complete(root, name)]
+    task = partial(make_slide, root=root, seed=options.seed, shape=SHAPE)
+    for _ in parallel_map(task, missing, options.workers, "demo slides"):
         pass
+
     write_table(root / "splits.csv", ("slide", "split"), rows)
     log.info("%d slides made, %d already there: %s", len(missing), len(rows) - len(missing), root)
 
 
 def make_slide(name: str, root: Path, seed: int, shape: tuple[int, int]) -> None:
-    """Draw one slide of `shape` (height, width); write its pyramid and its outlines, of which a
+    """Draw one slide of `shape` (height, width); write its pyramid and its annotations, of which a
     normal slide has none.
-
-    The outlines come first, so a slide whose pyramid is there is complete.
     """
     tissue = draw_tissue(generator(seed, "demo slide", name), shape, name.startswith("tumor"))
-    image, outlines = _files(root, name)
-    write_text(outlines, format_asap_xml(coarse_annotations(tissue.tumour)))
-    write_slide(image, tissue.image, MPP, FORM)
+    image_path, annotations_path = _slide_files(root, name)
+    # The annotations come first, so a slide whose pyramid is there is complete.
+    write_text(annotations_path, format_asap_xml(coarse_annotations(tissue.tumour)))
+    write_slide(image_path, tissue.image, MPP, FORMAT)
 
 
-def _remove(root: Path, names: list[str]) -> None:
-    """Remove the demo's own slides and the note of their seed, nothing else."""
-    for path in [root / "seed.txt", *(path for name in names for path in _files(root, name))]:
+def _remove_slides(root: Path, names: list[str]) -> None:
+    """Remove the demo's own slides and the record of their seed, nothing else."""
+    paths = [root / "seed.txt"]
+    for name in names:
+        paths += _slide_files(root, name)
+    for path in paths:
         path.unlink(missing_ok=True)
 
 
-def _claim(root: Path, seed: int) -> None:
-    """Note the seed beside the slides. Raises DatasetError if those that are there came from
+def _record_seed(root: Path, seed: int) -> None:
+    """Write the seed beside the slides. Raises DatasetError if the slides that are there have
     another seed.
     """
-    note = root / "seed.txt"
-    found = note.read_text(encoding="utf-8").strip() if note.is_file() else str(seed)
-    if found != str(seed):
+    path = root / "seed.txt"
+    recorded = path.read_text(encoding="utf-8").strip() if path.is_file() else str(seed)
+    if recorded != str(seed):
         raise DatasetError(
-            f"{root}: holds the slides of seed {found}, seed {seed} was asked for; "
+            f"{root}: holds the slides of seed {recorded}, seed {seed} was asked for; "
             "add --restart to make them again, or give another --output_dir"
         )
-    write_text(note, f"{seed}\n")
+    write_text(path, f"{seed}\n")
 
 
-def _files(root: Path, name: str) -> tuple[Path, Path]:
+def _slide_files(root: Path, name: str) -> tuple[Path, Path]:
     return root / "images" / f"{name}.tif", root / "annotations" / f"{name}.xml"
 
 
-def _done(root: Path, name: str) -> bool:
-    return all(path.is_file() for path in _files(root, name))
+def _is_complete(root: Path, name: str) -> bool:
+    return all(path.is_file() for path in _slide_files(root, name))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""How the weights of `vit_demo` were made: a small SAM learns to outline whatever texture the
+"""How the weights of `vit_demo` were made: a small SAM learns to segment whatever texture the
 points lie on.
 
-The scenes (`demo.shapes`) are class-agnostic and hold neither tissue nor tumour outlines. Only mask
-token 0, the one that EP-SAM uses, is trained; the three "multimask" tokens and the head that
-predicts IoU keep their random start. No user needs to run this: the weights come with the
-repository.
+The scenes (`demo.scenes`) are class-agnostic and hold neither tissue nor tumour. Only mask token 0,
+the one that EP-SAM uses, is trained; the three "multimask" tokens and the head that predicts IoU
+keep their random start. No user needs to run this: the weights come with the repository.
 """
 
 import logging
@@ -38,16 +37,18 @@ SAM_NAME = "vit_demo"
 HELD_OUT_BATCHES, HELD_OUT_POINTS, HELD_OUT_INKED = 8, 50, 0.65
 MAX_GRADIENT_NORM = 1.0
 REPORT_EVERY = 50
+TEACHER_LR_FACTOR = 10.0
+"""The teacher has two scalars only, which have far to go."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What learns together, for how many steps, how fast at most, and how many of its scenes are in
-    two inks.
+    """Which networks learn together, for how many steps, at what largest learning rate, and what
+    fraction of the scenes is in two inks.
 
-    `regions`: the encoder is also asked to tell all regions of a scene apart.
+    `regions`: the encoder also learns to tell all regions of a scene apart.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Phase:
     decoder: bool
     steps: int
     lr: float
-    inked_share: float = 0.0
+    inked_fraction: float = 0.0
     regions: bool = False
 
 
@@ -75,12 +76,14 @@ def main(options: PretrainOptions) -> None:
     """One phase after the other; the file is written after each."""
     torch.manual_seed(seed_for(options.seed, "pretrain", "weights"))
     sam = load_sam(SAM_NAME, Path(options.start)) if options.start else prime(build_sam(SAM_NAME))
-    held_out = [
-        _draw(options, "held out", number, HELD_OUT_POINTS, HELD_OUT_INKED)
-        for number in range(HELD_OUT_BATCHES)
-    ]
+    held_out = []
+    for number in range(HELD_OUT_BATCHES):
+        held_out.append(
+            _draw_phase_batch(options, "held out", number, HELD_OUT_POINTS, HELD_OUT_INKED)
+        )
+
     for phase in phases_from(options.first_phase):
-        _fit(sam.train(), Prototypes(), options, phase)
+        _fit_phase(sam.train(), Prototypes(), options, phase)
         dice, iou = held_out_scores(sam, held_out)
         log.info(
             "held out: Dice %.4f  IoU %.4f over %d targets with %d points each",
@@ -89,11 +92,10 @@ def main(options: PretrainOptions) -> None:
             sum(len(batch.targets) for batch in held_out),
             HELD_OUT_POINTS,
         )
+        # Half precision keeps the file small enough for the repository.
         weights = {key: tensor.detach().half() for key, tensor in sam.state_dict().items()}
-        save_plain(
-            Path(options.output),
-            {"model": weights, "meta": {**asdict(options), "dice": dice, "iou": iou}},
-        )
+        metadata = {**asdict(options), "dice": dice, "iou": iou}
+        save_plain(Path(options.output), {"model": weights, "meta": metadata})
 
 
 def phases_from(first: str) -> tuple[Phase, ...]:
@@ -102,38 +104,45 @@ def phases_from(first: str) -> tuple[Phase, ...]:
     Raises EpsamError if there is none of that name.
     """
     names = [phase.name for phase in PHASES]
-    if first and first not in names:
+    if not first:
+        return PHASES
+    if first not in names:
         raise EpsamError(
             f"--first_phase: {first!r} is none of the phases; give one of {', '.join(names)}"
         )
-    return PHASES[names.index(first) if first else 0 :]
+    return PHASES[names.index(first) :]
 
 
-def _fit(sam: Sam, teacher: Prototypes, options: PretrainOptions, phase: Phase) -> None:
-    """One phase: AdamW with warm-up and cosine, fresh scenes at every step, in bfloat16 where it
-    helps.
-    """
+def _fit_phase(sam: Sam, teacher: Prototypes, options: PretrainOptions, phase: Phase) -> None:
+    """One phase: AdamW with warm-up and cosine, fresh scenes at every step."""
     sam.image_encoder.requires_grad_(phase.encoder)
-    networks = nn.ModuleList(
-        ([sam.image_encoder] if phase.encoder else [])
-        + ([sam.prompt_encoder, sam.mask_decoder] if phase.decoder else [])
-    )
+    networks = nn.ModuleList()
+    if phase.encoder:
+        networks.append(sam.image_encoder)
+    if phase.decoder:
+        networks.extend([sam.prompt_encoder, sam.mask_decoder])
     optimiser = torch.optim.AdamW(
         [
-            {"params": networks.parameters(), "share": 1.0, "weight_decay": options.weight_decay},
-            {"params": teacher.parameters(), "share": 10.0, "weight_decay": 0.0},
+            {"params": networks.parameters(), "weight_decay": options.weight_decay},
+            {"params": teacher.parameters(), "weight_decay": 0.0},
         ],
         lr=phase.lr,
     )
-    started, losses = time.monotonic(), []
+    network_group, teacher_group = optimiser.param_groups
+
+    started = time.monotonic()
+    losses = []
     for step in range(1, phase.steps + 1):
-        for group in optimiser.param_groups:
-            group["lr"] = group["share"] * phase.lr * _rate(step, phase.steps)
-        loss = _loss(sam, teacher, _draw(options, phase.name, step, 0, phase.inked_share), phase)
+        lr_factor = _lr_factor(step, phase.steps)
+        network_group["lr"] = phase.lr * lr_factor
+        teacher_group["lr"] = TEACHER_LR_FACTOR * phase.lr * lr_factor
+        batch = _draw_phase_batch(options, phase.name, step, 0, phase.inked_fraction)
+        loss = _phase_loss(sam, teacher, batch, phase)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
         optimiser.step()
+
         losses.append(float(loss.detach()))
         if step % REPORT_EVERY == 0 or step == phase.steps:
             recent = losses[-REPORT_EVERY:]
@@ -147,24 +156,25 @@ def _fit(sam: Sam, teacher: Prototypes, options: PretrainOptions, phase: Phase) 
             )
 
 
-def _loss(sam: Sam, teacher: Prototypes, batch: SceneBatch, phase: Phase) -> torch.Tensor:
-    """The sum of what the phase's networks are asked for."""
+def _phase_loss(sam: Sam, teacher: Prototypes, batch: SceneBatch, phase: Phase) -> torch.Tensor:
+    """The sum of the losses of the networks that learn in the phase."""
+    # bfloat16 where it is faster; losses need float32.
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = sam.image_encoder(batch.images).float()
-    parts = []
+    losses = []
     if phase.encoder:
-        parts.append(mask_loss(teacher(embeddings, batch), batch.targets))
+        losses.append(mask_loss(teacher(embeddings, batch), batch.targets))
         if phase.regions:
-            parts.append(region_loss(embeddings, batch.regions, teacher.scale))
+            losses.append(region_loss(embeddings, batch.regions, teacher.scale))
     if phase.decoder:
         with torch.autocast("cpu", torch.bfloat16):
             logits = prompted_logits(sam, embeddings, batch)
-        parts.append(mask_loss(logits, batch.targets))
-    return torch.stack(parts).sum()
+        losses.append(mask_loss(logits, batch.targets))
+    return torch.stack(losses).sum()
 
 
-def _draw(
-    options: PretrainOptions, purpose: str, number: int, count: int, inked_share: float
+def _draw_phase_batch(
+    options: PretrainOptions, purpose: str, number: int, n_points: int, inked_fraction: float
 ) -> SceneBatch:
     return draw_batch(
         options.seed,
@@ -172,17 +182,18 @@ def _draw(
         number,
         options.batch_size,
         options.targets,
-        count,
+        n_points,
         SPECS[SAM_NAME].input_px,
-        inked_share,
+        inked_fraction,
     )
 
 
-def _rate(step: int, steps: int) -> float:
-    """Share of the full learning rate: a warm-up over 5 % of the steps, then half a cosine to a
+def _lr_factor(step: int, steps: int) -> float:
+    """Fraction of the full learning rate: a warm-up over 5 % of the steps, then half a cosine to a
     fiftieth.
     """
-    return min(1.0, step / (0.05 * steps)) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
+    warm_up = min(1.0, step / (0.05 * steps))
+    return warm_up * (0.51 + 0.49 * math.cos(math.pi * step / steps))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
-"""The demo: made-up slides, the small stand-in for SAM, and its pre-training. The package epsam
-never imports it.
+"""The demo: made-up slides, the small stand-in for SAM, and its pre-training.
+
+The package epsam never imports it.
 """

@@ -1,4 +1,4 @@
-"""From a mask to the outlines of an annotator, in the vocabulary of CAMELYON16."""
+"""From a tumour mask to the polygons of an annotator, in the vocabulary of CAMELYON16."""
 
 import cv2
 import numpy as np
@@ -8,18 +8,25 @@ from epsam.data.images import Mask
 
 
 def coarse_annotations(tumour: Mask, coarseness_px: float = 2.5) -> list[AsapAnnotation]:
-    """Outlines of the mask's pieces and of the gaps in them, tumour first; an empty mask has none.
+    """Polygons of the mask's pieces, then of the gaps in them; none for an empty mask.
 
-    A corner is left out where the line then moves by less than `coarseness_px`, as a hand-drawn
-    outline does.
+    A corner is left out where the line then moves by less than `coarseness_px`, as in a hand-drawn
+    polygon.
     """
     contours, hierarchy = cv2.findContours(
         tumour.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
     )
-    drawn = []
+    pieces = []
+    gaps = []
     for number, contour in enumerate(contours):
         corners = cv2.approxPolyDP(contour, coarseness_px, True).reshape(-1, 2)
+        if len(corners) < 3:
+            continue
+        # The last column of OpenCV's hierarchy is the contour around this one, -1 for none.
         is_gap = hierarchy.reshape(-1, 4)[number, 3] >= 0
-        if len(corners) >= 3:
-            drawn.append(AsapAnnotation(EXCLUSION if is_gap else TUMOUR, corners.astype(np.int32)))
-    return sorted(drawn, key=lambda outline: outline.group == EXCLUSION)
+        points = corners.astype(np.int32)
+        if is_gap:
+            gaps.append(AsapAnnotation(EXCLUSION, points))
+        else:
+            pieces.append(AsapAnnotation(TUMOUR, points))
+    return pieces + gaps

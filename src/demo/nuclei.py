@@ -1,4 +1,5 @@
-"""Nuclei: banks of small stain patches, drawn once per slide and kind, and stamped where cells lie.
+"""Nuclei: banks of small stain patches, drawn once for each slide and kind, and stamped where cells
+lie.
 
 Sizes are px at 0.5 µm/px. What tells tumour cells apart is what a pathologist looks for: larger,
 uneven in size and shape, paler inside with a dark rim and nucleoli, crowded. Haematoxylin alone
@@ -17,7 +18,7 @@ HALF = 17
 
 
 @dataclass(frozen=True)
-class Kind:
+class NucleusKind:
     """A kind of nucleus: ranges of radius (px) and elongation, stain amounts of its inside and rim,
     and irregularity.
 
@@ -34,45 +35,55 @@ class Kind:
     clumps: float = 0.12
 
 
-LYMPHOCYTE = Kind((3.6, 4.8), (1.0, 1.25), (0.95, 1.35), 0.1, 0.04)
-FIBROBLAST = Kind((3.4, 4.6), (2.2, 4.2), (0.65, 1.15), 0.1, 0.05)
-GLANDULAR = Kind((4.6, 6.0), (1.15, 1.6), (0.6, 0.85), 0.2, 0.05, 0.3)
-TUMOUR = Kind((6.2, 10.2), (1.05, 1.7), (0.28, 0.85), 0.38, 0.12, 1.2, 0.2)
+LYMPHOCYTE = NucleusKind((3.6, 4.8), (1.0, 1.25), (0.95, 1.35), 0.1, 0.04)
+FIBROBLAST = NucleusKind((3.4, 4.6), (2.2, 4.2), (0.65, 1.15), 0.1, 0.05)
+GLANDULAR = NucleusKind((4.6, 6.0), (1.15, 1.6), (0.6, 0.85), 0.2, 0.05, 0.3)
+TUMOUR = NucleusKind((6.2, 10.2), (1.05, 1.7), (0.28, 0.85), 0.38, 0.12, 1.2, 0.2)
 
 
-def make_nuclei(rng: np.random.Generator, kind: Kind, count: int) -> list[Field]:
+def make_nuclei(rng: np.random.Generator, kind: NucleusKind, count: int) -> list[Field]:
     """Patches of haematoxylin amount, each one nucleus in the middle with its long axis along x."""
-    return [_nucleus(rng, kind) for _ in range(count)]
+    return [_draw_nucleus(rng, kind) for _ in range(count)]
 
 
-def _nucleus(rng: np.random.Generator, kind: Kind) -> Field:
+def _draw_nucleus(rng: np.random.Generator, kind: NucleusKind) -> Field:
     side = 2 * HALF + 1
     y, x = np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1].astype(np.float32)
-    radius, stretch = rng.uniform(*kind.radius), np.sqrt(rng.uniform(*kind.elongation))
+    radius = rng.uniform(*kind.radius)
+    stretch = np.sqrt(rng.uniform(*kind.elongation))
+
+    # Waves of two to five periods around the nucleus make its outline irregular.
     polar = np.arctan2(y, x)
-    outline = 1 + sum(
-        kind.ragged / k * np.cos(k * polar + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5)
-    )
+    waves = np.zeros_like(polar)
+    for k in (2, 3, 4, 5):
+        waves += kind.ragged / k * np.cos(k * polar + rng.uniform(0, 2 * np.pi))
+    outline = 1 + waves
     # Distance to the outline, px, positive inside.
     inward = (outline - np.hypot(x / stretch, y * stretch) / radius) * radius
+
     amount = np.full((side, side), rng.uniform(*kind.inside), np.float32)
     amount += np.float32(kind.rim) * np.exp(-((inward - 0.8) ** 2) / 1.6)
     amount += np.float32(kind.clumps) * smooth_noise(rng, (side, side), 2.2)
     for _ in range(rng.poisson(kind.nucleoli)):
         away = rng.uniform(0, 0.45 * radius, 2) * rng.choice((-1, 1), 2)
-        amount += np.float32(0.55) * np.exp(-((x - away[0]) ** 2 + (y - away[1]) ** 2) / 2.2)
+        squared_distance = (x - away[0]) ** 2 + (y - away[1]) ** 2
+        amount += np.float32(0.55) * np.exp(-squared_distance / 2.2)
     return np.asarray(np.clip(amount, 0.15, 1.7) * soft_step(inward, 0.0, 1.6), dtype=np.float32)
 
 
 def rotate_nucleus(patch: Field, angle: float) -> Field:
     """The patch turned so that its x axis points along `angle`, radians from x towards y."""
+    # OpenCV counts angles from x towards -y, in degrees.
     turn = cv2.getRotationMatrix2D((HALF, HALF), -np.degrees(angle), 1.0)
     return np.asarray(cv2.warpAffine(patch, turn, patch.shape[::-1]), dtype=np.float32)
 
 
 def rotate_nuclei(bank: list[Field], steps: int = 12) -> list[list[Field]]:
     """Each patch of the bank at `steps` angles over half a turn."""
-    return [[rotate_nucleus(patch, np.pi * k / steps) for k in range(steps)] for patch in bank]
+    rotated = []
+    for patch in bank:
+        rotated.append([rotate_nucleus(patch, np.pi * k / steps) for k in range(steps)])
+    return rotated
 
 
 def stamp(
@@ -87,7 +98,9 @@ def stamp(
     steps = len(bank[0])
     choices = rng.integers(0, len(bank), len(points))
     turns = np.rint(angles / np.pi * steps).astype(np.intp) % steps
-    for (x, y), which, turn in zip(np.rint(points).astype(np.intp), choices, turns, strict=True):
-        if HALF <= x < width - HALF and HALF <= y < height - HALF:
-            under = canvas[y - HALF : y + HALF + 1, x - HALF : x + HALF + 1]
-            np.maximum(under, bank[which][turn], out=under)
+    corners = np.rint(points).astype(np.intp) - HALF
+    side = 2 * HALF + 1
+    for (left, top), choice, turn in zip(corners, choices, turns, strict=True):
+        if 0 <= left < width - side + 1 and 0 <= top < height - side + 1:
+            under = canvas[top : top + side, left : left + side]
+            np.maximum(under, bank[choice][turn], out=under)

@@ -11,7 +11,7 @@ class DemoOptions:
 
     seed: int = flag(22, "seed of the slides", at_least=0)
     output_dir: str = flag("dataset/demo", "folder that gets images/ and annotations/")
-    workers: int = flag(0, "processes over slides; 0: one a core", at_least=0)
+    workers: int = flag(0, "processes over slides; 0: one per core", at_least=0)
     restart: bool = flag(False, "make the slides again")
     debug: bool = flag(False, "on an error, print the traceback too")
 
@@ -23,7 +23,7 @@ class PretrainOptions:
     seed: int = flag(22, "seed of the scenes and of the random start", at_least=0)
     first_phase: str = flag("", "phase to begin with, by name; empty: the first")
     start: str = flag("", "weights to begin with, those of the phase before; empty: a random start")
-    batch_size: int = flag(6, "scenes a step, each drawn once", at_least=1)
+    batch_size: int = flag(6, "scenes per step, each drawn once", at_least=1)
     targets: int = flag(
         2, "prompted regions of a scene; they share one pass of the encoder", at_least=1
     )

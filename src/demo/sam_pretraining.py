@@ -1,12 +1,12 @@
 """How a small SAM learns to follow prompts from nothing, on class-agnostic scenes and in minutes on
 a CPU.
 
-A SAM that starts at random does not learn prompts within any patience: points mean nothing to the
-decoder, so it calls everything or nothing foreground. Two things break that. The encoder first
+A SAM that starts at random does not learn prompts in any reasonable time: points mean nothing to
+the decoder, so it calls everything or nothing foreground. Two things break that. The encoder first
 learns alone, from prototypes: a pixel belongs to the target if its embedding is like the mean
 embedding under the points, and to a region if it is more like that region's mean than like the
-others'. And the decoder's attention starts as a smoother (`prime`), so that points and pixels find
-each other from the first step on. All of it is ours.
+others'. And the decoder's attention starts as a smoother (`prime`), so that points and pixels
+attend to each other from the first step on. All of it is this project's.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from demo.shapes import MAX_POINTS, draw_points, draw_scene
+from demo.scenes import MAX_POINTS, draw_points, draw_scene
 from epsam.core.seeding import generator
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.mask_decoder import decode
@@ -48,35 +48,38 @@ def draw_batch(
     seed: int,
     purpose: str,
     number: int,
-    scenes: int,
-    targets: int,
-    count: int,
+    n_scenes: int,
+    n_targets: int,
+    n_points: int,
     side: int,
-    inked_share: float = 0.0,
+    inked_fraction: float = 0.0,
 ) -> SceneBatch:
-    """Batch `number` of a purpose: scenes, of which `inked_share` on average are in two inks,
-    targets of each, and `count` points for each target (0: any of 1 to 50).
+    """Batch `number` of a purpose: scenes, of which `inked_fraction` on average are in two inks,
+    targets of each, and `n_points` points for each target (0: any of 1 to 50).
     """
-    rng, frame = generator(seed, "pretrain", purpose, number), SamFrame(side, side)
-    drawn = [
-        draw_scene(seed, purpose, number * scenes + k, side, inked_share) for k in range(scenes)
-    ]
-    masks = [
-        scene.regions == target
-        for scene in drawn
-        for target in rng.choice(scene.targets(), targets)
-    ]
-    points, labels = (
-        np.zeros((len(masks), MAX_POINTS, 2), np.float32),
-        np.full((len(masks), MAX_POINTS), -1),
-    )
+    rng = generator(seed, "pretrain", purpose, number)
+    frame = SamFrame(side, side)
+    scenes = []
+    for k in range(n_scenes):
+        scenes.append(draw_scene(seed, purpose, number * n_scenes + k, side, inked_fraction))
+
+    # All targets before all points: the draws depend on this order.
+    masks = []
+    for scene in scenes:
+        for target in rng.choice(scene.targets(), n_targets):
+            masks.append(scene.regions == target)
+
+    points = np.zeros((len(masks), MAX_POINTS, 2), np.float32)
+    labels = np.full((len(masks), MAX_POINTS), -1)
     for row, mask in enumerate(masks):
-        prompt = draw_points(mask, rng, count)
-        points[row, : len(prompt)], labels[row, : len(prompt)] = prompt, 1
+        prompt = draw_points(mask, rng, n_points)
+        points[row, : len(prompt)] = prompt
+        labels[row, : len(prompt)] = 1
+
     return SceneBatch(
-        torch.stack([frame.to_sam_image(scene.image) for scene in drawn]),
-        torch.from_numpy(np.stack([scene.regions for scene in drawn]).astype(np.int64)),
-        torch.arange(scenes).repeat_interleave(targets),
+        torch.stack([frame.to_sam_image(scene.image) for scene in scenes]),
+        torch.from_numpy(np.stack([scene.regions for scene in scenes]).astype(np.int64)),
+        torch.arange(n_scenes).repeat_interleave(n_targets),
         torch.from_numpy(points),
         torch.from_numpy(labels),
         torch.from_numpy(np.stack(masks).astype(np.float32)),
@@ -97,35 +100,42 @@ class Prototypes(nn.Module):
         """Logits (T, side, side) for embeddings (B, C, h, w) of the batch's images."""
         side = batch.targets.shape[-1]
         directions = F.normalize(embeddings, dim=1)[batch.index]
+
+        # grid_sample counts the frame from −1 to 1.
         grid = (batch.points_xy / side * 2 - 1)[:, :, None]
         under_points = F.grid_sample(directions, grid, align_corners=False)[..., 0]
-        given = (batch.labels > 0).to(under_points)[:, None]
-        prototype = F.normalize((under_points * given).sum(dim=2), dim=1)
+        is_point = (batch.labels > 0).to(under_points)[:, None]
+        prototype = F.normalize((under_points * is_point).sum(dim=2), dim=1)
+
         likeness = torch.einsum("tchw,tc->thw", directions, prototype)
-        logits = (likeness - self.border) * self.scale
-        return F.interpolate(logits[:, None], (side, side), mode="bilinear", align_corners=False)[
-            :, 0
-        ]
+        logits = ((likeness - self.border) * self.scale)[:, None]
+        upscaled = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+        return upscaled[:, 0]
 
 
 def region_loss(embeddings: Tensor, regions: Tensor, scale: Tensor) -> Tensor:
-    """How poorly the mean embeddings of a scene's regions tell whose each token is: a scalar
-    cross-entropy.
+    """How poorly the mean embeddings of a scene's regions predict the region of each token: a
+    scalar cross-entropy.
 
     embeddings (B, C, h, w), regions (B, side, side). A token that lies across a border belongs to
-    each region by its share; every region of a scene counts alike.
+    each region by its fraction; every region of a scene counts alike.
     """
     height, width = embeddings.shape[-2:]
-    shares = F.adaptive_avg_pool2d(F.one_hot(regions).movedim(-1, 1).float(), (height, width))
-    directions, sizes = F.normalize(embeddings, dim=1), shares.sum(dim=(2, 3))
-    prototypes = F.normalize(torch.einsum("bkhw,bchw->bkc", shares, directions), dim=2)
+    one_hot = F.one_hot(regions).movedim(-1, 1).float()
+    fractions = F.adaptive_avg_pool2d(one_hot, (height, width))
+    directions = F.normalize(embeddings, dim=1)
+    sizes = fractions.sum(dim=(2, 3))
+    prototypes = F.normalize(torch.einsum("bkhw,bchw->bkc", fractions, directions), dim=2)
     likeness = torch.einsum("bkc,bchw->bkhw", prototypes, directions) * scale
-    absent = sizes == 0
-    log_share = likeness.masked_fill(absent[:, :, None, None], -torch.inf).log_softmax(dim=1)
-    losses = -(shares * log_share.masked_fill(absent[:, :, None, None], 0)).sum(
-        dim=(2, 3)
-    ) / sizes.clamp(min=1e-6)
-    return losses[~absent].mean()
+
+    # Scenes of fewer regions than others in the batch: the missing ones neither attract tokens nor
+    # count.
+    is_absent = sizes == 0
+    absent_maps = is_absent[:, :, None, None]
+    log_probability = likeness.masked_fill(absent_maps, -torch.inf).log_softmax(dim=1)
+    log_likelihood = fractions * log_probability.masked_fill(absent_maps, 0)
+    losses = -log_likelihood.sum(dim=(2, 3)) / sizes.clamp(min=1e-6)
+    return losses[~is_absent].mean()
 
 
 def prompted_logits(sam: Sam, embeddings: Tensor, batch: SceneBatch) -> Tensor:
@@ -137,11 +147,10 @@ def prompted_logits(sam: Sam, embeddings: Tensor, batch: SceneBatch) -> Tensor:
 
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy plus soft Dice loss, means over targets (T, side, side): a scalar."""
-    share = logits.sigmoid()
-    overlap, total = (
-        (share * targets).sum(dim=(1, 2)),
-        share.sum(dim=(1, 2)) + targets.sum(dim=(1, 2)),
-    )
+    probability = logits.sigmoid()
+    overlap = (probability * targets).sum(dim=(1, 2))
+    total = probability.sum(dim=(1, 2)) + targets.sum(dim=(1, 2))
+    # Adding one pixel to both keeps the loss defined for an empty target.
     dice = 1 - (2 * overlap + 1) / (total + 1)
     return F.binary_cross_entropy_with_logits(logits, targets) + dice.mean()
 
@@ -150,8 +159,8 @@ def prime(sam: Sam) -> Sam:
     """Start the decoder's attention as a smoother. Returns `sam`.
 
     Query and key projections are equal, and the output projection undoes the value projection: a
-    token reads what is at its own place. A pixel looks at a point only if the two match, and
-    otherwise at the decoder's own tokens.
+    token reads what is at its own position. A pixel attends to a point only if the two match, and
+    otherwise to the decoder's own tokens.
     """
     label = sam.prompt_encoder.point_embeddings[1].weight
     with torch.no_grad():
@@ -159,18 +168,19 @@ def prime(sam: Sam) -> Sam:
             embedding.weight.mul_(POINT_SCALE)
         for module in sam.mask_decoder.transformer.modules():
             if isinstance(module, Attention):
-                _smoother(module)
+                _prime_as_smoother(module)
+
+        # The bias lowers what every pixel scores against a positive point by the same amount.
         for layer in sam.mask_decoder.transformer.layers:
             attention = layer.cross_attn_image_to_token
             key = attention.k_proj(label)[0]
             width = attention.internal_dim / attention.num_heads
-            attention.q_proj.bias.copy_(
-                -POINT_HANDICAP * key / key.square().sum() * attention.num_heads * width**0.5
-            )
+            handicap = -POINT_HANDICAP * key / key.square().sum() * attention.num_heads * width**0.5
+            attention.q_proj.bias.copy_(handicap)
     return sam
 
 
-def _smoother(attention: Attention) -> None:
+def _prime_as_smoother(attention: Attention) -> None:
     nn.init.orthogonal_(attention.k_proj.weight, ATTENTION_GAIN)
     nn.init.orthogonal_(attention.v_proj.weight)
     attention.q_proj.weight.copy_(attention.k_proj.weight)
@@ -183,11 +193,16 @@ def _smoother(attention: Attention) -> None:
 def held_out_scores(sam: Sam, batches: Sequence[SceneBatch]) -> tuple[float, float]:
     """Mean Dice and IoU of the decoder over the targets of scenes that training never draws."""
     sam.eval()
-    both, total = [], []
+    overlaps, totals = [], []
     for batch in batches:
         predicted = prompted_logits(sam, sam.image_encoder(batch.images), batch) > 0
-        both.append((predicted & (batch.targets > 0)).sum(dim=(1, 2)).double())
-        total.append((predicted.sum(dim=(1, 2)) + batch.targets.sum(dim=(1, 2))).double())
+        overlap = (predicted & (batch.targets > 0)).sum(dim=(1, 2))
+        total = predicted.sum(dim=(1, 2)) + batch.targets.sum(dim=(1, 2))
+        overlaps.append(overlap.double())
+        totals.append(total.double())
     sam.train()
-    shared, summed = torch.cat(both), torch.cat(total)
-    return float((2 * shared / summed).mean()), float((shared / (summed - shared)).mean())
+
+    overlap, total = torch.cat(overlaps), torch.cat(totals)
+    dice = 2 * overlap / total
+    iou = overlap / (total - overlap)
+    return float(dice.mean()), float(iou.mean())

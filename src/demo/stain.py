@@ -1,8 +1,8 @@
 """From amounts of haematoxylin and eosin to what a scanner records (Beer–Lambert), with variation
 between slides.
 
-The stain vectors are those of Ruifrok & Johnston 2001 and Macenko et al. 2009, halfway; how far
-slides and scanners differ is ours, chosen by eye.
+The stain vectors are the means of those of Ruifrok & Johnston 2001 and of Macenko et al. 2009; how
+far slides and scanners differ is this project's choice, made by eye.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from demo.fields import Field
 from epsam.data.images import Rgb
-
-Field = npt.NDArray[np.float32]
 
 HAEMATOXYLIN = (0.64, 0.70, 0.31)
 EOSIN = (0.17, 0.86, 0.42)
@@ -31,8 +30,8 @@ class Stain:
 
 @dataclass(frozen=True)
 class Scanner:
-    """One scanner: `white` (3,) level of empty glass 0–255, `blur` px (standard deviation), `noise`
-    grey levels.
+    """One scanner: `white` (3,) is the level of empty glass, 0–255; `blur` (px) and `noise` (grey
+    levels) are standard deviations.
     """
 
     white: npt.NDArray[np.float64]
@@ -43,15 +42,19 @@ class Scanner:
 def draw_stain(rng: np.random.Generator) -> Stain:
     """A staining with its own hues (direction of each vector) and strengths (its length)."""
     vectors = np.array([HAEMATOXYLIN, EOSIN]) + rng.normal(0.0, 0.03, (2, 3))
+    # Every stain absorbs a little of each colour.
     vectors = np.clip(vectors, 0.04, None)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Stain(vectors * rng.uniform((0.85, 0.75), (1.2, 1.25))[:, None])
+    strengths = rng.uniform((0.85, 0.75), (1.2, 1.25))
+    return Stain(vectors * strengths[:, None])
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
     """A scanner with its own brightness, colour cast, sharpness and noise."""
     white = rng.uniform(234.0, 248.0) + rng.normal(0.0, 2.5, 3)
-    return Scanner(np.clip(white, 225.0, 252.0), rng.uniform(0.35, 0.95), rng.uniform(0.8, 2.4))
+    blur = rng.uniform(0.35, 0.95)
+    noise = rng.uniform(0.8, 2.4)
+    return Scanner(np.clip(white, 225.0, 252.0), blur, noise)
 
 
 def render(
@@ -60,17 +63,12 @@ def render(
     """The recorded image (height, width, 3) of two maps of stain amount (height, width), 0: none,
     1: strong.
     """
-    channels = [
-        _channel(haematoxylin, eosin, stain.vectors[:, k], float(scanner.white[k]))
-        for k in range(3)
-    ]
+    channels = []
+    for density, white in zip(stain.vectors.T, scanner.white.tolist(), strict=True):
+        # Beer–Lambert: optical densities add up, and light falls off exponentially with them.
+        absorbed = np.float32(density[0]) * haematoxylin + np.float32(density[1]) * eosin
+        channels.append(np.asarray(white * cv2.exp(-absorbed), dtype=np.float32))
     image = cv2.GaussianBlur(cv2.merge(channels), (0, 0), scanner.blur)
+
     noise = scanner.noise * rng.standard_normal(haematoxylin.shape, dtype=np.float32)
     return np.clip(np.rint(image + noise[:, :, None]), 0, 255).astype(np.uint8)
-
-
-def _channel(
-    haematoxylin: Field, eosin: Field, density: npt.NDArray[np.float64], white: float
-) -> Field:
-    absorbed = np.float32(density[0]) * haematoxylin + np.float32(density[1]) * eosin
-    return np.asarray(white * cv2.exp(-absorbed), dtype=np.float32)

@@ -37,7 +37,7 @@ def test_grains_keep_to_their_region_by_their_centres_and_are_not_cut():
     where[:, :48] = 1
     crossed = 0
     for index in range(10):
-        ink = ROUND.painted(where, generator(3, index))
+        ink = ROUND.paint(where, generator(3, index))
         # A centre at column 47 reaches 4 px further, kneading and blur some more.
         assert ink[:, 60:].max() == 0
         crossed += ink[:, 48:].max() > 0.5
@@ -45,13 +45,13 @@ def test_grains_keep_to_their_region_by_their_centres_and_are_not_cut():
 
 
 def test_without_a_place_there_are_no_grains():
-    assert ROUND.painted(np.zeros((32, 32), np.float32), generator(4)).max() == 0
+    assert ROUND.paint(np.zeros((32, 32), np.float32), generator(4)).max() == 0
 
 
 def test_larger_grains_make_larger_spots():
     def mean_area(radius: float) -> float:
         grains = _Grains(radius, 0, 1, 30, (1, 1), 0, 0, 1)
-        ink = grains.painted(np.ones((240, 240), np.float32), generator(5))
+        ink = grains.paint(np.ones((240, 240), np.float32), generator(5))
         _, _, stats, _ = cv2.connectedComponentsWithStats((ink > 0.5).astype(np.uint8))
         return float(np.median(stats[1:, cv2.CC_STAT_AREA]))
 
@@ -61,7 +61,7 @@ def test_larger_grains_make_larger_spots():
 
 @pytest.mark.parametrize("pattern", ["cloud", "fibres", "cracked"])
 def test_a_ground_has_its_amounts_on_average_and_never_less_than_none(pattern):
-    amounts = _Ground((0.2, 0.6), 0.1, pattern).painted((128, 128), generator(6))
+    amounts = _Ground((0.2, 0.6), 0.1, pattern).paint((128, 128), generator(6))
     assert amounts.shape == (2, 128, 128)
     assert amounts.min() >= 0
     # Cracks take ink away; the other patterns only move it.

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.layout import filled_regions, plan_layout
+from demo.layout import fill_regions, plan_layout
 from epsam.core.seeding import generator
 
 SHAPE = (640, 800)
@@ -37,7 +37,7 @@ def test_outlined_drops_specks_fills_gaps_and_keeps_real_holes():
     region[120:240, 120:240] = False
     region[170:190, 170:190] = True
     region[360:380, 360:380] = True
-    kept = filled_regions(region)
+    kept = fill_regions(region)
     assert kept[65, 65]
     assert not kept[180, 180]
     assert not kept[370, 370]

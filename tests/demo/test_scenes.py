@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.shapes import MAX_WRONG_SHARE, Scene, draw_points, draw_scene
+from demo.scenes import MAX_WRONG_FRACTION, Scene, draw_points, draw_scene
 from epsam.core.seeding import generator
 
 
@@ -89,7 +89,7 @@ def test_at_most_the_stated_share_of_points_is_wrong_and_some_prompts_have_such_
         1 - inside(disc(), draw_points(disc(), generator(4, index), count=40)).mean()
         for index in range(60)
     ]
-    assert max(shares) <= MAX_WRONG_SHARE
+    assert max(shares) <= MAX_WRONG_FRACTION
     assert sum(share > 0 for share in shares) >= 10
     assert sum(share == 0 for share in shares) >= 20
 
@@ -120,7 +120,7 @@ def test_scenes_in_two_inks_are_drawn_only_when_asked_for():
 
 def test_in_two_inks_there_is_no_region_smaller_than_a_grain():
     for index in range(10):
-        regions = draw_scene(11, "train", index, 128, inked_share=1.0).regions
+        regions = draw_scene(11, "train", index, 128, inked_fraction=1.0).regions
         for number in range(regions.max() + 1):
             _, _, stats, _ = cv2.connectedComponentsWithStats((regions == number).astype(np.uint8))
             # The median filter is at least 13 px wide: what survives it fills half of such a window
