@@ -123,15 +123,15 @@ def measure(path: Path, patches: int) -> list[tuple[str, int, int, float, float]
             )
             return result
 
-        tissue = run("tissue", grid.size, lambda: find_tissue(slide))
+        tissue = run("tissue", grid.n_tiles, lambda: find_tissue(slide))
         run(
             "tissue share",
-            grid.size,
+            grid.n_tiles,
             lambda: tissue_fractions(tissue, grid.lefts_px0, grid.tops_px0, SIDE),
         )
-        tumour = run("tumour share", grid.size, lambda: tumour_fractions(outlines, grid))
-        run("thumbnail", grid.size, lambda: read_overview(slide))
-        positive = np.argwhere(FractionRange(0.2, 0.9).holds(tumour))[:patches]
+        tumour = run("tumour fraction", grid.n_tiles, lambda: tumour_fractions(outlines, grid))
+        run("thumbnail", grid.n_tiles, lambda: read_overview(slide))
+        positive = np.argwhere(FractionRange(0.2, 0.9).contains(tumour))[:patches]
         corners = [
             (int(grid.lefts_px0[column]), int(grid.tops_px0[row])) for row, column in positive
         ]

@@ -102,7 +102,7 @@ def _measured(path: Path, everything: bool) -> tuple[int, float]:
 def _chosen(tumour: np.ndarray, on_tissue: np.ndarray) -> np.ndarray:
     """As many positives and negatives as wanted, spread evenly over the grid."""
     chosen = np.zeros_like(on_tissue)
-    positive = FractionRange(PatchOptions.min_tumour, PatchOptions.max_tumour).holds(tumour)
+    positive = FractionRange(PatchOptions.min_tumour, PatchOptions.max_tumour).contains(tumour)
     for kind in (positive, (tumour == 0) & on_tissue):
         places = np.flatnonzero(kind)
         chosen.flat[

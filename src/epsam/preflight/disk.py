@@ -68,7 +68,7 @@ def estimate_needs(
 
 
 def _count_embeddings(counts: Mapping[str, tuple[int, int]], options: DecoderOptions) -> int:
-    """Images that SAM's encoder sees: each patch once for each of its flips and rotations."""
+    """Embeddings to store: one for each patch and each of its flips and rotations."""
     train_positives, train_negatives = counts["train"]
     scored_positives = counts["val"][0] + counts["test"][0]
     n_normal = count_normal_patches(options.normal_patches, train_positives)
