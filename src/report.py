@@ -12,9 +12,10 @@ log = logging.getLogger(__name__)
 
 
 def main(options: ReportOptions) -> None:
-    """Write report.html from what the run kept; nothing is computed again."""
+    """Write report.html from the files of the run; nothing is computed again."""
     run = RunPaths.of(options)
-    write_text(run.report, render_training_report(read_run(run, DatasetPaths.of(options))))
+    results = read_run(run, DatasetPaths.of(options))
+    write_text(run.report, render_training_report(results))
     log.info("report: %s", run.report)
 
 

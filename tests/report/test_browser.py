@@ -9,20 +9,20 @@ from epsam.core.files import write_text
 from epsam.inference.progress import PHASES
 from epsam.pictures.curves import draw_curves
 from epsam.report.inference import InferenceResults, render_inference_report
-from epsam.report.page import document, paragraph
-from epsam.report.training import RunRecord, render_training_report
+from epsam.report.page import render_page, render_paragraph
+from epsam.report.training import TrainingResults, render_training_report
 from support.browser import find_browser, open_browser
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         find_browser() is None,
-        reason="no Chromium found (on Debian: apt-get install chromium); pages are not looked at",
+        reason="no Chromium found (on Debian: apt-get install chromium); pages are not rendered",
     ),
 ]
 
 LONG_NAME = "a_slide_with_a_name_" + "x" * 120
-MADE = {
+PROVENANCE = {
     "infer": {
         "ended": "2026-01-01",
         "seconds": 3.0,
@@ -33,8 +33,8 @@ MADE = {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    with open_browser(find_browser(), tmp_path_factory.mktemp("profile")) as found:
-        yield found
+    with open_browser(find_browser(), tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 def tissue(side=700):
@@ -60,13 +60,13 @@ def training():
     ]
     curve = draw_curves({"train": [(1.0, 0.5), (2.0, 0.4)]}, "loss")
     return render_training_report(
-        RunRecord(
+        TrainingResults(
             LONG_NAME,
-            [{**score, "what": what} for what in ("initial mask", "round 1")],
+            [{**score, "what": predictor} for predictor in ("initial mask", "round 1")],
             patches,
             metrics,
             {"a_stage": {"run": LONG_NAME}},
-            MADE,
+            PROVENANCE,
             {"train_classifier": "nothing was learnt " * 20},
             [],
             {"loss": curve},
@@ -92,7 +92,7 @@ def images():
             {"mean_dice": 0.75},
             {LONG_NAME: 0.75},
             {f"{LONG_NAME}: Dice 0.750": tissue()},
-            MADE,
+            PROVENANCE,
         )
     )
 
@@ -112,9 +112,9 @@ def slides():
     timings = [
         {"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)} for row in rows
     ]
-    pictures = {"a; tumour 1.5 mm²": tissue(960)}
+    cases = {"a; tumour 1.5 mm²": tissue(960)}
     return render_inference_report(
-        InferenceResults("slides", "slide", rows, {}, {}, pictures, MADE, timings)
+        InferenceResults("slides", "slide", rows, {}, {}, cases, PROVENANCE, timings)
     )
 
 
@@ -139,12 +139,12 @@ def test_a_page_is_readable(browser, tmp_path, page, width):
 
 
 def test_the_test_would_notice_scripts_network_and_overflow(browser, tmp_path):
-    html = document(
+    html = render_page(
         "t",
         [
             (
                 "a",
-                paragraph("x") + '<div style="width: 3000px">wide</div>'
+                render_paragraph("x") + '<div style="width: 3000px">wide</div>'
                 '<img src="http://127.0.0.1:9/a.png"><script>document.body.innerHTML = ""</script>',
             )
         ],

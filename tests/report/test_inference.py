@@ -2,11 +2,11 @@ from epsam.inference.progress import PHASES
 from epsam.report.inference import (
     InferenceResults,
     inference_warnings,
-    part_rows,
+    phase_rows,
     render_inference_report,
 )
 
-MADE = {
+PROVENANCE = {
     "infer": {
         "ended": "2026-01-01",
         "seconds": 3.0,
@@ -15,57 +15,67 @@ MADE = {
 }
 
 
-def image(name, seen=1, gated=0):
+def image(name, classified=1, gated=0):
     return {
         "image": name,
         "status": "done",
-        "windows": seen,
+        "windows": classified,
         "gated": gated,
         "tumour_share": 0.1,
         "seconds": 0.5,
     }
 
 
-def slide(name, seen=9, gated=2, **more):
-    return {"slide": name, "status": "done", "seen": seen, "gated": gated, "regions": 3, **more}
+def slide(name, classified=9, gated=2, **more):
+    return {
+        "slide": name,
+        "status": "done",
+        "seen": classified,
+        "gated": gated,
+        "regions": 3,
+        **more,
+    }
 
 
-def of(key, rows, dice=None, timings=(), made=MADE):
-    return InferenceResults("a/folder", key, rows, {}, dice or {}, {}, made, timings)
+def results_of(key, rows, dice=None, timings=(), provenance=PROVENANCE):
+    return InferenceResults("a/folder", key, rows, {}, dice or {}, {}, provenance, timings)
 
 
-def test_what_failed_and_what_was_not_scored_is_told():
+def test_failed_and_unscored_slides_are_listed():
     rows = [
         slide("a"),
         {"slide": "b", "status": "failed", "reason": "no pixel size"},
         slide("c", reason="not scored: no XML"),
     ]
-    assert inference_warnings(of("slide", rows)) == [
+    assert inference_warnings(results_of("slide", rows)) == [
         "1 of 3 slides failed.",
         "b: no pixel size",
         "c: not scored: no XML",
     ]
 
 
-def test_a_gate_that_let_nothing_through_and_slides_without_tissue_are_told():
-    assert inference_warnings(of("image", [image("a"), image("b")])) == []
+def test_a_gate_that_passes_nothing_and_slides_without_tissue_are_warned_about():
+    assert inference_warnings(results_of("image", [image("a"), image("b")])) == []
     assert (
-        "all 2 windows normal"
-        in inference_warnings(of("image", [image("a", gated=1), image("b", gated=1)]))[0]
+        "all 2 tiles normal"
+        in inference_warnings(results_of("image", [image("a", gated=1), image("b", gated=1)]))[0]
     )
-    assert inference_warnings(of("slide", [slide("a", seen=0, gated=0)])) == [
-        "No window with tissue was found."
+    assert inference_warnings(results_of("slide", [slide("a", classified=0, gated=0)])) == [
+        "No tile with tissue was found."
     ]
-    # Images of label 0 are not shown to the classifier at all.
-    assert inference_warnings(of("image", [image("a_0", seen=0)])) == []
+    # Images of label 0 are not classified at all.
+    assert inference_warnings(results_of("image", [image("a_0", classified=0)])) == []
 
 
-def test_the_stand_in_is_told():
-    made = {"infer": {"options": {"sam_model_type": "vit_demo"}}}
-    assert "vit_demo" in inference_warnings(of("image", [image("a")], made=made))[0]
+def test_the_small_stand_in_for_sam_is_warned_about():
+    provenance = {"infer": {"options": {"sam_model_type": "vit_demo"}}}
+    assert (
+        "vit_demo"
+        in inference_warnings(results_of("image", [image("a")], provenance=provenance))[0]
+    )
 
 
-def test_shares_of_time_are_over_all_slides():
+def test_fractions_of_time_are_over_all_slides():
     timings = [
         {
             "slide": name,
@@ -76,19 +86,19 @@ def test_shares_of_time_are_over_all_slides():
         }
         for name, seconds, gate, encoder in (("a", 1.0, 1.0, 0.0), ("b", 3.0, 0.0, 3.0))
     ]
-    found = {row["part"]: (row["seconds"], row["share"]) for row in part_rows(timings)}
-    assert (found["gate"], found["encoder"], found["write"]) == (
+    costs = {row["phase"]: (row["seconds"], row["fraction"]) for row in phase_rows(timings)}
+    assert (costs["gate"], costs["encoder"], costs["write"]) == (
         ("1.0", "0.250"),
         ("3.0", "0.750"),
         ("0.0", "0.000"),
     )
-    assert part_rows([]) == []
+    assert phase_rows([]) == []
 
 
 def test_the_page_has_every_part():
     timings = [{"slide": "a", "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)}]
     page = render_inference_report(
-        of("slide", [slide("a", dice="0.75", seconds=4.0)], {"a": 0.75}, timings)
+        results_of("slide", [slide("a", dice="0.75", seconds=4.0)], {"a": 0.75}, timings)
     )
     for heading in ("Dice of single slides", "Slides", "Seconds and memory", "Options"):
         assert f"<h2>{heading}</h2>" in page
@@ -99,6 +109,6 @@ def test_the_page_has_every_part():
 
 
 def test_a_long_list_is_folded():
-    page = render_inference_report(of("image", [image(f"{n}.png") for n in range(13)]))
+    page = render_inference_report(results_of("image", [image(f"{n}.png") for n in range(13)]))
     assert "<summary>all 13 images</summary>" in page
     assert "12.png" in page

@@ -48,14 +48,14 @@ def write_run(run):
             },
         },
     )
-    figures = {0: (0.5, 0.25, 0.625, 0.75), 1: (0.875, 0.03125, 0.6875, 0.8125)}
+    metrics = {0: (0.5, 0.25, 0.625, 0.75), 1: (0.875, 0.03125, 0.6875, 0.8125)}
     names = ("val_dice", "acceptance", "pseudo_dice_all", "pseudo_dice_kept")
     write_table(
         run.metrics,
         METRIC_COLUMNS,
         [
             {"stage": f"decoder_{number}", "epoch": 1, "name": name, "value": value}
-            for number, values in figures.items()
+            for number, values in metrics.items()
             for name, value in zip(names, values, strict=True)
         ],
     )
@@ -102,7 +102,7 @@ def training(tmp_path_factory):
     return Page((folder / "first" / "report.html").read_text("utf-8")).sections
 
 
-def test_training_tells_options_and_timings(training):
+def test_training_lists_options_and_timings(training):
     assert ["--lr", "0.125"] in training["Options"].rows
     assert ["--pl_mode", "replace"] in training["Options"].rows
     assert training["Seconds and memory"].rows == [
@@ -112,7 +112,7 @@ def test_training_tells_options_and_timings(training):
     ]
 
 
-def test_training_tells_of_each_round_what_was_kept_its_dice_and_validation(training):
+def test_training_lists_acceptance_dice_and_validation_of_each_round(training):
     assert training["Rounds"].rows == [
         ["round", "best val_dice", "kept", "Dice of all", "Dice of the kept"],
         ["0", "0.5000", "0.2500", "0.6250", "0.7500"],
@@ -121,38 +121,39 @@ def test_training_tells_of_each_round_what_was_kept_its_dice_and_validation(trai
 
 
 def test_training_warns(training):
-    kept, worse = training["Warnings"].warnings
-    assert "Round 1 kept only 3.1 %" in kept
+    acceptance, worse = training["Warnings"].warnings
+    assert "Round 1 kept only 3.1 %" in acceptance
     assert "0.438) is below that of the initial masks (0.500)" in worse
 
 
-def test_training_shows_how_dice_is_distributed(training):
+def test_training_shows_the_distribution_of_dice(training):
     part = training["Dice of single patches"]
     assert part.drawings == 1
     assert "4 test patches, round 1; lowest 0.062, median 0.438, highest 0.812" in part.text
 
 
 @pytest.mark.parametrize(
-    ("heading", "pictures"),
+    ("heading", "expected"),
     [
         (
             "Cases",
             {
                 "Test patches of lowest, middle and highest Dice": "cases",
-                "Test patches, evenly spaced: patch, truth, activation map, initial mask, points, mask": "test",
+                "Test patches, evenly spaced: patch, ground truth, class activation map, "
+                "initial mask, points, mask": "test",
             },
         ),
         ("Training", {"loss": "loss", "val dice": "val dice"}),
     ],
 )
-def test_training_shows_cases_and_curves(training, heading, pictures):
-    shown = dict(training[heading].pictures)
-    assert list(shown) == list(pictures)
-    for caption, name in pictures.items():
-        assert np.abs(shown[caption].astype(int) - coloured(name)).max() < 6
+def test_training_shows_cases_and_curves(training, heading, expected):
+    images = dict(training[heading].pictures)
+    assert list(images) == list(expected)
+    for caption, name in expected.items():
+        assert np.abs(images[caption].astype(int) - coloured(name)).max() < 6
 
 
-MADE = {
+PROVENANCE = {
     "infer": {
         "ended": "2026-01-01",
         "seconds": 12.5,
@@ -160,22 +161,22 @@ MADE = {
     }
 }
 OVERLAP_PX = {"a.png": 4, "b.png": 12, "c.png": 8}
-"""Rows of the mask on the truth's 16; both are as large, so that Dice is a sixteenth of it."""
+"""Rows of the mask on the ground truth's 16; both are as large, so that Dice is a sixteenth of it."""
 
 
 def images(folder):
     """Three images of which the report is to show all, ordered by Dice: a, c, b; and one that
     failed.
     """
-    rows, found = [], {}
+    rows, counts = [], {}
     for name, common in OVERLAP_PX.items():
-        truth = np.zeros((64, 64), bool)
-        mask = truth.copy()
-        truth[16:32], mask[16 + 16 - common : 48 - common] = True, True
+        ground_truth = np.zeros((64, 64), bool)
+        mask = ground_truth.copy()
+        ground_truth[16:32], mask[16 + 16 - common : 48 - common] = True, True
         write_rgb(folder / "image" / name, np.full((64, 64, 3), 240, np.uint8))
-        write_mask(folder / "mask" / name, truth)
+        write_mask(folder / "mask" / name, ground_truth)
         write_mask(folder / "out" / "mask" / name, mask)
-        found[name] = count_pixels(mask, truth)
+        counts[name] = count_pixels(mask, ground_truth)
         rows.append(
             {
                 "image": name,
@@ -187,15 +188,15 @@ def images(folder):
             }
         )
     rows.append({"image": "d.png", "status": "failed", "reason": "no readable image"})
-    dice = {name: one.dice for name, one in found.items()}
+    dice = {name: image_counts.dice for name, image_counts in counts.items()}
     return InferenceResults(
         "here",
         "image",
         rows,
-        summarize_images(rows, list(found.values())),
+        summarize_images(rows, list(counts.values())),
         dice,
         draw_image_cases(find_images(folder), rows, dice, folder / "out"),
-        MADE,
+        PROVENANCE,
     )
 
 
@@ -229,20 +230,20 @@ def slides(folder):
         {"mean_dice": 0.75},
         {"s": 0.75, "t": 0.25},
         draw_slide_cases(rows, {"s": 0.75, "t": 0.25}, folder),
-        MADE,
+        PROVENANCE,
         timings,
     )
 
 
-def page_of(found, folder):
-    infer.write_report(found, folder)
+def page_of(results, folder):
+    infer.write_report(results, folder)
     return Page((folder / "report.html").read_text("utf-8")).sections
 
 
 def test_an_inference_of_images_shows_every_part(tmp_path):
     page = page_of(images(tmp_path), tmp_path)
     assert page["Warnings"].warnings == ["1 of 4 images failed.", "d.png: no readable image"]
-    assert ["mean_dice", "0.5"] in page["Figures"].rows
+    assert ["mean_dice", "0.5"] in page["Metrics"].rows
     assert (
         "3 images with tumour; lowest 0.250, median 0.500, highest 0.750"
         in page["Dice of single images"].text
@@ -294,6 +295,6 @@ def test_an_inference_of_slides_shows_every_part(tmp_path):
         "<style>p { background: url(a.png) }</style>",
     ],
 )
-def test_a_page_that_asks_for_more_would_be_noticed(html):
+def test_a_page_that_is_not_self_contained_would_be_noticed(html):
     with pytest.raises(AssertionError):
         Page(html)

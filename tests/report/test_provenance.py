@@ -1,4 +1,4 @@
-from epsam.report.provenance import options_part, stage_rows, stages_part
+from epsam.report.provenance import render_options, render_stages, stage_rows
 
 
 def test_stages_are_in_the_order_in_which_they_ended():
@@ -16,12 +16,12 @@ def test_stages_are_in_the_order_in_which_they_ended():
         {"stage": "b", "seconds": 3.0, "RAM, GiB": 1.5},
     ]
     stages["b"]["machine"] = {"cores": 2}
-    assert "2026-01-02; 2 CPU cores; " in stages_part(stages)
-    assert stages_part({}) == ""
+    assert "2026-01-02; 2 CPU cores; " in render_stages(stages)
+    assert render_stages({}) == ""
 
 
-def test_every_option_is_told_as_one_would_type_it():
-    page = options_part({"a stage": {"run": "", "lr": 0.5, "grid": [1, 2]}})
+def test_every_option_is_listed_as_a_user_would_type_it():
+    page = render_options({"a stage": {"run": "", "lr": 0.5, "grid": [1, 2]}})
     assert "<summary>a stage: 3 options</summary>" in page
     assert [cell.split("<")[0] for cell in page.split("<td>")[1:]] == [
         "--run",

@@ -4,7 +4,7 @@ from epsam.core.errors import DatasetError
 from epsam.core.files import write_json, write_table
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.training import (
-    RunRecord,
+    TrainingResults,
     read_run,
     render_training_report,
     round_rows,
@@ -41,29 +41,29 @@ def score(split, what, dice):
     }
 
 
-def record(scores=(), patches=(), metrics=(), options=None):
-    return RunRecord("mine", list(scores), list(patches), list(metrics), options or {})
+def results(scores=(), patches=(), metrics=(), options=None):
+    return TrainingResults("mine", list(scores), list(patches), list(metrics), options or {})
 
 
-def nothing(folder):
+def empty_dataset(folder):
     return DatasetPaths(folder / "data", (folder, folder, folder))
 
 
-def test_each_round_has_its_best_epoch_and_what_it_kept():
+def test_each_round_has_its_best_epoch_and_its_acceptance():
     assert round_rows(METRICS) == [
         {"round": "0", "best val_dice": "0.7000", "kept": "0.2500"},
         {"round": "1", "best val_dice": "0.8000", "kept": "0.0100"},
     ]
 
 
-def test_warnings_name_what_spoils_trust():
+def test_warnings_name_reasons_for_distrust():
     scores = [score("test", "initial mask", 0.8), score("test", "round 1", 0.7)]
     options = {"finetune_decoder": {"sam_model_type": "vit_demo"}}
-    found = run_warnings(record(scores, metrics=METRICS, options=options))
-    assert len(found) == 3
-    assert "Round 1 kept only 1.0 %" in found[0]
-    assert "0.700" in found[1]
-    assert "vit_demo" in found[2]
+    messages = run_warnings(results(scores, metrics=METRICS, options=options))
+    assert len(messages) == 3
+    assert "Round 1 kept only 1.0 %" in messages[0]
+    assert "0.700" in messages[1]
+    assert "vit_demo" in messages[2]
 
 
 def test_a_stage_that_left_nothing_to_learn_from_is_the_first_warning(tmp_path):
@@ -72,11 +72,13 @@ def test_a_stage_that_left_nothing_to_learn_from_is_the_first_warning(tmp_path):
         tmp_path / "stages" / "train_classifier.json",
         {"fingerprint": "x", "trouble": "it is at chance"},
     )
-    assert run_warnings(read_run(run, nothing(tmp_path))) == ["train_classifier: it is at chance."]
+    assert run_warnings(read_run(run, empty_dataset(tmp_path))) == [
+        "train_classifier: it is at chance."
+    ]
 
 
-def test_slides_that_failed_and_the_options_of_their_patches_are_told(tmp_path):
-    data = nothing(tmp_path)
+def test_failed_slides_and_the_options_of_their_patches_are_listed(tmp_path):
+    data = empty_dataset(tmp_path)
     write_table(
         data.slide_table,
         ["slide", "status", "reason"],
@@ -86,12 +88,12 @@ def test_slides_that_failed_and_the_options_of_their_patches_are_told(tmp_path):
         ],
     )
     write_json(data.patch_options, {"options": {"stride": 99}})
-    found = read_run(RunPaths(tmp_path), data)
-    assert run_warnings(found) == ["1 of 2 slides failed.", "b: no pixel size"]
-    assert found.options == {"extract_patches": {"stride": 99}}
+    read = read_run(RunPaths(tmp_path), data)
+    assert run_warnings(read) == ["1 of 2 slides failed.", "b: no pixel size"]
+    assert read.options == {"extract_patches": {"stride": 99}}
 
 
-def test_figures_edited_by_hand_are_told_with_the_line(tmp_path):
+def test_metrics_edited_by_hand_are_named_with_the_line(tmp_path):
     run = RunPaths(tmp_path)
     write_table(
         run.metrics,
@@ -101,12 +103,12 @@ def test_figures_edited_by_hand_are_told_with_the_line(tmp_path):
     with pytest.raises(
         DatasetError, match=r"metrics\.csv line 3: value is 'high', not the number it should be"
     ):
-        read_run(run, nothing(tmp_path))
+        read_run(run, empty_dataset(tmp_path))
 
 
 def test_a_good_run_has_no_warnings():
     scores = [score("test", "initial mask", 0.7), score("test", "round 1", 0.8)]
-    assert run_warnings(record(scores, options={"a": {"sam_model_type": "vit_b"}})) == []
+    assert run_warnings(results(scores, options={"a": {"sam_model_type": "vit_b"}})) == []
 
 
 def test_only_the_last_decoders_test_patches_are_in_the_histogram():
@@ -115,12 +117,12 @@ def test_only_the_last_decoders_test_patches_are_in_the_histogram():
         {"split": "val", "what": "round 1", "id": "b", "dice": "0.9", "iou": "0.8"},
         {"split": "test", "what": "initial mask", "id": "a", "dice": "0.1", "iou": "0.1"},
     ]
-    page = render_training_report(record([score("test", "round 1", 0.9)], patches))
+    page = render_training_report(results([score("test", "round 1", 0.9)], patches))
     assert "1 test patches, round 1; lowest 0.900, median 0.900" in page
     assert "0.90 to 0.95: 1<" in page
 
 
 def test_a_run_without_anything_is_still_a_page():
-    page = render_training_report(record())
+    page = render_training_report(results())
     assert "<h1>EP-SAM, run mine</h1>" in page
     assert "<section>" not in page

@@ -1,1 +1,1 @@
-"""What a run found, as one page that needs nothing but a browser."""
+"""The results of a run as one page that needs nothing but a browser."""

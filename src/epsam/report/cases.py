@@ -1,4 +1,4 @@
-"""Which results of an inference are shown on its report, and their pictures."""
+"""Which results of an inference its report shows, and their images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from epsam.inference.image_results import mask_file
 from epsam.pictures.panel import PanelRow, draw_panel
 from epsam.training.panels import pick_evenly
 
-Row = Mapping[str, Any]
+ResultRow = Mapping[str, Any]
 
-IMAGES, SLIDES = 5, 11
-"""Ours: most images and slides that are shown; odd, so that the one in the middle is among them."""
+MAX_IMAGES, MAX_SLIDES = 5, 11
+"""This project: how many are shown at most; odd, so that the middle one is among them."""
 TILE_PX, SLIDE_PX = 300, 960
 
 
-def pictured(names: Sequence[str], dice: Mapping[str, float], most: int) -> list[str]:
+def select_cases(names: Sequence[str], dice: Mapping[str, float], most: int) -> list[str]:
     """Up to `most` names: evenly spaced over those with a Dice, from lowest to highest, else over
     all of them.
     """
@@ -26,48 +26,52 @@ def pictured(names: Sequence[str], dice: Mapping[str, float], most: int) -> list
 
 
 def draw_image_cases(
-    images: Sequence[Patch], rows: Sequence[Row], dice: Mapping[str, float], output: Path
+    images: Sequence[Patch], rows: Sequence[ResultRow], dice: Mapping[str, float], output: Path
 ) -> dict[str, Rgb]:
-    """Caption → image, truth and mask beside each other, of some of the images that are done; all
-    read from disk.
+    """Caption → image, ground truth and mask beside each other, of some of the images that are
+    done; all read from `output`.
     """
     done = {row["image"] for row in rows if row["status"] == "done"}
-    found = {image.image.name: image for image in images if image.image.name in done}
-    return {
-        _caption(name, dice): draw_panel([_read_row(found[name], output)], TILE_PX)
-        for name in pictured(list(found), dice, IMAGES)
-    }
+    done_images = {image.image.name: image for image in images if image.image.name in done}
+
+    cases = {}
+    for name in select_cases(list(done_images), dice, MAX_IMAGES):
+        image = done_images[name]
+        row = PanelRow(
+            image.read(),
+            ground_truth=image.ground_truth() if image.mask else None,
+            mask=read_mask(mask_file(output, image)),
+        )
+        cases[_format_caption(name, dice)] = draw_panel([row], TILE_PX)
+    return cases
 
 
 def draw_slide_cases(
-    rows: Sequence[Row], dice: Mapping[str, float], output: Path
+    rows: Sequence[ResultRow], dice: Mapping[str, float], output: Path
 ) -> dict[str, Rgb]:
-    """Caption → overlay, of some of the slides that are done; all read from disk."""
+    """Caption → overlay, of some of the slides that are done; all read from `output`."""
     done = {row["slide"]: row for row in rows if row["status"] == "done"}
-    return {
-        f"{_caption(name, dice)}; {_told(done[name])}": _shrunk(
-            read_rgb(output / name / "overlay.jpg")
-        )
-        for name in pictured(list(done), dice, SLIDES)
-    }
+
+    cases = {}
+    for name in select_cases(list(done), dice, MAX_SLIDES):
+        caption = f"{_format_caption(name, dice)}; {_describe_slide(done[name])}"
+        cases[caption] = _shrink(read_rgb(output / name / "overlay.jpg"))
+    return cases
 
 
-def _read_row(image: Patch, output: Path) -> PanelRow:
-    mask = read_mask(mask_file(output, image))
-    return PanelRow(image.read(), image.ground_truth() if image.mask else None, mask=mask)
-
-
-def _caption(name: str, dice: Mapping[str, float]) -> str:
+def _format_caption(name: str, dice: Mapping[str, float]) -> str:
     return f"{name}: Dice {dice[name]:.3f}" if name in dice else name
 
 
-def _told(row: Row) -> str:
+def _describe_slide(row: ResultRow) -> str:
     return (
         f"tumour {float(row['tumour_mm2']):.2f} of {float(row['tissue_mm2']):.2f} mm² of tissue "
         f"({100 * float(row['tumour_share']):.0f} %), {row['regions']} regions"
     )
 
 
-def _shrunk(image: Rgb) -> Rgb:
-    scale = min(1.0, SLIDE_PX / max(image.shape[:2]))
-    return resize_rgb(image, *(max(1, round(length * scale)) for length in image.shape[:2]))
+def _shrink(image: Rgb) -> Rgb:
+    """The image with its longer side at SLIDE_PX at most."""
+    height, width = image.shape[:2]
+    scale = min(1.0, SLIDE_PX / max(height, width))
+    return resize_rgb(image, max(1, round(height * scale)), max(1, round(width * scale)))

@@ -1,5 +1,5 @@
-"""The report of an inference: figures, Dice of single images or slides, pictures, warnings, times
-and options.
+"""The report of an inference: metrics, Dice of single images or slides, cases, warnings, times and
+options.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,28 @@ from typing import Any
 
 from epsam.data.images import Rgb
 from epsam.inference.progress import PHASES
-from epsam.report.page import document, folded, histogram, paragraph, photo, table, warnings_list
+from epsam.report.page import (
+    draw_histogram,
+    embed_photo,
+    render_folded,
+    render_page,
+    render_paragraph,
+    render_table,
+    render_warnings,
+)
 from epsam.report.provenance import (
     RunProvenance,
     format_failures,
-    options_part,
-    stages_part,
-    stand_in_note,
+    options_of_stages,
+    render_options,
+    render_stages,
+    warn_of_small_sam,
 )
 
-Row = Mapping[str, Any]
+ResultRow = Mapping[str, Any]
 
 LONG_LIST = 12
-"""Ours: rows from which a table is folded."""
+"""This project: rows from which a table is folded."""
 SLIDE_COLUMNS = (
     "slide",
     "status",
@@ -49,104 +58,115 @@ IMAGE_COLUMNS = (
     "seconds",
     "reason",
 )
-_SEEN = {"image": "windows", "slide": "seen"}
-"""The column of windows that the classifier was shown."""
+_CLASSIFIED_COLUMN = {"image": "windows", "slide": "seen"}
+"""The column that counts the tiles that the classifier looked at."""
 
 
 @dataclass(frozen=True)
 class InferenceResults:
-    """What is told of one folder of images or slides.
+    """The results of one folder of images or slides.
 
-    rows: those of metrics.csv or slides.csv, keyed by `key` ("image" or "slide"). dice: of all that
-    truly have tumour, by that key. pictures: by caption. timings: rows of timings.csv, for slides.
+    rows: those of metrics.csv or slides.csv, keyed by `key` ("image" or "slide"). metrics: over all
+    of them. dice: of all that have tumour in their ground truth, by that key. cases: images by
+    caption. timings: rows of timings.csv, for slides.
     """
 
-    place: str
+    folder: str
     key: str
-    rows: Sequence[Row]
-    figures: Row
+    rows: Sequence[ResultRow]
+    metrics: ResultRow
     dice: Mapping[str, float]
-    pictures: Mapping[str, Rgb]
-    made: RunProvenance
-    timings: Sequence[Row] = field(default_factory=list)
+    cases: Mapping[str, Rgb]
+    provenance: RunProvenance
+    timings: Sequence[ResultRow] = field(default_factory=list)
 
 
-def render_inference_report(found: InferenceResults) -> str:
+def render_inference_report(results: InferenceResults) -> str:
     """The report as HTML."""
-    kind = f"{found.key}s"
-    listed = table(SLIDE_COLUMNS if found.key == "slide" else IMAGE_COLUMNS, found.rows)
-    if len(found.rows) > LONG_LIST:
-        listed = folded(f"all {len(found.rows)} {kind}", listed)
-    return document(
-        f"EP-SAM, masks of {found.place}",
+    kind = f"{results.key}s"
+    histogram = draw_histogram(
+        list(results.dice.values()), f"{len(results.dice)} {kind} with tumour"
+    )
+    timings = render_table(("phase", "seconds", "fraction"), phase_rows(results.timings))
+    return render_page(
+        f"EP-SAM, masks of {results.folder}",
         [
-            ("Warnings", warnings_list(inference_warnings(found))),
-            (
-                "Figures",
-                table(
-                    ("figure", "value"),
-                    [
-                        {"figure": name, "value": "none" if value is None else value}
-                        for name, value in found.figures.items()
-                    ],
-                )
-                + (
-                    paragraph(
-                        f"Dice and IoU: over {kind} that truly have tumour; pooled: all their pixels counted together."
-                    )
-                    if found.dice
-                    else ""
-                ),
-            ),
-            (
-                f"Dice of single {kind}",
-                histogram(list(found.dice.values()), f"{len(found.dice)} {kind} with tumour"),
-            ),
-            ("Cases", _cases(found)),
-            (kind.capitalize(), listed),
-            (
-                "Seconds and memory",
-                stages_part(found.made)
-                + table(("part", "seconds", "share"), part_rows(found.timings)),
-            ),
-            (
-                "Options",
-                options_part({stage: entry["options"] for stage, entry in found.made.items()}),
-            ),
+            ("Warnings", render_warnings(inference_warnings(results))),
+            ("Metrics", _render_metrics(results)),
+            (f"Dice of single {kind}", histogram),
+            ("Cases", _render_cases(results)),
+            (kind.capitalize(), _render_rows(results)),
+            ("Seconds and memory", render_stages(results.provenance) + timings),
+            ("Options", render_options(options_of_stages(results.provenance))),
         ],
     )
 
 
-def _cases(found: InferenceResults) -> str:
-    if not found.pictures:
-        return ""
-    rule = "by their Dice, from the lowest to the highest" if found.dice else "by their names"
-    return paragraph(f"Evenly spaced over the {found.key}s ordered {rule}, not picked.") + "".join(
-        photo(image, caption) for caption, image in found.pictures.items()
-    )
-
-
-def inference_warnings(found: InferenceResults) -> list[str]:
+def inference_warnings(results: InferenceResults) -> list[str]:
     """What a reader should know before trusting the masks."""
-    failed = [
-        (str(row[found.key]), str(row["reason"])) for row in found.rows if row["status"] == "failed"
-    ]
-    done = [row for row in found.rows if row["status"] != "failed"]
-    told = format_failures(failed, len(found.rows), f"{found.key}s")
-    told += [f"{row[found.key]}: {row['reason']}" for row in done if row.get("reason")]
-    seen, gated = (sum(int(row[name]) for row in done) for name in (_SEEN[found.key], "gated"))
-    if seen and gated == seen:
-        told.append(f"The classifier called all {seen} windows normal, so every mask is empty.")
-    if done and not seen and found.key == "slide":
-        told.append("No window with tissue was found.")
-    return told + stand_in_note({stage: entry["options"] for stage, entry in found.made.items()})
+    failures = []
+    done = []
+    for row in results.rows:
+        if row["status"] == "failed":
+            failures.append((str(row[results.key]), str(row["reason"])))
+        else:
+            done.append(row)
+
+    messages = format_failures(failures, len(results.rows), f"{results.key}s")
+    messages += [f"{row[results.key]}: {row['reason']}" for row in done if row.get("reason")]
+
+    classified = sum(int(row[_CLASSIFIED_COLUMN[results.key]]) for row in done)
+    gated = sum(int(row["gated"]) for row in done)
+    if classified and gated == classified:
+        messages.append(
+            f"The classifier called all {classified} tiles normal, so every mask is empty."
+        )
+    # An image that is known to be normal by its label is never classified; a slide always is.
+    if done and not classified and results.key == "slide":
+        messages.append("No tile with tissue was found.")
+    return messages + warn_of_small_sam(options_of_stages(results.provenance))
 
 
-def part_rows(timings: Sequence[Row]) -> list[dict[str, object]]:
-    """Seconds and share of time of each part, over all slides; nothing without timings."""
+def phase_rows(timings: Sequence[ResultRow]) -> list[dict[str, object]]:
+    """Seconds and fraction of time of each phase, over all slides; nothing without timings."""
     total = sum(float(row["seconds"]) for row in timings)
-    parts = {part: sum(float(row[part]) for row in timings) for part in PHASES} if total else {}
-    return [
-        {"part": part, "seconds": f"{seconds:.1f}", "share": f"{seconds / total:.3f}"}
-        for part, seconds in parts.items()
-    ]
+    if not total:
+        return []
+
+    rows: list[dict[str, object]] = []
+    for phase in PHASES:
+        seconds = sum(float(row[phase]) for row in timings)
+        rows.append(
+            {"phase": phase, "seconds": f"{seconds:.1f}", "fraction": f"{seconds / total:.3f}"}
+        )
+    return rows
+
+
+def _render_metrics(results: InferenceResults) -> str:
+    rows = []
+    for name, value in results.metrics.items():
+        rows.append({"metric": name, "value": "none" if value is None else value})
+    content = render_table(("metric", "value"), rows)
+    if results.dice:
+        content += render_paragraph(
+            f"Dice and IoU: over {results.key}s that truly have tumour; pooled: all their pixels "
+            "counted together."
+        )
+    return content
+
+
+def _render_cases(results: InferenceResults) -> str:
+    if not results.cases:
+        return ""
+    rule = "by their Dice, from the lowest to the highest" if results.dice else "by their names"
+    text = f"Evenly spaced over the {results.key}s ordered {rule}, not picked."
+    photos = [embed_photo(image, caption) for caption, image in results.cases.items()]
+    return render_paragraph(text) + "".join(photos)
+
+
+def _render_rows(results: InferenceResults) -> str:
+    columns = SLIDE_COLUMNS if results.key == "slide" else IMAGE_COLUMNS
+    table = render_table(columns, results.rows)
+    if len(results.rows) > LONG_LIST:
+        return render_folded(f"all {len(results.rows)} {results.key}s", table)
+    return table

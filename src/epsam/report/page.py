@@ -1,4 +1,4 @@
-"""One self-contained HTML page: text, tables, pictures and a histogram, without scripts or network.
+"""One self-contained HTML page: text, tables, images and a histogram, without scripts or network.
 
 Every text from outside (names of files and slides) is escaped.
 """
@@ -31,34 +31,42 @@ summary { cursor: pointer; margin: .5rem 0; }
 """
 PHOTO_QUALITY = 85
 LONG_TEXT = 40
-"""Ours: characters from which a cell's text is broken into lines."""
+"""This project: characters from which a cell's text is broken into lines."""
+
+# Sizes of the histogram, px: the plot, its margins, and the baseline that the bars stand on.
+PLOT_WIDTH, PLOT_HEIGHT = 400, 120
+MARGIN, BASELINE = 10, 144
 
 
-def document(title: str, sections: Sequence[tuple[str, str]]) -> str:
+def render_page(title: str, sections: Sequence[tuple[str, str]]) -> str:
     """A whole page of (heading, HTML) sections; sections without content are left out."""
-    parts = [
-        f"<section><h2>{escape(heading)}</h2>\n{body}\n</section>"
-        for heading, body in sections
-        if body
-    ]
+    body = [f"<h1>{escape(title)}</h1>"]
+    for heading, content in sections:
+        if content:
+            body.append(f"<section><h2>{escape(heading)}</h2>\n{content}\n</section>")
+
     head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style>"
     )
-    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}\n</body></html>\n'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>'
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
 
 
-def paragraph(text: str) -> str:
+def render_paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def warnings_list(messages: Sequence[str]) -> str:
+def render_warnings(messages: Sequence[str]) -> str:
     """Warnings, one below the other; empty without any."""
     return "\n".join(f'<p class="warning">{escape(message)}</p>' for message in messages)
 
 
-def table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
+def render_table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
     """A table of the named columns; what a row lacks stays empty, columns of numbers stand to the
     right.
 
@@ -66,32 +74,38 @@ def table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
     """
     if not rows:
         return ""
-    lines = [[str(row.get(name, "")) for name in columns] for row in rows]
-    right = [all(map(_is_number, filter(None, cells))) for cells in zip(*lines, strict=True)]
-    head = _line("th", columns, right)
-    body = "\n".join(_line("td", line, right) for line in lines)
+    lines = []
+    for row in rows:
+        lines.append([str(row.get(name, "")) for name in columns])
+
+    is_number = []
+    for cells in zip(*lines, strict=True):
+        is_number.append(all(_is_number(text) for text in cells if text))
+
+    head = _render_line("th", columns, is_number)
+    body = "\n".join(_render_line("td", line, is_number) for line in lines)
     return f'<div class="wide"><table><thead>{head}</thead>\n<tbody>{body}</tbody></table></div>'
 
 
-def folded(summary: str, body: str) -> str:
-    """Something that a click on its summary unfolds; empty without a body."""
+def render_folded(summary: str, body: str) -> str:
+    """Content that a click on its summary unfolds; empty without a body."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>" if body else ""
 
 
-def photo(image: Rgb, caption: str, wide: bool = False) -> str:
-    """A picture of tissue, as JPEG within the page; a wide one keeps its width where the screen is
+def embed_photo(image: Rgb, caption: str, wide: bool = False) -> str:
+    """An image of tissue, as JPEG within the page; a wide one keeps its width where the screen is
     narrower.
     """
-    return _figure(image, caption, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, PHOTO_QUALITY], wide)
+    return _embed_image(image, caption, "jpeg", [cv2.IMWRITE_JPEG_QUALITY, PHOTO_QUALITY], wide)
 
 
-def drawing(image: Rgb, caption: str) -> str:
-    """A picture of lines and letters, as PNG within the page."""
-    return _figure(image, caption, ".png", [], wide=True)
+def embed_drawing(image: Rgb, caption: str) -> str:
+    """An image of lines and letters, as PNG within the page."""
+    return _embed_image(image, caption, "png", [], wide=True)
 
 
-def histogram(values: Sequence[float], caption: str, bins: int = 20) -> str:
-    """How often values in 0..1 fall into each of `bins` equal bins, as a drawing; empty without
+def draw_histogram(values: Sequence[float], caption: str, bins: int = 20) -> str:
+    """A drawing (SVG) of how many values in 0..1 fall into each of `bins` equal bins; empty without
     values.
 
     The last bin holds 1 too.
@@ -99,52 +113,64 @@ def histogram(values: Sequence[float], caption: str, bins: int = 20) -> str:
     if not values:
         return ""
     counts = np.histogram(np.asarray(values), bins=bins, range=(0.0, 1.0))[0].tolist()
-    width, height, tallest = 400 / bins, 120, max([*counts, 1])
-    tops = [height + 24 - height * count / tallest for count in counts]
-    bars = [
-        f'<rect x="{number * width + 10:.1f}" y="{top:.1f}" width="{width - 1:.1f}" height="{144 - top:.1f}" '
-        f'fill="#0072b2"><title>{number / bins:.2f} to {(number + 1) / bins:.2f}: {count}</title></rect>'
-        for number, (count, top) in enumerate(zip(counts, tops, strict=True))
-    ]
-    labels = [
-        _label(10 + (number + 0.5) * width, top - 4, str(count), 10)
-        for number, (count, top) in enumerate(zip(counts, tops, strict=True))
-        if count
-    ]
-    axis = [_label(10 + 400 * share, 162, f"{share:g}", 12) for share in (0.0, 0.5, 1.0)]
-    told = f"{caption}; lowest {min(values):.3f}, median {np.median(values):.3f}, highest {max(values):.3f}"
+    tallest = max([*counts, 1])
+    width = PLOT_WIDTH / bins
+
+    bars = []
+    labels = []
+    for number, count in enumerate(counts):
+        top = BASELINE - PLOT_HEIGHT * count / tallest
+        bars.append(
+            f'<rect x="{number * width + MARGIN:.1f}" y="{top:.1f}" '
+            f'width="{width - 1:.1f}" height="{BASELINE - top:.1f}" fill="#0072b2">'
+            f"<title>{number / bins:.2f} to {(number + 1) / bins:.2f}: {count}</title></rect>"
+        )
+        if count:
+            labels.append(_draw_label(MARGIN + (number + 0.5) * width, top - 4, str(count), 10))
+    axis = []
+    for tick in (0.0, 0.5, 1.0):
+        axis.append(_draw_label(MARGIN + PLOT_WIDTH * tick, 162, f"{tick:g}", 12))
+
+    summary = (
+        f"{caption}; lowest {min(values):.3f}, median {np.median(values):.3f}, "
+        f"highest {max(values):.3f}"
+    )
     return (
-        f'<figure><svg viewBox="0 0 420 170" width="420" role="img">{"".join([*bars, *labels, *axis])}</svg>'
-        f"<figcaption>{escape(told)}</figcaption></figure>"
+        '<figure><svg viewBox="0 0 420 170" width="420" role="img">'
+        f"{''.join([*bars, *labels, *axis])}</svg>"
+        f"<figcaption>{escape(summary)}</figcaption></figure>"
     )
 
 
-def _label(x: float, y: float, text: str, size: int) -> str:
+def _draw_label(x: float, y: float, text: str, size: int) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="middle">{text}</text>'
 
 
-def _figure(image: Rgb, caption: str, suffix: str, settings: list[int], wide: bool) -> str:
-    content = cv2.imencode(suffix, np.ascontiguousarray(image[:, :, ::-1]), settings)[1].tobytes()
-    kind = "jpeg" if suffix == ".jpg" else "png"
+def _embed_image(image: Rgb, caption: str, kind: str, settings: list[int], wide: bool) -> str:
+    """An image as a data URL, so that the page needs no other file. kind: "jpeg" or "png"."""
+    # OpenCV writes BGR.
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    suffix = {"jpeg": ".jpg", "png": ".png"}[kind]
+    content = cv2.imencode(suffix, bgr, settings)[1].tobytes()
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-    shown = f'<img alt="{escape(caption)}" src="{source}">'
+
+    element = f'<img alt="{escape(caption)}" src="{source}">'
     if wide:
-        shown = f'<div class="wide">{shown}</div>'
-    return f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>"
+        element = f'<div class="wide">{element}</div>'
+    return f"<figure>{element}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _line(tag: str, cells: Sequence[str], right: Sequence[bool]) -> str:
-    kinds = [
-        ' class="number"' if number else ' class="long"' if len(text) >= LONG_TEXT else ""
-        for text, number in zip(cells, right, strict=True)
-    ]
-    return (
-        "<tr>"
-        + "".join(
-            f"<{tag}{kind}>{escape(text)}</{tag}>" for text, kind in zip(cells, kinds, strict=True)
-        )
-        + "</tr>"
-    )
+def _render_line(tag: str, cells: Sequence[str], is_number: Sequence[bool]) -> str:
+    """A line of a table; tag: "th" or "td"."""
+    elements = []
+    for text, in_number_column in zip(cells, is_number, strict=True):
+        kind = ""
+        if in_number_column:
+            kind = ' class="number"'
+        elif len(text) >= LONG_TEXT:
+            kind = ' class="long"'
+        elements.append(f"<{tag}{kind}>{escape(text)}</{tag}>")
+    return f"<tr>{''.join(elements)}</tr>"
 
 
 def _is_number(text: str) -> bool:

@@ -1,83 +1,98 @@
-"""How results were made, for a report: what it took, versions and machine, every option, and what
-went wrong.
+"""The provenance of results, for a report: time and memory, versions and machine, every option, and
+failures.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from epsam.report.page import folded, paragraph, table
+from epsam.report.page import render_folded, render_paragraph, render_table
 
 RunProvenance = Mapping[str, Mapping[str, Any]]
 """Stage → its entry of record.json."""
 
-STAGE_FIGURES = {"seconds": "seconds", "peak_ram_gib": "RAM, GiB", "peak_gpu_gib": "GPU, GiB"}
+OptionsByStage = Mapping[str, Mapping[str, Any]]
+
+COST_COLUMNS = {"seconds": "seconds", "peak_ram_gib": "RAM, GiB", "peak_gpu_gib": "GPU, GiB"}
+"""Field of an entry → its column in the table of stages."""
 MOST_FAILURES = 10
-"""Ours: failures that are told one by one."""
+"""This project: failures that are listed one by one."""
 
 
 def stage_rows(stages: RunProvenance) -> list[dict[str, object]]:
     """Wall time of each stage's last session and its peaks of memory, in the order in which they
     ended.
     """
-    ordered = sorted(stages.items(), key=lambda item: str(item[1].get("ended", "")))
-    return [
-        {
-            "stage": stage,
-            **{title: entry[name] for name, title in STAGE_FIGURES.items() if name in entry},
-        }
-        for stage, entry in ordered
-    ]
+    rows = []
+    for stage, entry in _in_order(stages):
+        row: dict[str, object] = {"stage": stage}
+        for name, title in COST_COLUMNS.items():
+            if name in entry:
+                row[title] = entry[name]
+        rows.append(row)
+    return rows
 
 
-def stages_part(stages: RunProvenance) -> str:
+def render_stages(stages: RunProvenance) -> str:
     """Seconds and memory of each stage, and on what the last one ran; empty without any."""
-    told = [
-        _made_on(entry)
-        for entry in sorted(stages.values(), key=lambda entry: str(entry.get("ended", "")))
-    ]
+    if not stages:
+        return ""
     rows = stage_rows(stages)
-    columns = [
-        "stage",
-        *(title for title in STAGE_FIGURES.values() if any(title in row for row in rows)),
-    ]
-    return table(columns, rows) + (paragraph(told[-1]) if told else "")
+    columns = ["stage"]
+    for title in COST_COLUMNS.values():
+        # A CPU has no GPU memory to report.
+        if any(title in row for row in rows):
+            columns.append(title)
+
+    _, last_entry = _in_order(stages)[-1]
+    return render_table(columns, rows) + render_paragraph(_describe_machine(last_entry))
 
 
-def options_part(options: Mapping[str, Mapping[str, Any]]) -> str:
+def options_of_stages(stages: RunProvenance) -> dict[str, Mapping[str, Any]]:
+    """The options of each stage."""
+    return {stage: entry["options"] for stage, entry in stages.items()}
+
+
+def render_options(options: OptionsByStage) -> str:
     """Every option of each stage, folded."""
-    return "".join(
-        folded(
-            f"{stage}: {len(flags)} options",
-            table(
-                ("flag", "value"),
-                [{"flag": f"--{name}", "value": _shown(value)} for name, value in flags.items()],
-            ),
+    parts = []
+    for stage, flags in options.items():
+        rows = []
+        for name, value in flags.items():
+            rows.append({"flag": f"--{name}", "value": _format_value(value)})
+        parts.append(
+            render_folded(f"{stage}: {len(flags)} options", render_table(("flag", "value"), rows))
         )
-        for stage, flags in options.items()
-    )
+    return "".join(parts)
 
 
-def format_failures(failures: Sequence[tuple[str, str]], of: int, kind: str) -> list[str]:
-    """Warnings about things that failed, (name, reason) each; nothing if none did."""
+def format_failures(failures: Sequence[tuple[str, str]], total: int, kind: str) -> list[str]:
+    """Warnings about failed items, (name, reason) each, out of `total` of a `kind`; nothing if none
+    failed.
+    """
     if not failures:
         return []
-    shown = [f"{name}: {reason}" for name, reason in failures[:MOST_FAILURES]]
-    more = [f"… and {len(failures) - MOST_FAILURES} more."] if len(failures) > MOST_FAILURES else []
-    return [f"{len(failures)} of {of} {kind} failed.", *shown, *more]
+    messages = [f"{len(failures)} of {total} {kind} failed."]
+    messages += [f"{name}: {reason}" for name, reason in failures[:MOST_FAILURES]]
+    if len(failures) > MOST_FAILURES:
+        messages.append(f"… and {len(failures) - MOST_FAILURES} more.")
+    return messages
 
 
-def stand_in_note(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A warning if any stage used the stand-in for SAM."""
-    models = {flags.get("sam_model_type") for flags in options.values()}
-    return (
-        ["Made with vit_demo, a small stand-in: its figures say nothing about SAM ViT-B."]
-        if "vit_demo" in models
-        else []
-    )
+def warn_of_small_sam(options: OptionsByStage) -> list[str]:
+    """A warning if any stage used the small stand-in for SAM."""
+    if any(flags.get("sam_model_type") == "vit_demo" for flags in options.values()):
+        return ["Computed with vit_demo, a small stand-in: its scores say nothing about SAM ViT-B."]
+    return []
 
 
-def _made_on(entry: Mapping[str, Any]) -> str:
-    machine, versions = entry.get("machine", {}), entry.get("versions", {})
+def _in_order(stages: RunProvenance) -> list[tuple[str, Mapping[str, Any]]]:
+    """(stage, entry) in the order in which they ended."""
+    return sorted(stages.items(), key=lambda item: str(item[1].get("ended", "")))
+
+
+def _describe_machine(entry: Mapping[str, Any]) -> str:
+    machine = entry.get("machine", {})
+    versions = entry.get("versions", {})
     parts = [
         str(entry.get("ended", "")),
         machine.get("gpu", f"{machine.get('cores', '?')} CPU cores"),
@@ -88,11 +103,8 @@ def _made_on(entry: Mapping[str, Any]) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _shown(value: object) -> object:
-    return (
-        ",".join(map(str, value))
-        if isinstance(value, list | tuple)
-        else "empty"
-        if value == ""
-        else value
-    )
+def _format_value(value: object) -> object:
+    """A value as a user would type it."""
+    if isinstance(value, list | tuple):
+        return ",".join(str(part) for part in value)
+    return "empty" if value == "" else value

@@ -1,5 +1,5 @@
 """The report of a training run: scores, rounds, curves, cases, warnings, times and options, from
-what the run kept.
+the files of the run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,35 +12,49 @@ from epsam.data.images import Rgb, read_rgb
 from epsam.engine.stage import find_degenerate_outputs
 from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.report.page import document, drawing, histogram, paragraph, photo, table, warnings_list
+from epsam.report.page import (
+    draw_histogram,
+    embed_drawing,
+    embed_photo,
+    render_page,
+    render_paragraph,
+    render_table,
+    render_warnings,
+)
 from epsam.report.provenance import (
     RunProvenance,
     format_failures,
-    options_part,
-    stages_part,
-    stand_in_note,
+    options_of_stages,
+    render_options,
+    render_stages,
+    warn_of_small_sam,
 )
 from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 
 Rows = list[dict[str, str]]
 
-ROUND_FIGURES = {
+ROUND_METRICS = {
     "acceptance": "kept",
     "pseudo_dice_all": "Dice of all",
     "pseudo_dice_kept": "Dice of the kept",
 }
-_NUMBERS = {"dice", "iou", "value"}
-FEW_KEPT = 0.05
-"""Ours: a round that keeps a smaller share of its pseudo-labels is warned about."""
+"""Metrics of which a round has one value → their columns in the table of rounds."""
+_NUMBER_COLUMNS = {"dice", "iou", "value"}
+LOW_ACCEPTANCE = 0.05
+"""This project: a round that accepts a smaller fraction of its pseudo-labels is warned about."""
 PANELS = {
     "cases": "Test patches of lowest, middle and highest Dice",
-    "test": "Test patches, evenly spaced: patch, truth, activation map, initial mask, points, mask",
+    "test": "Test patches, evenly spaced: patch, ground truth, class activation map, initial mask, "
+    "points, mask",
 }
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """What a run left behind; tables as rows of text, pictures by name."""
+class TrainingResults:
+    """The files of a run: tables as rows of text, images by name.
+
+    slides: what became of the slides that its patches come from.
+    """
 
     name: str
     scores: Rows
@@ -48,132 +62,155 @@ class RunRecord:
     metrics: Rows
     options: Mapping[str, Mapping[str, Any]]
     stages: RunProvenance = field(default_factory=dict)
-    troubles: Mapping[str, str] = field(default_factory=dict)
+    degenerate_outputs: Mapping[str, str] = field(default_factory=dict)
     slides: Rows = field(default_factory=list)
-    """What became of the slides that its patches come from."""
     curves: Mapping[str, Rgb] = field(default_factory=dict)
     panels: Mapping[str, Rgb] = field(default_factory=dict)
 
+    @property
+    def last_score(self) -> tuple[str, str]:
+        """Split and predictor of the last row of scores: test and the last decoder."""
+        if not self.scores:
+            return "", ""
+        return self.scores[-1]["split"], self.scores[-1]["what"]
 
-def read_run(run: RunPaths, data: DatasetPaths) -> RunRecord:
+
+def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
     """Everything of a run and of its patches that the report shows; what is not there is empty."""
-    stages = _table(run.record)
-    made = {
-        "extract_patches": _table(data.patch_options).get("options", {}),
-        **_table(run.options),
-        **{stage: entry["options"] for stage, entry in stages.items()},
-    }
-    return RunRecord(
-        run.root.name,
-        _rows(run.evaluation, SCORE_COLUMNS),
-        _rows(run.patch_scores, PATCH_SCORE_COLUMNS),
-        _rows(run.metrics, METRIC_COLUMNS),
-        {stage: flags for stage, flags in made.items() if flags},
-        stages,
-        find_degenerate_outputs(run),
-        _rows(data.slide_table, ("slide", "status", "reason")),
-        {
-            path.stem.replace("_", " "): read_rgb(path)
-            for path in sorted((run.root / "curves").glob("*.png"))
-        },
-        {
-            name: read_rgb(run.panels / f"{name}.png")
-            for name in PANELS
-            if (run.panels / f"{name}.png").is_file()
-        },
+    curves = {}
+    for path in sorted((run.root / "curves").glob("*.png")):
+        curves[path.stem.replace("_", " ")] = read_rgb(path)
+    panels = {}
+    for name in PANELS:
+        path = run.panels / f"{name}.png"
+        if path.is_file():
+            panels[name] = read_rgb(path)
+
+    return TrainingResults(
+        name=run.root.name,
+        scores=_read_rows(run.evaluation, SCORE_COLUMNS),
+        patches=_read_rows(run.patch_scores, PATCH_SCORE_COLUMNS),
+        metrics=_read_rows(run.metrics, METRIC_COLUMNS),
+        options=_read_options(run, data),
+        stages=_read_json(run.record),
+        degenerate_outputs=find_degenerate_outputs(run),
+        slides=_read_rows(data.slide_table, ("slide", "status", "reason")),
+        curves=curves,
+        panels=panels,
     )
 
 
-def render_training_report(record: RunRecord) -> str:
+def render_training_report(results: TrainingResults) -> str:
     """The report as HTML."""
-    split, last = (
-        (record.scores[-1][name] for name in ("split", "what")) if record.scores else ("", "")
-    )
-    dice = [
-        float(row["dice"]) for row in record.patches if (row["split"], row["what"]) == (split, last)
-    ]
-    return document(
-        f"EP-SAM, run {record.name}",
+    drawings = [embed_drawing(image, title) for title, image in results.curves.items()]
+    photos = []
+    for name, text in PANELS.items():
+        if name in results.panels:
+            photos.append(embed_photo(results.panels[name], text, wide=True))
+    round_columns = ("round", "best val_dice", *ROUND_METRICS.values())
+
+    return render_page(
+        f"EP-SAM, run {results.name}",
         [
-            ("Warnings", warnings_list(run_warnings(record))),
-            (
-                "Dice and IoU",
-                table(SCORE_COLUMNS, [_rounded(row) for row in record.scores])
-                + (
-                    paragraph(
-                        "Means over patches with tumour; pooled: all their pixels counted together."
-                    )
-                    if record.scores
-                    else ""
-                ),
-            ),
-            (
-                "Rounds",
-                table(
-                    ("round", "best val_dice", *ROUND_FIGURES.values()), round_rows(record.metrics)
-                ),
-            ),
-            ("Dice of single patches", histogram(dice, f"{len(dice)} {split} patches, {last}")),
-            (
-                "Cases",
-                "".join(
-                    photo(record.panels[name], text, wide=True)
-                    for name, text in PANELS.items()
-                    if name in record.panels
-                ),
-            ),
-            ("Training", "".join(drawing(image, title) for title, image in record.curves.items())),
-            ("Seconds and memory", stages_part(record.stages)),
-            ("Options", options_part(record.options)),
+            ("Warnings", render_warnings(run_warnings(results))),
+            ("Dice and IoU", _render_scores(results)),
+            ("Rounds", render_table(round_columns, round_rows(results.metrics))),
+            ("Dice of single patches", _draw_patch_histogram(results)),
+            ("Cases", "".join(photos)),
+            ("Training", "".join(drawings)),
+            ("Seconds and memory", render_stages(results.stages)),
+            ("Options", render_options(results.options)),
         ],
     )
 
 
-def run_warnings(record: RunRecord) -> list[str]:
+def run_warnings(results: TrainingResults) -> list[str]:
     """What a reader should know before trusting the run."""
-    found = [f"{stage}: {trouble}." for stage, trouble in record.troubles.items()]
-    found += format_failures(
-        [(row["slide"], row["reason"]) for row in record.slides if row["status"] == FAILED],
-        len(record.slides),
-        "slides",
-    )
-    for row in round_rows(record.metrics):
-        if float(row.get("kept", 1.0)) < FEW_KEPT:
-            found.append(
-                f"Round {row['round']} kept only {100 * float(row['kept']):.1f} % of its pseudo-labels."
+    messages = [f"{stage}: {reason}." for stage, reason in results.degenerate_outputs.items()]
+    failures = []
+    for row in results.slides:
+        if row["status"] == FAILED:
+            failures.append((row["slide"], row["reason"]))
+    messages += format_failures(failures, len(results.slides), "slides")
+
+    for row in round_rows(results.metrics):
+        acceptance = float(row.get(ROUND_METRICS["acceptance"], 1.0))
+        if acceptance < LOW_ACCEPTANCE:
+            messages.append(
+                f"Round {row['round']} kept only {100 * acceptance:.1f} % of its pseudo-labels."
             )
-    test = {row["what"]: float(row["dice"]) for row in record.scores if row["split"] == "test"}
-    if test and list(test.values())[-1] < test.get(INITIAL, 0.0):
-        found.append(
-            f"On the test split the last decoder's Dice ({list(test.values())[-1]:.3f}) is below that of the "
-            f"initial masks ({test[INITIAL]:.3f})."
+
+    test_dice = {}
+    for row in results.scores:
+        if row["split"] == "test":
+            test_dice[row["what"]] = float(row["dice"])
+    last_dice = list(test_dice.values())[-1] if test_dice else 0.0
+    if test_dice and last_dice < test_dice.get(INITIAL, 0.0):
+        messages.append(
+            f"On the test split the last decoder's Dice ({last_dice:.3f}) is below that of the "
+            f"initial masks ({test_dice[INITIAL]:.3f})."
         )
-    return found + stand_in_note(record.options)
+    return messages + warn_of_small_sam(results.options)
 
 
 def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """A row for each decoder: its best validation Dice, and what became of its pseudo-labels."""
-    found: dict[str, dict[str, str]] = {}
-    for figure in metrics:
-        kind, _, number = figure["stage"].partition("_")
-        if kind == "decoder" and number.isdecimal():
-            row = found.setdefault(number, {"round": number})
-            if figure["name"] in ROUND_FIGURES:
-                row[ROUND_FIGURES[figure["name"]]] = f"{float(figure['value']):.4f}"
-            elif figure["name"] == "val_dice":
-                best = max(float(figure["value"]), float(row.get("best val_dice", "-inf")))
-                row["best val_dice"] = f"{best:.4f}"
-    return [found[number] for number in sorted(found, key=int)]
+    """A row for each decoder: its best validation Dice, and the metrics of its pseudo-labels."""
+    rows: dict[str, dict[str, str]] = {}
+    for metric in metrics:
+        kind, _, number = metric["stage"].partition("_")
+        if kind != "decoder" or not number.isdecimal():
+            continue
+
+        row = rows.setdefault(number, {"round": number})
+        value = float(metric["value"])
+        if metric["name"] in ROUND_METRICS:
+            row[ROUND_METRICS[metric["name"]]] = f"{value:.4f}"
+        elif metric["name"] == "val_dice":
+            best = max(value, float(row.get("best val_dice", "-inf")))
+            row["best val_dice"] = f"{best:.4f}"
+    return [rows[number] for number in sorted(rows, key=int)]
 
 
-def _rounded(row: Mapping[str, str]) -> dict[str, str]:
-    return {name: f"{float(value):.4f}" if "." in value else value for name, value in row.items()}
+def _render_scores(results: TrainingResults) -> str:
+    if not results.scores:
+        return ""
+    rows = []
+    for row in results.scores:
+        rounded = {}
+        for name, value in row.items():
+            rounded[name] = f"{float(value):.4f}" if "." in value else value
+        rows.append(rounded)
+    return render_table(SCORE_COLUMNS, rows) + render_paragraph(
+        "Means over patches with tumour; pooled: all their pixels counted together."
+    )
 
 
-def _table(path: Path) -> dict[str, Any]:
+def _draw_patch_histogram(results: TrainingResults) -> str:
+    split, predictor = results.last_score
+    dice = []
+    for row in results.patches:
+        if (row["split"], row["what"]) == (split, predictor):
+            dice.append(float(row["dice"]))
+    return draw_histogram(dice, f"{len(dice)} {split} patches, {predictor}")
+
+
+def _read_options(run: RunPaths, data: DatasetPaths) -> dict[str, Mapping[str, Any]]:
+    """The options of each stage, from the patches on; those of record.json are the latest."""
+    options = {
+        "extract_patches": _read_json(data.patch_options).get("options", {}),
+        **_read_json(run.options),
+        **options_of_stages(_read_json(run.record)),
+    }
+    return {stage: flags for stage, flags in options.items() if flags}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Rows:
-    numbers = dict.fromkeys(_NUMBERS & set(columns), float)
-    return read_numbers(path, columns, numbers, "run evaluate.py again") if path.is_file() else []
+def _read_rows(path: Path, columns: Sequence[str]) -> Rows:
+    """The rows of a table; raises DatasetError if a number cannot be read."""
+    if not path.is_file():
+        return []
+    numbers = dict.fromkeys(_NUMBER_COLUMNS & set(columns), float)
+    return read_numbers(path, columns, numbers, "run evaluate.py again")
