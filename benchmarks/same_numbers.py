@@ -1,7 +1,8 @@
 """Did a change move a number? The whole demo with an older revision and with HEAD, bit for bit.
 
     python benchmarks/same_numbers.py main~5
-    python benchmarks/same_numbers.py v0.1.0 --folder /tmp/revisions    # keeps both sides' results
+    python benchmarks/same_numbers.py main~5 --quick               # an epoch a training: minutes
+    python benchmarks/same_numbers.py main~5 --folder FOLDER       # keeps both sides' results
 
 Both revisions are checked out as git worktrees and run on this machine with equal threads:
 train.sh on the demo (seed 22), then infer.sh on one slide and on the test patches. Then every file
@@ -16,7 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,14 @@ COMMANDS = (
     ),
     (["./infer.sh"], {"OUTPUT_DIR": "infer_output/patches"}),
 )
+
+# An epoch alone may leave nothing to learn from: the next stage has to go on all the same.
+QUICK_FLAGS = {
+    "CLASSIFIER_FLAGS": "--epoch 1",
+    "MASK_FLAGS": "--allow_degenerate",
+    "DECODER_FLAGS": "--epoch 1 --ids_threshold 0.5 --allow_degenerate",
+    "RETRAIN_FLAGS": "--epoch 1 --ids_threshold 0.5 --n_iter 2 --allow_degenerate",
+}
 
 # What differs from one run of the same code to the next.
 VOLATILE_KEYS = {
@@ -79,8 +88,9 @@ def main() -> int:
     options = read_options()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary).resolve()
-        old = run_revision(options.revision, folder, options.threads)
-        new = run_revision("HEAD", folder, options.threads)
+        flags = QUICK_FLAGS if options.quick else {}
+        old = run_revision(options.revision, folder, options.threads, flags)
+        new = run_revision("HEAD", folder, options.threads, flags)
 
         differences = compare_folders(old, new)
         files = len(list_files(new))
@@ -100,14 +110,15 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("revision", help="git revision to compare HEAD with")
     parser.add_argument("--folder", default="", help="where to keep both sides; finished ones stay")
+    parser.add_argument("--quick", action="store_true", help="an epoch a training, two rounds")
     parser.add_argument("--threads", type=int, default=1, help="threads of both sides (default: 1)")
     return parser.parse_args()
 
 
-def run_revision(revision: str, folder: Path, threads: int) -> Path:
+def run_revision(revision: str, folder: Path, threads: int, flags: Mapping[str, str]) -> Path:
     """Check out a revision below `folder`, run the demo in it once, and return its worktree."""
     commit = git("rev-parse", f"{revision}^{{commit}}")
-    worktree = folder / commit
+    worktree = folder / (f"{commit}-quick" if flags else commit)
     if not worktree.is_dir():
         git("worktree", "add", "--quiet", "--detach", str(worktree), commit)
 
@@ -122,6 +133,7 @@ def run_revision(revision: str, folder: Path, threads: int) -> Path:
         "DEVICE": "cpu",
         # Another number of threads adds in another order, which changes the last bits.
         "OMP_NUM_THREADS": str(threads),
+        **flags,
     }
     for command, more in COMMANDS:
         print(f"{revision}: {' '.join(command)} {more}", flush=True)
