@@ -16,9 +16,6 @@ import ablate
 from compare import main as compare
 from compare import runs_to_flag
 from epsam.ablation import run_plans
-from epsam.ablation.plans import plan_run
-from epsam.ablation.rows import read_rows
-from epsam.ablation.tables import list_tables
 from epsam.config.ablation import AblateOptions, CompareOptions
 from epsam.config.command_line import parse
 from epsam.core.errors import EpsamError
@@ -197,16 +194,6 @@ def test_names_before_the_first_flag_are_runs():
     assert runs_to_flag(["--help"]) == ["--help"]
 
 
-def test_every_row_of_the_script_is_parsed_with_all_its_flags():
-    text = (REPOSITORY / "ablate.sh").read_text("utf-8")
-    rows = read_rows(text.split("ROWS=${ROWS:-'")[1].split("'}")[0])
-    rows_in_tables = {line.row for table in list_tables([]) for line in table.lines}
-    assert rows_in_tables <= {row.name for row in rows}
-    for row in rows:
-        plan = plan_run(row, 22, AblateOptions(dataset_type="demo"), "digest")
-        assert plan.steps[-1].script == "evaluate"
-
-
 def test_the_script_passes_flags_that_exist():
     text = (REPOSITORY / "ablate.sh").read_text("utf-8")
     call = text.split('src/ablate.py "${data[@]}"')[1].split("\n}")[0].replace("\\\n", " ")
@@ -214,24 +201,6 @@ def test_the_script_passes_flags_that_exist():
     fields = {field.name for field in dataclasses.fields(AblateOptions)}
     assert len(names) >= 10
     assert {name.removeprefix("--") for name in names} <= fields
-
-
-def test_rows_that_differ_late_share_the_keys_of_what_comes_before():
-    rows = read_rows(ROWS)
-    plans = {row.name: plan_run(row, 22, options(), "digest") for row in rows}
-    keys = {name: [step.key for step in plan.steps] for name, plan in plans.items()}
-    assert keys["paper"][:3] == keys["accumulate"][:3]
-    assert keys["paper"][3] != keys["accumulate"][3]
-    assert keys["paper"][0] == keys["raw"][0]
-    assert keys["paper"][1] != keys["raw"][1]
-    assert plan_run(rows[0], 23, options(), "digest").steps[0].key != keys["paper"][0]
-    assert plan_run(rows[0], 22, options(), "other patches").steps[0].key != keys["paper"][0]
-
-
-def test_bad_flags_of_a_row_end_with_2_before_anything_runs():
-    with pytest.raises(SystemExit) as end:
-        plan_run(read_rows('x MASK_FLAGS="--quantle 0.3"')[0], 1, options(), "")
-    assert end.value.code == 2
 
 
 def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypatch, caplog):
@@ -248,8 +217,8 @@ def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypat
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
     assert called == [512, 1024]
     assert (
-        "row big, seed 22 failed: the GPU's memory is too small (CUDA out of memory); lower --batch_size"
-        in caplog.messages
+        "row big, seed 22 failed: the GPU's memory is too small (CUDA out of memory); "
+        "lower --batch_size" in caplog.messages
     )
 
 

@@ -31,11 +31,12 @@ def test_a_run_that_ends_between_two_kills_is_compared_too(tmp_path, monkeypatch
     """The second start comes to its end before the kill, with a file that differs; later runs are
     as they should be.
     """
-    stages, seen = iter(["check", "", "evaluate"]), iter([{"a": "1"}, {"a": "2"}, {"a": "1"}])
-    monkeypatch.setattr(kill_train, "made", lambda folder: folder.mkdir() or folder)
+    stages = iter(["check", "", "evaluate"])
+    results = iter([{"a": "1"}, {"a": "2"}, {"a": "1"}])
+    monkeypatch.setattr(kill_train, "prepare_clone", lambda folder: folder.mkdir() or folder)
     monkeypatch.setattr(kill_train, "finish", lambda *_: 1.0)
     monkeypatch.setattr(kill_train, "kill_after", lambda *_: next(stages))
-    monkeypatch.setattr(kill_train, "fingerprints", lambda _: next(seen))
+    monkeypatch.setattr(kill_train, "fingerprints", lambda _: next(results))
     assert (
         kill_test(tmp_path, kills=2, seed=0, stages={}) == differing({"a": "1"}, {"a": "2"}) != []
     )

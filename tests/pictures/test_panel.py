@@ -24,10 +24,10 @@ def square():
 
 
 def test_mask_overlay_tints_the_inside_draws_the_border_and_leaves_the_rest():
-    shown = overlay_mask(GREY, square(), colour=(255, 0, 0), tint=0.5)
-    assert shown[32, 32].tolist() == [192, 64, 64]
-    assert shown[32, 16].tolist() == [255, 0, 0]
-    assert shown[4, 4].tolist() == [128, 128, 128]
+    drawn = overlay_mask(GREY, square(), colour=(255, 0, 0), tint=0.5)
+    assert drawn[32, 32].tolist() == [192, 64, 64]
+    assert drawn[32, 16].tolist() == [255, 0, 0]
+    assert drawn[4, 4].tolist() == [128, 128, 128]
 
 
 def test_mask_overlay_of_an_empty_mask_is_the_image_itself():
@@ -43,11 +43,11 @@ def test_mask_overlay_does_not_write_into_its_input():
 def test_cam_is_upsampled_to_the_image_and_yellow_where_high():
     cam = np.zeros((4, 4), np.float32)
     cam[:, 2:] = 1
-    shown = overlay_cam(GREY, cam, weight=1.0)
-    assert shown.shape == GREY.shape
+    drawn = overlay_cam(GREY, cam, weight=1.0)
+    assert drawn.shape == GREY.shape
     # Viridis runs from dark violet to yellow.
-    assert shown[32, 0, 2] > shown[32, 0, 1]
-    assert shown[32, 63, 1] > 200 > shown[32, 63, 2]
+    assert drawn[32, 0, 2] > drawn[32, 0, 1]
+    assert drawn[32, 63, 1] > 200 > drawn[32, 63, 2]
 
 
 def test_cam_overlay_survives_values_outside_the_range_and_not_a_number():
@@ -55,19 +55,19 @@ def test_cam_overlay_survives_values_outside_the_range_and_not_a_number():
 
 
 def test_points_lie_at_x_and_y_with_a_dark_rim():
-    shown = draw_points(GREY, np.array([[40, 10]], np.float32), colour=(255, 255, 0), radius=3)
-    assert shown[10, 40].tolist() == [255, 255, 0]
-    assert shown[10, 44].max() < 100
-    assert shown[40, 10].tolist() == [128, 128, 128]
+    drawn = draw_points(GREY, np.array([[40, 10]], np.float32), colour=(255, 255, 0), radius=3)
+    assert drawn[10, 40].tolist() == [255, 255, 0]
+    assert drawn[10, 44].max() < 100
+    assert drawn[40, 10].tolist() == [128, 128, 128]
 
 
 def test_grid_has_a_tile_for_each_column_under_its_title():
     half = np.zeros((32, 64, 3), np.uint8)
-    shown = draw_grid(["one", "two"], [[GREY, half]], side=100)
-    assert shown.shape == (TITLE_PX + 100 + GAP_PX, 2 * 100 + 3 * GAP_PX, 3)
-    assert shown[:TITLE_PX].min() < 128
-    assert shown[TITLE_PX + 50, GAP_PX + 50].tolist() == [128, 128, 128]
-    second = shown[TITLE_PX : TITLE_PX + 100, 2 * GAP_PX + 100 : 2 * GAP_PX + 200]
+    drawn = draw_grid(["one", "two"], [[GREY, half]], side=100)
+    assert drawn.shape == (TITLE_PX + 100 + GAP_PX, 2 * 100 + 3 * GAP_PX, 3)
+    assert drawn[:TITLE_PX].min() < 128
+    assert drawn[TITLE_PX + 50, GAP_PX + 50].tolist() == [128, 128, 128]
+    second = drawn[TITLE_PX : TITLE_PX + 100, 2 * GAP_PX + 100 : 2 * GAP_PX + 200]
     # Half as high as wide, so white above and below.
     assert second[10].min() == 255
     assert second[50].max() == 0
@@ -75,10 +75,10 @@ def test_grid_has_a_tile_for_each_column_under_its_title():
 
 def test_missing_ground_truth_is_a_grey_tile_and_columns_without_anything_are_left_out():
     full = PanelRow(GREY, square(), np.ones((4, 4), np.float32), square())
-    shown = draw_panel([full, PanelRow(GREY, None, np.ones((4, 4), np.float32), square())], side=80)
-    assert shown.shape[1] == 4 * 80 + 5 * GAP_PX
+    drawn = draw_panel([full, PanelRow(GREY, None, np.ones((4, 4), np.float32), square())], side=80)
+    assert drawn.shape[1] == 4 * 80 + 5 * GAP_PX
     top, left = TITLE_PX + 80 + GAP_PX, 2 * GAP_PX + 80
-    assert np.array_equal(shown[top : top + 80, left : left + 80], blank_tile("no truth", 80))
+    assert np.array_equal(drawn[top : top + 80, left : left + 80], blank_tile("no truth", 80))
 
 
 def test_every_column_is_drawn_and_points_are_scaled_with_the_patch():
@@ -88,17 +88,17 @@ def test_every_column_is_drawn_and_points_are_scaled_with_the_patch():
     row = PanelRow(
         image, mask, np.zeros((8, 8), np.float32), mask, np.array([[192, 64]], np.float32), mask
     )
-    shown = draw_panel([row], side=128)
-    assert shown.shape[1] == 6 * 128 + 7 * GAP_PX
-    points = shown[TITLE_PX : TITLE_PX + 128, 5 * GAP_PX + 4 * 128 :][:, :128]
+    drawn = draw_panel([row], side=128)
+    assert drawn.shape[1] == 6 * 128 + 7 * GAP_PX
+    points = drawn[TITLE_PX : TITLE_PX + 128, 5 * GAP_PX + 4 * 128 :][:, :128]
     assert points[32, 96].tolist() == [255, 225, 60]
     assert points[96, 32].tolist() == [200, 200, 200]
 
 
 def test_no_points_and_no_rows_are_said_in_words():
-    shown = draw_panel([PanelRow(GREY, points_xy_patch=np.zeros((0, 2), np.float32))], side=80)
+    drawn = draw_panel([PanelRow(GREY, points_xy_patch=np.zeros((0, 2), np.float32))], side=80)
     left = 3 * GAP_PX + 2 * 80
     assert np.array_equal(
-        shown[TITLE_PX : TITLE_PX + 80, left : left + 80], blank_tile("no points", 80)
+        drawn[TITLE_PX : TITLE_PX + 80, left : left + 80], blank_tile("no points", 80)
     )
     assert draw_panel([], side=80).shape == (TITLE_PX + 80 + GAP_PX, 80 + 2 * GAP_PX, 3)

@@ -126,14 +126,14 @@ def test_a_page_is_readable(browser, tmp_path, page, width):
     shot = browser.shoot(address, width)
     assert shot.width == width, "what is too wide has to scroll by itself, not with the page"
     assert [url for url in shot.requests if not url.startswith("data:")] == [address]
-    shown = shot.picture.astype(int)
-    assert shown.shape[0] > 1000
-    dark, coloured = (shown.max(axis=2) < 80), (np.ptp(shown, axis=2) > 60)
+    pixels = shot.picture.astype(int)
+    assert pixels.shape[0] > 1000
+    dark, coloured = (pixels.max(axis=2) < 80), (np.ptp(pixels, axis=2) > 60)
     assert dark.mean() > 0.002, "letters"
     assert coloured.mean() > 0.01, "pictures, bars and warnings"
     # Text reaches from the left margin over most of the width, and nothing is drawn outside of the
     # margins.
-    columns = np.flatnonzero((shown < 200).any(axis=(0, 2)))
+    columns = np.flatnonzero((pixels < 200).any(axis=(0, 2)))
     assert columns.min() >= 8
     assert width / 2 < columns.max() < width
 

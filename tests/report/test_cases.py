@@ -8,8 +8,8 @@ from epsam.report.cases import draw_image_cases, draw_slide_cases, select_cases
 
 def test_the_lowest_the_middle_and_the_highest_are_shown():
     dice = {f"p{number}": (number * 8 % 21) / 20 for number in range(21)}
-    shown = [round(dice[name] * 20) for name in select_cases(list(dice), dice, 5)]
-    assert shown == [0, 5, 10, 15, 20]
+    ranks = [round(dice[name] * 20) for name in select_cases(list(dice), dice, 5)]
+    assert ranks == [0, 5, 10, 15, 20]
 
 
 def test_without_a_dice_names_are_evenly_spaced():

@@ -114,7 +114,7 @@ def test_training_lists_options_and_timings(training):
 
 def test_training_lists_acceptance_dice_and_validation_of_each_round(training):
     assert training["Rounds"].rows == [
-        ["round", "best val_dice", "kept", "Dice of all", "Dice of the kept"],
+        ["round", "best val_dice", "accepted", "Dice of all", "Dice of the accepted"],
         ["0", "0.5000", "0.2500", "0.6250", "0.7500"],
         ["1", "0.8750", "0.0312", "0.6875", "0.8125"],
     ]
@@ -122,7 +122,7 @@ def test_training_lists_acceptance_dice_and_validation_of_each_round(training):
 
 def test_training_warns(training):
     acceptance, worse = training["Warnings"].warnings
-    assert "Round 1 kept only 3.1 %" in acceptance
+    assert "Round 1 accepted only 3.1 %" in acceptance
     assert "0.438) is below that of the initial masks (0.500)" in worse
 
 
@@ -161,7 +161,7 @@ PROVENANCE = {
     }
 }
 OVERLAP_PX = {"a.png": 4, "b.png": 12, "c.png": 8}
-"""Rows of the mask on the ground truth's 16; both are as large, so that Dice is a sixteenth of it."""
+"""Rows that the mask shares with the ground truth's 16; both have 16, so Dice is a sixteenth of it."""
 
 
 def images(folder):

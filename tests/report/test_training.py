@@ -51,8 +51,8 @@ def empty_dataset(folder):
 
 def test_each_round_has_its_best_epoch_and_its_acceptance():
     assert round_rows(METRICS) == [
-        {"round": "0", "best val_dice": "0.7000", "kept": "0.2500"},
-        {"round": "1", "best val_dice": "0.8000", "kept": "0.0100"},
+        {"round": "0", "best val_dice": "0.7000", "accepted": "0.2500"},
+        {"round": "1", "best val_dice": "0.8000", "accepted": "0.0100"},
     ]
 
 
@@ -61,7 +61,7 @@ def test_warnings_name_reasons_for_distrust():
     options = {"finetune_decoder": {"sam_model_type": "vit_demo"}}
     messages = run_warnings(results(scores, metrics=METRICS, options=options))
     assert len(messages) == 3
-    assert "Round 1 kept only 1.0 %" in messages[0]
+    assert "Round 1 accepted only 1.0 %" in messages[0]
     assert "0.700" in messages[1]
     assert "vit_demo" in messages[2]
 

@@ -1,1 +1,1 @@
-"""Scores: of a run, of thresholds, of whole slides."""
+"""Scores of a run, of thresholds, and of slides."""

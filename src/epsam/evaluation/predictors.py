@@ -1,7 +1,7 @@
-"""The predictors of a run: its initial masks, zero-shot SAM, the preliminary decoder and each round's
-decoder.
+"""The predictors of a run: its initial masks, zero-shot SAM, the preliminary decoder and the decoder
+of each round.
 
-A predictor is known by its name in the column `what` of evaluation.csv.
+A predictor's name is that in the column `what` of evaluation.csv.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Text on images, with OpenCV's own font: it covers ASCII everywhere, more only in newer versions."""
+"""Text on images, in OpenCV's font: it covers ASCII everywhere, more only in newer versions."""
 
 import cv2
 

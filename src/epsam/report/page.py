@@ -19,7 +19,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; p
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #8886;
+th, td { padding: .25rem .6rem; text-align: left; vertical-align: top; \
+border-bottom: 1px solid #8886;
   white-space: nowrap; }
 td.number, th.number { text-align: right; }
 td.long { white-space: normal; min-width: 16rem; }

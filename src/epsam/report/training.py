@@ -34,9 +34,9 @@ from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COL
 Rows = list[dict[str, str]]
 
 ROUND_METRICS = {
-    "acceptance": "kept",
+    "acceptance": "accepted",
     "pseudo_dice_all": "Dice of all",
-    "pseudo_dice_kept": "Dice of the kept",
+    "pseudo_dice_kept": "Dice of the accepted",
 }
 """Metrics of which a round has one value → their columns in the table of rounds."""
 _NUMBER_COLUMNS = {"dice", "iou", "value"}
@@ -137,7 +137,7 @@ def run_warnings(results: TrainingResults) -> list[str]:
         acceptance = float(row.get(ROUND_METRICS["acceptance"], 1.0))
         if acceptance < LOW_ACCEPTANCE:
             messages.append(
-                f"Round {row['round']} kept only {100 * acceptance:.1f} % of its pseudo-labels."
+                f"Round {row['round']} accepted only {100 * acceptance:.1f} % of its pseudo-labels."
             )
 
     test_dice = {}
