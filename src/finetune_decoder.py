@@ -5,18 +5,39 @@ from epsam.config.decoder import DecoderOptions
 from epsam.engine.stage import check_predecessor
 from epsam.paths import run_folder
 from epsam.training.pseudo_labels import load_initial_examples
-from epsam.training.rounds import prepare_rounds, run_round
+from epsam.training.round_context import (
+    encode_positives,
+    load_frozen_sam,
+    load_round_data,
+    prepare_rounds,
+)
+from epsam.training.rounds import DecoderRound
 
 
 def main(options: DecoderOptions) -> None:
-    """Fit SAM's decoder to the initial masks; encoder and prompt encoder stay as they are.
+    """Train SAM's decoder on the initial masks; encoder and prompt encoder stay frozen.
 
     Raises TrainingError if the initial masks leave nothing to learn from.
     """
-    # Encoding comes next, and takes hours.
+    # Checked first, since encoding takes hours.
     check_predecessor("decoder_0", "generate_initial_masks", options)
-    bench = prepare_rounds(options)
-    run_round(0, bench, load_initial_examples(bench.run, bench.train))
+
+    data = load_round_data(options)
+    sam = load_frozen_sam(options, data)
+    # Once for all epochs and rounds: the frozen encoder is by far the slowest part.
+    encode_positives(options, data, sam)
+    context = prepare_rounds(options, data, sam)
+
+    # Empty initial masks are left out.
+    examples = load_initial_examples(context.run, context.train)
+    preliminary = DecoderRound(0, context, examples)
+    if preliminary.is_current():
+        return
+    preliminary.begin()
+    state = preliminary.fit_decoder()
+    # The predicted masks that IDS accepts (paper 3.3.3) are the targets of the first round.
+    summary = preliminary.write_pseudo_labels()
+    preliminary.finish(state, summary)
 
 
 if __name__ == "__main__":

@@ -8,25 +8,43 @@ from epsam.engine.stage import check_predecessor
 from epsam.paths import run_folder
 from epsam.training.delete_rounds import delete_rounds_after
 from epsam.training.pseudo_labels import load_accepted_examples
-from epsam.training.rounds import prepare_rounds, run_round
+from epsam.training.round_context import (
+    encode_positives,
+    load_frozen_sam,
+    load_round_data,
+    prepare_rounds,
+)
+from epsam.training.rounds import DecoderRound
 
 
 def main(options: RetrainOptions) -> None:
-    """Fit a fresh decoder in each round to the labels that the round before it kept.
+    """In each round, train a fresh decoder on the accepted pseudo-labels of the round before it.
 
-    Raises TrainingError if that one left nothing to learn from.
+    Raises TrainingError if the round before left nothing to learn from.
     """
-    # Encoding comes next, and takes hours.
+    # Checked first, since encoding takes hours.
     check_predecessor("decoder_1", "decoder_0", options)
-    bench = prepare_rounds(options)
+
+    data = load_round_data(options)
+    sam = load_frozen_sam(options, data)
+    encode_positives(options, data, sam)
+    context = prepare_rounds(options, data, sam)
+
     for number in range(1, options.n_iter + 1):
         check_predecessor(f"decoder_{number}", f"decoder_{number - 1}", options)
         examples = load_accepted_examples(
-            number, bench.run, bench.train, options.pl_mode, options.soft_targets
+            number, context.run, context.train, options.pl_mode, options.soft_targets
         )
-        run_round(number, bench, examples)
-    # Of a run that once had more rounds: inference takes the last decoder that there is.
-    delete_rounds_after(bench.run, options.n_iter)
+        decoder_round = DecoderRound(number, context, examples)
+        if decoder_round.is_current():
+            continue
+        decoder_round.begin()
+        state = decoder_round.fit_decoder()
+        summary = decoder_round.write_pseudo_labels()
+        decoder_round.finish(state, summary)
+
+    # A run may have had more rounds before, and inference takes the last decoder that exists.
+    delete_rounds_after(context.run, options.n_iter)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ FILES = (
     "tensorboard/decoder_{}/events",
     "unfinished/decoder_{}/decoder_{}-ab.pth",
 )
-OTHERS = (
+NOT_OF_ROUNDS = (
     "resnet_adl.pth",
     "sam_pre_decoder.pth",
     "stages/train_classifier.json",
@@ -29,7 +29,7 @@ OTHERS = (
 def run(tmp_path):
     """Three rounds, with gaps where something was removed by hand."""
     names = [file.format(number, number) for file in FILES for number in ROUNDS]
-    names += [*OTHERS, "decoder_iter1.pth", "decoder_iter3.pth"]
+    names += [*NOT_OF_ROUNDS, "decoder_iter1.pth", "decoder_iter3.pth"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -54,11 +54,11 @@ def files(run):
     return {path.relative_to(run.root).as_posix() for path in run.root.rglob("*") if path.is_file()}
 
 
-def test_only_what_rounds_up_to_the_number_left_stays(run):
+def test_files_and_rows_of_later_rounds_are_deleted_and_no_others(run):
     delete_rounds_after(run, 1)
     tables = {"options.json", "record.json", "metrics.csv", "pseudo_labels.csv"}
-    kept = {file.format(number, number) for file in FILES for number in (0, 1)}
-    assert files(run) == kept | tables | {*OTHERS, "decoder_iter1.pth"}
+    remaining = {file.format(number, number) for file in FILES for number in (0, 1)}
+    assert files(run) == remaining | tables | {*NOT_OF_ROUNDS, "decoder_iter1.pth"}
     assert sorted(path.name for path in (run.root / "masks").iterdir()) == [
         "initial",
         "iter_0",
@@ -82,7 +82,7 @@ def test_round_ten_is_later_than_round_nine(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["decoder_iter9.pth"]
 
 
-def test_where_there_is_nothing_later_no_file_is_touched(run):
+def test_without_later_rounds_no_file_is_written(run):
     before = {name: (run.root / name).stat().st_ino for name in files(run)}
     delete_rounds_after(run, 3)
     assert {name: (run.root / name).stat().st_ino for name in files(run)} == before

@@ -17,23 +17,23 @@ SIDE = 16
 
 
 @pytest.mark.parametrize(
-    ("share", "others", "expected"), [(0, 100, 0), (0.2, 100, 25), (0.25, 9, 3), (0.5, 7, 7)]
+    ("fraction", "n_positive", "expected"), [(0, 100, 0), (0.2, 100, 25), (0.25, 9, 3), (0.5, 7, 7)]
 )
-def test_a_share_is_one_of_all_patches(share, others, expected):
-    assert count_normal_patches(share, others) == expected
+def test_the_fraction_is_of_all_patches(fraction, n_positive, expected):
+    assert count_normal_patches(fraction, n_positive) == expected
 
 
-@pytest.mark.parametrize("share", [1, -0.1, 20])
-def test_what_is_no_share_is_one_line(share):
+@pytest.mark.parametrize("fraction", [1, -0.1, 20])
+def test_a_number_outside_zero_to_one_is_an_error(fraction):
     with pytest.raises(TrainingError, match="--normal_patches .*give a number from 0"):
-        count_normal_patches(share, 10)
+        count_normal_patches(fraction, 10)
 
 
-def test_those_that_look_like_tumour_come_first_and_those_without_activation_not_at_all(tmp_path):
+def test_patches_that_look_like_tumour_come_first_and_those_without_a_mask_are_left_out(tmp_path):
     run = RunPaths(tmp_path)
     rule = MaskRule(cam="adl", quantile=0.5, open_kernel=0)
     write_json(run.mask_rule, select_fields(MaskRule, rule))
-    run.classifier.write_bytes(b"kept maps need no classifier")
+    run.classifier.write_bytes(b"stored CAMs need no classifier")
     patches, half = [], np.zeros((4, 4), np.float32)
     half[:, 2:] = 1
     probabilities = {"a_0": 0.2, "b_0": 0.9, "c_0": 0.6}
@@ -49,23 +49,24 @@ def test_those_that_look_like_tumour_come_first_and_those_without_activation_not
 
     normals = prepare_normal_patches(run, patches, SIDE, 4, DeviceConfig("cpu", None))
     assert [patch.name for patch in normals.patches] == ["c_0", "a_0"]
-    hints = normals.load_prompt_inputs(patches[0])
+    inputs = normals.load_prompt_inputs(patches[0])
     expected = np.zeros((SIDE, SIDE), bool)
     expected[:, 8:] = True
-    assert np.array_equal(hints.mask, expected)
-    assert hints.cam[:, 10:].min() == 1
-    assert not hints.ground_truth().any()
+    assert np.array_equal(inputs.mask, expected)
+    assert inputs.cam[:, 10:].min() == 1
+    assert not inputs.ground_truth().any()
     assert load_cams(run.cams(NORMAL), checksum).recipe == recipe
 
 
-def test_maps_are_not_made_with_another_classifier_than_those_of_the_other_patches(tmp_path):
-    run, given = RunPaths(tmp_path / "run"), tmp_path / "given.pth"
-    given.write_bytes(b"at first")
+def test_cams_are_not_computed_with_another_classifier_than_those_of_the_positives(tmp_path):
+    run, external = RunPaths(tmp_path / "run"), tmp_path / "given.pth"
+    external.write_bytes(b"at first")
     write_json(
         run.mask_rule,
-        select_fields(MaskRule, MaskRule()) | describe_external_classifier(given, sha256_of(given)),
+        select_fields(MaskRule, MaskRule())
+        | describe_external_classifier(external, sha256_of(external)),
     )
-    for change in (lambda: given.write_bytes(b"changed"), given.unlink):
+    for change in (lambda: external.write_bytes(b"changed"), external.unlink):
         change()
         with pytest.raises(WeightsError, match="given.pth: missing, or not the classifier"):
             prepare_normal_patches(run, [], SIDE, 4, DeviceConfig("cpu", None))

@@ -1,4 +1,4 @@
-"""Algorithm 1 on the mini dataset: what a round starts from."""
+"""Algorithm 1 on the mini dataset: the weights a round starts from."""
 
 import shlex
 
@@ -21,7 +21,9 @@ pytestmark = pytest.mark.slow
 
 
 @smaller_sam()
-def test_each_round_begins_with_sams_own_decoder_not_with_the_one_before(tmp_path, monkeypatch):
+def test_each_round_starts_from_the_pretrained_decoder_not_from_the_round_before(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     write_patches(tmp_path / "dataset" / "mini")
     write_random_sam(tmp_path / "sam.pth")
@@ -31,38 +33,34 @@ def test_each_round_begins_with_sams_own_decoder_not_with_the_one_before(tmp_pat
     # Weights of one sign, so that no map is empty.
     network.fc.weight.data.abs_()
     save_classifier(run.classifier, network, {"patch_size": SIDE})
-    place = ["--dataset_type", "mini", "--device", "cpu"]
+    dataset = ["--dataset_type", "mini", "--device", "cpu"]
     sam = ["--sam_model_type", "vit_demo", "--sam_checkpoint", "sam.pth"]
-    options = [*place, *sam, *shlex.split(FLAGS["DECODER_FLAGS"])]
+    options = [*dataset, *sam, *shlex.split(FLAGS["DECODER_FLAGS"])]
     generate_initial_masks.main(
-        parse("generate_initial_masks", MaskOptions, [*place, *shlex.split(FLAGS["MASK_FLAGS"])])
+        parse("generate_initial_masks", MaskOptions, [*dataset, *shlex.split(FLAGS["MASK_FLAGS"])])
     )
-    begun = []
+    starts = []
 
-    def noted(task, *others, **named):
-        begun.append(
-            {
-                f"mask_decoder.{name}": value.clone()
-                for name, value in task.model.state_dict().items()
-            }
-        )
-        return fit(task, *others, **named)
+    def recording_fit(task, *arguments, **keywords):
+        weights = task.model.state_dict()
+        starts.append({f"mask_decoder.{name}": value.clone() for name, value in weights.items()})
+        return fit(task, *arguments, **keywords)
 
-    monkeypatch.setattr("epsam.training.rounds.fit", noted)
+    monkeypatch.setattr("epsam.training.rounds.fit", recording_fit)
     finetune_decoder.main(parse("finetune_decoder", DecoderOptions, options))
     retrain_decoder.main(parse("retrain_decoder", RetrainOptions, [*options, "--n_iter", "2"]))
 
-    own = {
+    pretrained = {
         name: value
         for name, value in torch.load(tmp_path / "sam.pth", weights_only=True).items()
         if name.startswith("mask_decoder.")
     }
-    assert [same(weights, own) for weights in begun] == [True] * 3
+    assert [same(weights, pretrained) for weights in starts] == [True] * 3
     assert not any(
-        same(torch.load(run.round_decoder(number), weights_only=True)["model"], own)
+        same(torch.load(run.round_decoder(number), weights_only=True)["model"], pretrained)
         for number in range(3)
     )
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in other)
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)

@@ -17,7 +17,7 @@ from epsam.segment.sam.models import build_sam
 from epsam.segment.sam.prompting.point_sampling import sample_points
 from epsam.training.sam_setup import (
     SamSetup,
-    cache_folder,
+    embedding_folder,
     load_prompt_inputs,
     prepare_embeddings,
     prepare_sam,
@@ -27,29 +27,29 @@ from epsam.training.sam_setup import (
 SIDE = 16
 
 
-def test_more_draws_and_views_leave_the_first_prompt_as_it_was(tmp_path):
+def test_more_samples_and_transforms_leave_the_first_prompt_unchanged(tmp_path):
     run, mask = RunPaths(tmp_path), np.zeros((SIDE, SIDE), bool)
     mask[2:9, 4:15] = True
     write_rgb(tmp_path / "image" / "a_1.png", np.zeros((SIDE, SIDE, 3), np.uint8))
     write_mask(run.initial_masks("val") / "a_1.png", mask)
     patch = Patch("a_1", 1, tmp_path / "image" / "a_1.png", None)
-    maps = CamStore("c", {"a_1": np.random.default_rng(0).random((4, 4)).astype(np.float32)}, {})
+    cams = CamStore("c", {"a_1": np.random.default_rng(0).random((4, 4)).astype(np.float32)}, {})
 
-    one = prompt_patches(run, "val", [patch], maps, PromptOptions(n_point=5), (7,))[0]
-    weight = load_prompt_inputs(run, "val", patch, maps).cam * mask
+    single = prompt_patches(run, "val", [patch], cams, PromptOptions(n_point=5), (7,))[0]
+    weight = load_prompt_inputs(run, "val", patch, cams).cam * mask
     expected = sample_points(weight[None], 5, [generator(7, "pepm", "val", "a_1")])[0]
-    assert np.array_equal(one.first_points[:, :2], expected)
-    assert [(view, len(queries)) for view, queries in one.prompts] == [(0, 1)]
+    assert np.array_equal(single.first_points[:, :2], expected)
+    assert [(transform, len(prompts)) for transform, prompts in single.prompts] == [(0, 1)]
 
-    more = prompt_patches(
-        run, "val", [patch], maps, PromptOptions(n_point=5, n_sample=2, n_transform=4), (7,)
+    augmented = prompt_patches(
+        run, "val", [patch], cams, PromptOptions(n_point=5, n_sample=2, n_transform=4), (7,)
     )[0]
-    assert np.array_equal(more.first_points, one.first_points)
-    assert [view for view, _ in more.prompts] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert len({query.points.tobytes() for _, (query,) in more.prompts}) == 8
-    for view, (query,) in more.prompts:
-        seen = apply_d4(mask, view)
-        assert all(seen[int(y), int(x)] for x, y, _ in query.points)
+    assert np.array_equal(augmented.first_points, single.first_points)
+    assert [transform for transform, _ in augmented.prompts] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert len({prompt.points.tobytes() for _, (prompt,) in augmented.prompts}) == 8
+    for transform, (prompt,) in augmented.prompts:
+        transformed = apply_d4(mask, transform)
+        assert all(transformed[int(y), int(x)] for x, y, _ in prompt.points)
 
 
 def test_too_little_gpu_memory_for_encoding_names_the_flag_of_the_encoder(tmp_path):
@@ -57,20 +57,24 @@ def test_too_little_gpu_memory_for_encoding_names_the_flag_of_the_encoder(tmp_pa
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     write_rgb(tmp_path / "a_1.png", np.zeros((SIDE, SIDE, 3), np.uint8))
-    setup = SamSetup(None, PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encode), SIDE), 8, "")
+    setup = SamSetup(
+        None, PatchEmbeddings(EmbeddingStore(tmp_path / "embeddings", encode), SIDE), 8, ""
+    )
     with pytest.raises(DeviceError, match="encode 8 images at a time; lower --encoder_chunk"):
         prepare_embeddings(setup, [Patch("a_1", 1, tmp_path / "a_1.png", None)], 1)
 
 
-def test_embeddings_of_other_weights_or_another_arithmetic_lie_elsewhere(tmp_path):
+def test_embeddings_of_other_weights_or_precision_have_another_folder(tmp_path):
     options = DecoderOptions(
         dataset_root=str(tmp_path), dataset_type="d", sam_model_type="vit_demo"
     )
     folders = [
-        cache_folder(options, checksum * 64, select_device("cpu", precision)).relative_to(tmp_path)
+        embedding_folder(options, checksum * 64, select_device("cpu", precision)).relative_to(
+            tmp_path
+        )
         for checksum, precision in (("a", "fp32"), ("a", "bf16"), ("b", "fp32"))
     ]
-    # The name for fp32 is that of earlier versions, whose embeddings are to be found.
+    # The name for fp32 is that of earlier versions, whose embeddings stay valid.
     assert list(map(str, folders)) == [
         "d/embeddings/vit_demo-aaaaaaaaaaaa-256px",
         "d/embeddings/vit_demo-aaaaaaaaaaaa-256px-bfloat16",
@@ -78,7 +82,7 @@ def test_embeddings_of_other_weights_or_another_arithmetic_lie_elsewhere(tmp_pat
     ]
 
 
-def test_runs_in_two_arithmetics_do_not_take_each_others_embeddings(tmp_path):
+def test_runs_of_two_precisions_do_not_share_embeddings(tmp_path):
     torch.manual_seed(0)
     torch.save(build_sam("vit_demo").state_dict(), tmp_path / "sam.pth")
     options = DecoderOptions(

@@ -94,6 +94,6 @@ def _import_tensorboard() -> tuple[ModuleType, ModuleType, ModuleType]:
     except ImportError as error:
         raise TrainingError(
             f"--tensorboard: the package cannot be imported ({error}); run: "
-            "pip install tensorboard, or leave the flag out, since metrics.csv holds the same metrics"
+            "pip install tensorboard, or leave the flag out: metrics.csv holds the same metrics"
         ) from error
     return event_pb2, summary_pb2, event_file_writer

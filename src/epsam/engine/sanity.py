@@ -26,7 +26,7 @@ class MaskCounts:
         self.full += bool(mask.all())
 
     def degenerate_output(self, plural: str) -> str:
-        """What is wrong if every mask is empty or full; "" if some mask is neither or there is none.
+        """What is wrong if every mask is empty or full; "" if not, and without masks.
 
         plural: the masks' name in the message, such as "initial masks".
         """

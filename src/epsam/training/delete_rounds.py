@@ -1,5 +1,5 @@
-"""Later rounds grew out of what an earlier one is about to replace; nothing of them must be taken
-for the run's.
+"""Deletion of later rounds, when an earlier round that they build on is done again or a run has
+fewer rounds than before.
 """
 
 import re
@@ -11,7 +11,7 @@ from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.paths import RunPaths
 from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
 
-_MADE_BY_ROUNDS = (
+_FILES_OF_ROUNDS = (
     "stages/decoder_*.json",
     "decoder_iter*.pth",
     "masks/iter_*",
@@ -22,41 +22,51 @@ _MADE_BY_ROUNDS = (
 
 
 def delete_rounds_after(run: RunPaths, number: int) -> None:
-    """Remove all that the rounds after `number` left: marks, decoders, masks, panels, and their
-    entries in tables.
+    """Delete everything of the rounds after `number`: completion records, decoders, masks, panels,
+    and their rows in tables.
 
     Raises DatasetError if one of the run's tables is damaged.
     """
-    for pattern in _MADE_BY_ROUNDS:
+    for pattern in _FILES_OF_ROUNDS:
         for path in run.root.glob(pattern):
-            if _round_of(path.stem, "decoder_|decoder_iter|iter_") > number:
-                _remove(path)
-    _drop_rows(run.metrics, METRIC_COLUMNS, lambda row: _round_of(row["stage"]) > number)
+            if _parse_round(path.stem, "decoder_|decoder_iter|iter_") > number:
+                _delete(path)
+
+    _drop_rows(run.metrics, METRIC_COLUMNS, lambda row: _parse_round(row["stage"]) > number)
     _drop_rows(
-        run.pseudo_labels, PSEUDO_LABEL_COLUMNS, lambda row: _round_of(row["round"], "") > number
+        run.pseudo_labels,
+        PSEUDO_LABEL_COLUMNS,
+        lambda row: _parse_round(row["round"], "") > number,
     )
-    for table in (run.options, run.record):
-        kept = read_json(table) if table.is_file() else {}
-        if later := {stage for stage in kept if _round_of(stage) > number}:
-            write_json(table, {stage: entry for stage, entry in kept.items() if stage not in later})
+    for path in (run.options, run.record):
+        _drop_stages(path, number)
 
 
-def _round_of(name: str, prefixes: str = "decoder_") -> int:
-    """The round in a name of one of these beginnings; -1 if it is no round's."""
-    found = re.fullmatch(f"(?:{prefixes})([0-9]{{1,9}})", name)
-    return int(found[1]) if found else -1
+def _parse_round(name: str, prefixes: str = "decoder_") -> int:
+    """The number in a name that begins with one of the prefixes; -1 for any other name."""
+    match = re.fullmatch(f"(?:{prefixes})([0-9]{{1,9}})", name)
+    return int(match[1]) if match else -1
 
 
 def _drop_rows(
-    table: Path, columns: Sequence[str], dropped: Callable[[dict[str, str]], bool]
+    table: Path, columns: Sequence[str], is_dropped: Callable[[dict[str, str]], bool]
 ) -> None:
     rows = read_table(table, columns) if table.is_file() else []
-    kept = [row for row in rows if not dropped(row)]
-    if len(kept) < len(rows):
-        write_table(table, columns, kept)
+    remaining = [row for row in rows if not is_dropped(row)]
+    # An unchanged table is not written again.
+    if len(remaining) < len(rows):
+        write_table(table, columns, remaining)
 
 
-def _remove(path: Path) -> None:
+def _drop_stages(path: Path, number: int) -> None:
+    """Drop the entries of rounds after `number` from a JSON file of stages."""
+    stages = read_json(path) if path.is_file() else {}
+    remaining = {name: stages[name] for name in stages if _parse_round(name) <= number}
+    if len(remaining) < len(stages):
+        write_json(path, remaining)
+
+
+def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

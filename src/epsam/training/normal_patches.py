@@ -1,10 +1,12 @@
-"""Normal patches as exact targets (ours): the classifier's activation there is wrong, and so is all
-it would prompt.
+"""Normal patches as training examples with an empty target (this project).
+
+The CAM of a normal patch is wrong by definition, and so is every prompt that comes from it: the
+decoder learns to answer such prompts with an empty mask.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,67 +33,70 @@ from epsam.weak.fast_inference import load_for_inference
 log = logging.getLogger(__name__)
 
 NORMAL = "normal"
-"""Names their maps and initial masks, as a split's name does."""
+"""Stands for a split in the paths of their CAMs and initial masks."""
 
 
 @dataclass(frozen=True)
 class NormalPatches:
-    """Normal patches that have an initial mask, those first that the classifier takes for tumour
-    most surely.
-    """
+    """Normal patches that have an initial mask, those of the highest tumour probability first."""
 
     run: RunPaths
     patches: list[Patch]
-    maps: CamStore
+    cams: CamStore
 
     def load_prompt_inputs(self, patch: Patch) -> PromptInputs:
-        """What a prompt may be made of; no pixel is truly tumour."""
-        hints = load_prompt_inputs(self.run, NORMAL, patch, self.maps)
-        return PromptInputs(hints.cam, hints.mask, lambda: np.zeros_like(hints.mask))
+        """The prompt inputs of a normal patch, whose ground truth is empty."""
+        inputs = load_prompt_inputs(self.run, NORMAL, patch, self.cams)
+        return PromptInputs(inputs.cam, inputs.mask, lambda: np.zeros_like(inputs.mask))
 
 
-def count_normal_patches(share: float, others: int) -> int:
-    """How many patches make up that share of all if there are `others` beside them.
+def count_normal_patches(fraction: float, n_positive: int) -> int:
+    """How many normal patches make up that fraction of all training patches.
 
-    Raises TrainingError if the share is no share.
+    Raises TrainingError if the fraction is not in [0, 1).
     """
-    if not 0 <= share < 1:
+    if not 0 <= fraction < 1:
         raise TrainingError(
-            f"--normal_patches {share:g}: not a share of the patches; give a number from 0 to 0.9"
+            f"--normal_patches {fraction:g}: not a fraction of the patches; give a number from 0 "
+            "to 0.9"
         )
-    return round(share / (1 - share) * others)
+    return round(fraction / (1 - fraction) * n_positive)
 
 
 def prepare_normal_patches(
     run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, device_config: DeviceConfig
 ) -> NormalPatches:
-    """Normal patches of size × size px with maps and masks made as those of the others were; maps
-    are kept.
+    """Compute CAMs and initial masks of normal patches of size × size px, as step 3 did for the
+    positives.
 
-    Raises WeightsError if maps have to be made and the classifier behind those of the others is no
-    longer there.
+    CAMs are stored and used again. Raises WeightsError if they have to be computed and the
+    classifier of step 3 is no longer there.
     """
-    (classifier, checksum), rule = (
-        find_mask_classifier(run),
-        merge_fields(MaskRule, read_json(run.mask_rule)),
-    )
-    recipe = digest_of_cam_recipe(
-        rule.cam, rule, checksum, digest_of_files(patch.image for patch in patches)
-    )
-    maps = load_matching_cams(run.cams(NORMAL), checksum, recipe)
-    if maps is None:
+    classifier, checksum = find_mask_classifier(run)
+    rule = merge_fields(MaskRule, read_json(run.mask_rule))
+    images_digest = digest_of_files(patch.image for patch in patches)
+    recipe = digest_of_cam_recipe(rule.cam, rule, checksum, images_digest)
+
+    cams = load_matching_cams(run.cams(NORMAL), checksum, recipe)
+    if cams is None:
         if not classifier.is_file() or sha256_of(classifier) != checksum:
             raise WeightsError(
-                f"{classifier}: missing, or not the classifier with which the masks were made; put it "
-                "back or run generate_initial_masks.py again"
+                f"{classifier}: missing, or not the classifier with which the masks were made; put "
+                "it back or run generate_initial_masks.py again"
             )
         model = load_for_inference(classifier, device_config)
-        made = compute_cams(model, checksum, patches, size, rule, batch_size, device_config)
-        maps = CamStore(checksum, made.maps, made.probabilities, recipe)
-        save_cams(run.cams(NORMAL), maps)
-    write_initial_masks(run, NORMAL, maps, patches, size, rule)
-    filled = [patch for patch in patches if read_mask(initial_mask_path(run, NORMAL, patch)).any()]
-    log.info("normal patches: %d, %d of them with an initial mask", len(patches), len(filled))
-    return NormalPatches(
-        run, sorted(filled, key=lambda patch: -maps.probabilities[patch.name]), maps
-    )
+        computed = compute_cams(model, checksum, patches, size, rule, batch_size, device_config)
+        cams = replace(computed, recipe=recipe)
+        save_cams(run.cams(NORMAL), cams)
+    write_initial_masks(run, NORMAL, cams, patches, size, rule)
+
+    # Without an initial mask there is nothing to prompt for.
+    with_mask = []
+    for patch in patches:
+        if read_mask(initial_mask_path(run, NORMAL, patch)).any():
+            with_mask.append(patch)
+    log.info("normal patches: %d, %d of them with an initial mask", len(patches), len(with_mask))
+
+    # The classifier's most confident mistakes come first: they are what the decoder must correct.
+    probabilities = cams.probabilities
+    return NormalPatches(run, sorted(with_mask, key=lambda patch: -probabilities[patch.name]), cams)

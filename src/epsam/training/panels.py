@@ -1,4 +1,4 @@
-"""Panel pictures of a stage: what it saw, what was true, and what it made of it."""
+"""Panels of a stage: a figure of a few patches with CAM, masks, prompts and ground truth."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +12,15 @@ from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.training.sam_setup import initial_mask_path
 
 ROWS = 5
-"""Ours: patches on a panel."""
+"""This project: patches on a panel."""
 
 
 def pick_evenly(count: int, rows: int = ROWS) -> list[int]:
-    """Indices of up to `rows` of `count` items, evenly spaced, so that no panel is picked to
-    please.
-    """
-    return (
-        [round(i * (count - 1) / max(rows - 1, 1)) for i in range(rows)]
-        if count > rows
-        else list(range(count))
-    )
+    """Indices of up to `rows` of `count` items, evenly spaced."""
+    # Evenly, so that a panel is neither a lucky nor a flattering choice.
+    if count <= rows:
+        return list(range(count))
+    return [round(i * (count - 1) / max(rows - 1, 1)) for i in range(rows)]
 
 
 def write_panel(
@@ -31,12 +28,12 @@ def write_panel(
     run: RunPaths,
     split: str,
     patches: Sequence[Patch],
-    activations: CamStore,
+    cams: CamStore,
     prompts: Sequence[PointPrompt] = (),
     sam_masks: Mapping[str, Mask] | None = None,
 ) -> None:
-    """A row for each patch: patch, truth, activation, initial mask and, where given, points and
-    SAM's mask.
+    """Write a panel with a row for each patch: image, ground truth, CAM, initial mask and, if they
+    are passed, points and SAM's mask.
     """
     rows = []
     for index, patch in enumerate(patches):
@@ -44,7 +41,7 @@ def write_panel(
             PanelRow(
                 image=patch.read(),
                 ground_truth=patch.ground_truth() if patch.mask else None,
-                cam=activations.maps[patch.name],
+                cam=cams.maps[patch.name],
                 initial_mask=read_mask(initial_mask_path(run, split, patch)),
                 points_xy_patch=prompts[index][:, :2] if len(prompts) else None,
                 mask=sam_masks[patch.name] if sam_masks else None,

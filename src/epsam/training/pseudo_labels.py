@@ -1,5 +1,5 @@
-"""Pseudo-labels: what a decoder makes of the training patches, and which of it is kept (paper
-3.3.3, Algorithm 1).
+"""Pseudo-labels: a decoder's masks of the training patches, and the next round's examples made of
+them (paper 3.3.3, Algorithm 1).
 """
 
 import logging
@@ -30,14 +30,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RoundSummary:
-    """Of one round: share of labels kept, mean Dice of all and of the kept ones where truth is
-    known (else nan), and how many of all are empty or full.
+    """The pseudo-labels of one round.
+
+    acceptance: fraction of labels that are accepted. dice_all, dice_accepted: macro Dice of all and
+    of the accepted labels with the ground truth, nan where there is none. mask_counts: of all
+    labels, how many are empty or full.
     """
 
     acceptance: float
     dice_all: float
     dice_accepted: float
-    predicted: MaskCounts
+    mask_counts: MaskCounts
 
 
 def write_pseudo_labels(
@@ -45,126 +48,134 @@ def write_pseudo_labels(
     run: RunPaths,
     segmenter: SamSegmenter,
     embeddings: PatchEmbeddings,
-    asked: Sequence[PromptedPatch],
+    prompted_patches: Sequence[PromptedPatch],
     options: DecoderOptions,
 ) -> RoundSummary:
-    """Write the kept masks of round `number` to masks/iter_<number>, and a row for each patch to
-    pseudo_labels.csv.
+    """Write the accepted masks of round `number` to masks/iter_<number>, and a row for each patch
+    to pseudo_labels.csv.
 
-    With --soft_targets the probabilities behind the kept masks are written, too.
+    With --soft_targets the probabilities of the accepted masks are written, too.
     """
     folder = run.pseudo_masks(number)
+    # A mask of an earlier run of this round must not be taken for an accepted one
+    # (docs/deviations.md, "Stale masks").
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    rows, all_overlaps, kept_overlaps, predicted = [], [], [], MaskCounts()
+
+    rows: list[dict[str, object]] = []
+    mask_counts = MaskCounts()
+    all_counts, accepted_counts = [], []
     for prompted, probability in predict_probabilities(
-        segmenter, embeddings, asked, options.batch_size
+        segmenter, embeddings, prompted_patches, options.batch_size
     ):
         patch, mask = prompted.patch, probability > 0.5
-        predicted.add(mask)
+        mask_counts.add(mask)
         score = score_pseudo_label(read_mask(initial_mask_path(run, "train", patch)), mask)
-        keep = is_accepted(score, options.ids_threshold, options.min_area_ratio)
+        accepted = is_accepted(score, options.ids_threshold, options.min_area_ratio)
         row = {
             "round": number,
             "id": patch.name,
             "points": len(prompted.first_points),
             "ids": f"{score.ids:.6f}",
             "area_ratio": f"{score.area_ratio:.6f}",
-            "accepted": int(keep),
+            "accepted": int(accepted),
         }
-        if keep:
+        if accepted:
             write_mask(folder / f"{patch.name}.png", mask)
             if options.soft_targets:
                 write_probability(run.probabilities(number) / f"{patch.name}.png", probability)
+
+        # The ground truth is only reported; neither selection nor training sees it.
         if patch.mask is not None:
-            found = count_pixels(mask, patch.ground_truth())
-            row["dice"] = f"{found.dice:.6f}"
-            all_overlaps.append(found)
-            kept_overlaps += [found] if keep else []
+            counts = count_pixels(mask, patch.ground_truth())
+            row["dice"] = f"{counts.dice:.6f}"
+            all_counts.append(counts)
+            if accepted:
+                accepted_counts.append(counts)
         rows.append(row)
+
     _replace_round(run.pseudo_labels, number, rows)
     acceptance = float(np.mean([row["accepted"] for row in rows]))
-    return RoundSummary(
-        acceptance, macro_dice_iou(all_overlaps)[0], macro_dice_iou(kept_overlaps)[0], predicted
-    )
+    dice_all, _ = macro_dice_iou(all_counts)
+    dice_accepted, _ = macro_dice_iou(accepted_counts)
+    return RoundSummary(acceptance, dice_all, dice_accepted, mask_counts)
 
 
 def load_accepted_examples(
     number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str, soft_targets: bool = False
 ) -> list[Example]:
-    """What round `number` is fitted to: the masks kept by the round before it, or by any before it,
-    newest first.
+    """The training examples of round `number`: the masks accepted in earlier rounds.
 
-    With `soft_targets` their probabilities, too. Raises TrainingError if there are none.
+    pl_mode "replace": those of the round before alone; "accumulate": a patch's newest accepted mask
+    (docs/deviations.md, "Pseudo-labels over rounds"). With `soft_targets` their probabilities, too.
+    Raises TrainingError if there are none, or if a file of probabilities is missing.
     """
+    # Newest first.
     rounds = [number - 1] if pl_mode == "replace" else range(number - 1, -1, -1)
     examples = []
     for patch in patches:
-        files = [run.pseudo_masks(earlier) / f"{patch.name}.png" for earlier in rounds]
-        found = next((path for path in files if path.is_file()), None)
-        if found:
-            examples.append(
-                Example(
-                    patch,
-                    found,
-                    found.parent / "probability" / found.name if soft_targets else None,
-                )
-            )
+        for earlier in rounds:
+            target = run.pseudo_masks(earlier) / f"{patch.name}.png"
+            if target.is_file():
+                soft = run.probabilities(earlier) / target.name if soft_targets else None
+                examples.append(Example(patch, target, soft))
+                break
+
     if not examples:
         raise TrainingError(
             f"round {number}: no pseudo-label of round {number - 1} was kept; look at "
             f"{run.pseudo_labels} and lower --ids_threshold, or train the classifier longer"
         )
-    if missing := next((one.soft for one in examples if one.soft and not one.soft.is_file()), None):
-        raise TrainingError(
-            f"{missing}: missing, but --soft_targets needs it; give that flag to finetune_decoder.py, "
-            "too"
-        )
+    for example in examples:
+        if example.soft and not example.soft.is_file():
+            raise TrainingError(
+                f"{example.soft}: missing, but --soft_targets needs it; give that flag to "
+                "finetune_decoder.py, too"
+            )
     return examples
 
 
 def load_initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
-    """What the preliminary decoder is fitted to: the initial masks that are not empty (methods
-    D32).
+    """The training examples of the preliminary decoder: the initial masks that are not empty.
 
-    Raises TrainingError if all of them are empty.
+    See docs/deviations.md, "Empty initial masks". Raises TrainingError if all of them are empty.
     """
-    files = [initial_mask_path(run, "train", patch) for patch in patches]
-    examples = [Example(patch, path) for patch, path in zip(patches, files, strict=True)]
-    filled = [
-        example for example, path in zip(examples, files, strict=True) if read_mask(path).any()
-    ]
+    examples = []
+    for patch in patches:
+        target = initial_mask_path(run, "train", patch)
+        if read_mask(target).any():
+            examples.append(Example(patch, target))
     log.info(
         "initial masks: %d to fit to, %d empty ones left out",
-        len(filled),
-        len(examples) - len(filled),
+        len(examples),
+        len(patches) - len(examples),
     )
-    if not filled:
+    if not examples:
         raise TrainingError(
             f"{run.initial_masks('train')}: all initial masks are empty; "
             "lower --quantile or --open_kernel, or train the classifier longer"
         )
-    return filled
+    return examples
 
 
 def _replace_round(table: Path, number: int, rows: list[dict[str, object]]) -> None:
-    """Rows of earlier rounds stay, this round's are replaced, and later ones, which grew out of it,
-    go.
+    """Write a round's rows to the table after those of earlier rounds.
+
+    Rows of later rounds are dropped, since those rounds build on this one.
     """
-    kept: list[dict[str, object]] = []
+    earlier_rows: list[dict[str, object]] = []
     if table.is_file():
-        kept += [
-            dict(row)
-            for row in read_table(table, PSEUDO_LABEL_COLUMNS)
-            if _round_of(row, table) < number
-        ]
-    write_table(table, PSEUDO_LABEL_COLUMNS, kept + rows)
+        for row in read_table(table, PSEUDO_LABEL_COLUMNS):
+            if _parse_round(row, table) < number:
+                earlier_rows.append(dict(row))
+    write_table(table, PSEUDO_LABEL_COLUMNS, earlier_rows + rows)
 
 
-def _round_of(row: dict[str, str], table: Path) -> int:
+def _parse_round(row: dict[str, str], table: Path) -> int:
+    """The round of a row. Raises DatasetError if it is no number."""
     if not row["round"].isdecimal():
         raise DatasetError(
-            f"{table}: round {row['round']!r} of {row['id']} is no number; remove the file, it is made "
-            "by retrain_decoder.py --restart"
+            f"{table}: round {row['round']!r} of {row['id']} is no number; remove the file, it is "
+            "made by retrain_decoder.py --restart"
         )
     return int(row["round"])

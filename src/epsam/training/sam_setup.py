@@ -1,5 +1,5 @@
-"""What the decoder's stages share: patches, kept maps and masks, embeddings, and SAM ready on its
-device.
+"""SAM ready for the decoder's stages: its weights on the device, the cache of embeddings, and the
+prompts of patches.
 """
 
 import logging
@@ -40,14 +40,17 @@ log = logging.getLogger(__name__)
 
 FP16_BYTES = 2
 PROMPT_CHUNK = 16
-"""Ours: patches whose prompts are drawn at a time."""
+"""This project: patches whose prompts are sampled in one batch."""
 GPU_CHUNK = 8
-"""Ours: images encoded at a time on a GPU; ViT-B fits 12 GB with room to spare."""
+"""This project: patches per encoder pass on a GPU; ViT-B fits 12 GB with room to spare."""
 
 
 @dataclass(frozen=True)
 class SamSetup:
-    """A frozen-encoder SAM, its embeddings of patches, and the checksum of its weights."""
+    """A SAM with frozen encoder, and its embeddings of patches.
+
+    chunk: patches per encoder pass. checksum: SHA-256 of SAM's weights.
+    """
 
     segmenter: SamSegmenter
     embeddings: PatchEmbeddings
@@ -57,118 +60,129 @@ class SamSetup:
 
 def prepare_sam(
     options: DecoderOptions | EvaluateOptions,
-    size: int,
-    images: int,
+    patch_size: int,
+    n_embeddings: int,
     n_point: int,
     device_config: DeviceConfig,
 ) -> SamSetup:
-    """Load SAM's weights and open the store of embeddings of patches of size × size px.
+    """Load SAM's weights and open the store of embeddings of patches of patch_size × patch_size px.
 
-    `images` is how many embeddings will be asked for at most: the disk is checked before the first
-    is made.
+    n_embeddings: how many will be needed at most. If the disk has no room for them, nothing is
+    cached. n_point: points that prompts are padded to.
     """
     weights = find_checkpoint(
         options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root)
     )
     sam = freeze(load_sam(options.sam_model_type, weights))
     checksum = sha256_of(weights)
-    segmenter = SamSegmenter(sam, size, n_point, device_config, options.compile)
+    segmenter = SamSegmenter(sam, patch_size, n_point, device_config, options.compile)
+    trainable, frozen = parameter_counts(sam)
     log.info(
         "SAM %s: %.2f M trainable, %.2f M frozen parameters",
         options.sam_model_type,
-        *(count / 1e6 for count in parameter_counts(sam)),
+        trainable / 1e6,
+        frozen / 1e6,
     )
-    spec = SPECS[options.sam_model_type]
-    folder = cache_folder(options, checksum, device_config)
-    fits = options.embedding_cache and check_disk_space(
-        folder, images, PROMPT_DIM * spec.grid**2 * FP16_BYTES
+
+    folder = embedding_folder(options, checksum, device_config)
+    bytes_per_embedding = PROMPT_DIM * SPECS[options.sam_model_type].grid ** 2 * FP16_BYTES
+    is_cached = options.embedding_cache and check_disk_space(
+        folder, n_embeddings, bytes_per_embedding
     )
-    store = EmbeddingStore(folder if fits else None, segmenter.encode)
-    chunk = options.encoder_chunk or (GPU_CHUNK if device_config.device.type == "cuda" else 1)
-    return SamSetup(segmenter, PatchEmbeddings(store, size), chunk, checksum)
+    store = EmbeddingStore(folder if is_cached else None, segmenter.encode)
+    default_chunk = GPU_CHUNK if device_config.device.type == "cuda" else 1
+    chunk = options.encoder_chunk or default_chunk
+    return SamSetup(segmenter, PatchEmbeddings(store, patch_size), chunk, checksum)
 
 
-def cache_folder(
+def embedding_folder(
     options: DecoderOptions | EvaluateOptions, checksum: str, device_config: DeviceConfig
 ) -> Path:
-    """Where embeddings lie that an encoder of those weights makes in that arithmetic."""
-    # Without a word for fp32, embeddings that were kept before it mattered stay valid.
-    dtype = device_config.autocast_dtype
-    arithmetic = f"-{str(dtype).removeprefix('torch.')}" if dtype else ""
-    name = f"{options.sam_model_type}-{checksum[:12]}-{SPECS[options.sam_model_type].input_px}px{arithmetic}"
+    """The folder for embeddings of one encoder, input size and precision."""
+    model = options.sam_model_type
+    name = f"{model}-{checksum[:12]}-{SPECS[model].input_px}px"
+    # fp32 has no suffix, so that embeddings of versions without a choice of precision stay valid.
+    if dtype := device_config.autocast_dtype:
+        name += f"-{str(dtype).removeprefix('torch.')}"
     return DatasetPaths.of(options).embeddings / name
 
 
-def prepare_embeddings(setup: SamSetup, patches: Sequence[Patch], views: int) -> None:
-    """Encode what is not kept yet of the first `views` views of each patch.
+def prepare_embeddings(sam: SamSetup, patches: Sequence[Patch], n_transforms: int) -> None:
+    """Encode each patch in the first `n_transforms` transforms of D4, unless its embeddings are
+    cached.
 
-    Raises DeviceError if the GPU's memory does not do for the images that are encoded at a time.
+    Raises DeviceError if the GPU's memory is too small for `sam.chunk` patches per pass.
     """
     try:
-        with tqdm(patches, desc="encoding", disable=None, leave=False) as bar:
-            made = setup.embeddings.prepare(bar, views, setup.chunk)
+        with tqdm(patches, desc="encoding", disable=None, leave=False) as progress_bar:
+            n_encoded = sam.embeddings.prepare(progress_bar, n_transforms, sam.chunk)
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(
-            f"the GPU's memory is too small to encode {setup.chunk} images at a time; lower "
+            f"the GPU's memory is too small to encode {sam.chunk} images at a time; lower "
             "--encoder_chunk"
         ) from error
-    log.info("embeddings: %d patches in %d views, %d encoded now", len(patches), views, made)
+    log.info(
+        "embeddings: %d patches in %d transforms, %d encoded now",
+        len(patches),
+        n_transforms,
+        n_encoded,
+    )
 
 
 def initial_mask_path(run: RunPaths, split: str, patch: Patch) -> Path:
-    """Where the initial mask of a patch lies."""
+    """The file of a patch's initial mask."""
     return run.initial_masks(split) / f"{patch.name}.png"
 
 
-def load_prompt_inputs(
-    run: RunPaths, split: str, patch: Patch, activations: CamStore
-) -> PromptInputs:
-    """What a prompt for a patch may be made of: its kept map, its initial mask and, where there is
-    one, its truth.
+def load_prompt_inputs(run: RunPaths, split: str, patch: Patch, cams: CamStore) -> PromptInputs:
+    """A patch's CAM in the patch's size, its initial mask and, where there is one, its ground
+    truth.
     """
     mask = read_mask(initial_mask_path(run, split, patch))
-    return PromptInputs(
-        upsample(activations.maps[patch.name], *mask.shape), mask, patch.ground_truth
-    )
+    return PromptInputs(upsample(cams.maps[patch.name], *mask.shape), mask, patch.ground_truth)
 
 
 def prompt_patches(
     run: RunPaths,
     split: str,
     patches: Sequence[Patch],
-    activations: CamStore,
+    cams: CamStore,
     options: PromptOptions,
     key: Sequence[int | str],
 ) -> list[PromptedPatch]:
-    """What SAM is asked about each patch: --n_sample prompts in each of --n_transform views, drawn by
-    keyed generators.
+    """Sample each patch's prompts: --n_sample of them in each of --n_transform transforms of D4.
+
+    key: what the generators are keyed by, beside the patch: seed and perhaps round.
     """
-    asked = []
+    prompted_patches = []
     for start in range(0, len(patches), PROMPT_CHUNK):
-        asked += _asked(
-            run, split, patches[start : start + PROMPT_CHUNK], activations, options, key
-        )
-    return asked
+        chunk = patches[start : start + PROMPT_CHUNK]
+        inputs = [load_prompt_inputs(run, split, patch, cams) for patch in chunk]
+        prompts = _sample_prompts([patch.name for patch in chunk], inputs, options, key, split)
+        for patch, patch_prompts in zip(chunk, prompts, strict=True):
+            path = initial_mask_path(run, split, patch)
+            prompted_patches.append(PromptedPatch(patch, tuple(patch_prompts), path))
+    return prompted_patches
 
 
-def _asked(
-    run: RunPaths,
-    split: str,
-    patches: Sequence[Patch],
-    activations: CamStore,
+def _sample_prompts(
+    names: Sequence[str],
+    inputs: Sequence[PromptInputs],
     options: PromptOptions,
     key: Sequence[int | str],
-) -> list[PromptedPatch]:
-    hints = [load_prompt_inputs(run, split, patch, activations) for patch in patches]
-    asked: list[list[tuple[int, tuple[SamPrompt, ...]]]] = [[] for _ in patches]
-    for view in range(options.n_transform):
-        known = [transform_inputs(one, view) for one in hints]
-        for draw in range(options.n_sample):
-            own = ("variant", view, draw) if (view, draw) != (0, 0) else ()
-            rngs = [generator(*key, "pepm", split, patch.name, *own) for patch in patches]
-            for kept, queries in zip(asked, make_sam_prompts(known, options, rngs), strict=True):
-                kept.append((view, queries))
-    return [
-        PromptedPatch(patch, tuple(kept), initial_mask_path(run, split, patch))
-        for patch, kept in zip(patches, asked, strict=True)
-    ]
+    split: str,
+) -> list[list[tuple[int, tuple[SamPrompt, ...]]]]:
+    """(transform, prompts) of each patch of a batch, in the same sequence of transforms for all."""
+    prompts: list[list[tuple[int, tuple[SamPrompt, ...]]]] = [[] for _ in names]
+    for transform in range(options.n_transform):
+        transformed = [transform_inputs(patch_inputs, transform) for patch_inputs in inputs]
+        for sample in range(options.n_sample):
+            # The first sample of the identity has the key of a run without test-time augmentation,
+            # so that more samples or transforms only add to its prompts.
+            is_first = (transform, sample) == (0, 0)
+            variant = () if is_first else ("variant", transform, sample)
+            rngs = [generator(*key, "pepm", split, name, *variant) for name in names]
+            batch = make_sam_prompts(transformed, options, rngs)
+            for patch_prompts, new_prompts in zip(prompts, batch, strict=True):
+                patch_prompts.append((transform, new_prompts))
+    return prompts
