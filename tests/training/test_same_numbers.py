@@ -1,5 +1,5 @@
-"""Nothing that saves time may change what is learnt: whole stages on the mini dataset, each in two
-ways.
+"""Nothing that saves time may change the trained weights: whole stages on the mini dataset, each run
+in two ways.
 """
 
 import copy
@@ -37,49 +37,50 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory):
-    """The mini dataset, SAM, and a classifier whose maps are as good as random; and with these the
-    run `kept`.
+def reference(tmp_path_factory):
+    """The mini dataset, SAM, a classifier whose CAMs are as good as random, and the run `cached`
+    made with them.
     """
-    folder, before, threads = tmp_path_factory.mktemp("begun"), os.getcwd(), torch.get_num_threads()
+    folder = tmp_path_factory.mktemp("reference")
+    before, threads = os.getcwd(), torch.get_num_threads()
     torch.set_num_threads(1)
     write_patches(folder / "dataset" / "mini")
     torch.manual_seed(0)
     network = build_classifier(NetworkSpec(backbone="resnet18"))
-    # Weights of one sign, so that no map is empty.
+    # Weights of one sign, so that no CAM is empty.
     network.fc.weight.data.abs_()
     save_classifier(folder / "classifier.pth", network, {"patch_size": SIDE})
     with smaller_sam():
         write_random_sam(folder / "random_sam.pth")
         os.chdir(folder)
-        learn(folder, "kept", rounds=True)
+        train(folder, "cached", rounds=True)
         os.chdir(before)
         yield folder
     torch.set_num_threads(threads)
 
 
 @pytest.fixture
-def folder(begun, tmp_path, monkeypatch):
+def folder(reference, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
+    return shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
 
 
-def learn(folder, run, *flags, rounds=False, mask_flags=()):
-    """A run of steps 3 and 4, and of a round of step 5; the weights of its last decoder."""
+def train(folder, run, *flags, rounds=False, mask_flags=()):
+    """Run steps 3 and 4, and a round of step 5; returns the weights of the last decoder."""
     paths = RunPaths(folder / "checkpoints" / run)
     paths.root.mkdir(parents=True)
     if not mask_flags:
         paths.classifier.write_bytes((folder / "classifier.pth").read_bytes())
-    place = ["--dataset_type", "mini", "--run", run, "--device", "cpu"]
+    dataset = ["--dataset_type", "mini", "--run", run, "--device", "cpu"]
     sam = ["--sam_model_type", "vit_demo", "--sam_checkpoint", "random_sam.pth"]
     generate_initial_masks.main(
         parse(
             "generate_initial_masks",
             MaskOptions,
-            [*place, *shlex.split(FLAGS["MASK_FLAGS"]), *mask_flags],
+            [*dataset, *shlex.split(FLAGS["MASK_FLAGS"]), *mask_flags],
         )
     )
-    own = [
+    decoder_flags = [
         *shlex.split(FLAGS["DECODER_FLAGS"]),
         "--embedding_transforms",
         "2",
@@ -87,34 +88,38 @@ def learn(folder, run, *flags, rounds=False, mask_flags=()):
         "last",
         *flags,
     ]
-    finetune_decoder.main(parse("finetune_decoder", DecoderOptions, [*place, *sam, *own]))
+    finetune_decoder.main(
+        parse("finetune_decoder", DecoderOptions, [*dataset, *sam, *decoder_flags])
+    )
     if rounds:
         retrain_decoder.main(
-            parse("retrain_decoder", RetrainOptions, [*place, *sam, *own, "--n_iter", "1"])
+            parse(
+                "retrain_decoder", RetrainOptions, [*dataset, *sam, *decoder_flags, "--n_iter", "1"]
+            )
         )
     return decoder(folder, run, int(rounds))
 
 
 def decoder(folder, run, number):
-    """The weights of a run's decoder of that round, 0 being the preliminary one."""
+    """The decoder weights of a run's round; 0 is the preliminary decoder."""
     return torch.load(
         RunPaths(folder / "checkpoints" / run).round_decoder(number), weights_only=True
     )["model"]
 
 
 def test_the_decoders_with_and_without_the_cache_are_equal_bit_by_bit(folder, monkeypatch):
-    kept = decoder(folder, "kept", 1)
+    cached = decoder(folder, "cached", 1)
     assert list((folder / "dataset/mini/embeddings").rglob("*.npy"))
-    stores = []
-    monkeypatch.setattr(EmbeddingStore, "kept", lambda *_: stores.append("asked"))
-    anew = learn(folder, "anew", "--no-embedding_cache", rounds=True)
-    assert not stores
-    assert all(torch.equal(kept[name], anew[name]) for name in kept)
+    loads = []
+    monkeypatch.setattr(EmbeddingStore, "load", lambda *_: loads.append(1))
+    uncached = train(folder, "uncached", "--no-embedding_cache", rounds=True)
+    assert not loads
+    assert all(torch.equal(cached[name], uncached[name]) for name in cached)
 
 
 def test_only_labels_of_patches_are_learnt_from(folder):
-    """False truth for the training and validation patches changes no weight."""
-    before = decoder(folder, "kept", 1)
+    """A wrong ground truth of training and validation patches changes no weight."""
+    before = decoder(folder, "cached", 1)
     masks = [
         path
         for split in ("train", "val")
@@ -123,30 +128,30 @@ def test_only_labels_of_patches_are_learnt_from(folder):
     assert len(masks) > 5
     for path in masks:
         write_mask(path, ~read_mask(path))
-    after = learn(folder, "after", rounds=True)
+    after = train(folder, "after", rounds=True)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does(folder):
-    own = learn(folder, "own", "--normal_patches", "0.3")
-    given = learn(
+def test_an_external_classifier_gives_the_same_as_the_runs_own(folder):
+    internal = train(folder, "internal", "--normal_patches", "0.3")
+    external = train(
         folder,
-        "given",
+        "external",
         "--normal_patches",
         "0.3",
         mask_flags=("--resnet_checkpoint", "classifier.pth"),
     )
-    assert all(torch.equal(own[name], given[name]) for name in own)
-    paths = RunPaths(folder / "checkpoints" / "given")
+    assert all(torch.equal(internal[name], external[name]) for name in internal)
+    paths = RunPaths(folder / "checkpoints" / "external")
     assert (paths.cams("normal").is_file(), paths.classifier.exists()) == (True, False)
-    facts = torch.load(paths.preliminary_decoder, weights_only=True)["made_with"]
-    assert facts["classifier_sha256"] == sha256_of(folder / "classifier.pth")
-    assert str(folder) not in str(facts)
-    place = [
+    metadata = torch.load(paths.preliminary_decoder, weights_only=True)["made_with"]
+    assert metadata["classifier_sha256"] == sha256_of(folder / "classifier.pth")
+    assert str(folder) not in str(metadata)
+    options = [
         "--dataset_type",
         "mini",
         "--run",
-        "given",
+        "external",
         "--device",
         "cpu",
         "--sam_model_type",
@@ -154,35 +159,35 @@ def test_a_given_classifier_does_for_all_steps_what_the_same_one_of_the_run_does
         "--sam_checkpoint",
         "random_sam.pth",
     ]
-    evaluate.main(parse("evaluate", EvaluateOptions, place))
+    evaluate.main(parse("evaluate", EvaluateOptions, options))
     assert paths.evaluation.is_file()
     device_config = DeviceConfig(torch.device("cpu"), None)
     load_pipeline(
-        parse("infer", InferOptions, [*place, "--resnet_checkpoint", "classifier.pth"]),
+        parse("infer", InferOptions, [*options, "--resnet_checkpoint", "classifier.pth"]),
         device_config,
     )
     with pytest.raises(WeightsError, match="no such file; .* by --resnet_checkpoint"):
-        load_pipeline(parse("infer", InferOptions, place), device_config)
+        load_pipeline(parse("infer", InferOptions, options), device_config)
     paths.classifier.write_bytes(b"another one")
     with pytest.raises(WeightsError, match="masks of another classifier .* by --resnet_checkpoint"):
-        load_pipeline(parse("infer", InferOptions, place), device_config)
+        load_pipeline(parse("infer", InferOptions, options), device_config)
 
 
 def test_with_damaged_embeddings_or_too_little_disk_the_decoder_is_the_same_and_a_warning_says_why(
     folder, monkeypatch, caplog
 ):
-    kept = decoder(folder, "kept", 0)
+    cached = decoder(folder, "cached", 0)
     for path in (folder / "dataset/mini/embeddings").rglob("*.npy"):
         content = bytearray(path.read_bytes())
         content[-100] ^= 1
         path.write_bytes(content)
-    again = learn(folder, "again")
+    again = train(folder, "again")
     assert any("is damaged" in message for message in caplog.messages)
-    assert all(torch.equal(kept[name], again[name]) for name in kept)
+    assert all(torch.equal(cached[name], again[name]) for name in cached)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000, total=10_000))
-    anew = learn(folder, "full_disk")
+    uncached = train(folder, "full_disk")
     assert any("too little disk for the embeddings" in message for message in caplog.messages)
-    assert all(torch.equal(kept[name], anew[name]) for name in kept)
+    assert all(torch.equal(cached[name], uncached[name]) for name in cached)
 
 
 def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder, monkeypatch):
@@ -193,7 +198,7 @@ def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder,
 
     def dice(run, *flags):
         flags = (*flags, "--epoch", "3", "--lr", "1e-3")
-        weights = learn(folder, run, *flags)
+        weights = train(folder, run, *flags)
         evaluate.main(
             parse(
                 "evaluate",
@@ -216,12 +221,12 @@ def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder,
         rows = read_table(
             folder / "checkpoints" / run / "evaluation.csv", ("split", "what", "dice")
         )
-        (found,) = [
+        (test_dice,) = [
             float(row["dice"])
             for row in rows
             if (row["split"], row["what"]) == ("test", "preliminary decoder")
         ]
-        return found, weights
+        return test_dice, weights
 
     half, half_weights = dice("half")
     monkeypatch.setattr(SamSegmenter, "encode", encode_in_fp32)
@@ -233,25 +238,27 @@ def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder,
     assert abs(half - full) <= 0.005
 
 
-def test_half_the_precision_leads_a_decoder_the_same_way(folder, monkeypatch):
+def test_with_half_precision_the_decoder_moves_in_the_same_direction(folder, monkeypatch):
     encode, plain = SamSegmenter.encode, DeviceConfig(torch.device("cpu"), None)
 
     def encode_fast(segmenter, images):
         # A CPU takes a hundred times as long for a convolution in fp16.
-        quick = copy.copy(segmenter)
-        quick.device_config = (
+        fast = copy.copy(segmenter)
+        fast.device_config = (
             plain
             if segmenter.device_config.autocast_dtype is torch.float16
             else segmenter.device_config
         )
-        return encode(quick, images)
+        return encode(fast, images)
 
     monkeypatch.setattr(SamSegmenter, "encode", encode_fast)
     start = torch.load(folder / "random_sam.pth", weights_only=True)
-    moved = {}
+    updates = {}
     for name in ("fp32", "bf16", "fp16"):
-        found = learn(folder, name, "--precision", name)
-        moved[name] = torch.cat([(value - start[key]).flatten() for key, value in found.items()])
+        weights = train(folder, name, "--precision", name)
+        updates[name] = torch.cat(
+            [(value - start[key]).flatten() for key, value in weights.items()]
+        )
     for name in ("bf16", "fp16"):
-        assert not torch.equal(moved["fp32"], moved[name])
-        assert torch.cosine_similarity(moved["fp32"], moved[name], dim=0) > 0.95
+        assert not torch.equal(updates["fp32"], updates[name])
+        assert torch.cosine_similarity(updates["fp32"], updates[name], dim=0) > 0.95
