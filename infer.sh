@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Masks, overlays, a report and, where truth exists, metrics for slides or a folder of images, with a trained run.
+# Masks, overlays, a report and, where ground truth exists, metrics for slides or a folder of images, with a trained run.
 #     TEST_DATASET_DIR=my/images RUN=demo ./infer.sh
-# The folder holds images, or image/ and, if there is truth, mask/ with files of the same names; or slides, or images/ and
-# annotations/ as a dataset has them. One slide may be given instead of a folder. Finished slides are not done again.
+# The folder holds images, or image/ and, with ground truth, mask/ with files of the same names; or slides, or images/ and
+# annotations/ as in a dataset. A single slide may stand for the folder. Finished slides are not segmented again.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 DATASET_TYPE=${DATASET_TYPE:-demo}                        # whose preset to use
-RUN=${RUN:-$DATASET_TYPE}                                 # the run whose checkpoints are used
+RUN=${RUN:-$DATASET_TYPE}                                 # the run whose checkpoints are loaded
 TEST_DATASET_DIR=${TEST_DATASET_DIR:-dataset/$DATASET_TYPE/test}
 RESNET_CHECKPOINT=${RESNET_CHECKPOINT:-}                  # empty: the run's classifier
 SAM_DECODER_CHECKPOINT=${SAM_DECODER_CHECKPOINT:-}        # empty: the run's last decoder
 SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}                        # empty: the dataset's preset, else vit_b
-SAM_CHECKPOINT=${SAM_CHECKPOINT:-}                        # empty: the known file in checkpoints/
+SAM_CHECKPOINT=${SAM_CHECKPOINT:-}                        # empty: SAM's own file name in checkpoints/
 OUTPUT_DIR=${OUTPUT_DIR:-infer_output/$RUN}
 SEED=${SEED:-22}
 DEVICE=${DEVICE:-auto}

@@ -117,6 +117,7 @@ def infer_images(path: Path, options: InferOptions) -> None:
     fingerprint = compute_fingerprint(options)
     rows, counts = segment_folder(images, pipeline, output, options.overlap, gate, fingerprint)
 
+    # An image that could not be read is in the table, too, with its reason.
     metrics = summarize_images(rows, list(counts.values()))
     write_table(output / "metrics.csv", IMAGE_RESULT_COLUMNS, rows)
     write_json(output / "summary.json", metrics)
@@ -141,6 +142,7 @@ def write_record(options: InferOptions, started: float) -> RunProvenance:
     """
     path = Path(options.output_dir) / "record.json"
     weights = {file.name: sha256_of(file) for file in find_weights(options)}
+    # The record of an earlier run in this folder would be added to.
     path.unlink(missing_ok=True)
     add_to_record(path, "infer", stored_options(options), time.monotonic() - started, weights)
     return read_json(path)

@@ -1,3 +1,4 @@
-"""From any image to a tumour probability: windows, the classifier's gate, points, SAM, and
-blending.
+"""Inference: from any image or slide to its tumour probability.
+
+Tiles, the classifier's gate, prompts, SAM, and blending; then the files of results.
 """

@@ -133,6 +133,7 @@ class Pipeline:
         Not a part of `classify`: only tiles that pass the gate need it, and most of a slide's do
         not pass.
         """
+        # The upright CAMs are there already; only the other rotations cost a forward pass.
         upright = torch.from_numpy(np.stack(cams)[None]).to(self._device_config.device)
         quarter_turns = range(1, self._options.masks.rotations)
         if quarter_turns:
@@ -155,6 +156,7 @@ class Pipeline:
                 options.cam or self._classifier.spec.cam,
                 options.cam_layer,
             )
+        # Autocast may leave bfloat16, which NumPy does not know.
         return scores, cams.float()
 
     def encode(self, tiles: Sequence[Rgb]) -> Encoded:
@@ -179,6 +181,8 @@ class Pipeline:
         options, side = self._options.prompt, self.tile_size
         inputs = [self._prompt_inputs(tile, cam) for tile, cam in zip(tiles, cams, strict=True)]
         total = np.zeros((len(tiles), side, side), dtype=np.float32)
+        # Transforms and prompt samples are test-time augmentation (this project); the first
+        # transform is the identity.
         for transform, embeddings in enumerate(encoded):
             transformed = [transform_inputs(tile_inputs, transform) for tile_inputs in inputs]
             for sample in range(options.n_sample):

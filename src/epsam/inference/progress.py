@@ -29,6 +29,7 @@ class PhaseTimer:
     def phase(self, name: str) -> Iterator[None]:
         """Time the block as this phase; the phase around it pauses."""
         self._charge()
+        # A stack: a phase inside of another one is charged for itself only.
         self._running.append(name)
         try:
             yield
@@ -79,6 +80,7 @@ class EtaEstimator:
         """
         if not fraction:
             return format_duration(self.n_pending * self._mean_seconds(0.0))
+        # Slides differ in size, so that the current one is judged by itself.
         current = elapsed / fraction
         following = (self.n_pending - 1) * self._mean_seconds(current)
         return format_duration(following + current - elapsed)

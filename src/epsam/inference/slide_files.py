@@ -26,6 +26,7 @@ from epsam.wsi.tissue import TissueMask
 from epsam.wsi.writer import Pixels, PyramidFormat, regroup_bands, write_pyramid
 
 PROBABILITY_FORMAT = PyramidFormat(compression="deflate")
+# A mean of mask pixels would be neither 0 nor 255.
 MASK_FORMAT = PyramidFormat(compression="deflate", average=False)
 
 PROBABILITY_FILE = "probability.tif"
@@ -122,6 +123,7 @@ def write_mask(
     tissue: TissueMask,
 ) -> MaskContent:
     """Write the mask of a probability file without its small regions, 0 and 255."""
+    # The bands are read back and written one by one: a slide's mask may not fit into memory.
     tumour_px = tumour_on_tissue_px = 0
     tracer = ContourTracer(grid.width)
 
@@ -181,6 +183,7 @@ def read_bands(path: Path) -> Iterator[Pixels]:
         rows, columns = int(page.tilelength), int(page.tilewidth)
         band = np.zeros((min(rows, height), width), np.uint8)
         tiles_across = -(-width // columns)
+        # With more workers, tifffile would decode ahead and hold more tiles.
         segments = page.segments(maxworkers=1, buffersize=writer.BUFFER_BYTES)
         for number, (pixels, _, _) in enumerate(segments):
             tile_row, tile_column = divmod(number, tiles_across)
@@ -189,6 +192,7 @@ def read_bands(path: Path) -> Iterator[Pixels]:
             tile = pixels[0, : height - top, : width - left, 0]
             band[: len(tile), left : left + tile.shape[1]] = tile
             if tile_column == tiles_across - 1:
+                # A copy, since the next row of tiles overwrites the buffer.
                 yield band[: height - top].copy()
 
 
@@ -210,6 +214,7 @@ def slide_row(
 
     regions = [ring.points_xy for ring in mask.rings if not ring.is_hole]
     diameter_mm = max(map(largest_diameter, regions), default=0.0) * grid.mpp / 1e3
+    # The names of the columns are data, older than the names in the code.
     max_score = max((tile.score for tile in tiles), default=0.0)
     return {
         "slide": record.name,

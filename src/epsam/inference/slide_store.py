@@ -169,6 +169,7 @@ class SlideStore:
         try:
             content = read_json(path)
             frame = content["frame"]
+            # A row without a status is damaged, too.
             return SlideResult(
                 {"slide": name, **content["row"], "status": content["row"]["status"]},
                 content["fingerprint"],
@@ -213,11 +214,11 @@ class SlideStore:
 
 def _file_sizes(folder: Path) -> dict[str, int]:
     """Bytes of each result by name; seconds differ from run to run and are left out."""
-    return {
-        path.name: path.stat().st_size
-        for path in sorted(folder.iterdir())
-        if path.name not in (RESULT_FILE, TIMING_FILE)
-    }
+    sizes = {}
+    for path in sorted(folder.iterdir()):
+        if path.name not in (RESULT_FILE, TIMING_FILE):
+            sizes[path.name] = path.stat().st_size
+    return sizes
 
 
 def _timing_row(name: str, tiles: int, timer: PhaseTimer) -> Row:

@@ -135,6 +135,7 @@ class SlideInference:
             with self.timer.phase("gate"):
                 scores, cams = self.model.classify(images)
 
+            # Gated tiles need no more work and join the blend at once.
             for column, image, score, cam in zip(batch.columns, images, scores, cams, strict=True):
                 passes = self.gate.passes(score)
                 self.classified.append(ClassifiedTile(row, column, score, gated=not passes))

@@ -67,6 +67,7 @@ class Tiling:
         for (x, y), tile_map in zip(self.corners_xy, maps, strict=True):
             total[y : y + self.side, x : x + self.side] += weights * tile_map
             total_weight[y : y + self.side, x : x + self.side] += weights
+        # Every pixel lies in a tile, and no weight is 0.
         return (total / total_weight)[: self.height, : self.width]
 
 
