@@ -26,10 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def write_run(folder, sam_file):
-    """A random classifier and decoder that tell their making, as a training run of 64 px patches of
-    0.5 µm would.
+    """A random classifier and decoder with their metadata, as of a training on 64 px patches of
+    0.5 µm/px.
     """
-    facts = {
+    metadata = {
         "sam_model_type": "vit_demo",
         "sam_sha256": sha256_of(sam_file),
         "patch_size": 64,
@@ -43,7 +43,7 @@ def write_run(folder, sam_file):
     }
     sam = build_sam("vit_demo")
     sam.load_state_dict(torch.load(sam_file, weights_only=True))
-    save_decoder(folder / "decoder_iter1.pth", sam, facts)
+    save_decoder(folder / "decoder_iter1.pth", sam, metadata)
     save_classifier(
         folder / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {}
     )
@@ -131,9 +131,7 @@ def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_l
     assert json.loads((tmp_path / "whole" / "summary.json").read_text())["scored"] == 2
 
 
-def test_a_merge_before_the_shards_names_the_slides_that_lack_and_leaves_no_table(
-    options, tmp_path
-):
+def test_a_merge_before_the_shards_names_the_missing_slides_and_leaves_no_table(options, tmp_path):
     with pytest.raises(
         DatasetError,
         match=r"4 of 4 slides are not there with these options, such as broken, "
@@ -143,7 +141,7 @@ def test_a_merge_before_the_shards_names_the_slides_that_lack_and_leaves_no_tabl
     assert not (tmp_path / "whole").exists()
 
 
-def test_a_decoder_that_does_not_tell_its_resolution_needs_the_flag(options, tmp_path):
+def test_a_decoder_without_its_resolution_needs_the_flag(options, tmp_path):
     path = tmp_path / "run" / "decoder_iter1.pth"
     content = load_plain(path)
     del content["made_with"]["mpp"]
@@ -155,9 +153,7 @@ def test_a_decoder_that_does_not_tell_its_resolution_needs_the_flag(options, tmp
     assert tifffile.imread(tmp_path / "whole" / "tumor_001" / "mask.tif").shape == (65, 75)
 
 
-def test_a_classifier_that_the_decoders_masks_do_not_come_from_has_to_be_asked_for(
-    options, tmp_path
-):
+def test_a_classifier_other_than_the_decoders_has_to_be_given_by_flag(options, tmp_path):
     path, classifier = tmp_path / "run" / "decoder_iter1.pth", tmp_path / "run" / "resnet_adl.pth"
     content = load_plain(path)
     save_plain(
@@ -176,7 +172,7 @@ def test_a_classifier_that_the_decoders_masks_do_not_come_from_has_to_be_asked_f
     infer.main(
         options(
             test_dataset_dir=slide,
-            output_dir=str(tmp_path / "asked"),
+            output_dir=str(tmp_path / "explicit"),
             resnet_checkpoint=str(classifier),
         )
     )
@@ -212,13 +208,13 @@ def test_the_shell_script_takes_one_slide(tmp_path):
 
     folder = clone(tmp_path, write_slides)
     write_run(folder / "checkpoints" / "mine", folder / "random_sam.pth")
-    asked = {
+    settings = {
         "RUN": "mine",
         "TEST_DATASET_DIR": "dataset/mini/mine 1.tif",
         "DEVICE": "cpu",
         "INFER_FLAGS": "--no-classifier_gate",
     }
-    result = run(folder, "./infer.sh", **asked)
+    result = run(folder, "./infer.sh", **settings)
     assert result.returncode == 0, result.stdout + result.stderr
     output = folder / "infer_output" / "mine"
     assert sorted(path.name for path in output.iterdir() if not path.name.startswith(".")) == [

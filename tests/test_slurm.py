@@ -42,7 +42,7 @@ def script(path, text):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder in which infer.sh notes what it was asked for."""
+    """A folder in which infer.sh notes its settings."""
     script(tmp_path / "bin" / "sbatch", SBATCH)
     script(tmp_path / "infer.sh", RECORDER)
     for name, text in SCRIPTS.items():
@@ -55,22 +55,22 @@ def run(folder, command):
     return [line.split("|") for line in (folder / "calls").read_text().splitlines()]
 
 
-def test_the_array_asks_for_every_share_once_and_then_for_the_merge(folder):
+def test_the_array_runs_every_shard_once_and_then_the_merge(folder):
     calls = run(folder, SUBMIT)
     assert {tuple(call[:3]) for call in calls} == {("mine", "/data/slides", "/data/results")}
-    asked = [parse("infer", InferOptions, shlex.split(call[3])) for call in calls]
-    assert [(options.shard, options.merge) for options in asked] == [
+    parsed = [parse("infer", InferOptions, shlex.split(call[3])) for call in calls]
+    assert [(options.shard, options.merge) for options in parsed] == [
         ("1/3", False),
         ("2/3", False),
         ("3/3", False),
         ("", True),
     ]
-    assert [Shard.parse(options.shard).count for options in asked[:3]] == [3, 3, 3]
+    assert [Shard.parse(options.shard).count for options in parsed[:3]] == [3, 3, 3]
     submitted = (folder / "submitted").read_text().splitlines()
     assert submitted == ["--parsable infer.sbatch", "--dependency=afterany:4711 merge.sbatch"]
 
 
-def test_the_array_of_the_extraction_asks_for_every_share(folder):
+def test_the_array_of_the_extraction_runs_every_shard(folder):
     script(
         folder / "python",
         RECORDER.replace("$DATASET_TYPE|$TEST_DATASET_DIR|$OUTPUT_DIR|$INFER_FLAGS", "|||$*"),
@@ -82,8 +82,8 @@ def test_the_array_of_the_extraction_asks_for_every_share(folder):
         for call in run(folder, "export DATASET_TYPE=mine; sbatch extract.sbatch")
     ]
     assert {call[0] for call in calls} == {"src/extract_patches.py"}
-    asked = [parse("extract_patches", PatchOptions, call[1:]) for call in calls]
-    assert [(options.dataset_type, options.shard) for options in asked] == [
+    parsed = [parse("extract_patches", PatchOptions, call[1:]) for call in calls]
+    assert [(options.dataset_type, options.shard) for options in parsed] == [
         ("mine", f"{i}/3") for i in (1, 2, 3)
     ]
 

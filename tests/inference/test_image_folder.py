@@ -21,14 +21,14 @@ OFF = Gate(False, 0.5)
 
 @pytest.fixture
 def segment(tmp_path):
-    """Segments the images of a folder; returns the model, the rows by image, and the overlaps."""
+    """Segments the images of a folder; returns the model, the rows by image, and the counts."""
 
     def run(gate, fingerprint="x"):
         model = FakePipeline()
-        rows, overlaps = segment_folder(
+        rows, counts = segment_folder(
             find_images(tmp_path), model, tmp_path / "out", 0.25, gate, fingerprint
         )
-        return model, {row["image"]: row for row in rows}, overlaps
+        return model, {row["image"]: row for row in rows}, counts
 
     return run
 
@@ -47,31 +47,34 @@ def write_image(folder, name, height=32, width=32):
     ],
     ids=["other size", "unreadable"],
 )
-def test_truth_that_does_not_fit_costs_its_own_image_only_and_no_work_of_the_model(
+def test_ground_truth_that_does_not_fit_fails_its_image_before_the_model_runs(
     tmp_path, segment, caplog, spoil
 ):
     for name in "abc":
         write_mask(tmp_path / "mask" / f"{name}.png", blue(write_image(tmp_path, name)))
     spoil(tmp_path / "mask" / "b.png")
-    model, rows, overlaps = segment(OFF)
+    model, rows, counts = segment(OFF)
     assert [row["status"] for row in rows.values()] == ["done", "failed", "done"]
     assert rows["b.png"]["reason"].startswith(f"{tmp_path / 'mask' / 'b.png'}: ")
     assert "\n" not in rows["b.png"]["reason"]
     assert rows["b.png"]["reason"] in caplog.text
     assert (model.classified, model.encoded) == (2, 2)
     assert sorted(path.name for path in (tmp_path / "out" / "mask").iterdir()) == ["a.png", "c.png"]
-    assert {name: found.dice for name, found in overlaps.items()} == {"a.png": 1.0, "c.png": 1.0}
-    figures = summarize_images(list(rows.values()), list(overlaps.values()))
-    assert (figures["images"], figures["failed"], figures["scored"]) == (3, 1, 2)
+    assert {name: image_counts.dice for name, image_counts in counts.items()} == {
+        "a.png": 1.0,
+        "c.png": 1.0,
+    }
+    metrics = summarize_images(list(rows.values()), list(counts.values()))
+    assert (metrics["images"], metrics["failed"], metrics["scored"]) == (3, 1, 2)
 
 
-def test_truth_of_another_size_is_told_with_both_sizes(tmp_path, segment):
+def test_ground_truth_of_another_size_is_an_error_with_both_sizes(tmp_path, segment):
     write_image(tmp_path, "a")
     write_mask(tmp_path / "mask" / "a.png", np.ones((24, 31), bool))
     assert "mask of 31×24 for an image of 32×32; resize it" in segment(OFF)[1]["a.png"]["reason"]
 
 
-def test_a_shut_gate_is_for_images_without_a_label_only(tmp_path, segment):
+def test_the_gate_empties_only_images_without_a_label(tmp_path, segment):
     image = write_image(tmp_path, "x_1")
     write_image(tmp_path, "y")
     write_image(tmp_path, "z_0")
@@ -94,9 +97,7 @@ def test_an_image_without_a_label_is_segmented_where_the_gate_is_open_or_off(tmp
         assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "y.png"), blue(image))
 
 
-def test_in_a_labelled_image_of_several_windows_the_gate_shuts_out_the_normal_ones(
-    tmp_path, segment
-):
+def test_in_a_labelled_image_of_several_tiles_the_gate_empties_the_normal_tiles(tmp_path, segment):
     image = write_image(tmp_path, "large_1", 32, 80)
     model, rows, _ = segment(Gate(True, 0.1))
     assert (rows["large_1.png"]["windows"], rows["large_1.png"]["gated"], model.encoded) == (
@@ -108,17 +109,17 @@ def test_in_a_labelled_image_of_several_windows_the_gate_shuts_out_the_normal_on
 
 
 @pytest.fixture
-def three(tmp_path, segment):
-    """Three images with truth, segmented once."""
+def segmented(tmp_path, segment):
+    """Three images with ground truth, segmented once."""
     for name in "abc":
         write_mask(tmp_path / "mask" / f"{name}.png", blue(write_image(tmp_path, name)))
     return segment(OFF)
 
 
-def test_finished_images_are_skipped_and_told_as_before(segment, three, caplog):
+def test_finished_images_are_skipped_and_keep_their_rows(segment, segmented, caplog):
     caplog.set_level("INFO")
-    model, rows, overlaps = segment(OFF)
-    assert (model.classified, rows, overlaps) == (0, *three[1:])
+    model, rows, counts = segment(OFF)
+    assert (model.classified, rows, counts) == (0, *segmented[1:])
     assert "3 of 3 images were finished before" in caplog.text
 
 
@@ -137,10 +138,10 @@ def rewritten(path):
         ("out/mask/b.png", lambda path: path.unlink()),
         ("out/overlay/b.png", lambda path: path.write_bytes(path.read_bytes()[:-1])),
     ],
-    ids=["image", "truth", "no truth", "mask removed", "overlay cut"],
+    ids=["image", "ground truth", "no ground truth", "mask removed", "overlay cut"],
 )
-def test_an_image_is_done_again_if_it_its_truth_or_a_result_has_changed(
-    tmp_path, segment, three, file, change
+def test_an_image_is_segmented_again_if_it_its_ground_truth_or_a_result_has_changed(
+    tmp_path, segment, segmented, file, change
 ):
     change(tmp_path / file)
     model, rows, _ = segment(OFF)
@@ -148,17 +149,17 @@ def test_an_image_is_done_again_if_it_its_truth_or_a_result_has_changed(
     assert segment(OFF)[0].classified == 0
 
 
-def test_another_fingerprint_does_all_images_again(segment, three):
+def test_with_another_fingerprint_all_images_are_segmented_again(segment, segmented):
     assert segment(OFF, "y")[0].classified == 3
 
 
-def test_a_run_that_was_broken_off_goes_on_with_the_next_image(tmp_path, segment, three):
+def test_an_interrupted_run_goes_on_with_the_next_image(tmp_path, segment, segmented):
     """Killed while the line of the second image was written: it and the third are done, the first
     is not.
     """
-    kept = tmp_path / "out" / ".finished.jsonl"
-    lines = kept.read_text("utf-8").split("\n")
-    kept.write_text("\n".join(lines[:2]) + "\n" + lines[2][:40], "utf-8")
+    cache = tmp_path / "out" / ".finished.jsonl"
+    lines = cache.read_text("utf-8").split("\n")
+    cache.write_text("\n".join(lines[:2]) + "\n" + lines[2][:40], "utf-8")
     assert segment(OFF)[0].classified == 2
     assert segment(OFF)[0].classified == 0
 
@@ -172,7 +173,7 @@ def test_an_image_that_failed_is_tried_again(tmp_path, segment):
     assert (model.classified, rows["b.png"]["status"]) == (1, "done")
 
 
-def test_an_image_that_is_gone_is_not_finished(tmp_path, three):
+def test_an_image_that_is_gone_is_not_finished(tmp_path, segmented):
     item = find_images(tmp_path)[1]
     assert ResultCache(tmp_path / "out", "x").find(item)
     item.image.unlink()

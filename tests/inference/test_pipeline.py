@@ -1,4 +1,4 @@
-"""What a tile costs the classifier: the gate sees it once, only those let through are rotated."""
+"""What a tile costs the classifier: one pass for the gate, and rotations if it passes."""
 
 from types import SimpleNamespace
 
@@ -62,7 +62,7 @@ def random_tiles(count, low=0, high=256):
 
 
 @pytest.mark.parametrize("rotations", [1, 2, 4])
-def test_looking_then_fusing_is_the_fused_activation(rotations):
+def test_classifying_then_averaging_gives_the_rotation_averaged_cam(rotations):
     images, model = random_tiles(3), pipeline(rotations)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     probabilities, maps = rotation_averaged_cam(Bright(), batch, rotations)
@@ -72,7 +72,7 @@ def test_looking_then_fusing_is_the_fused_activation(rotations):
     assert model._classifier.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
 
 
-def test_gated_tiles_are_seen_once_and_the_others_at_every_angle():
+def test_gated_tiles_are_classified_once_and_the_others_at_every_rotation():
     """Two columns of tiles side by side: the left ones are bright, the right ones dark."""
     image = np.concatenate(random_tiles(2, 200) + random_tiles(2, 0, 50)).reshape(
         2, 2 * SIDE, SIDE, 3

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from epsam.inference.progress import EtaEstimator, SlideProgress
+from epsam.inference.progress import EtaEstimator, PhaseTimer, SlideProgress, format_duration
 
 
 class Terminal(io.StringIO):
@@ -56,3 +56,36 @@ def test_nothing_is_shown_where_there_is_no_terminal():
 
 def test_a_slide_without_tiles_is_no_error():
     assert terminal_lines("a", "ab", tiles=0)[-1] == ""
+
+
+def test_time_left_follows_the_mean_of_the_slides_done():
+    eta = EtaEstimator("abcd")
+    for name, seconds in (("a", 20.0), ("b", None), ("c", 30.0)):
+        eta.slide_ended(name, seconds)
+    assert eta.time_left() == "25 s"
+    # A quarter of the last slide took 3 s.
+    assert eta.time_left(3.0, 0.25) == "9 s"
+    assert [format_duration(seconds) for seconds in (59, 60, 3_599, 12_030)] == [
+        "59 s",
+        "1 min",
+        "1 h 0 min",
+        "3 h 20 min",
+    ]
+
+
+def test_before_a_slide_is_done_the_first_ones_speed_counts_for_all():
+    """A quarter in 3 s: 9 s more, and twice 12 s for the others."""
+    assert EtaEstimator("abc").time_left(3.0, 0.25) == "33 s"
+
+
+def test_a_phase_within_another_counts_for_itself():
+    times = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
+    timer = PhaseTimer(lambda: next(times))
+    with timer.phase("write"), timer.phase("read"):
+        pass
+    assert timer.total() == 15.0
+    assert {name: value for name, value in timer.seconds.items() if value} == {
+        "other": 6.0,
+        "write": 6.0,
+        "read": 3.0,
+    }

@@ -24,7 +24,7 @@ PUBLISHED = NetworkSpec(
 
 @pytest.fixture
 def flags(tmp_path):
-    """What names the published files and one patch of 512 px with its truth, as a user does."""
+    """Flags that name the published files and one patch of 512 px with its ground truth."""
     torch.manual_seed(0)
     classifier, sam = build_classifier(PUBLISHED), build_sam("vit_demo")
     classifier.fc.weight.data.abs_()
@@ -67,7 +67,7 @@ def flags(tmp_path):
 
 
 @pytest.mark.slow
-def test_it_runs_to_the_end(flags, tmp_path):
+def test_inference_with_published_checkpoints_runs_to_the_end(flags, tmp_path):
     infer.main(parse("infer", InferOptions, flags))
     assert read_mask(tmp_path / "out" / "mask" / "x_1.png").shape == (512, 512)
     (row,) = read_table(tmp_path / "out" / "metrics.csv", ("image", "status", "dice"))
@@ -76,7 +76,7 @@ def test_it_runs_to_the_end(flags, tmp_path):
     assert read_json(tmp_path / "out" / "summary.json")["scored"] == 1
 
 
-def test_what_the_files_do_not_tell_is_the_published_setting(flags, tmp_path):
+def test_settings_that_the_files_do_not_hold_are_the_published_ones(flags, tmp_path):
     pipeline = load_pipeline(
         parse("infer", InferOptions, flags), DeviceConfig(torch.device("cpu"), None)
     )
@@ -86,9 +86,9 @@ def test_what_the_files_do_not_tell_is_the_published_setting(flags, tmp_path):
     # docs/deviations.md, "Threshold and opening": a tenth of the 512 px map, opened by 21 px in
     # the image's frame.
     assert (masks.quantile, masks.open_kernel, masks.open_at) == (0.1, 21, "image")
-    given = torch.load(tmp_path / "decoder.pth", weights_only=True)
-    found = pipeline._segmenter.sam.mask_decoder.state_dict()
+    published = torch.load(tmp_path / "decoder.pth", weights_only=True)
+    loaded = pipeline._segmenter.sam.mask_decoder.state_dict()
     assert all(
-        torch.equal(found[name.removeprefix("mask_decoder.")], value)
-        for name, value in given.items()
+        torch.equal(loaded[name.removeprefix("mask_decoder.")], value)
+        for name, value in published.items()
     )

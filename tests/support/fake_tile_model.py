@@ -1,6 +1,4 @@
-"""A network that answers from colour alone, so that what a slide's windows go through can be
-followed by hand.
-"""
+"""A `TileModel` that answers from colour alone, and slides of coloured boxes for it."""
 
 import numpy as np
 
@@ -10,7 +8,7 @@ PINK, BLUE, WHITE = (220, 120, 180), (70, 60, 150), (245, 245, 245)
 
 
 class FakeTileModel:
-    """Blue is tumour: a window's score is its share of blue, its probability 1 where it is blue.
+    """Blue is tumour: a tile's score is its fraction of blue, its probability 1 where it is blue.
     Counts its calls.
     """
 
@@ -21,24 +19,24 @@ class FakeTileModel:
         self.classified = self.encoded = 0
         self.numbers = []
 
-    def classify(self, windows):
-        self.classified += len(windows)
-        return [float(blue(window).mean()) for window in windows], [
-            np.ones((4, 4), np.float32) for _ in windows
+    def classify(self, tiles):
+        self.classified += len(tiles)
+        return [float(blue(tile).mean()) for tile in tiles], [
+            np.ones((4, 4), np.float32) for _ in tiles
         ]
 
-    def average_rotations(self, windows, maps):
-        assert 0 < len(windows) == len(maps) <= self.batch_size
-        return list(maps)
+    def average_rotations(self, tiles, cams):
+        assert 0 < len(tiles) == len(cams) <= self.batch_size
+        return list(cams)
 
-    def encode(self, windows):
-        assert 0 < len(windows) <= self.batch_size
-        self.encoded += len(windows)
-        return [[blue(window).astype(np.float16) for window in windows]]
+    def encode(self, tiles):
+        assert 0 < len(tiles) <= self.batch_size
+        self.encoded += len(tiles)
+        return [[blue(tile).astype(np.float16) for tile in tiles]]
 
-    def decode(self, encoded, windows, maps, name, numbers):
+    def decode(self, encoded, tiles, cams, name, numbers):
         (embeddings,) = encoded
-        assert len(embeddings) == len(windows) == len(maps) == len(numbers)
+        assert len(embeddings) == len(tiles) == len(cams) == len(numbers)
         self.numbers += numbers
         return np.stack(embeddings).astype(np.float32)
 

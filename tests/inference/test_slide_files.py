@@ -1,0 +1,147 @@
+"""The result files of a slide, with a model that answers from colour alone."""
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+
+from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.polygons import Annotations, rasterize_tumour
+from epsam.data.images import read_rgb
+from epsam.extraction.discovery import SlideRecord
+from epsam.inference.inputs import find_slides
+from epsam.inference.pipeline import Gate
+from epsam.pictures.panel import PREDICTED
+from epsam.wsi.reader import open_slide
+from support.fake_tile_model import PINK, FakeTileModel, blue, draw_slide, write_lossless_slide
+from support.slide_runs import SETTINGS, TISSUE, TUMOUR, segment_all
+
+
+def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slides_pixel_size(
+    slide_folder, tmp_path
+):
+    segment_all(
+        find_slides(slide_folder),
+        tmp_path / "out",
+        settings=replace(SETTINGS, gate=Gate(False, 0.5)),
+    )
+    is_tumour = blue(draw_slide(400, 448, TISSUE, TUMOUR))
+    for name in ("mask.tif", "probability.tif"):
+        with tifffile.TiffFile(tmp_path / "out" / "a" / name) as tif:
+            assert [level.shape for level in tif.series[0].levels] == [(400, 448), (200, 224)]
+            page = tif.pages[0]
+            assert (page.is_tiled, page.dtype, page.compression.name) == (
+                True,
+                np.uint8,
+                "ADOBE_DEFLATE",
+            )
+            per_cm = page.tags["XResolution"].value[0] / page.tags["XResolution"].value[1]
+            assert (1e4 / per_cm, int(page.tags["ResolutionUnit"].value)) == (pytest.approx(0.5), 3)
+            assert np.array_equal(page.asarray(), np.where(is_tumour, 255, 0))
+    with open_slide(tmp_path / "out" / "a" / "mask.tif") as mask:
+        assert (mask.mpp, mask.width0, mask.height0) == (pytest.approx(0.5), 448, 400)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_glass_is_not_tumour_if_it_is_clipped(tmp_path, clip):
+    """A grey mark looks like tumour to the model; it crosses the border of the tissue, which has
+    a gap, too.
+    """
+    image = draw_slide(400, 448, [(64, 64, 256, 320)], [(96, 96, 200, 176)])
+    image[120:140, 120:140] = 100
+    image[200:240, 200:400] = 100
+    path = write_lossless_slide(tmp_path / "a.tif", image)
+    settings = replace(SETTINGS, gate=Gate(False, 0.5), clip_to_tissue=clip)
+    _, rows = segment_all(
+        [SlideRecord("a", path, None)], tmp_path / "out", FakeTileModel(tile_size=128), settings
+    )
+    mask = tifffile.imread(tmp_path / "out" / "a" / "mask.tif") > 0
+    assert mask[96:176, 96:200].all()
+    assert mask[200:240, 310:400].any() != clip
+    probability = tifffile.imread(tmp_path / "out" / "a" / "probability.tif") > 127
+    assert np.array_equal(probability, mask)
+    assert float(rows[0]["tumour_mm2"]) == pytest.approx(mask.sum() * 0.25 / 1e6, abs=1e-6)
+
+
+def test_regions_and_holes_smaller_than_min_region_are_left_out_of_the_mask(tmp_path):
+    """With 0.5 µm a pixel: a region of 64 px is 16 µm², a hole of 100 px 25 µm², the region 2080
+    µm².
+    """
+    image = draw_slide(400, 448, TISSUE, [TUMOUR[0], (300, 200, 308, 208)])
+    image[120:130, 140:150] = PINK
+    path = write_lossless_slide(tmp_path / "a.tif", image)
+    model = FakeTileModel(tile_size=128)
+    _, rows = segment_all(
+        [SlideRecord("a", path, None)],
+        tmp_path / "out",
+        model,
+        replace(SETTINGS, gate=Gate(False, 0.5), min_region=30),
+    )
+    mask, probability = (
+        tifffile.imread(tmp_path / "out" / "a" / name) for name in ("mask.tif", "probability.tif")
+    )
+    assert np.array_equal(mask > 0, blue(draw_slide(400, 448, TISSUE, TUMOUR[:1])))
+    assert np.array_equal(probability > 127, blue(image))
+    assert (int(rows[0]["regions"]), float(rows[0]["tumour_mm2"])) == (
+        1,
+        pytest.approx(104 * 80 * 0.25 / 1e6),
+    )
+    regions = json.loads((tmp_path / "out" / "a" / "tumour.geojson").read_text(encoding="utf-8"))[
+        "features"
+    ]
+    assert [len(region["geometry"]["coordinates"]) for region in regions] == [1]
+
+
+@pytest.mark.parametrize("mpp", [0.5, 1.0])
+def test_contours_enclose_the_mask_at_level_0(slide_folder, tmp_path, mpp):
+    slides, output = find_slides(slide_folder / "a.tif"), tmp_path / "out"
+    segment_all(slides, output, settings=replace(SETTINGS, mpp=mpp, asap=True))
+    mask = tifffile.imread(output / "a" / "mask.tif") > 0
+    features = json.loads((output / "a" / "tumour.geojson").read_text("utf-8"))["features"]
+    rings = [
+        np.array(ring[:-1]) for feature in features for ring in feature["geometry"]["coordinates"]
+    ]
+    for annotations in (Annotations(rings), read_annotations(output / "a" / "tumour.xml")):
+        enclosed = rasterize_tumour(annotations, 0, 0, mask.shape[1], mask.shape[0], mpp / 0.5)
+        assert (enclosed & mask).sum() / (enclosed | mask).sum() > 0.98
+    assert len(features) == 2
+    low, high = np.concatenate(rings).min(axis=0), np.concatenate(rings).max(axis=0)
+    assert np.abs([*low, *high] - np.array([96, 96, 300, 290])).max() <= 2
+
+
+def test_every_result_is_on_the_disk_before_the_slide_counts_as_done(
+    slide_folder, tmp_path, monkeypatch
+):
+    flushed = set()
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.add(os.fstat(number).st_ino))
+    segment_all(
+        find_slides(slide_folder / "a.tif"), tmp_path / "out", settings=replace(SETTINGS, asap=True)
+    )
+    assert [
+        path.name
+        for path in (tmp_path / "out" / "a").iterdir()
+        if path.stat().st_ino not in flushed
+    ] == []
+
+
+def test_the_overlay_shows_the_contours(slide_folder, tmp_path):
+    segment_all(find_slides(slide_folder / "a.tif"), tmp_path / "out")
+    overlay = read_rgb(tmp_path / "out" / "a" / "overlay.jpg")
+    assert overlay.shape == (400, 448, 3)
+    assert np.abs(overlay[96, 150].astype(int) - PREDICTED).max() < 90
+    assert np.abs(overlay[140, 330].astype(int) - PINK).max() < 30
+    assert not (tmp_path / "out" / "a" / "tumour.xml").exists()
+
+
+def test_other_libraries_open_the_pyramids(slide_folder, tmp_path):
+    openslide = pytest.importorskip("openslide")
+    segment_all(find_slides(slide_folder / "a.tif"), tmp_path / "out")
+    for name in ("mask.tif", "probability.tif"):
+        with openslide.OpenSlide(str(tmp_path / "out" / "a" / name)) as file:
+            assert file.level_dimensions == ((448, 400), (224, 200))
+            assert float(file.properties["tiff.XResolution"]) == pytest.approx(20000)
+            red = np.asarray(file.read_region((0, 0), 0, (448, 400)))[:, :, 0]
+        assert np.array_equal(red, tifffile.imread(tmp_path / "out" / "a" / name))
