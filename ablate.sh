@@ -2,8 +2,8 @@
 # The paper's ablations in one go: every flag set of the list below over every seed, then Tables 1 to 6.
 #     ./ablate.sh                                         the whole list on the demo
 #     ONLY="paper,mask_random" SEEDS=22 ./ablate.sh       some rows, one seed
-# Running it again goes on where it was broken off and runs what was added to the list; what rows have in common
-# (embeddings, classifiers, maps, masks, decoders) is made once.
+# Running it again goes on after an interruption and runs the rows that were added to the list. What rows have in
+# common (embeddings, classifiers, CAMs, masks, decoders) is computed once and reused.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -27,7 +27,7 @@ EVALUATE_FLAGS=${EVALUATE_FLAGS:-}
 # RETRAIN_FLAGS are DECODER_FLAGS unless given. Add lines of your own: they are printed in a table of their own.
 ROWS=${ROWS:-'
 paper
-# Table 2: each map with the quantile and kernel that are best on validation
+# Table 2: each CAM with the quantile and kernel that are best on validation
 gradcam        UNTIL=masks CLASSIFIER_FLAGS="--cam gradcam" MASK_FLAGS="--cam gradcam --grid_search"
 gradcam++      UNTIL=masks CLASSIFIER_FLAGS="--cam gradcam" MASK_FLAGS="--cam gradcam++ --grid_search"
 eigencam       UNTIL=masks CLASSIFIER_FLAGS="--cam gradcam" MASK_FLAGS="--cam eigencam --grid_search"
@@ -61,7 +61,7 @@ soft           DECODER_FLAGS="--n_sample 4 --n_transform 2 --soft_targets" RETRA
 strong         DECODER_FLAGS="--method strong"
 '}
 
-# What ablate.py splits into words itself has quotes of its own.
+# ablate.py splits these flags into words itself, so their values need quotes of their own.
 quoted() { printf "'%s'" "$(sed "s/'/'\"'\"'/g" <<< "$1")"; }
 
 run_all() {

@@ -21,6 +21,7 @@ from epsam.paths import DatasetPaths
 
 log = logging.getLogger(__name__)
 
+# They run in this process: PyTorch is imported once for all runs.
 SCRIPTS = {
     "train_classifier": train_classifier,
     "generate_initial_masks": generate_initial_masks,
@@ -43,6 +44,7 @@ def main(options: AblateOptions) -> None:
         for row in select_rows(rows, options.only):
             plans.append(plan_run(row, seed, options, patches_digest))
 
+    # A failed row leaves its lines empty; the tables of the others are worth having.
     failures = run_plans(plans, run_script)
     print_tables(options)
     if failures:

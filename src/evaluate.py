@@ -48,6 +48,7 @@ def main(options: EvaluateOptions) -> None:
         write_extreme_cases(evaluation, scores[-1])
     write_training_curves(run)
 
+    # The panels again, for TensorBoard.
     metric_logger = open_metric_logger(run, "evaluate", options.tensorboard)
     for path in sorted(run.panels.iterdir()):
         if path.stem in (*SPLITS, "cases"):
@@ -119,6 +120,7 @@ def write_extreme_cases(evaluation: Evaluation, scores: SplitScores) -> None:
 
 def write_training_curves(run: RunPaths) -> None:
     """Write curves/<title>.png for each family of metrics that metrics.csv holds."""
+    # A family for an image: losses and Dice have no common scale.
     rows = read_table(run.metrics, METRIC_COLUMNS)
     for title, series in curves_from_metrics(rows).items():
         path = run.root / "curves" / f"{title.replace(' ', '_')}.png"

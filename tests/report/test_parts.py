@@ -161,7 +161,7 @@ PROVENANCE = {
     }
 }
 OVERLAP_PX = {"a.png": 4, "b.png": 12, "c.png": 8}
-"""Rows that the mask shares with the ground truth's 16; both have 16, so Dice is a sixteenth of it."""
+"""Rows that mask and ground truth have in common; both have 16, so Dice is a sixteenth of it."""
 
 
 def images(folder):

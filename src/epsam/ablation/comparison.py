@@ -35,6 +35,7 @@ def options_that_differ(runs: Mapping[str, RunPaths]) -> DifferingOptions:
 
     Raises DatasetError if a run has none.
     """
+    # Values are compared as JSON, which writes lists and numbers in one way.
     options_of_runs = [_read_options(name, run) for name, run in runs.items()]
     names = sorted(set().union(*options_of_runs))
 
@@ -107,6 +108,7 @@ def _list_predictors(scores_of_runs: Sequence[RunScores], split: str) -> list[st
     for run in scores_of_runs:
         predictors.update(dict.fromkeys(run.predictors(split)))
 
+    # FINAL repeats a round; read_scores puts it wherever that round is.
     ordered = [predictor for predictor in predictors if predictor != FINAL]
     return [*ordered, FINAL] if FINAL in predictors else ordered
 

@@ -49,5 +49,6 @@ def _count_slides(table: Path) -> Counter[str]:
     if not table.is_file():
         return Counter()
     rows = read_table(table, ("split", "slide"))
+    # A row a patch: a slide occurs many times.
     slides = {(row["split"], row["slide"]) for row in rows}
     return Counter(split for split, _ in slides)

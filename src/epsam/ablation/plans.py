@@ -84,6 +84,7 @@ _N_TRAINING_SCRIPTS = {"masks": 2, "preliminary": 3, "rounds": 4}
 def digest_patches(options: AblateOptions) -> str:
     """A digest of all patches and ground-truth masks of the dataset."""
     root = Path(options.dataset_root) / options.dataset_type
+    # Names and sizes alone: reading every patch would take minutes before anything runs.
     files = []
     for split in SPLITS:
         files += [path for path in (root / split).rglob("*") if path.is_file()]
@@ -127,6 +128,7 @@ def _command_line(
 
 def _extend_key(key: str, script: str, options: Any) -> str:
     """A digest of a step's result: of what came before, and of the options that affect it."""
+    # Equal keys mean equal results: rows that differ late reuse the steps before.
     text = json.dumps([key, script, result_options(options)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 

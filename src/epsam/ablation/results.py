@@ -35,6 +35,7 @@ def read_scores(run: RunPaths) -> dict[ScoreKey, PatchMetrics]:
         "run evaluate.py again",
     )
 
+    # Scores stay by patch: differences between runs are paired by patch.
     dice: dict[ScoreKey, dict[str, float]] = {}
     iou: dict[ScoreKey, dict[str, float]] = {}
     for row in rows:

@@ -64,6 +64,7 @@ def link_files(source: Path, target: Path) -> None:
                 link_files(path, target / path.relative_to(source))
     elif source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
+        # A new name, not a new content: `target` may itself be a link to another run's file.
         target.unlink(missing_ok=True)
         try:
             os.link(source, target)
@@ -93,6 +94,7 @@ def _list_outputs(run: RunPaths, stage: str) -> list[Path]:
 
 def _reuse_table_rows(source: RunPaths, target: RunPaths, stage: str) -> None:
     """Replace the target's rows of a stage in metrics.csv and pseudo_labels.csv by the source's."""
+    # Metrics of the classifier stand under its task's name, not under its stage's.
     task = "classifier" if stage == CLASSIFIER else stage
     _replace_rows(source.metrics, target.metrics, METRIC_COLUMNS, "stage", task)
     if stage not in (CLASSIFIER, MASKS):

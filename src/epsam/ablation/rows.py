@@ -29,6 +29,7 @@ class AblationRow:
         """The flags as they were written, without repeating those that retraining takes from the
         preliminary stage.
         """
+        # dict.fromkeys drops repeats and keeps the order.
         texts = [" ".join(words) for words in self.flags.values() if words]
         return " ".join(dict.fromkeys(texts))
 
@@ -83,6 +84,7 @@ def _parse_row(line: str, words: list[str]) -> AblationRow:
             f"row «{line}»: a name and some of {', '.join(FLAGS)}, UNTIL={'|'.join(ENDS)} expected"
         )
 
+    # As in train.sh: without flags of its own, retraining is like the preliminary stage.
     flags = {key: shlex.split(values.get(key, "")) for key in FLAGS}
     if "RETRAIN_FLAGS" not in values:
         flags["RETRAIN_FLAGS"] = flags["DECODER_FLAGS"]

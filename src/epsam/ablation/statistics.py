@@ -48,6 +48,7 @@ def mean_over_seeds(scores: Sequence[Scores]) -> dict[str, float]:
     """Each patch's mean over several runs, for the patches that are in all of them."""
     if not scores:
         return {}
+    # A mean over other patches in each seed would not be comparable.
     common = set(scores[0])
     for of_seed in scores[1:]:
         common &= set(of_seed)
@@ -72,6 +73,8 @@ def paired_difference(
         return Difference(math.nan, math.nan, math.nan, 0)
 
     differences = np.array([second[name] - first[name] for name in names])
+    # Paired: a patch's difference is drawn, not the scores of its two runs apart, since most of
+    # the spread between patches is common to both.
     rng = generator(seed, "bootstrap", len(names))
     means = []
     for _ in range(samples):

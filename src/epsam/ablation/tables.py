@@ -70,10 +70,12 @@ def list_tables(rows: Sequence[AblationRow]) -> list[PaperTable]:
     """The paper's tables, and those of the rows that are in none of them: one for each stage with
     which rows end, so that a row is compared with the paper's method at the same stage.
     """
-    rows_in_paper: set[str] = set()
+    rows_in_paper = set()
     for table in TABLES:
-        rows_in_paper.update(line.row for line in table.lines)
+        for line in table.lines:
+            rows_in_paper.add(line.row)
 
+    # "paper" leads each table as its reference.
     names_by_end: dict[str, list[str]] = {}
     for row in rows:
         if row.name not in rows_in_paper:
@@ -125,6 +127,7 @@ def format_table(table: PaperTable, records: Sequence[Mapping[str, Any]]) -> str
     for record in records:
         is_reference = record["line"] == table.reference
         seeds = int(record["seeds"])
+        # A mean over fewer seeds than the other lines' says so.
         seeds_note = f" ({seeds} of {most_seeds} seeds)" if 0 < seeds < most_seeds else ""
         cells = [
             f"{record['line']} *" if is_reference else record["line"],
@@ -148,6 +151,7 @@ def _last_predictor(row: AblationRow) -> str:
     if row.until == "preliminary":
         return PRELIMINARY
 
+    # Fewer rounds than the default: compare with the paper's method after as many.
     words = row.flags["RETRAIN_FLAGS"]
     if "--n_iter" in words[:-1]:
         return f"round {words[words.index('--n_iter') + 1]}"
@@ -168,14 +172,19 @@ def _summarize(
     scores: Mapping[int, PatchMetrics], reference: Mapping[int, PatchMetrics]
 ) -> dict[str, float]:
     """Mean and deviation over seeds, and the difference in Dice from the reference, in 0..1."""
-    dice, dice_sd = mean_sd([mean_over_patches(metrics.dice) for metrics in scores.values()])
-    iou, iou_sd = mean_sd([mean_over_patches(metrics.iou) for metrics in scores.values()])
+    dice_of_seeds = []
+    iou_of_seeds = []
+    for metrics in scores.values():
+        dice_of_seeds.append(mean_over_patches(metrics.dice))
+        iou_of_seeds.append(mean_over_patches(metrics.iou))
+    dice, dice_sd = mean_sd(dice_of_seeds)
+    iou, iou_sd = mean_sd(iou_of_seeds)
 
     # A seed that only one of them has would count as a difference between the two.
-    seeds = sorted(scores.keys() & reference.keys())
+    common_seeds = sorted(scores.keys() & reference.keys())
     difference = paired_difference(
-        mean_over_seeds([reference[seed].dice for seed in seeds]),
-        mean_over_seeds([scores[seed].dice for seed in seeds]),
+        mean_over_seeds([reference[seed].dice for seed in common_seeds]),
+        mean_over_seeds([scores[seed].dice for seed in common_seeds]),
     )
     return {
         "dice": dice,

@@ -71,6 +71,7 @@ def find_peaks(probability: npt.NDArray[np.uint8], um_per_px: float) -> Detectio
 
     A plateau is one detection (this project).
     """
+    # A pixel is a peak if it equals the maximum of the disc around it.
     reach = max(1, round(JOINED_UM / um_per_px))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     peaks = (probability == cv2.dilate(probability, disc)) & (probability >= MIN_PEAK)
@@ -90,6 +91,7 @@ def label_lesions(ground_truth: Mask, um_per_px: float) -> tuple[Labels, list[bo
     if not ground_truth.any():
         return np.zeros(ground_truth.shape, np.int32), []
 
+    # Lesions nearer than JOINED_UM meet once each is widened by half of it.
     background = (~ground_truth).astype(np.uint8)
     distance_px = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     widened = _fill_holes(distance_px < JOINED_UM / 2 / um_per_px)
@@ -108,6 +110,7 @@ def main_axis(points: PixelsXY) -> float:
     """
     if len(points) < 2:
         return 0.0
+    # A full axis of such an ellipse is 4 standard deviations along it, as in regionprops.
     covariance = np.cov(points.T, bias=True)
     return float(4 * np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
 
@@ -135,8 +138,8 @@ def compute_froc(slides: Sequence[LesionHits]) -> list[FrocPoint]:
 
     Empty if no slide has a lesion that counts.
     """
-    lesions = np.array([value for slide in slides for value in slide.lesions])
-    false_positives = np.array([value for slide in slides for value in slide.false_positives])
+    lesions = np.concatenate([[], *(slide.lesions for slide in slides)])
+    false_positives = np.concatenate([[], *(slide.false_positives for slide in slides)])
     if not len(lesions):
         return []
 
@@ -154,9 +157,10 @@ def sensitivities(points: Sequence[tuple[float, float, float]]) -> list[float]:
     """Sensitivity at each of FALSE_POSITIVES_PER_SLIDE, between points by straight lines; their
     mean is CAMELYON16's score.
     """
-    curve = np.array([(0.0, 0.0), *(point[1:] for point in points)])
-    values = np.interp(FALSE_POSITIVES_PER_SLIDE, curve[:, 0], curve[:, 1])
-    return [float(value) for value in values]
+    # The curve begins at the origin: a threshold above every probability detects nothing.
+    curve = np.array([(0.0, 0.0, 0.0), *points])
+    values: list[float] = np.interp(FALSE_POSITIVES_PER_SLIDE, curve[:, 1], curve[:, 2]).tolist()
+    return values
 
 
 def _pixels_by_label(labels: npt.NDArray[np.integer], count: int) -> list[PixelsXY]:

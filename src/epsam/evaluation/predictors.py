@@ -1,5 +1,4 @@
-"""The predictors of a run: its initial masks, zero-shot SAM, the preliminary decoder and the decoder
-of each round.
+"""The predictors of a run: initial masks, zero-shot SAM, the preliminary decoder, and each round's.
 
 A predictor's name is that in the column `what` of evaluation.csv.
 """
@@ -61,6 +60,7 @@ class SamPredictors:
 def list_decoders(run: RunPaths) -> dict[str, Path | None]:
     """The run's decoder files by predictor, in the order of training."""
     files: dict[str, Path | None] = {ZERO_SHOT: None, PRELIMINARY: run.preliminary_decoder}
+    # Rounds are numbered without gaps; the first file that is missing ends them.
     number = 1
     while run.round_decoder(number).is_file():
         files[f"round {number}"] = run.round_decoder(number)
@@ -85,6 +85,7 @@ def metadata_by_predictor(
 
     What a decoder's file lacks is as in `preliminary`, the metadata of the preliminary decoder.
     """
+    # The initial masks have no decoder, but are scored on the same prompted patches.
     metadata = {INITIAL: preliminary}
     if not preliminary:
         return metadata
@@ -114,7 +115,7 @@ def open_predictors(
 ) -> SamPredictors:
     """Load SAM, and encode all patches in each TTA transform that any predictor uses."""
     n_transforms = max(group.n_transform for group in prompt_options.values())
-    n_patches = sum(len(patches) for patches in patches_by_split.values())
+    n_patches = sum(map(len, patches_by_split.values()))
     preliminary = prompt_options[PRELIMINARY]
     setup = prepare_sam(
         options,

@@ -102,8 +102,10 @@ class SplitScores:
             "pooled_iou": round(total.iou, 6),
         }
 
+        # Columns of the filter stay empty where nothing is filtered.
         if any(patch.accepted is not None for patch in self.patches):
             accepted = [patch.overlap for patch in self.patches if patch.accepted]
+            # Without an accepted mask the mean is nan, which the table leaves empty.
             accepted_dice, _ = macro_dice_iou(accepted)
             row["kept"] = round(len(accepted) / len(self.patches), 6)
             row["kept_dice"] = "" if math.isnan(accepted_dice) else round(accepted_dice, 6)
@@ -140,6 +142,7 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
         if with_mask:
             scored_patches[split] = with_mask
 
+    # A run may end with its initial masks; then there is no decoder to load.
     preliminary = load_preliminary_metadata(run)
     metadata = metadata_by_predictor(run, preliminary)
     overrides = explicit_fields(PromptOverrides, options)
@@ -148,6 +151,7 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
     if preliminary:
         sam_predictors = open_predictors(options, run, scored_patches, patch_size, prompt_options)
 
+    # The checksum refuses CAMs of another classifier.
     _, classifier_checksum = find_mask_classifier(run)
     cases = []
     for split, patches in scored_patches.items():

@@ -76,12 +76,15 @@ def score_slide(
         {"x": int, "y": int, "probability": float},
         "remove that folder and run infer.py again",
     )
-    corners_px0 = [(int(tile["x"]), int(tile["y"])) for tile in tiles]
+    corners_px0 = []
+    for tile in tiles:
+        corners_px0.append((int(tile["x"]), int(tile["y"])))
     fractions = tile_fractions(annotations, corners_px0, frame.side_px0)
 
     probabilities = []
     labels = []
     for tile, fraction in zip(tiles, fractions, strict=True):
+        # A tile with less tumour than that is neither positive nor negative.
         if fraction == 0 or fraction >= POSITIVE_FRACTION:
             probabilities.append(float(tile["probability"]))
             labels.append(int(fraction > 0))
@@ -103,6 +106,7 @@ def count_slide_pixels(
     The mask comes in bands (rows, width) from top to bottom; one of its pixels spans `scale`
     level-0 pixels.
     """
+    # In bands: the mask of a slide may not fit into memory.
     tp = predicted_count = target_count = top = 0
     for band in bands:
         height, width = band.shape
@@ -157,6 +161,7 @@ def summarize_slide_scores(scores: Sequence[SlideScore]) -> dict[str, Any]:
     overlaps = [score.overlap for score in scores if score.overlap.target]
     mean_dice, mean_iou = macro_dice_iou(overlaps)
     total = sum_counts(overlaps)
+    # JSON has no NaN: what nothing counts for is None.
     metrics: dict[str, Any] = {"scored": len(scores), "with_tumour": len(overlaps)}
     for name, value in (
         ("mean_dice", mean_dice),
@@ -166,14 +171,19 @@ def summarize_slide_scores(scores: Sequence[SlideScore]) -> dict[str, Any]:
     ):
         metrics[name] = round(value, 6) if overlaps else None
 
-    labels = [label for score in scores for label in score.labels]
-    probabilities = [value for score in scores for value in score.probabilities]
+    # One AUROC over the tiles of all slides, not a mean over slides: many slides have one class.
+    labels: list[int] = []
+    probabilities: list[float] = []
+    for score in scores:
+        labels += score.labels
+        probabilities += score.probabilities
     area = auroc(probabilities, labels)
     metrics["patches"] = len(labels)
     metrics["patch_auroc"] = None if np.isnan(area) else round(area, 6)
 
-    metrics["lesions"] = sum(len(score.hits.lesions) for score in scores)
-    metrics.update(_summarize_froc([score.hits for score in scores]))
+    hits = [score.hits for score in scores]
+    metrics["lesions"] = sum(len(slide_hits.lesions) for slide_hits in hits)
+    metrics.update(_summarize_froc(hits))
     return metrics
 
 

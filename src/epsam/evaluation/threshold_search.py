@@ -3,6 +3,7 @@
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def search_grid(
     require_grid(options)
     scored_patches = require_ground_truth(patches)
     pairs = list(itertools.product(options.grid_quantiles, options.grid_kernels))
-    overlaps: dict[tuple[float, int], list[PixelCounts]] = {pair: [] for pair in pairs}
+    overlaps: dict[tuple[float, int], list[PixelCounts]] = defaultdict(list)
 
     # Patches in the outer loop: each ground truth is read once.
     for patch in scored_patches:
@@ -91,6 +92,7 @@ def write_grid(table: Path, rows: Sequence[dict[str, Any]]) -> None:
         formatted.append({**row, "dice": f"{row['dice']:.6f}", "iou": f"{row['iou']:.6f}"})
     write_table(table, GRID_SEARCH_COLUMNS, formatted)
 
+    # Sorted axes, whatever the order of the flags.
     quantiles = sorted({row["quantile"] for row in rows})
     kernels = sorted({row["open_kernel"] for row in rows})
     values = np.zeros((len(kernels), len(quantiles)))
@@ -99,7 +101,7 @@ def write_grid(table: Path, rows: Sequence[dict[str, Any]]) -> None:
 
     heat_map = draw_heat_map(
         values,
-        [f"{kernel}" for kernel in kernels],
+        list(map(str, kernels)),
         [f"{quantile:g}" for quantile in quantiles],
         f"Dice on validation, {rows[0]['patches']} patches, opening at {rows[0]['open_at']}",
         "kernel",

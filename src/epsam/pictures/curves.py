@@ -94,6 +94,7 @@ def curves_from_metrics(rows: Sequence[Mapping[str, str]]) -> dict[str, Series]:
         epoch, value = _parse_number(row["epoch"]), _parse_number(row["value"])
         round_number = _round_number(stage)
 
+        # A metric may belong to no family, such as seconds, which is not drawn.
         for title, (family_stage, legends) in FAMILIES.items():
             kind = "decoder" if round_number else stage
             if kind == family_stage and name in legends:
@@ -104,6 +105,7 @@ def curves_from_metrics(rows: Sequence[Mapping[str, str]]) -> dict[str, Series]:
             by_round = curves.setdefault(BY_ROUND_TITLE, {})
             by_round.setdefault(BY_ROUND[name], []).append((float(round_number), value))
 
+    # A line runs from left to right, whatever the order of the rows.
     for series in curves.values():
         for points in series.values():
             points.sort()
@@ -142,6 +144,7 @@ def nice_ticks(low: float, high: float, most: int = 7, integers: bool = False) -
 
     At most `most` steps; `integers` keeps to whole numbers. Equal bounds are set apart first.
     """
+    # Equal bounds, but for rounding: an axis needs a span.
     if high - low < 1e-12 * max(1.0, abs(low)):
         low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
     if integers:

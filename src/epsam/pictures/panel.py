@@ -56,6 +56,7 @@ def overlay_mask(image: Rgb, mask: Mask, colour: Colour = PREDICTED, tint: float
     tinted = _round_to_uint8(image * (1 - weight) + np.array(colour, np.float32) * weight)
 
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    # Thick enough to be seen in a large image that is shown small.
     thickness = max(2, round(max(mask.shape) / 256))
     cv2.drawContours(tinted, contours, -1, colour, thickness, cv2.LINE_AA)
     return tinted
@@ -160,6 +161,7 @@ def _draw_tiles(row: PanelRow, side: int) -> dict[str, Rgb | None]:
 
 def _scale_row(row: PanelRow, side: int) -> PanelRow:
     """The row with its longer side at `side` px, so that lines are drawn at the panel's scale."""
+    # The CAM is not scaled: it is upsampled to the image when it is drawn.
     scale = side / max(row.image.shape[:2])
     height, width = _scaled_size(row.image, scale)
 

@@ -21,6 +21,7 @@ def select_cases(names: Sequence[str], dice: Mapping[str, float], most: int) -> 
     """Up to `most` names: evenly spaced over those with a Dice, from lowest to highest, else over
     all of them.
     """
+    # By rank, not by choice: the reader sees the worst case, too.
     ranked = sorted(dice, key=lambda name: dice[name]) or list(names)
     return [ranked[index] for index in pick_evenly(len(ranked), most)]
 
@@ -31,7 +32,7 @@ def draw_image_cases(
     """Caption → image, ground truth and mask beside each other, of some of the images that are
     done; all read from `output`.
     """
-    done = {row["image"] for row in rows if row["status"] == "done"}
+    done = _done_by_name(rows, "image")
     done_images = {image.image.name: image for image in images if image.image.name in done}
 
     cases = {}
@@ -50,13 +51,17 @@ def draw_slide_cases(
     rows: Sequence[ResultRow], dice: Mapping[str, float], output: Path
 ) -> dict[str, Rgb]:
     """Caption → overlay, of some of the slides that are done; all read from `output`."""
-    done = {row["slide"]: row for row in rows if row["status"] == "done"}
-
+    done = _done_by_name(rows, "slide")
     cases = {}
     for name in select_cases(list(done), dice, MAX_SLIDES):
         caption = f"{_format_caption(name, dice)}; {_describe_slide(done[name])}"
         cases[caption] = _shrink(read_rgb(output / name / "overlay.jpg"))
     return cases
+
+
+def _done_by_name(rows: Sequence[ResultRow], key: str) -> dict[str, ResultRow]:
+    """The rows of what is done, by their value of `key`."""
+    return {row[key]: row for row in rows if row["status"] == "done"}
 
 
 def _format_caption(name: str, dice: Mapping[str, float]) -> str:

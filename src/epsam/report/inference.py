@@ -105,18 +105,22 @@ def render_inference_report(results: InferenceResults) -> str:
 def inference_warnings(results: InferenceResults) -> list[str]:
     """What a reader should know before trusting the masks."""
     failures = []
-    done = []
+    remarks = []
+    done = classified = gated = 0
     for row in results.rows:
+        name = str(row[results.key])
         if row["status"] == "failed":
-            failures.append((str(row[results.key]), str(row["reason"])))
-        else:
-            done.append(row)
+            failures.append((name, str(row["reason"])))
+            continue
 
-    messages = format_failures(failures, len(results.rows), f"{results.key}s")
-    messages += [f"{row[results.key]}: {row['reason']}" for row in done if row.get("reason")]
+        done += 1
+        classified += int(row[_CLASSIFIED_COLUMN[results.key]])
+        gated += int(row["gated"])
+        # A slide that is done may still not have been scored.
+        if row.get("reason"):
+            remarks.append(f"{name}: {row['reason']}")
 
-    classified = sum(int(row[_CLASSIFIED_COLUMN[results.key]]) for row in done)
-    gated = sum(int(row["gated"]) for row in done)
+    messages = format_failures(failures, len(results.rows), f"{results.key}s") + remarks
     if classified and gated == classified:
         messages.append(
             f"The classifier called all {classified} tiles normal, so every mask is empty."

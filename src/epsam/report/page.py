@@ -46,6 +46,7 @@ def render_page(title: str, sections: Sequence[tuple[str, str]]) -> str:
         if content:
             body.append(f"<section><h2>{escape(heading)}</h2>\n{content}\n</section>")
 
+    # No script, no style sheet and no font from elsewhere: the page works without a network.
     head = (
         '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -79,6 +80,7 @@ def render_table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -
     for row in rows:
         lines.append([str(row.get(name, "")) for name in columns])
 
+    # An empty cell does not make a column of numbers one of text.
     is_number = []
     for cells in zip(*lines, strict=True):
         is_number.append(all(_is_number(text) for text in cells if text))
@@ -126,6 +128,7 @@ def draw_histogram(values: Sequence[float], caption: str, bins: int = 20) -> str
             f'width="{width - 1:.1f}" height="{BASELINE - top:.1f}" fill="#0072b2">'
             f"<title>{number / bins:.2f} to {(number + 1) / bins:.2f}: {count}</title></rect>"
         )
+        # A row of zeros would say no more than the missing bars.
         if count:
             labels.append(_draw_label(MARGIN + (number + 0.5) * width, top - 4, str(count), 10))
     axis = []
@@ -156,6 +159,7 @@ def _embed_image(image: Rgb, caption: str, kind: str, settings: list[int], wide:
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
     element = f'<img alt="{escape(caption)}" src="{source}">'
+    # Scrolls by itself on a narrow screen, so that the page does not.
     if wide:
         element = f'<div class="wide">{element}</div>'
     return f"<figure>{element}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -71,6 +71,7 @@ def format_failures(failures: Sequence[tuple[str, str]], total: int, kind: str) 
     """
     if not failures:
         return []
+    # A folder in which everything fails would fill the page with one reason.
     messages = [f"{len(failures)} of {total} {kind} failed."]
     messages += [f"{name}: {reason}" for name, reason in failures[:MOST_FAILURES]]
     if len(failures) > MOST_FAILURES:
@@ -93,6 +94,7 @@ def _in_order(stages: RunProvenance) -> list[tuple[str, Mapping[str, Any]]]:
 def _describe_machine(entry: Mapping[str, Any]) -> str:
     machine = entry.get("machine", {})
     versions = entry.get("versions", {})
+    # Entries of older records may lack fields.
     parts = [
         str(entry.get("ended", "")),
         machine.get("gpu", f"{machine.get('cores', '?')} CPU cores"),

@@ -140,6 +140,7 @@ def run_warnings(results: TrainingResults) -> list[str]:
                 f"Round {row['round']} accepted only {100 * acceptance:.1f} % of its pseudo-labels."
             )
 
+    # Rows are in the order of training: the last one is the last decoder's.
     test_dice = {}
     for row in results.scores:
         if row["split"] == "test":
@@ -161,6 +162,7 @@ def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
         if kind != "decoder" or not number.isdecimal():
             continue
 
+        # A metric has a row an epoch: the best of val_dice counts, the last of the others.
         row = rows.setdefault(number, {"round": number})
         value = float(metric["value"])
         if metric["name"] in ROUND_METRICS:
