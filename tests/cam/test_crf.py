@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +29,35 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     assert "\n" not in str(raised.value)
 
 
+class FieldWithoutNeighbours:
+    """Stands for the package's field: what each pixel gets by its own energies alone."""
+
+    def __init__(self, width, height, labels):
+        self._size = labels, height * width
+
+    def setUnaryEnergy(self, energies):  # noqa: N802
+        assert energies.shape == self._size
+        self._energies = energies
+
+    def addPairwiseGaussian(self, **_):  # noqa: N802
+        pass
+
+    def addPairwiseBilateral(self, **_):  # noqa: N802
+        pass
+
+    def inference(self, steps):
+        return np.exp(-self._energies)
+
+
+def test_a_pixel_by_itself_is_tumour_where_the_map_is_over_a_half(monkeypatch):
+    package = SimpleNamespace(densecrf=SimpleNamespace(DenseCRF2D=FieldWithoutNeighbours))
+    monkeypatch.setitem(sys.modules, "pydensecrf", package)
+    cam_map = np.array([[0.0, 0.45, 0.55], [1.0, 0.2, 0.9]], np.float32)
+    mask = cam_to_mask(cam_map, np.zeros((2, 3, 3), np.uint8), CRF)
+    assert mask.tolist() == [[False, False, True], [True, False, True]]
+
+
 def test_borders_move_to_those_of_the_image():
-    pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
     mask = cam_to_mask(cam_map, image, CRF)
     assert mask.shape == (64, 64)
@@ -38,13 +66,11 @@ def test_borders_move_to_those_of_the_image():
 
 
 def test_a_map_of_zeros_gives_an_empty_mask():
-    pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
     assert not cam_to_mask(cam_map * 0, image, CRF).any()
 
 
 def test_the_appearance_kernels_weight_is_that_of_the_option():
-    pytest.importorskip("pydensecrf.densecrf")
     image, cam_map = two_halves()
     leak = {}
     for weight in (0, 10):

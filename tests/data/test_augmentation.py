@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -56,6 +57,30 @@ def test_a_patch_is_augmented_alike_in_any_batch(image):
     batch = torch.cat([image, image.flip(2), image * 0.5])
     augmented = augment(batch, augmentations)
     assert torch.allclose(augmented[1:2], augment(batch[1:2], augmentations[1:2]), atol=1e-5)
+
+
+def test_half_of_the_patches_are_mirrored():
+    augmentations = [draw_augmentation(generator(3, i)) for i in range(500)]
+    # 500 draws of 0.5: mean 250, standard deviation 11.
+    assert 205 <= sum(a.mirrored for a in augmentations) <= 295
+
+
+def test_angles_fill_the_whole_circle():
+    angles = [draw_augmentation(generator(4, i)).angle for i in range(480)]
+    # 24 bins of 15 degrees: 20 each on average, standard deviation 4.4. Quarter turns fill 4 bins.
+    bins = Counter(int(angle / (math.pi / 12)) for angle in angles)
+    assert sorted(bins) == list(range(24))
+    assert max(bins.values()) <= 40
+
+
+@pytest.mark.parametrize(
+    ("name", "centre"), [("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0)]
+)
+def test_colours_jitter_evenly_by_0_2_to_both_sides(name, centre):
+    values = [getattr(draw_augmentation(generator(5, i)), name) - centre for i in range(500)]
+    # Uniform in -0.2 ... 0.2: mean 0, standard deviation of the mean 0.005; root mean square 0.115.
+    assert sum(values) / 500 == pytest.approx(0, abs=0.025)
+    assert math.sqrt(sum(value**2 for value in values) / 500) == pytest.approx(0.1155, abs=0.012)
 
 
 def test_drawn_parameters_stay_in_the_published_ranges():

@@ -1,7 +1,64 @@
+"""What the classifier is fitted to, by what, and how it is validated."""
+
+import math
+
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from epsam.config.classifier import ClassifierOptions
-from epsam.training.classifier import build_classifier_schedule
+from epsam.core.device import select_device
+from epsam.core.seeding import generator
+from epsam.data.augmentation import augment, draw_augmentation
+from epsam.data.images import write_rgb
+from epsam.data.patches import Patch
+from epsam.training.classifier import (
+    build_classifier_schedule,
+    build_classifier_task,
+    score_classifier,
+)
+
+SIDE = 8
+CPU = select_device("cpu", "fp32")
+
+
+class ColourClassifier(nn.Module):
+    """Logit: the sum of an image's mean colours, each normalised by batch norm; it notes what it
+    is shown.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        nn.init.constant_(self.norm.running_mean, 0.5)
+        nn.init.constant_(self.norm.running_var, 0.04)
+        self.images = []
+
+    def forward(self, images):
+        self.images.append(images.detach())
+        return self.norm(images.mean(dim=(2, 3))).sum(dim=1)
+
+
+@pytest.fixture
+def patches(tmp_path):
+    """Seven patches of noise, those of even number with tumour."""
+    rng, patches = np.random.default_rng(0), []
+    for number in range(7):
+        label = 1 - number % 2
+        path = tmp_path / f"p{number}_{label}.png"
+        write_rgb(path, rng.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8))
+        patches.append(Patch(path.stem, label, path, None))
+    return patches
+
+
+def classifier_task(model, patches, **options):
+    options = ClassifierOptions(batch_size=3, workers=0, **options)
+    return build_classifier_task(model, patches, patches[:1], SIDE, options, CPU)
+
+
+def names_of_epoch(task, epoch, first_step=0):
+    return [name for batch in task.batches(epoch, first_step) for name in batch.names]
 
 
 def test_the_rate_falls_by_a_factor_every_few_epochs_and_the_lowest_validation_loss_is_best():
@@ -11,6 +68,58 @@ def test_the_rate_falls_by_a_factor_every_few_epochs_and_the_lowest_validation_l
     # an epoch.
     factors = [schedule.lr_factor(step, 3) for step in (0, 5, 6, 11, 12)]
     assert factors == pytest.approx([1, 1, 0.5, 0.5, 0.25])
-    assert (
-        build_classifier_schedule(ClassifierOptions(lr_step=0, lr_decay=0.5)).lr_factor(999, 3) == 1
-    )
+    constant = build_classifier_schedule(ClassifierOptions(lr_step=0, lr_decay=0.5))
+    assert constant.lr_factor(999, 3) == 1
+
+
+def test_each_epoch_has_all_patches_in_an_order_of_its_own(patches):
+    task = classifier_task(ColourClassifier(), patches)
+    orders = [names_of_epoch(task, epoch) for epoch in range(3)]
+    listed = [patch.name for patch in patches]
+    assert [sorted(order) for order in orders] == [listed] * 3
+    assert len({tuple(order) for order in [listed, *orders]}) == 4
+    # Broken off after its first batch of three, an epoch goes on with the fourth patch.
+    assert names_of_epoch(task, 1, first_step=1) == orders[1][3:]
+
+
+def test_a_step_sees_each_patch_mirrored_turned_and_tinted_anew_in_each_epoch(patches):
+    model = ColourClassifier()
+    task = classifier_task(model, patches, seed=4)
+    for epoch in (0, 1):
+        batch = next(iter(task.batches(0, 0)))
+        task.loss(batch, epoch)
+        rngs = [generator(4, "classifier", "augment", epoch, name) for name in batch.names]
+        expected = augment(batch.images.float() / 255, [draw_augmentation(rng) for rng in rngs])
+        assert torch.equal(model.images[-1], expected)
+    assert float((model.images[0] - model.images[1]).abs().max()) > 0.1
+
+
+def test_weights_without_a_gradient_decay_as_adam_has_it(patches):
+    model = nn.Linear(2, 1)
+    task = classifier_task(model, patches, lr=1e-2, weight_decay=1e-3)
+    before = model.weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    task.optimiser.step()
+    # Adam takes the decay for a gradient, and its first step is as long as the learning rate,
+    # however small the gradient.
+    moved = before - model.weight.detach()
+    torch.testing.assert_close(moved, 1e-2 * before.sign(), rtol=1e-3, atol=0)
+
+
+def test_validation_is_the_cross_entropy_of_logits_by_the_running_statistics(tmp_path):
+    model = ColourClassifier().train()
+    patches, losses = [], []
+    for grey, label in ((51, 1), (204, 0), (102, 0)):
+        path = tmp_path / f"{grey}_{label}.png"
+        write_rgb(path, np.full((SIDE, SIDE, 3), grey, np.uint8))
+        patches.append(Patch(path.stem, label, path, None))
+        # Three colours, each normalised by a mean of 0.5 and a deviation of 0.2.
+        logit = 3 * (grey / 255 - 0.5) / 0.2
+        losses.append(math.log1p(math.exp(-logit if label else logit)))
+
+    scores = score_classifier(model, patches, SIDE, ClassifierOptions(workers=0), CPU)
+    assert scores["loss"] == pytest.approx(sum(losses) / 3, rel=1e-3)
+    # Of tumour probabilities 0.01, 0.99 and 0.18 only the last is on its label's side.
+    assert scores["accuracy"] == pytest.approx(1 / 3)
+    assert model.norm.running_mean.tolist() == [0.5] * 3

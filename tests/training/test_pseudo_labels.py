@@ -24,11 +24,12 @@ class FixedSegmenter:
     hand.
     """
 
-    def __init__(self, masks):
+    def __init__(self, masks, certainty=0.9):
         self._masks = masks
+        self._certainty = np.float32(certainty)
 
     def predict_probabilities(self, embeddings, prompts):
-        return np.stack([self._masks[name] * np.float32(0.9) for name in embeddings])
+        return np.stack([self._masks[name] * self._certainty for name in embeddings])
 
 
 def block(rows, columns):
@@ -48,18 +49,19 @@ def patches(tmp_path, run):
     for name in ("a_1", "b_1", "c_1"):
         image, ground_truth = tmp_path / "image" / f"{name}.png", tmp_path / "mask" / f"{name}.png"
         write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
-        write_mask(ground_truth, block(slice(0, 4), slice(0, 8)))
+        # Initial mask and ground truth differ, so that taking one for the other is noticed.
+        write_mask(ground_truth, block(slice(0, 8), slice(0, 4)))
         write_mask(run.initial_masks("train") / f"{name}.png", block(slice(0, 4), slice(0, 8)))
         patches.append(Patch(name, 1, image, ground_truth))
     return patches
 
 
-def write(number, run, patches, masks, **options):
+def write(number, run, patches, masks, certainty=0.9, **options):
     prompts = ((0, (SamPrompt(np.zeros((5, 3), np.float32)),)),)
     return write_pseudo_labels(
         number,
         run,
-        FixedSegmenter(masks),
+        FixedSegmenter(masks, certainty),
         lambda patch, transform: patch.name,
         [PromptedPatch(patch, prompts) for patch in patches],
         DecoderOptions(**options),
@@ -84,10 +86,16 @@ def test_only_labels_inside_the_initial_mask_are_accepted(run, patches):
         ("c_1", 0.0, 0.0, "0"),
     ]
     assert summary.acceptance == pytest.approx(1 / 3)
-    # Inside: 16 of 32 tumour pixels, none wrong: Dice 32/48. Half out: 16 right of 32: 32/64.
+    # Of 32 tumour pixels, inside has 8 right of 16: Dice 16/48. Half out: 16 right of 32: 32/64.
     # Empty: 0.
-    assert summary.dice_accepted == pytest.approx(2 / 3, abs=1e-4)
-    assert summary.dice_all == pytest.approx((2 / 3 + 1 / 2) / 3, abs=1e-4)
+    assert summary.dice_accepted == pytest.approx(1 / 3, abs=1e-4)
+    assert summary.dice_all == pytest.approx((1 / 3 + 1 / 2) / 3, abs=1e-4)
+
+
+@pytest.mark.parametrize(("certainty", "accepted"), [(0.45, []), (0.55, ["a_1.png"])])
+def test_a_pseudo_label_is_where_tumour_is_more_likely_than_not(run, patches, certainty, accepted):
+    write(0, run, patches, {"a_1": INSIDE, "b_1": EMPTY, "c_1": EMPTY}, certainty)
+    assert [path.name for path in run.pseudo_masks(0).iterdir()] == accepted
 
 
 def test_writing_a_round_again_leaves_no_stale_mask_and_drops_later_rounds(run, patches):

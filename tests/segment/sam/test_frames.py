@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
+from torch.nn import functional as F
 
 from epsam.segment.sam.frames import SamFrame
 
@@ -45,3 +49,16 @@ def test_constant_logits_stay_constant_on_their_way_to_the_patch():
     masks = SamFrame(512, 1024).to_patch_logits(torch.full((2, 256, 256), 1.5))
     assert masks.shape == (2, 512, 512)
     assert torch.allclose(masks, torch.tensor(1.5))
+
+
+@pytest.mark.parametrize("patch", [5, 16, 40])
+def test_masks_return_to_the_patch_by_way_of_sams_frame_as_in_the_package(patch):
+    low_res = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=16))
+    expected = Sam.postprocess_masks(sam, low_res[:, None], (16, 16), (patch, patch))[:, 0]
+    assert torch.equal(SamFrame(patch, 16).to_patch_logits(low_res), expected)
+    if patch != 16:
+        # The direct way gives other logits.
+        size = (patch, patch)
+        direct = F.interpolate(low_res[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        assert float((direct - expected).abs().max()) > 0.02
