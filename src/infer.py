@@ -103,7 +103,17 @@ def report_slides(
     cases = draw_slide_cases(rows, dice, output)
     record = write_record(options, started)
     write_report(
-        InferenceResults(str(path), "slide", rows, metrics, dice, cases, record, timings), output
+        InferenceResults(
+            folder=str(path),
+            key="slide",
+            rows=rows,
+            metrics=metrics,
+            dice=dice,
+            cases=cases,
+            provenance=record,
+            timings=timings,
+        ),
+        output,
     )
 
 
@@ -125,7 +135,18 @@ def infer_images(path: Path, options: InferOptions) -> None:
     dice = {name: image_counts.dice for name, image_counts in counts.items()}
     cases = draw_image_cases(images, rows, dice, output)
     record = write_record(options, started)
-    write_report(InferenceResults(str(path), "image", rows, metrics, dice, cases, record), output)
+    write_report(
+        InferenceResults(
+            folder=str(path),
+            key="image",
+            rows=rows,
+            metrics=metrics,
+            dice=dice,
+            cases=cases,
+            provenance=record,
+        ),
+        output,
+    )
     if metrics["failed"] == len(rows):
         raise DatasetError(
             f"{images[0].image.parent}: none of {len(rows)} images could be segmented; "

@@ -91,11 +91,16 @@ def _discover(folder: Path) -> list[SlideRecord]:
         suffixes = [f"{count} {suffix}" for suffix, count in sorted(ignored.items())]
         log.info("no slides: %s", ", ".join(suffixes))
 
-    records = [record for record in records if record.path]
-    if annotation_folder.is_dir():
-        return records
-    # A name such as normal_001 is trusted only in a dataset, where annotations are kept.
-    return [record if record.status == FAILED else record.mark_as(UNUSED, "") for record in records]
+    slides = []
+    for record in records:
+        # Annotations without a slide have a record, too.
+        if record.path is None:
+            continue
+        # A name such as normal_001 is trusted only in a dataset, where annotations are kept.
+        if not annotation_folder.is_dir() and record.status != FAILED:
+            record = record.mark_as(UNUSED, "")
+        slides.append(record)
+    return slides
 
 
 def _slide_folder(folder: Path) -> Path:

@@ -151,6 +151,7 @@ class SlideStore:
     def check_complete(self, records: Sequence[SlideRecord]) -> None:
         """Raise DatasetError unless each slide has a current result or reason of its failure."""
         missing = []
+        # A failure counts, too: its reason belongs into the merged table.
         for record in records:
             result = self.read_result(record.name)
             if result is None or not self._is_current(record, result):
