@@ -1,6 +1,4 @@
-"""Links, headings, tests and flags that the documentation names exist, and every flag with a source
-stands in the table of constants.
-"""
+"""Links, headings, tests and files that the documentation names exist."""
 
 import ast
 import re
@@ -8,12 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from epsam.config.classifier import ClassifierOptions
-from epsam.config.decoder import RetrainOptions
-from epsam.config.flags import THIS_PROJECT, flag_rows
-from epsam.config.inference import InferOptions
-from epsam.config.masks import MaskOptions
-from epsam.config.patches import PatchOptions
 from support.mini import REPOSITORY
 
 PAGES = sorted(
@@ -22,7 +14,6 @@ PAGES = sorted(
     for page in REPOSITORY.glob(pattern)
 )
 DEVIATIONS = (REPOSITORY / "docs" / "deviations.md").read_text("utf-8")
-CONSTANTS = (REPOSITORY / "docs" / "constants.md").read_text("utf-8")
 CITATION = re.compile(r"docs/deviations\.md,\s+\\?[\"“]([^\"”\\]+)\\?[\"”]")
 OUTSIDE = re.compile(r"[Mm]ethods,? (?:D\d|\d\w\b|section|shared)|\bdesign \d\.\d|\bspec/")
 """Names of documents that are not in the repository, and row numbers of them."""
@@ -120,21 +111,3 @@ def test_files_of_the_repository_that_a_page_names_exist(page):
     # docs/extending.md shows how files are added.
     missing = [path for path in named if not (REPOSITORY / path).exists()]
     assert page.name == "extending.md" or missing == []
-
-
-def sourced_flags() -> list[tuple[str, str]]:
-    stages = {
-        "extract_patches": PatchOptions,
-        "train_classifier": ClassifierOptions,
-        "generate_initial_masks": MaskOptions,
-        "retrain_decoder": RetrainOptions,
-        "infer": InferOptions,
-    }
-    rows = [row for stage, group in stages.items() for row in flag_rows(stage, group)]
-    return sorted({(name, source) for _, name, _, source in rows if source != THIS_PROJECT})
-
-
-@pytest.mark.parametrize(("name", "source"), sourced_flags())
-def test_a_flags_source_is_that_of_the_table_of_constants(name, source):
-    rows = [line for line in CONSTANTS.splitlines() if f"`{name}`" in line]
-    assert any(source.split(",")[0] in row for row in rows)

@@ -55,7 +55,7 @@ def _import_densecrf() -> ModuleType:
     except ImportError as error:
         raise EpsamError(
             f"--postprocess crf: pydensecrf cannot be imported ({error}); "
-            "run: pip install pydensecrf2 (it needs a C++ compiler)"
+            "run: pip install pydensecrf2 (it needs a C++ compiler, and Python 3.12 at the latest)"
         ) from error
     library: ModuleType = densecrf
     return library
