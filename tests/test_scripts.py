@@ -19,7 +19,7 @@ from support.mini import FLAGS, SIDE, clone, run, start, write_patches
 
 pytestmark = pytest.mark.slow
 
-OWN = {
+FLAGS_OF_RUN = {
     "dataset_type": "mini",
     "run": "mini",
     "device": "cpu",
@@ -55,13 +55,13 @@ def test_a_run_that_was_stopped_and_killed_leaves_the_same_files(quiet, tmp_path
         process = start(stopped, "./train.sh")
         assert any(moment in line for line in process.stdout)
         os.killpg(process.pid, number)
-        told, _ = process.communicate()
+        output, _ = process.communicate()
         assert list(
             (stopped / "checkpoints" / "mini" / "unfinished" / "train_classifier").glob("*.pth")
         )
         if number != signal.SIGKILL:
-            assert process.returncode == 130, told
-            assert told.splitlines()[-1] == "interrupted; run the same command again to go on"
+            assert process.returncode == 130, output
+            assert output.splitlines()[-1] == "interrupted; run the same command again to go on"
     finish(stopped, {})
     assert differing(quiet, fingerprints(stopped)) == []
 
@@ -113,11 +113,11 @@ def test_evaluation_scores_every_mask_maker_on_every_split(trained):
 def test_the_frozen_parts_of_sam_are_not_in_the_decoders_file_and_did_not_learn(trained):
     import torch
 
-    kept = torch.load(trained[0] / "checkpoints/mini/decoder_iter2.pth", weights_only=True)
+    content = torch.load(trained[0] / "checkpoints/mini/decoder_iter2.pth", weights_only=True)
     start = torch.load(trained[0] / "random_sam.pth", weights_only=True)
-    assert all(key.startswith("mask_decoder.") for key in kept["model"])
+    assert all(key.startswith("mask_decoder.") for key in content["model"])
     assert not torch.equal(
-        kept["model"]["mask_decoder.mask_tokens.weight"], start["mask_decoder.mask_tokens.weight"]
+        content["model"]["mask_decoder.mask_tokens.weight"], start["mask_decoder.mask_tokens.weight"]
     )
 
 
@@ -184,7 +184,7 @@ def test_a_shut_gate_leaves_images_without_a_label_empty(trained, monkeypatch):
     folder, _ = trained
     monkeypatch.chdir(folder)
     write_rgb(folder / "gate" / "a.png", np.full((SIDE, SIDE, 3), 200, np.uint8))
-    infer.main(InferOptions(**OWN, test_dataset_dir="gate", output_dir="gated", gate_threshold=1.1))
+    infer.main(InferOptions(**FLAGS_OF_RUN, test_dataset_dir="gate", output_dir="gated", gate_threshold=1.1))
     row = table(folder / "gated" / "metrics.csv")[0]
     assert (row["gated"], row["tumour_share"]) == ("1", "0.0")
 
@@ -204,7 +204,7 @@ def test_a_shut_gate_leaves_images_without_a_label_empty(trained, monkeypatch):
 def test_inference_without_what_it_needs_is_refused(trained, monkeypatch, flags, message):
     monkeypatch.chdir(trained[0])
     with pytest.raises(EpsamError, match=message):
-        infer.main(InferOptions(**{**OWN, "output_dir": "refused", **flags}))
+        infer.main(InferOptions(**{**FLAGS_OF_RUN, "output_dir": "refused", **flags}))
 
 
 @pytest.mark.parametrize(

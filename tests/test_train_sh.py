@@ -1,4 +1,4 @@
-"""train.sh and infer.sh with a Python that only tells what it was asked to do."""
+"""train.sh and infer.sh with a Python that only prints its arguments."""
 
 import os
 import re
@@ -25,7 +25,7 @@ STAGES = [
 
 
 @pytest.fixture
-def told(tmp_path):
+def run_script(tmp_path):
     """Run a script, and get its output: a line for each call of Python, each word of it in <>."""
     (tmp_path / "src").mkdir()
     for name in ("train.sh", "ablate.sh", "infer.sh", "src/environment.sh"):
@@ -56,8 +56,8 @@ def told(tmp_path):
     return run
 
 
-def test_odd_names_reach_every_stage_as_one_word(told, tmp_path):
-    result = told(
+def test_odd_names_reach_every_stage_as_one_word(run_script, tmp_path):
+    result = run_script(
         "train.sh",
         DATASET_TYPE="my data",
         RUN="-rf ünï/x",
@@ -102,11 +102,11 @@ def test_an_environment_that_lacks_packages_is_told_which(tmp_path, script, lack
         ["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    told = result.stdout + result.stderr
+    output = result.stdout + result.stderr
     requirements = "requirements-test.txt" if script == "test.sh" else "requirements.txt"
     assert re.search(
         rf"error: the active environment lacks {lacking}.*; run: pip install -r {requirements}\n",
-        told,
+        run_script,
     )
 
 
@@ -119,11 +119,11 @@ def bare(tmp_path):
     (tmp_path / "bin").mkdir()
     for name in ("infer.sh", "src/environment.sh", "requirements.txt", "requirements-test.txt"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
-    made = '#!/bin/bash\necho "$*" >> calls.txt\n[[ $* != *pip* || -z $NO_INDEX ]] || exit 1\n'
+    python = '#!/bin/bash\necho "$*" >> calls.txt\n[[ $* != *pip* || -z $NO_INDEX ]] || exit 1\n'
     python3 = tmp_path / "bin" / "python3"
     python3.write_text(
         f"#!/bin/bash\n[[ $1 == -m ]] || exit ${{OLD:-0}}\n[[ $* == '-m venv .venv' ]] || exit 9\n"
-        f"mkdir -p .venv/bin\ncat > .venv/bin/python <<'END'\n{made}END\nchmod +x .venv/bin/python\n"
+        f"mkdir -p .venv/bin\ncat > .venv/bin/python <<'END'\n{python}END\nchmod +x .venv/bin/python\n"
     )
     python3.chmod(0o755)
 
@@ -173,8 +173,8 @@ def test_a_python_that_is_too_old_is_told(bare):
     assert "error: Python 3.10 or newer is needed, found" in result.stdout + result.stderr
 
 
-def test_a_stage_that_fails_ends_the_run_with_its_code(told):
-    result = told("train.sh", DATASET_TYPE="x", FAILING="src/train_classifier.py")
+def test_a_stage_that_fails_ends_the_run_with_its_code(run_script):
+    result = run_script("train.sh", DATASET_TYPE="x", FAILING="src/train_classifier.py")
     assert result.returncode == 1
     assert "generate_initial_masks" not in result.stdout
 
@@ -191,9 +191,9 @@ def test_a_stage_that_fails_ends_the_run_with_its_code(told):
     ],
 )
 def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_error(
-    told, tmp_path, failing, code, reported
+    run_script, tmp_path, failing, code, reported
 ):
-    result = told("train.sh", DATASET_TYPE="my data", FAILING=f"src/{failing}.py", CODE=str(code))
+    result = run_script("train.sh", DATASET_TYPE="my data", FAILING=f"src/{failing}.py", CODE=str(code))
     calls = (tmp_path / "calls.txt").read_text("utf-8").splitlines()
     assert (result.returncode, result.stdout.splitlines()[-1]) == (code, "error: so it is")
     assert ("<src/report.py><--dataset_type=my data><--run=my data>" in calls) == reported
@@ -209,7 +209,7 @@ def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_erro
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(
-    told, tmp_path, number, script, stage, log
+    run_script, tmp_path, number, script, stage, log
 ):
     python = tmp_path / "bin" / "python"
     python.write_text(
@@ -232,14 +232,14 @@ def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(
     assert "all saved" in (tmp_path / log).read_text()
 
 
-def test_without_sams_variables_the_preset_decides(told):
-    assert "--sam_" not in told("train.sh", DATASET_TYPE="x").stdout
-    assert "make_demo_slides" in told("train.sh").stdout
+def test_without_sams_variables_the_preset_decides(run_script):
+    assert "--sam_" not in run_script("train.sh", DATASET_TYPE="x").stdout
+    assert "make_demo_slides" in run_script("train.sh").stdout
 
 
 @pytest.mark.parametrize("weights", ["/a b/sam.pth", "/Ann's \"b\"/it's $HOME\\'.pth", "''"])
-def test_the_ablation_takes_odd_names_too(told, tmp_path, weights):
-    result = told(
+def test_the_ablation_takes_odd_names_too(run_script, tmp_path, weights):
+    result = run_script(
         "ablate.sh",
         DATASET_TYPE="my data",
         NAME="-n a/b",
@@ -255,10 +255,10 @@ def test_the_ablation_takes_odd_names_too(told, tmp_path, weights):
     assert "my data" in (tmp_path / "logging_-n a_b.txt").read_text("utf-8")
 
 
-def test_inference_takes_odd_names_too(told):
+def test_inference_takes_odd_names_too(run_script):
     (line,) = (
         line
-        for line in told(
+        for line in run_script(
             "infer.sh", RUN="a b", TEST_DATASET_DIR="-x y", INFER_FLAGS="--mpp 0.5"
         ).stdout.splitlines()
         if "<src/" in line
@@ -271,8 +271,8 @@ def test_inference_takes_odd_names_too(told):
 
 
 @pytest.mark.parametrize(("chosen", "stages"), [("1", STAGES[2:7]), ("", [])])
-def test_tensorboard_is_for_every_stage_that_tells_figures_or_panels(told, chosen, stages):
-    result = told("train.sh", DATASET_TYPE="x", TENSORBOARD=chosen, DECODER_FLAGS="--lr 0.5")
+def test_tensorboard_is_for_every_stage_with_metrics_or_panels(run_script, chosen, stages):
+    result = run_script("train.sh", DATASET_TYPE="x", TENSORBOARD=chosen, DECODER_FLAGS="--lr 0.5")
     lines = {
         line[len("<src/") :].partition(".py>")[0]: line
         for line in result.stdout.splitlines()
@@ -281,5 +281,5 @@ def test_tensorboard_is_for_every_stage_that_tells_figures_or_panels(told, chose
     assert list(lines) == STAGES
     assert [stage for stage, line in lines.items() if line.count("<--tensorboard>") == 1] == stages
     assert all("<--lr><0.5>" in lines[stage] for stage in ("finetune_decoder", "retrain_decoder"))
-    # The check beforehand is told each stage's flags as one word.
+    # The check beforehand gets each stage's flags as one word.
     assert len(re.findall(r"<--\w+_flags=[^>]* --tensorboard>", lines["check"])) == len(stages)

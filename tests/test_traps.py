@@ -38,16 +38,16 @@ def snapshots(tmp_path_factory):
     """Stage → a folder as it is before that stage, in which nothing was ever interrupted; "end" →
     after the last.
     """
-    root, kept = tmp_path_factory.mktemp("quiet"), tmp_path_factory.mktemp("snapshots")
+    root, copies = tmp_path_factory.mktemp("quiet"), tmp_path_factory.mktemp("snapshots")
     write_patches(root / "dataset" / "mini", counts=COUNTS)
     with smaller_sam():
         write_random_sam(root / "random_sam.pth")
     for stage in STAGES:
-        shutil.copytree(root, kept / stage)
+        shutil.copytree(root, copies / stage)
         assert run_stage(root, stage) == 0
-    shutil.copytree(root, kept / "end")
+    shutil.copytree(root, copies / "end")
     return dict(
-        zip([*STAGES, "end"], [*(kept / stage for stage in STAGES), kept / "end"], strict=True)
+        zip([*STAGES, "end"], [*(copies / stage for stage in STAGES), copies / "end"], strict=True)
     )
 
 
@@ -92,18 +92,18 @@ def folder(snapshots, tmp_path):
     ],
     ids=[
         "epoch 2",
-        "between optimiser and rate",
+        "between optimiser and learning rate",
         "twice in an epoch",
         "end of an epoch",
         "start of an epoch",
-        "weights without a mark",
+        "weights without a completion record",
         "initial masks",
         "maps",
         "embeddings",
         "decoder, twice",
         "validation",
         "pseudo-labels",
-        "no mark yet",
+        "no completion record yet",
         "between rounds",
         "last round",
     ],
@@ -117,7 +117,7 @@ def test_a_kill_at_a_known_trap_changes_nothing(snapshots, folder, stage, kills)
 
 
 @pytest.mark.parametrize("stage", ["train_classifier", "finetune_decoder"])
-def test_a_resume_without_its_place_in_the_order_is_noticed(snapshots, folder, stage):
+def test_a_resume_that_forgets_its_step_is_noticed(snapshots, folder, stage):
     run = folder(stage)
     assert run_stage(run, stage, Kill(call=FIT, number=4).arm) == -signal.SIGKILL
     assert run_stage(run, stage, forget_place) == 0
@@ -151,7 +151,7 @@ def test_the_record_is_enough_to_repeat_a_stage_bit_for_bit(snapshots, folder, s
     assert fingerprints(run) == after(stage, snapshots)
 
 
-def test_changed_pixels_and_changed_truth_are_other_inputs(snapshots, folder):
+def test_changed_pixels_and_changed_ground_truth_are_other_inputs(snapshots, folder):
     run = folder("end")
     for split in ("train", "val"):
         one, two = sorted((run / "dataset" / "mini" / split / "mask").iterdir())[:2]
@@ -210,13 +210,13 @@ def test_another_test_patch_fits_no_decoder_again(snapshots, folder):
         ("retrain_decoder", "decoder_0"),
     ],
 )
-def test_after_trouble_a_stage_refuses_before_it_encodes_unless_told_to_go_on(
+def test_after_a_degenerate_output_a_stage_refuses_before_it_encodes_unless_allowed(
     snapshots, folder, stage, earlier
 ):
     run = folder(stage)
-    mark = run / "checkpoints" / "mini" / "stages" / f"{earlier}.json"
-    mark.write_text(
-        json.dumps(json.loads(mark.read_text("utf-8")) | {"trouble": "all is lost"}), "utf-8"
+    record = run / "checkpoints" / "mini" / "stages" / f"{earlier}.json"
+    record.write_text(
+        json.dumps(json.loads(record.read_text("utf-8")) | {"trouble": "all is lost"}), "utf-8"
     )
     shutil.rmtree(run / "dataset" / "mini" / "embeddings", ignore_errors=True)
     before = fingerprints(run)
