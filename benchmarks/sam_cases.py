@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from measure import Comparison, check_close, in_turns
 from segment_anything.modeling import MaskDecoder, Sam, TwoWayTransformer
@@ -18,7 +17,6 @@ from torch import nn
 
 from epsam.config.decoder import DecoderOptions
 from epsam.core.device import DeviceConfig, select_device
-from epsam.core.seeding import generator
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import list_labelled_patches
@@ -26,7 +24,6 @@ from epsam.segment.sam.compiled_encoder import CompiledEncoder
 from epsam.segment.sam.losses import dice_iou_loss
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.models import build_sam, freeze
-from epsam.segment.sam.prompting.point_sampling import sample_points
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.training.decoder import Example, build_decoder_task
@@ -48,19 +45,19 @@ def encoder(device: str) -> Comparison:
     images = torch.randn(count, 3, side, side, device=device)
     fused = [block.attn for block in sam.image_encoder.blocks]
     for attention in fused:
-        # They start at zero, where a wrong bias would not be seen.
+        # They start at zero, which would hide a wrong bias.
         nn.init.normal_(attention.rel_pos_h, std=0.1)
         nn.init.normal_(attention.rel_pos_w, std=0.1)
     stock = _stock_attention(sam)
 
     def run(
-        attentions: Sequence[nn.Module], context: Callable[[], Any], some: torch.Tensor = images
+        attentions: Sequence[nn.Module], context: Callable[[], Any], batch: torch.Tensor = images
     ) -> torch.Tensor:
         for block, attention in zip(sam.image_encoder.blocks, attentions, strict=True):
             block.attn = attention
         with torch.no_grad(), context():
-            found: torch.Tensor = sam.image_encoder(some)
-            return found
+            embeddings: torch.Tensor = sam.image_encoder(batch)
+            return embeddings
 
     fp32 = partial(torch.autocast, device, enabled=False)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -120,7 +117,7 @@ def batched_decoder(device: str) -> Comparison:
     package.load_state_dict(sam.mask_decoder.state_dict())
     embeddings, points, labels = _prompts(8, device)
 
-    def fitted(means: torch.Tensor) -> torch.Tensor:
+    def with_gradients(means: torch.Tensor) -> torch.Tensor:
         torch.autograd.backward(means.sum())
         return means.detach()
 
@@ -132,54 +129,21 @@ def batched_decoder(device: str) -> Comparison:
                 embeddings[k : k + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense
             )
             means.append(masks[0, 0].sigmoid().mean())
-        return fitted(torch.stack(means))
+        return with_gradients(torch.stack(means))
 
     def batch() -> torch.Tensor:
-        return fitted(decode(sam, embeddings, points, labels).sigmoid().mean(dim=(1, 2)))
+        return with_gradients(decode(sam, embeddings, points, labels).sigmoid().mean(dim=(1, 2)))
 
     check_close("batched_decoder", one_by_one(), batch(), 1e-4)
     plain, ours = in_turns(one_by_one, batch, device, stock=True)
     return Comparison("one by one", plain / 8, "in a batch", ours / 8, 1.0, "s an image")
 
 
-def prompt_sampling(_: str) -> Comparison:
-    """50 points of each of 8 maps by their activation: numpy's own draw image by image, against one
-    draw for all.
-
-    Both take the same random numbers. Raises ValueError if they do not draw the same points.
-    """
-    rng = np.random.default_rng(0)
-    maps = rng.random((8, PATCH_PX, PATCH_PX), dtype=np.float32)
-    maps[:, : PATCH_PX // 4] = 0
-
-    def one_by_one() -> list[Any]:
-        return [_drawn_by_numpy(weight, generator(0, number)) for number, weight in enumerate(maps)]
-
-    def together() -> list[Any]:
-        return sample_points(maps, POINTS, [generator(0, number) for number in range(len(maps))])
-
-    check_close(
-        "prompt_sampling",
-        *(torch.from_numpy(np.stack(found)) for found in (one_by_one(), together())),
-        tolerance=0,
-    )
-    plain, ours = in_turns(one_by_one, together, "cpu")
-    return Comparison(
-        "one by one",
-        plain / len(maps),
-        "in a batch",
-        ours / len(maps),
-        1.0,
-        "s an image",
-        f"{POINTS} points of {PATCH_PX} px",
-    )
-
-
 def cached_step(device: str) -> Comparison:
-    """A whole training step (embeddings read, points drawn, loss, optimiser) against the bare
-    decoder's passes.
+    """A whole training step (embeddings read, points sampled, loss, optimiser) against the
+    decoder's forward and backward pass alone.
 
-    The target says that a step may cost 1.15 times the bare passes, so plain / ours ≥ 1 / 1.15.
+    The target: a step costs at most 1.15 times these passes, so plain / ours ≥ 1 / 1.15.
     """
     bare, step = _step_seconds(device)
     return Comparison(
@@ -188,7 +152,7 @@ def cached_step(device: str) -> Comparison:
 
 
 def training_image(device: str) -> Comparison:
-    """One image of one epoch: with the package's encoder in the loop against from its kept
+    """One image of one epoch: with the package's encoder in the loop, against its cached
     embedding.
     """
     in_loop, cached, _ = _costs(device)
@@ -196,33 +160,27 @@ def training_image(device: str) -> Comparison:
 
 
 def whole_schedule(device: str) -> Comparison:
-    """4 decoders of 20 epochs: what one image costs in all, its encoding in the default number of
-    views included.
+    """4 decoders of 20 epochs: the cost of one image in all, with its encoding in the default
+    number of transforms.
     """
     in_loop, cached, encoding = _costs(device)
-    views, uses = DecoderOptions().embedding_transforms, ROUNDS * EPOCHS
+    n_transforms, n_uses = DecoderOptions().embedding_transforms, ROUNDS * EPOCHS
     return Comparison(
         "encoder in the loop",
-        uses * in_loop,
+        n_uses * in_loop,
         "kept embeddings",
-        views * encoding + uses * cached,
+        n_transforms * encoding + n_uses * cached,
         30.0,
         "s an image",
-        f"from the measured parts; {views} views",
+        f"from the measured parts; {n_transforms} transforms",
     )
 
 
-# Parts
-# --------------------------------------------------------------------------------------------------------------
-
-
 def _costs(device: str) -> tuple[float, float, float]:
-    """Seconds an image: a step with the package's encoder in the loop, a cached step, our
-    encoding.
-    """
-    found = encoder(device)
+    """Seconds per image: a step with the package's encoder in it, a cached step, our encoding."""
+    encoding = encoder(device)
     bare, step = _step_seconds(device)
-    return found.plain_value + bare / BATCH, step / BATCH, found.ours_value
+    return encoding.plain_value + bare / BATCH, step / BATCH, encoding.ours_value
 
 
 @cache
@@ -246,10 +204,9 @@ def _step_seconds(device: str) -> tuple[float, float]:
 
 
 def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
-    """The steps of `finetune_decoder.py`, over and over, on four patches of noise whose embeddings
-    are kept.
+    """The training step of `finetune_decoder.py` on four patches of noise with cached embeddings.
 
-    Raises ValueError if an embedding is not mapped into memory but read.
+    Raises ValueError if an embedding is read instead of mapped into memory.
     """
     rng = np.random.default_rng(0)
     for number in range(BATCH):
@@ -261,18 +218,17 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
         mask[64:400, 64:300] = True
         write_mask(folder / "mask" / f"p{number}_1.png", mask)
     patches = list_labelled_patches(folder)
-    kept = PatchEmbeddings(EmbeddingStore(folder / "embeddings", _noise), PATCH_PX)
+    embeddings = PatchEmbeddings(EmbeddingStore(folder / "embeddings", _noise), PATCH_PX)
     options = DecoderOptions(batch_size=BATCH, n_point=POINTS)
-    kept.prepare(patches, options.embedding_transforms, 1)
-    if not all(isinstance(kept(patch), np.memmap) for patch in patches):
+    embeddings.prepare(patches, options.embedding_transforms, 1)
+    if not all(isinstance(embeddings(patch), np.memmap) for patch in patches):
         raise ValueError("cached_step: embeddings are not mapped into memory; nothing was timed")
     examples = [Example(patch, patch.mask) for patch in patches if patch.mask]
-    # Prompts come from the targets, as --train_prompt mask has it, so that nothing is asked of the
-    # maps.
+    # With --train_prompt mask, the default, prompts come from the targets and need no CAM.
     task = build_decoder_task(
         "benchmark",
         segmenter,
-        kept,
+        embeddings,
         examples,
         [],
         lambda patch: PromptInputs(np.zeros(0), np.zeros(0)),
@@ -286,21 +242,6 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
         task.optimiser.step()
 
     return step
-
-
-def _drawn_by_numpy(
-    weight: npt.NDArray[np.float32], rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """Up to 50 different pixels (N, 2) as (x, y), drawn with probability ∝ weight (height,
-    width).
-    """
-    flat = weight.ravel().astype(np.float64)
-    support = np.flatnonzero(flat)
-    chosen = rng.choice(
-        support, min(POINTS, support.size), replace=False, p=flat[support] / flat[support].sum()
-    )
-    rows, columns = np.divmod(chosen, weight.shape[1])
-    return np.stack([columns, rows], axis=1).astype(np.float32)
 
 
 def _noise(images: Sequence[Rgb]) -> list[Any]:
@@ -324,7 +265,7 @@ def _sam(device: str) -> Sam:
 
 def _stock_attention(sam: Sam) -> list[nn.Module]:
     """The package's attention modules, sharing the parameters of ours."""
-    found = []
+    modules = []
     for block in sam.image_encoder.blocks:
         ours = block.attn
         side = (ours.rel_pos_h.shape[0] + 1) // 2
@@ -332,5 +273,5 @@ def _stock_attention(sam: Sam) -> list[nn.Module]:
             ours.qkv.in_features, ours.num_heads, use_rel_pos=True, input_size=(side, side)
         )
         stock.load_state_dict(ours.state_dict())
-        found.append(stock.to(ours.qkv.weight.device))
-    return found
+        modules.append(stock.to(ours.qkv.weight.device))
+    return modules

@@ -1,14 +1,12 @@
 """Steps 2 to 6 at the paper's sizes on a GPU whose memory is capped at 12 GiB; prints seconds and
 peaks of each step.
 
-    python benchmarks/twelve_gib.py                                       ViT-B with random weights,
-    512 px patches
-    python benchmarks/twelve_gib.py --device cpu --small                  the same path, small, to
-    see that it runs
+    python benchmarks/twelve_gib.py                        ViT-B with random weights, 512 px
+    python benchmarks/twelve_gib.py --device cpu --small   the same path, small, to try it out
 
-The patches are noise and the weights random: what is measured is memory and time, not quality. Of
-the classifier, the share of its time that it waits for data is printed, too; it has more patches
-than the other steps, since a few would be over before its loaders have started.
+The patches are noise and the weights random: memory and time are measured, not quality. For the
+classifier the fraction of time that it waits for data is printed, too; it has more patches than the
+other steps, since a few would be over before its loaders have started.
 """
 
 import argparse
@@ -44,8 +42,8 @@ from epsam.segment.sam.models import build_sam
 from epsam.tables import METRIC_COLUMNS
 
 GIB = 2**30
-MOST_WAITING = 0.05
-"""The target for a GPU: the share of the classifier's training that it waits for data, at most."""
+MAX_WAIT_FRACTION = 0.05
+"""The target for a GPU: the classifier waits for data at most this fraction of its training."""
 
 
 def main() -> None:
@@ -62,34 +60,35 @@ def main() -> None:
         help="train patches of the classifier; 512 px ones take 0.7 MB each for the time being",
     )
     parser.add_argument("--small", action="store_true", help="64 px patches, ResNet18, vit_demo")
-    given = parser.parse_args()
-    if given.device == "cuda":
+    options = parser.parse_args()
+    if options.device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, given.gib * GIB / total))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, options.gib * GIB / total))
         print(
-            f"{torch.cuda.get_device_name(0)}, {total / GIB:.0f} GiB, capped at {given.gib:g} GiB"
+            f"{torch.cuda.get_device_name(0)}, {total / GIB:.0f} GiB, capped at {options.gib:g} GiB"
         )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        side = 64 if given.small else 512
-        write_dataset(root / "data" / "noise", side, given.patches)
-        write_patches(root / "many", side, given.classifier_patches)
-        model = "vit_demo" if given.small else "vit_b"
+        side = 64 if options.small else 512
+        write_dataset(root / "data" / "noise", side, options.patches)
+        write_patches(root / "many", side, options.classifier_patches)
+        model = "vit_demo" if options.small else "vit_b"
         torch.manual_seed(0)
         torch.save(build_sam(model).state_dict(), root / "sam.pth")
-        for name, step in steps(root, model, given.device, given.small):
+        for name, step in steps(root, model, options.device, options.small):
             print_cost(name, step)
-        told = " ".join(f"{share:.3f}" for share in waiting_shares(root))
+        fractions = " ".join(f"{fraction:.3f}" for fraction in read_wait_fractions(root))
         print(
-            f"data_wait_share of train_classifier, by epoch: {told} (target on a GPU: at most {MOST_WAITING:g})"
+            f"data_wait_share of train_classifier, by epoch: {fractions} "
+            f"(target on a GPU: at most {MAX_WAIT_FRACTION:g})"
         )
 
 
 def steps(root: Path, model: str, device: str, small: bool) -> list[tuple[str, Callable[[], None]]]:
-    """The stages at their defaults, but for two epochs and a threshold that lets every pseudo-label
-    through.
+    """The stages at their defaults, but with two epochs and a threshold that accepts every
+    pseudo-label.
     """
-    place = [
+    dataset = [
         "--dataset_type",
         "noise",
         "--dataset_root",
@@ -116,7 +115,7 @@ def steps(root: Path, model: str, device: str, small: bool) -> list[tuple[str, C
     def step(
         stage: str, kind: type, run: Callable, flags: list[str]
     ) -> tuple[str, Callable[[], None]]:
-        return stage, lambda: run(parse(stage, kind, [*place, *flags]))
+        return stage, lambda: run(parse(stage, kind, [*dataset, *flags]))
 
     return [
         step("train_classifier", ClassifierOptions, train_classifier.main, learn),
@@ -145,11 +144,11 @@ def steps(root: Path, model: str, device: str, small: bool) -> list[tuple[str, C
 
 
 def print_cost(name: str, step: Callable[[], None]) -> None:
-    """Do a step and print what it took; peaks of the GPU are the step's own, those of RAM of all
-    steps so far.
+    """Run a step and print its cost. The peak of the GPU is that of the step, the peak of RAM that
+    of all steps so far.
     """
     if torch.cuda.is_available():
-        # What earlier steps hold or PyTorch keeps for later use would count as this one's.
+        # Memory that earlier steps hold, or PyTorch reserves, would count as this step's.
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -164,8 +163,8 @@ def print_cost(name: str, step: Callable[[], None]) -> None:
     )
 
 
-def waiting_shares(root: Path) -> list[float]:
-    """The share of its time that the classifier waited for data, for each epoch."""
+def read_wait_fractions(root: Path) -> list[float]:
+    """The fraction of time that the classifier waited for data, for each epoch."""
     rows = read_table(RunPaths(root / "runs" / "noise").metrics, METRIC_COLUMNS)
     return [
         float(row["value"])

@@ -237,9 +237,9 @@ def test_the_pass_under_a_cap_goes_through_all_stages(measure, tmp_path, capsys)
         "evaluate",
         "infer",
     ]
-    shares = twelve_gib.waiting_shares(tmp_path)
-    assert len(shares) == 2
-    assert all(0 < share < 1 for share in shares)
+    fractions = twelve_gib.read_wait_fractions(tmp_path)
+    assert len(fractions) == 2
+    assert all(0 < fraction < 1 for fraction in fractions)
     assert read_json(tmp_path / "runs" / "noise" / "options.json")["train_classifier"][
         "train_image_dir"
     ] == str(tmp_path / "many" / "image")
@@ -298,17 +298,18 @@ def test_encoders_are_timed_only_if_they_agree(measure, monkeypatch, wrong):
 
 
 def test_prompt_sampling_is_timed_only_if_both_ways_agree(measure, monkeypatch):
-    import sam_cases
+    import prompt_cases
 
-    small(monkeypatch, sam_cases)
-    monkeypatch.setattr(sam_cases, "in_turns", lambda *_, **_stock: (8.0, 4.0))
-    comparison = sam_cases.prompt_sampling("cpu")
+    monkeypatch.setattr(prompt_cases, "PATCH_PX", 128)
+    monkeypatch.setattr(prompt_cases, "POINTS", 5)
+    monkeypatch.setattr(prompt_cases, "in_turns", lambda *_, **_stock: (8.0, 4.0))
+    comparison = prompt_cases.prompt_sampling("cpu")
     assert (comparison.plain_value, comparison.ours_value) == (1, 0.5)
     monkeypatch.setattr(
-        sam_cases, "sample_points", lambda weights, count, rngs: [[[0, 0]] * count] * len(rngs)
+        prompt_cases, "sample_points", lambda weights, count, rngs: [[[0, 0]] * count] * len(rngs)
     )
     with pytest.raises(ValueError, match="prompt_sampling: the two ways"):
-        sam_cases.prompt_sampling("cpu")
+        prompt_cases.prompt_sampling("cpu")
 
 
 def test_a_step_is_timed_only_with_embeddings_mapped_into_memory(measure, monkeypatch, tmp_path):

@@ -117,7 +117,8 @@ def test_the_frozen_parts_of_sam_are_not_in_the_decoders_file_and_did_not_learn(
     start = torch.load(trained[0] / "random_sam.pth", weights_only=True)
     assert all(key.startswith("mask_decoder.") for key in content["model"])
     assert not torch.equal(
-        content["model"]["mask_decoder.mask_tokens.weight"], start["mask_decoder.mask_tokens.weight"]
+        content["model"]["mask_decoder.mask_tokens.weight"],
+        start["mask_decoder.mask_tokens.weight"],
     )
 
 
@@ -184,7 +185,11 @@ def test_a_shut_gate_leaves_images_without_a_label_empty(trained, monkeypatch):
     folder, _ = trained
     monkeypatch.chdir(folder)
     write_rgb(folder / "gate" / "a.png", np.full((SIDE, SIDE, 3), 200, np.uint8))
-    infer.main(InferOptions(**FLAGS_OF_RUN, test_dataset_dir="gate", output_dir="gated", gate_threshold=1.1))
+    infer.main(
+        InferOptions(
+            **FLAGS_OF_RUN, test_dataset_dir="gate", output_dir="gated", gate_threshold=1.1
+        )
+    )
     row = table(folder / "gated" / "metrics.csv")[0]
     assert (row["gated"], row["tumour_share"]) == ("1", "0.0")
 

@@ -89,7 +89,7 @@ def test_odd_names_reach_every_stage_as_one_word(run_script, tmp_path):
         ("test.sh", "cv2, .*, tqdm, hypothesis, .*xdist"),
     ],
 )
-def test_an_environment_that_lacks_packages_is_told_which(tmp_path, script, lacking):
+def test_an_environment_that_lacks_packages_is_an_error_that_names_them(tmp_path, script, lacking):
     venv.create(tmp_path / "env", with_pip=False)
     for name in (script, "src/environment.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -106,7 +106,7 @@ def test_an_environment_that_lacks_packages_is_told_which(tmp_path, script, lack
     requirements = "requirements-test.txt" if script == "test.sh" else "requirements.txt"
     assert re.search(
         rf"error: the active environment lacks {lacking}.*; run: pip install -r {requirements}\n",
-        run_script,
+        output,
     )
 
 
@@ -123,7 +123,8 @@ def bare(tmp_path):
     python3 = tmp_path / "bin" / "python3"
     python3.write_text(
         f"#!/bin/bash\n[[ $1 == -m ]] || exit ${{OLD:-0}}\n[[ $* == '-m venv .venv' ]] || exit 9\n"
-        f"mkdir -p .venv/bin\ncat > .venv/bin/python <<'END'\n{python}END\nchmod +x .venv/bin/python\n"
+        "mkdir -p .venv/bin\n"
+        f"cat > .venv/bin/python <<'END'\n{python}END\nchmod +x .venv/bin/python\n"
     )
     python3.chmod(0o755)
 
@@ -157,7 +158,7 @@ def test_a_bare_machine_gets_an_environment_once_and_again_when_the_requirements
     assert bare()[1] == [INSTALL, INFER]
 
 
-def test_an_installation_that_fails_is_told_and_tried_again(bare):
+def test_an_installation_that_fails_is_an_error_and_tried_again(bare):
     result, calls = bare(NO_INDEX="1")
     assert (result.returncode, calls) == (1, [INSTALL])
     assert (
@@ -167,7 +168,7 @@ def test_an_installation_that_fails_is_told_and_tried_again(bare):
     assert bare()[1] == [INSTALL, INFER]
 
 
-def test_a_python_that_is_too_old_is_told(bare):
+def test_a_python_that_is_too_old_is_an_error(bare):
     result, calls = bare(OLD="1")
     assert (result.returncode, calls) == (1, [])
     assert "error: Python 3.10 or newer is needed, found" in result.stdout + result.stderr
@@ -193,7 +194,9 @@ def test_a_stage_that_fails_ends_the_run_with_its_code(run_script):
 def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_error(
     run_script, tmp_path, failing, code, reported
 ):
-    result = run_script("train.sh", DATASET_TYPE="my data", FAILING=f"src/{failing}.py", CODE=str(code))
+    result = run_script(
+        "train.sh", DATASET_TYPE="my data", FAILING=f"src/{failing}.py", CODE=str(code)
+    )
     calls = (tmp_path / "calls.txt").read_text("utf-8").splitlines()
     assert (result.returncode, result.stdout.splitlines()[-1]) == (code, "error: so it is")
     assert ("<src/report.py><--dataset_type=my data><--run=my data>" in calls) == reported

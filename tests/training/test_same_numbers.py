@@ -1,5 +1,5 @@
-"""Nothing that saves time may change the trained weights: whole stages on the mini dataset, each run
-in two ways.
+"""Nothing that saves time may change the trained weights: whole stages on the mini dataset, each
+run in two ways.
 """
 
 import copy
