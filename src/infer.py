@@ -22,7 +22,6 @@ from epsam.inference.loading import (
     load_pipeline,
     make_slide_settings,
 )
-from epsam.inference.pipeline import Gate
 from epsam.inference.segment_slides import segment_slides
 from epsam.inference.slide_store import SlideStore
 from epsam.inference.slide_tables import (
@@ -34,6 +33,7 @@ from epsam.inference.slide_tables import (
     score_slides,
     write_tables,
 )
+from epsam.inference.tile_model import Gate
 from epsam.paths import test_folder
 from epsam.report.cases import draw_image_cases, draw_slide_cases
 from epsam.report.inference import InferenceResults, render_inference_report

@@ -5,15 +5,8 @@ from epsam.data.images import read_mask, read_rgb, write_mask, write_rgb
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.image_results import ResultCache
 from epsam.inference.inputs import find_images
-from epsam.inference.pipeline import Gate, Pipeline
+from epsam.inference.tile_model import Gate
 from support.fake_tile_model import FakeTileModel, blue, draw_slide
-
-
-class FakePipeline(FakeTileModel):
-    """The real way from an image to its mask, through a model that answers from colour."""
-
-    segment = Pipeline.segment
-
 
 TUMOUR = (8, 8, 20, 24)
 OFF = Gate(False, 0.5)
@@ -24,7 +17,7 @@ def segment(tmp_path):
     """Segments the images of a folder; returns the model, the rows by image, and the counts."""
 
     def run(gate, fingerprint="x"):
-        model = FakePipeline()
+        model = FakeTileModel()
         rows, counts = segment_folder(
             find_images(tmp_path), model, tmp_path / "out", 0.25, gate, fingerprint
         )

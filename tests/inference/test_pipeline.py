@@ -10,7 +10,9 @@ from epsam.cam.rotation import rotation_averaged_cam
 from epsam.config.masks import MaskRule
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
-from epsam.inference.pipeline import Gate, MapAndPromptOptions, Pipeline
+from epsam.inference.pipeline import MapAndPromptOptions, Pipeline
+from epsam.inference.progress import PhaseTimer
+from epsam.inference.tile_model import Gate, segment_image
 
 SIDE = 16
 
@@ -66,7 +68,7 @@ def test_classifying_then_averaging_gives_the_rotation_averaged_cam(rotations):
     images, model = random_tiles(3), pipeline(rotations)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     probabilities, maps = rotation_averaged_cam(Bright(), batch, rotations)
-    scores, upright = model.classify(images)
+    scores, upright = model.classify(images, PhaseTimer(model.phases))
     np.testing.assert_allclose(scores, probabilities)
     np.testing.assert_allclose(np.stack(model.average_rotations(images, upright)), maps, atol=1e-6)
     assert model._classifier.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
@@ -79,7 +81,7 @@ def test_gated_tiles_are_classified_once_and_the_others_at_every_rotation():
     )
     image = np.concatenate(list(image), axis=1)
     model = pipeline()
-    segmentation = model.segment("x", image, 0.0, Gate(True, 0.5))
+    segmentation = segment_image(model, "x", image, 0.0, Gate(True, 0.5))
     assert (segmentation.n_tiles, segmentation.n_gated) == (4, 2)
     assert sum(model._classifier.passes) == 4 + 2 * 3
     assert segmentation.mask[:, :SIDE].all()

@@ -80,7 +80,7 @@ def test_before_a_slide_is_done_the_first_ones_speed_counts_for_all():
 
 def test_a_phase_within_another_counts_for_itself():
     times = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
-    timer = PhaseTimer(lambda: next(times))
+    timer = PhaseTimer((), lambda: next(times))
     with timer.phase("write"), timer.phase("read"):
         pass
     assert timer.total() == 15.0

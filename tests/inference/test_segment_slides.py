@@ -12,12 +12,12 @@ from epsam.core.errors import SlideError
 from epsam.extraction import thumbnail
 from epsam.extraction.discovery import SlideRecord
 from epsam.inference.inputs import find_slides
-from epsam.inference.pipeline import Gate
 from epsam.inference.progress import PhaseTimer
 from epsam.inference.segment_slides import SlideSettings
 from epsam.inference.slide_tables import (
     check_some_done,
 )
+from epsam.inference.tile_model import Gate
 from epsam.wsi import reader, tiff, writer
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
 from support.slide_runs import TISSUE, TUMOUR, read_rows, segment_all
@@ -92,11 +92,11 @@ def test_one_failing_slide_does_not_stop_the_rest_and_is_tried_again(slide_folde
 )
 def test_any_error_of_a_slide_fails_that_slide_only(slide_folder, tmp_path, error, reason):
     class Failing(FakeTileModel):
-        def classify(self, tiles):
+        def classify(self, tiles, timer):
             if not self.classified:
                 self.classified = 1
                 raise error
-            return super().classify(tiles)
+            return super().classify(tiles, timer)
 
     rows = segment_all(find_slides(slide_folder), tmp_path / "out", Failing())[1]
     assert [row["status"] for row in rows] == ["failed", "done"]
@@ -105,7 +105,7 @@ def test_any_error_of_a_slide_fails_that_slide_only(slide_folder, tmp_path, erro
 
 def test_a_full_disk_stops_the_run(slide_folder, tmp_path):
     class Full(FakeTileModel):
-        def classify(self, tiles):
+        def classify(self, tiles, timer):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
@@ -114,7 +114,7 @@ def test_a_full_disk_stops_the_run(slide_folder, tmp_path):
 
 def test_an_interrupted_slide_leaves_nothing_that_looks_finished(slide_folder, tmp_path):
     class Broken(FakeTileModel):
-        def encode(self, tiles):
+        def segment_passed(self, tiles, contexts, name, timer):
             raise KeyboardInterrupt
 
     slides, output = find_slides(slide_folder), tmp_path / "out"

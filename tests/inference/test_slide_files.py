@@ -13,7 +13,7 @@ from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.data.images import read_rgb
 from epsam.extraction.discovery import SlideRecord
 from epsam.inference.inputs import find_slides
-from epsam.inference.pipeline import Gate
+from epsam.inference.tile_model import Gate
 from epsam.pictures.panel import PREDICTED
 from epsam.wsi.reader import open_slide
 from support.fake_tile_model import PINK, FakeTileModel, blue, draw_slide, write_lossless_slide

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from epsam.inference.inputs import find_slides
-from epsam.inference.pipeline import Gate
 from epsam.inference.slide_store import SlideStore
 from epsam.inference.slide_tables import (
     collect_rows,
@@ -16,6 +15,7 @@ from epsam.inference.slide_tables import (
     log_summary,
     score_slides,
 )
+from epsam.inference.tile_model import Gate
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
 from support.slide_runs import SETTINGS, TUMOUR, read_rows, segment_all
 

@@ -1,11 +1,13 @@
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from epsam.inference.pipeline import Gate
+from epsam.inference import streaming
 from epsam.inference.progress import PhaseTimer
 from epsam.inference.streaming import SlideInference, prefetch
+from epsam.inference.tile_model import Gate, TileResult
 from epsam.inference.tiling import BandBlender, Tiling, plan_tiles, probability_to_bytes
 from epsam.wsi.reader import open_slide
 from epsam.wsi.tissue import TissueMask
@@ -17,7 +19,8 @@ def make_inference(slide, model, gate=None, overlap=0.25, mpp=0.5, tissue=None):
         np.ones((-(-slide.height0 // 8), -(-slide.width0 // 8)), bool) if tissue is None else tissue
     )
     grid = plan_tiles(slide, TissueMask(mask, 8.0), model.tile_size, overlap, mpp)
-    return SlideInference(slide, "a", grid, model, gate or Gate(False, 0.5), 0.01, PhaseTimer())
+    timer = PhaseTimer(model.phases)
+    return SlideInference(slide, "a", grid, model, gate or Gate(False, 0.5), 0.01, timer)
 
 
 def test_a_slide_full_of_tissue_is_blended_as_one_image_would_be(tmp_path):
@@ -49,6 +52,41 @@ def test_tiles_without_tissue_are_not_classified_and_gated_ones_not_encoded(tmp_
     assert positions == [(row, column) for row in range(3) for column in range(3)]
     assert [tile.gated for tile in inference.classified] == [False, True, True] * 3
     assert np.array_equal(probability, np.where(blue(image), 255, 0))
+
+
+class AnyOrder:
+    """A tile model with nothing of EP-SAM: it takes all tiles first, and answers backwards."""
+
+    batch_size, mpp, tile_size = 2, 0.5, 32
+    phases = ("thinking",)
+
+    def segment_tiles(self, batches, name, gate, timer):
+        tiles = []
+        for batch in batches:
+            tiles += zip(*batch, strict=True)
+        for number, image in reversed(tiles):
+            with timer.phase("thinking"):
+                score = float(blue(image).mean())
+                probability = blue(image).astype(np.float32) if gate.passes(score) else None
+            yield TileResult(number, probability, score)
+
+
+def test_any_tile_model_serves_in_any_order_with_phases_of_its_own(tmp_path):
+    image = draw_slide(96, 160, tissue=[(0, 0, 160, 96)], tumour=[(0, 0, 80, 50)])
+    with open_slide(write_lossless_slide(tmp_path / "a.tif", image)) as slide:
+        inference = make_inference(slide, AnyOrder(), Gate(True, 0.01), overlap=0.5)
+        probability = np.concatenate(list(inference.bands()))
+        fake = make_inference(slide, FakeTileModel(), Gate(True, 0.01), overlap=0.5)
+        assert np.array_equal(probability, np.concatenate(list(fake.bands())))
+    assert inference.classified == fake.classified
+    assert inference.timer.seconds["thinking"] > 0
+    assert "encoder" not in inference.timer.seconds
+
+
+def test_the_scanner_names_no_part_of_a_method():
+    source = Path(streaming.__file__).read_text("utf-8")
+    for word in ("classify", "average_rotations", "encode", "decode", "SAM", "epsam.segment"):
+        assert word not in source
 
 
 def test_a_gated_neighbour_counts_as_zero_and_background_not_at_all(tmp_path):

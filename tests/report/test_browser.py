@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from epsam.core.files import write_text
-from epsam.inference.progress import PHASES
+from epsam.inference.pipeline import Pipeline
+from epsam.inference.progress import list_phases
 from epsam.pictures.curves import draw_curves
 from epsam.report.inference import InferenceResults, render_inference_report
 from epsam.report.page import render_page, render_paragraph
@@ -110,7 +111,8 @@ def slides():
         for n in range(20)
     ]
     timings = [
-        {"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)} for row in rows
+        {"slide": row["slide"], "seconds": 4.0, **dict.fromkeys(list_phases(Pipeline.phases), 0.5)}
+        for row in rows
     ]
     cases = {"a; tumour 1.5 mm²": tissue(960)}
     return render_inference_report(

@@ -1,4 +1,5 @@
-from epsam.inference.progress import PHASES
+from epsam.inference.pipeline import Pipeline
+from epsam.inference.progress import list_phases
 from epsam.report.inference import (
     InferenceResults,
     inference_warnings,
@@ -80,7 +81,7 @@ def test_fractions_of_time_are_over_all_slides():
         {
             "slide": name,
             "seconds": seconds,
-            **dict.fromkeys(PHASES, 0.0),
+            **dict.fromkeys(list_phases(Pipeline.phases), 0.0),
             "gate": gate,
             "encoder": encoder,
         }
@@ -96,7 +97,7 @@ def test_fractions_of_time_are_over_all_slides():
 
 
 def test_the_page_has_every_part():
-    timings = [{"slide": "a", "seconds": 4.0, **dict.fromkeys(PHASES, 0.5)}]
+    timings = [{"slide": "a", "seconds": 4.0, **dict.fromkeys(list_phases(Pipeline.phases), 0.5)}]
     page = render_inference_report(
         results_of("slide", [slide("a", dice="0.75", seconds=4.0)], {"a": 0.75}, timings)
     )

@@ -10,7 +10,8 @@ from epsam.core.files import write_json, write_table
 from epsam.data.images import write_jpeg, write_mask, write_rgb
 from epsam.inference.image_folder import summarize_images
 from epsam.inference.inputs import find_images
-from epsam.inference.progress import PHASES
+from epsam.inference.pipeline import Pipeline
+from epsam.inference.progress import list_phases
 from epsam.metrics import count_pixels
 from epsam.paths import RunPaths
 from epsam.report.cases import draw_image_cases, draw_slide_cases
@@ -221,7 +222,13 @@ def slides(folder):
             folder / row["slide"] / "overlay.jpg", np.full((50, 90, 3), (200, 40, 40), np.uint8)
         )
     timings = [
-        {"slide": "s", "seconds": 4.0, **dict.fromkeys(PHASES, 0.0), "encoder": 3.0, "write": 1.0}
+        {
+            "slide": "s",
+            "seconds": 4.0,
+            **dict.fromkeys(list_phases(Pipeline.phases), 0.0),
+            "encoder": 3.0,
+            "write": 1.0,
+        }
     ]
     return InferenceResults(
         "here",

@@ -2,15 +2,18 @@
 
 import numpy as np
 
+from epsam.inference.tile_model import GatedTileModel
 from epsam.wsi.writer import PyramidFormat, write_slide
 
 PINK, BLUE, WHITE = (220, 120, 180), (70, 60, 150), (245, 245, 245)
 
 
-class FakeTileModel:
+class FakeTileModel(GatedTileModel):
     """Blue is tumour: a tile's score is its fraction of blue, its probability 1 where it is blue.
     Counts its calls.
     """
+
+    phases = ("gate", "encoder", "decoder")
 
     def __init__(self, tile_size=32, batch_size=4, mpp=0.5):
         self.tile_size = tile_size
@@ -19,26 +22,17 @@ class FakeTileModel:
         self.classified = self.encoded = 0
         self.numbers = []
 
-    def classify(self, tiles):
-        self.classified += len(tiles)
-        return [float(blue(tile).mean()) for tile in tiles], [
-            np.ones((4, 4), np.float32) for _ in tiles
-        ]
-
-    def average_rotations(self, tiles, cams):
-        assert 0 < len(tiles) == len(cams) <= self.batch_size
-        return list(cams)
-
-    def encode(self, tiles):
+    def classify(self, tiles, timer):
         assert 0 < len(tiles) <= self.batch_size
-        self.encoded += len(tiles)
-        return [[blue(tile).astype(np.float16) for tile in tiles]]
+        self.classified += len(tiles)
+        return [float(blue(tile).mean()) for tile in tiles], list(tiles)
 
-    def decode(self, encoded, tiles, cams, name, numbers):
-        (embeddings,) = encoded
-        assert len(embeddings) == len(tiles) == len(cams) == len(numbers)
-        self.numbers += numbers
-        return np.stack(embeddings).astype(np.float32)
+    def segment_passed(self, tiles, contexts, name, timer):
+        assert 0 < len(tiles.numbers) == len(tiles.images) == len(contexts) <= self.batch_size
+        assert all(map(np.array_equal, tiles.images, contexts))
+        self.encoded += len(contexts)
+        self.numbers += tiles.numbers
+        return np.stack([blue(tile) for tile in tiles.images]).astype(np.float32)
 
 
 def blue(image):

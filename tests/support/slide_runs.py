@@ -2,7 +2,6 @@
 
 import csv
 
-from epsam.inference.pipeline import Gate
 from epsam.inference.segment_slides import SlideSettings, segment_slides
 from epsam.inference.slide_store import SlideStore
 from epsam.inference.slide_tables import (
@@ -11,6 +10,7 @@ from epsam.inference.slide_tables import (
     score_slides,
     write_tables,
 )
+from epsam.inference.tile_model import Gate
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
 
 SETTINGS = SlideSettings(

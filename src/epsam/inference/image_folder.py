@@ -14,7 +14,7 @@ from epsam.core.errors import EpsamError
 from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.inference.image_results import ImageResult, ResultCache, mask_file, overlay_file
-from epsam.inference.pipeline import Gate, Pipeline, Segmentation
+from epsam.inference.tile_model import Gate, Segmentation, TileModel, segment_image
 from epsam.inference.tiling import Tiling
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.pictures.panel import overlay_mask
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def segment_folder(
     images: Sequence[Patch],
-    pipeline: Pipeline,
+    model: TileModel,
     output: Path,
     overlap: float,
     gate: Gate,
@@ -47,7 +47,7 @@ def segment_folder(
             if result is not None:
                 n_cached += 1
             else:
-                result = _segment_or_fail(image, pipeline, output, overlap, gate, cache)
+                result = _segment_or_fail(image, model, output, overlap, gate, cache)
 
             rows.append(result.row)
             if result.counts is not None:
@@ -89,10 +89,10 @@ def summarize_images(
 
 
 def _segment_or_fail(
-    image: Patch, pipeline: Pipeline, output: Path, overlap: float, gate: Gate, cache: ResultCache
+    image: Patch, model: TileModel, output: Path, overlap: float, gate: Gate, cache: ResultCache
 ) -> ImageResult:
     try:
-        result = _segment_file(image, pipeline, output, overlap, gate)
+        result = _segment_file(image, model, output, overlap, gate)
     except EpsamError as error:
         log.warning("skipped: %s", error)
         row = {"image": image.image.name, "status": "failed", "reason": str(error)}
@@ -102,14 +102,14 @@ def _segment_or_fail(
 
 
 def _segment_file(
-    image: Patch, pipeline: Pipeline, output: Path, overlap: float, gate: Gate
+    image: Patch, model: TileModel, output: Path, overlap: float, gate: Gate
 ) -> ImageResult:
     started = time.perf_counter()
     pixels = image.read()
     # Before the model: a mask that does not fit should not cost minutes of a large image.
     ground_truth = image.ground_truth() if image.mask else None
 
-    segmentation = _segment_with_label(image, pixels, pipeline, overlap, gate)
+    segmentation = _segment_with_label(image, pixels, model, overlap, gate)
     mask = segmentation.mask
     write_mask(mask_file(output, image), mask)
     write_rgb(overlay_file(output, image), overlay_mask(pixels, mask))
@@ -133,15 +133,15 @@ def _segment_file(
 
 
 def _segment_with_label(
-    image: Patch, pixels: Rgb, pipeline: Pipeline, overlap: float, gate: Gate
+    image: Patch, pixels: Rgb, model: TileModel, overlap: float, gate: Gate
 ) -> Segmentation:
     # A label in the file's name is weak supervision too, and more certain than the classifier.
     height, width = pixels.shape[:2]
     if image.label == 0:
         return Segmentation(np.zeros((height, width), np.float32), 0.0, 0, 0)
     if image.label == 1:
-        tiling = Tiling.over(height, width, pipeline.tile_size, overlap)
+        tiling = Tiling.over(height, width, model.tile_size, overlap)
         # In an image of several tiles, only some of them need hold the tumour.
         if len(tiling.corners_xy) == 1:
             gate = replace(gate, on=False)
-    return pipeline.segment(image.name, pixels, overlap, gate)
+    return segment_image(model, image.name, pixels, overlap, gate)

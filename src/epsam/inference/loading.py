@@ -14,8 +14,9 @@ from epsam.config.sam import PromptOptions, PromptOverrides
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of, sha256_of
-from epsam.inference.pipeline import Gate, MapAndPromptOptions, Pipeline
+from epsam.inference.pipeline import MapAndPromptOptions, Pipeline
 from epsam.inference.segment_slides import SlideSettings
+from epsam.inference.tile_model import Gate, TileModel
 from epsam.paths import RunPaths
 from epsam.segment.sam.decoder_weights import load_decoder
 from epsam.segment.sam.models import find_checkpoint, freeze, load_sam
@@ -143,12 +144,12 @@ def find_last_decoder(run: RunPaths) -> Path:
     )
 
 
-def make_slide_settings(options: InferOptions, pipeline: Pipeline) -> SlideSettings:
+def make_slide_settings(options: InferOptions, model: TileModel) -> SlideSettings:
     """How slides are read: at the resolution of the training patches unless --mpp is given.
 
     Raises WeightsError if neither is known.
     """
-    mpp = options.mpp or pipeline.mpp
+    mpp = options.mpp or model.mpp
     if not mpp:
         raise WeightsError(
             "the decoder does not tell at which resolution it was trained; "

@@ -1,4 +1,4 @@
-"""The trained pipeline for an image of any size.
+"""EP-SAM as a tile model.
 
 classifier → gate → rotation-averaged CAM → initial mask → PEPM points → SAM (paper Fig. 2)
 """
@@ -17,8 +17,10 @@ from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.seeding import generator
 from epsam.data.d4 import apply_d4, undo_d4
-from epsam.data.images import Mask, Rgb
-from epsam.inference.tiling import Map, Tiling
+from epsam.data.images import Rgb
+from epsam.inference.progress import PhaseTimer
+from epsam.inference.tile_model import GatedTileModel, TileBatch
+from epsam.inference.tiling import Map
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
@@ -36,41 +38,10 @@ class MapAndPromptOptions:
     prompt: PromptOptions
 
 
-@dataclass(frozen=True)
-class Gate:
-    """Tiles whose tumour probability is below `threshold` stay empty, if the gate is on.
-
-    See docs/deviations.md, "Classifier gate".
-    """
-
-    on: bool
-    threshold: float
-
-    def passes(self, score: float) -> bool:
-        """Whether a tile of this tumour probability goes on to SAM."""
-        return not self.on or score >= self.threshold
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """One image: tumour probability (height, width), and what the classifier said.
-
-    max_score: the classifier's largest tumour probability of a tile. n_gated: tiles that the gate
-    has kept from SAM.
-    """
-
-    probability: Map
-    max_score: float
-    n_tiles: int
-    n_gated: int
-
-    @property
-    def mask(self) -> Mask:
-        return self.probability > 0.5
-
-
-class Pipeline:
+class Pipeline(GatedTileModel):
     """Classifier and SAM with a trained decoder, both on their device."""
+
+    phases: tuple[str, ...] = ("gate", "encoder", "decoder")
 
     def __init__(
         self,
@@ -96,36 +67,24 @@ class Pipeline:
         """Side of a tile, px."""
         return self._segmenter.frame.patch_size
 
-    def segment(self, name: str, image: Rgb, overlap: float, gate: Gate) -> Segmentation:
-        """Tumour probability of every pixel of an RGB image; `name` keys its prompt samples."""
-        height, width = image.shape[:2]
-        tiling = Tiling.over(height, width, self.tile_size, overlap)
-        tiles = tiling.crop_tiles(image)
-        scores, cams = self.classify(tiles)
-        passed = [number for number, score in enumerate(scores) if gate.passes(score)]
-
-        # Tiles that the gate keeps from SAM stay 0.
-        probabilities = np.zeros((len(tiles), tiling.side, tiling.side), dtype=np.float32)
-        for start in range(0, len(passed), self.batch_size):
-            numbers = passed[start : start + self.batch_size]
-            batch = [tiles[number] for number in numbers]
-            batch_cams = self.average_rotations(batch, [cams[number] for number in numbers])
-            encoded = self.encode(batch)
-            probabilities[numbers] = self.decode(encoded, batch, batch_cams, name, numbers)
-
-        n_gated = len(tiles) - len(passed)
-        return Segmentation(tiling.blend(probabilities), max(scores), len(tiles), n_gated)
-
-    def classify(self, tiles: Sequence[Rgb]) -> tuple[list[float], list[Map]]:
+    def classify(
+        self, tiles: Sequence[Rgb], timer: PhaseTimer
+    ) -> tuple[Sequence[float], Sequence[Map]]:
         """Tumour probability of each tile, and its CAM (h, w), not yet averaged over rotations."""
-        scores: list[float] = []
-        cams: list[Map] = []
-        for start in range(0, len(tiles), self.batch_size):
-            batch = tiles[start : start + self.batch_size]
-            batch_scores, batch_cams = self._rotated_cams(batch, quarter_turns=range(1))
-            scores += batch_scores[0].tolist()
-            cams += list(batch_cams[0].cpu().numpy())
-        return scores, cams
+        with timer.phase("gate"):
+            scores, cams = self._rotated_cams(tiles, quarter_turns=range(1))
+            return scores[0].tolist(), list(cams[0].cpu().numpy())
+
+    def segment_passed(
+        self, tiles: TileBatch, contexts: Sequence[Map], name: str, timer: PhaseTimer
+    ) -> Map:
+        """Tumour probabilities (tiles, side, side); `contexts` are the tiles' upright CAMs."""
+        with timer.phase("gate"):
+            cams = self.average_rotations(tiles.images, contexts)
+        with timer.phase("encoder"):
+            encoded = self.encode(tiles.images)
+        with timer.phase("decoder"):
+            return self.decode(encoded, tiles.images, cams, name, tiles.numbers)
 
     def average_rotations(self, tiles: Sequence[Rgb], cams: Sequence[Map]) -> list[Map]:
         """The CAMs of up to `batch_size` tiles, averaged with those of their rotations (Eq. 3).

@@ -7,10 +7,16 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-PHASES = ("decode", "read", "tissue", "gate", "encoder", "decoder", "write", "other")
-"""Columns of timings.csv: waiting for JPEG tiles to be decoded and for the rest of reading, finding
-tissue, the classifier, SAM's encoder and decoder, writing results; `other` is what remains.
-"""
+_PHASES_BEFORE = ("decode", "read", "tissue")
+_PHASES_AFTER = ("write", "other")
+
+
+def list_phases(model_phases: Iterable[str]) -> tuple[str, ...]:
+    """Columns of timings.csv: waiting for JPEG tiles to be decoded and for the rest of reading,
+    finding tissue, the phases of the model, writing results; `other` is what remains.
+    """
+    return (*_PHASES_BEFORE, *model_phases, *_PHASES_AFTER)
+
 
 MAX_NAME_LENGTH = 20
 """This project: a longer slide name would push the times off a narrow terminal."""
@@ -19,11 +25,14 @@ MAX_NAME_LENGTH = 20
 class PhaseTimer:
     """Seconds by phase since the timer was made."""
 
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, model_phases: Iterable[str], now: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """model_phases: names of the phases that a `TileModel` times."""
         self._now = now
         self._last = now()
         self._running = ["other"]
-        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.seconds = dict.fromkeys(list_phases(model_phases), 0.0)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

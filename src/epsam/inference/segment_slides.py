@@ -11,7 +11,6 @@ from epsam.evaluation.slide_scores import ResultFrame
 from epsam.extraction.candidates import require_slide_path
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.extraction.thumbnail import read_overview
-from epsam.inference.pipeline import Gate
 from epsam.inference.progress import EtaEstimator, PhaseTimer, SlideProgress
 from epsam.inference.slide_files import (
     PROBABILITY_FILE,
@@ -20,7 +19,8 @@ from epsam.inference.slide_files import (
     write_results,
 )
 from epsam.inference.slide_store import Row, SlideStore, StagedSlide
-from epsam.inference.streaming import SlideInference, TileModel
+from epsam.inference.streaming import SlideInference
+from epsam.inference.tile_model import Gate, TileModel
 from epsam.inference.tiling import plan_tiles
 from epsam.wsi.reader import open_slide
 from epsam.wsi.tissue import find_tissue
@@ -85,7 +85,7 @@ def _segment_or_fail(
         staged.fail(record.reason)
         return None
 
-    timer = PhaseTimer()
+    timer = PhaseTimer(model.phases)
     try:
         with progress:
             row, frame = segment_slide(record, staged.folder, model, settings, timer, progress)

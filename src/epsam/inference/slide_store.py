@@ -6,7 +6,7 @@ folder, and the record that a slide is done.
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from epsam.core.files import quick_hash, read_json, write_json
 from epsam.core.locking import exclusive_lock
 from epsam.evaluation.slide_scores import ResultFrame
 from epsam.extraction.discovery import FAILED, SlideRecord
-from epsam.inference.progress import PHASES, PhaseTimer
+from epsam.inference.progress import PhaseTimer
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ RESULT_FILE = "slide.json"
 TIMING_FILE = "timings.json"
 LOCK_FOLDER = ".locks"
 
-TIMING_COLUMNS = ("slide", "seconds", "windows_per_second", *PHASES)
+_TOTALS = ("seconds", "windows_per_second")
+"""Columns of timings.csv beside the phases, which depend on the model."""
 
 Row = dict[str, Any]
 
@@ -188,7 +189,10 @@ class SlideStore:
             return None
         try:
             content = read_json(path)
-            seconds = {column: float(content[column]) for column in TIMING_COLUMNS[1:]}
+            content.pop("slide", None)
+            seconds = {column: float(value) for column, value in content.items()}
+            if missing := [column for column in _TOTALS if column not in seconds]:
+                raise LookupError(missing[0])
         except (DatasetError, LookupError, TypeError, ValueError) as error:
             # Lost seconds are not worth segmenting the slide again.
             log.warning(
@@ -211,6 +215,19 @@ class SlideStore:
     def _slide_fingerprint(self, record: SlideRecord) -> str:
         slide_hash = quick_hash(record.path) if record.path and record.path.is_file() else ""
         return f"{self._fingerprint}-{slide_hash}"
+
+
+def timing_columns(timings: Iterable[Row]) -> list[str]:
+    """The columns of timings.csv for these rows: the phases are those of their models."""
+    columns = dict.fromkeys(("slide", *_TOTALS))
+    for row in timings:
+        columns.update(dict.fromkeys(row))
+    return list(columns)
+
+
+def list_timed_phases(timings: Iterable[Row]) -> list[str]:
+    """The phases among the columns of timings.csv."""
+    return timing_columns(timings)[1 + len(_TOTALS) :]
 
 
 def _file_sizes(folder: Path) -> dict[str, int]:

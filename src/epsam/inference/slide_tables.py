@@ -12,10 +12,9 @@ from epsam.evaluation.froc import compute_froc
 from epsam.evaluation.slide_scores import SlideScore, score_slide, summarize_slide_scores
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.inputs import has_ground_truth
-from epsam.inference.progress import PHASES
 from epsam.inference.segment_slides import describe_failure
 from epsam.inference.slide_files import MASK_FILE, read_bands
-from epsam.inference.slide_store import TIMING_COLUMNS, Row, SlideStore
+from epsam.inference.slide_store import Row, SlideStore, list_timed_phases, timing_columns
 from epsam.tables import FROC_COLUMNS, SLIDE_RESULT_COLUMNS
 from epsam.wsi.tiff import TIFF_ERRORS
 
@@ -83,7 +82,7 @@ def write_tables(
 ) -> None:
     """Write slides.csv, timings.csv and, with ground truth, froc.csv and summary.json."""
     write_table(output / "slides.csv", SLIDE_RESULT_COLUMNS, rows)
-    write_table(output / "timings.csv", TIMING_COLUMNS, timings)
+    write_table(output / "timings.csv", timing_columns(timings), timings)
     # Those of another folder of slides would be taken for these slides'.
     for name in ("summary.json", "froc.csv"):
         (output / name).unlink(missing_ok=True)
@@ -127,8 +126,8 @@ def format_timings(timings: Sequence[Row], tiles: int) -> str:
     if not total:
         return "no slide was timed"
     fractions = []
-    for phase in PHASES:
-        seconds = sum(float(row[phase]) for row in timings)
+    for phase in list_timed_phases(timings):
+        seconds = sum(float(row.get(phase, 0)) for row in timings)
         fractions.append(f"{phase} {100 * (seconds / total):.0f} %")
     return f"{tiles / total:.1f} tiles a second: {', '.join(fractions)}"
 

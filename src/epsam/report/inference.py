@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epsam.data.images import Rgb
-from epsam.inference.progress import PHASES
+from epsam.inference.slide_store import list_timed_phases
 from epsam.report.page import (
     draw_histogram,
     embed_photo,
@@ -138,8 +138,8 @@ def phase_rows(timings: Sequence[ResultRow]) -> list[dict[str, object]]:
         return []
 
     rows: list[dict[str, object]] = []
-    for phase in PHASES:
-        seconds = sum(float(row[phase]) for row in timings)
+    for phase in list_timed_phases(timings):
+        seconds = sum(float(row.get(phase, 0)) for row in timings)
         rows.append(
             {"phase": phase, "seconds": f"{seconds:.1f}", "fraction": f"{seconds / total:.3f}"}
         )
