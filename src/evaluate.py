@@ -11,7 +11,9 @@ from epsam.config.flags import stored_options
 from epsam.core.files import read_table, write_table
 from epsam.core.records import add_to_record
 from epsam.data.images import Mask, write_rgb
+from epsam.data.patches import Patch
 from epsam.engine.metric_logger import open_metric_logger
+from epsam.evaluation.predictors import DecoderPredictor
 from epsam.evaluation.score_run import (
     Evaluation,
     SplitCase,
@@ -23,8 +25,7 @@ from epsam.evaluation.score_run import (
 from epsam.paths import RunPaths, run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
-from epsam.tables import METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
-from epsam.training.decoder import PromptedPatch
+from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 from epsam.training.panels import pick_evenly, write_panel
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,7 @@ def main(options: EvaluateOptions) -> None:
     write_scores(run, scores)
 
     for case in evaluation.cases:
-        prompted_patches = case.prompted_patches[evaluation.last_predictor]
-        chosen = [prompted_patches[index] for index in pick_evenly(len(prompted_patches))]
+        chosen = [case.patches[index] for index in pick_evenly(len(case.patches))]
         write_prediction_panel(case.split, evaluation, case, chosen)
     if evaluation.cases:
         write_extreme_cases(evaluation, scores[-1])
@@ -81,27 +81,31 @@ def write_scores(run: RunPaths, scores: Sequence[SplitScores]) -> None:
 
 
 def write_prediction_panel(
-    name: str, evaluation: Evaluation, case: SplitCase, chosen: Sequence[PromptedPatch]
+    name: str, evaluation: Evaluation, case: SplitCase, patches: Sequence[Patch]
 ) -> None:
-    """Write panels/<name>.png: some patches of a split with the masks of the last decoder, if the
-    run has any.
+    """Write panels/<name>.png: some patches of a split with the masks of the last predictor, and
+    with its prompts, if it has any.
     """
-    patches = [prompted.patch for prompted in chosen]
-    prompts: list[PointPrompt] = []
+    predictor = evaluation.last_predictor
     masks_by_name: dict[str, Mask] = {}
-    if evaluation.sam_predictors:
-        prompts = [prompted.first_points for prompted in chosen]
-        masks = evaluation.sam_predictors.predict_masks(evaluation.last_predictor, chosen)
-        for patch, mask in zip(patches, masks, strict=True):
-            masks_by_name[patch.name] = mask
+    # Every panel shows the initial masks anyway.
+    if predictor.name != INITIAL:
+        masks = predictor.masks(case.split, patches)
+        masks_by_name = {patch.name: mask for patch, mask in zip(patches, masks, strict=True)}
 
+    points: list[PointPrompt] = []
+    if isinstance(predictor, DecoderPredictor):
+        by_name = {
+            prompted.patch.name: prompted for prompted in case.prompted_patches[predictor.name]
+        }
+        points = [by_name[patch.name].first_points for patch in patches]
     write_panel(
         evaluation.run.panels / f"{name}.png",
         evaluation.run,
         case.split,
         patches,
         case.cams,
-        prompts,
+        points,
         masks_by_name,
     )
 
@@ -111,9 +115,7 @@ def write_extreme_cases(evaluation: Evaluation, scores: SplitScores) -> None:
     `scores` of the last predictor.
     """
     case = evaluation.cases[-1]
-    by_name = {}
-    for prompted in case.prompted_patches[evaluation.last_predictor]:
-        by_name[prompted.patch.name] = prompted
+    by_name = {patch.name: patch for patch in case.patches}
     chosen = [by_name[name] for name in select_extreme_patches(scores)]
     write_prediction_panel("cases", evaluation, case, chosen)
 

@@ -12,6 +12,7 @@ from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.evaluation import predictors as predictors_module
 from epsam.evaluation.predictors import (
+    InitialMasks,
     SamPredictors,
     list_decoders,
     metadata_by_predictor,
@@ -43,17 +44,19 @@ GROUND_TRUTH, INITIAL_MASK = block(slice(0, 4), slice(0, 8)), block(slice(0, 8),
 INSIDE, OUTSIDE = block(slice(0, 4), slice(0, 4)), block(slice(0, 4), slice(4, 8))
 
 
-class FixedPredictors:
-    def __init__(self):
-        self.decoder_files = {ZERO_SHOT: None}
+class FixedPredictor:
+    """A predictor of no method that the house knows."""
 
-    def predict_masks(self, predictor, prompted_patches):
-        return [INSIDE, OUTSIDE][: len(prompted_patches)]
+    def __init__(self, name=ZERO_SHOT):
+        self.name = name
+
+    def masks(self, split, patches):
+        return [INSIDE, OUTSIDE][: len(patches)]
 
 
 @pytest.fixture
 def make_evaluation(tmp_path):
-    def make(split, sam_predictors):
+    def make(split, *predictors):
         run, prompted = RunPaths(tmp_path / "run"), []
         for name in ("a_1", "b_1"):
             image, mask = tmp_path / "image" / f"{name}.png", tmp_path / "mask" / f"{name}.png"
@@ -62,14 +65,14 @@ def make_evaluation(tmp_path):
             write_mask(run.initial_masks(split) / f"{name}.png", INITIAL_MASK)
             prompted.append(PromptedPatch(Patch(name, 1, image, mask), ()))
         case = SplitCase(split, {INITIAL: prompted, ZERO_SHOT: prompted}, None)
-        selection = {INITIAL: SelectionOptions(), ZERO_SHOT: SelectionOptions()}
-        return Evaluation(run, [case], sam_predictors, selection)
+        selection = {ZERO_SHOT: SelectionOptions()}
+        return Evaluation(run, [case], [InitialMasks(run), *predictors], selection)
 
     return make
 
 
 def test_train_rows_state_what_the_filter_would_accept(make_evaluation):
-    scores = score_splits(make_evaluation("train", FixedPredictors()))
+    scores = score_splits(make_evaluation("train", FixedPredictor()))
     rows = [split_scores.summary_row() for split_scores in scores]
     patch_rows = [row for split_scores in scores for row in split_scores.patch_rows()]
     assert [row["what"] for row in rows] == [INITIAL, ZERO_SHOT]
@@ -93,10 +96,7 @@ def test_train_rows_state_what_the_filter_would_accept(make_evaluation):
 
 
 def test_each_decoder_is_filtered_as_in_its_own_training(make_evaluation):
-    evaluation = make_evaluation("train", FixedPredictors())
-    evaluation.sam_predictors.decoder_files["round 1"] = None
-    prompted_patches = evaluation.cases[0].prompted_patches
-    prompted_patches["round 1"] = prompted_patches[ZERO_SHOT]
+    evaluation = make_evaluation("train", FixedPredictor(), FixedPredictor("round 1"))
     # The second mask has no pixel in common with the initial one: IDS 0.
     selection = {**evaluation.selection, "round 1": SelectionOptions(ids_threshold=-1)}
     scores = score_splits(replace(evaluation, selection=selection))
@@ -104,8 +104,15 @@ def test_each_decoder_is_filtered_as_in_its_own_training(make_evaluation):
     assert (rows[ZERO_SHOT]["kept"], rows["round 1"]["kept"]) == (0.5, 1)
 
 
+def test_nothing_is_filtered_without_a_selection(make_evaluation):
+    evaluation = make_evaluation("train", FixedPredictor("U-Net"))
+    row = score_splits(evaluation)[-1].summary_row()
+    assert (row["what"], "kept" in row) == ("U-Net", False)
+    assert evaluation.last_predictor.name == "U-Net"
+
+
 def test_a_filter_that_accepts_nothing_has_no_dice(make_evaluation):
-    evaluation = make_evaluation("train", FixedPredictors())
+    evaluation = make_evaluation("train", FixedPredictor())
     selection = {ZERO_SHOT: SelectionOptions(ids_threshold=1)}
     row = score_splits(replace(evaluation, selection=selection))[1].summary_row()
     assert (row["kept"], row["kept_dice"]) == (0, "")
@@ -124,9 +131,9 @@ def test_metadata_that_a_decoder_lacks_is_that_of_the_preliminary_one(run_and_me
 
 
 def test_other_splits_have_no_filter_and_a_run_of_masks_alone_is_scored(make_evaluation):
-    scores = score_splits(make_evaluation("val", FixedPredictors()))
+    scores = score_splits(make_evaluation("val", FixedPredictor()))
     assert all("kept" not in split_scores.summary_row() for split_scores in scores)
-    scores = score_splits(make_evaluation("val", None))
+    scores = score_splits(make_evaluation("val"))
     assert [split_scores.predictor for split_scores in scores] == [INITIAL]
 
 

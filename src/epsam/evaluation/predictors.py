@@ -7,20 +7,51 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from epsam.config.evaluation import EvaluateOptions
 from epsam.config.metadata import merge_fields
 from epsam.config.sam import PromptOptions
 from epsam.core.checkpoints import load_plain
 from epsam.core.device import select_device
-from epsam.data.images import Mask
+from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.segment.sam.decoder_weights import load_decoder
 from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
 from epsam.training.decoder import PromptedPatch, predict_masks
-from epsam.training.sam_setup import SamSetup, prepare_embeddings, prepare_sam
+from epsam.training.sam_setup import (
+    SamSetup,
+    initial_mask_path,
+    prepare_embeddings,
+    prepare_sam,
+)
+
+
+class Predictor(Protocol):
+    """What gives a mask for each patch; evaluation scores all alike and knows no method.
+
+    name: in the column `what` of evaluation.csv.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def masks(self, split: str, patches: Sequence[Patch]) -> list[Mask]:
+        """Masks (side, side) of patches of a split, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class InitialMasks:
+    """The masks that step 3 has made from CAMs."""
+
+    run: RunPaths
+    name: str = INITIAL
+
+    def masks(self, split: str, patches: Sequence[Patch]) -> list[Mask]:
+        """See `Predictor`."""
+        return [read_mask(initial_mask_path(self.run, split, patch)) for patch in patches]
 
 
 @dataclass(frozen=True)
@@ -55,6 +86,20 @@ class SamPredictors:
             segmenter, self.setup.embeddings, prompted_patches, self.batch_size
         )
         return [mask for _, mask in predictions]
+
+
+@dataclass(frozen=True)
+class DecoderPredictor:
+    """One of a run's decoders. prompted_patches: by split, prompted for this decoder."""
+
+    name: str
+    decoders: SamPredictors
+    prompted_patches: Mapping[str, Sequence[PromptedPatch]]
+
+    def masks(self, split: str, patches: Sequence[Patch]) -> list[Mask]:
+        """See `Predictor`."""
+        by_name = {prompted.patch.name: prompted for prompted in self.prompted_patches[split]}
+        return self.decoders.predict_masks(self.name, [by_name[patch.name] for patch in patches])
 
 
 def list_decoders(run: RunPaths) -> dict[str, Path | None]:

@@ -14,7 +14,9 @@ from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
 from epsam.evaluation.predictors import (
-    SamPredictors,
+    DecoderPredictor,
+    InitialMasks,
+    Predictor,
     load_preliminary_metadata,
     metadata_by_predictor,
     open_predictors,
@@ -48,22 +50,21 @@ class SplitCase:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A run ready to be scored; a run that ends with its initial masks has no SAM predictors.
+    """A run ready to be scored.
 
-    selection: by predictor, how its pseudo-labels are filtered.
+    predictors: in the order of training. selection: by predictor, how its pseudo-labels are
+    filtered; nothing is filtered for a predictor without an entry.
     """
 
     run: RunPaths
     cases: list[SplitCase]
-    sam_predictors: SamPredictors | None
+    predictors: list[Predictor]
     selection: dict[str, SelectionOptions]
 
     @property
-    def last_predictor(self) -> str:
-        """The run's last decoder, if it has any."""
-        if self.sam_predictors is None:
-            return INITIAL
-        return list(self.sam_predictors.decoder_files)[-1]
+    def last_predictor(self) -> Predictor:
+        """What the run's training has ended with."""
+        return self.predictors[-1]
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,14 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
         )
         cases.append(SplitCase(split, prompted_patches, cams))
 
+    predictors: list[Predictor] = [InitialMasks(run)]
     selection = {}
-    for predictor, trained_with in metadata.items():
-        selection[predictor] = merge_fields(SelectionOptions, trained_with)
-    return Evaluation(run, cases, sam_predictors, selection)
+    if sam_predictors:
+        for name in sam_predictors.decoder_files:
+            prompted = {case.split: case.prompted_patches[name] for case in cases}
+            predictors.append(DecoderPredictor(name, sam_predictors, prompted))
+            selection[name] = merge_fields(SelectionOptions, metadata[name])
+    return Evaluation(run, cases, predictors, selection)
 
 
 def _prompt_for_predictors(
@@ -194,18 +199,11 @@ def score_splits(evaluation: Evaluation) -> list[SplitScores]:
     scores = []
     for case in evaluation.cases:
         references = _load_references(evaluation.run, case)
-        initial_masks = [reference.initial_mask for reference in references]
-        scores.append(_score_masks(case.split, INITIAL, initial_masks, references))
-
-        if evaluation.sam_predictors is None:
-            continue
-        for predictor in evaluation.sam_predictors.decoder_files:
-            masks = evaluation.sam_predictors.predict_masks(
-                predictor, case.prompted_patches[predictor]
-            )
+        for predictor in evaluation.predictors:
+            masks = predictor.masks(case.split, case.patches)
             # Only predictions on train become pseudo-labels.
-            selection = evaluation.selection[predictor] if case.split == "train" else None
-            scores.append(_score_masks(case.split, predictor, masks, references, selection))
+            selection = evaluation.selection.get(predictor.name) if case.split == "train" else None
+            scores.append(_score_masks(case.split, predictor.name, masks, references, selection))
     return scores
 
 

@@ -6,7 +6,7 @@ folder, and the record that a slide is done.
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,7 +217,7 @@ class SlideStore:
         return f"{self._fingerprint}-{slide_hash}"
 
 
-def timing_columns(timings: Iterable[Row]) -> list[str]:
+def timing_columns(timings: Iterable[Mapping[str, Any]]) -> list[str]:
     """The columns of timings.csv for these rows: the phases are those of their models."""
     columns = dict.fromkeys(("slide", *_TOTALS))
     for row in timings:
@@ -225,7 +225,7 @@ def timing_columns(timings: Iterable[Row]) -> list[str]:
     return list(columns)
 
 
-def list_timed_phases(timings: Iterable[Row]) -> list[str]:
+def list_timed_phases(timings: Iterable[Mapping[str, Any]]) -> list[str]:
     """The phases among the columns of timings.csv."""
     return timing_columns(timings)[1 + len(_TOTALS) :]
 
