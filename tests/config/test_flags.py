@@ -1,11 +1,21 @@
+import importlib
+import inspect
 import json
-from dataclasses import dataclass
+import pkgutil
+from dataclasses import dataclass, fields, is_dataclass
 
+import pytest
+
+import demo.options
+import epsam.config
 from epsam.config.decoder import DecoderOptions, RetrainOptions
 from epsam.config.flags import (
+    RESULT_PARTS,
     OldSpelling,
+    default_options,
     flag,
     flag_rows,
+    part_options,
     read_stored,
     result_options,
     stored_options,
@@ -16,10 +26,50 @@ from epsam.config.masks import MaskOptions, MaskRule
 def test_options_that_change_no_result_are_left_out():
     @dataclass(frozen=True)
     class Options:
-        lr: float = flag(0.1, "rate")
+        lr: float = flag(0.1, "rate", affects_result=True)
         workers: int = flag(4, "processes", affects_result=False)
 
     assert result_options(Options(lr=0.2, workers=1)) == {"lr": 0.2}
+
+
+def option_classes():
+    modules = [demo.options]
+    for module in pkgutil.iter_modules(epsam.config.__path__):
+        modules.append(importlib.import_module(f"epsam.config.{module.name}"))
+    for module in modules:
+        for name, kind in inspect.getmembers(module, is_dataclass):
+            if name.endswith("Options") and kind.__module__ == module.__name__:
+                yield kind
+
+
+@pytest.mark.parametrize("kind", list(option_classes()), ids=lambda kind: kind.__name__)
+def test_every_option_says_whether_it_changes_a_result(kind):
+    for item in fields(kind):
+        assert isinstance(item.metadata["affects_result"], bool), item.name
+        assert set(item.metadata["affects_only"]) <= set(RESULT_PARTS), item.name
+
+
+def test_an_option_that_does_not_say_whether_it_changes_a_result_is_refused():
+    with pytest.raises(TypeError, match="affects_result"):
+        flag(1, "says nothing")
+
+
+def test_a_part_depends_on_all_options_but_those_that_exclude_it():
+    @dataclass(frozen=True)
+    class Options:
+        cam: str = flag("adl", "method", affects_result=True)
+        quantile: float = flag(0.3, "cut", affects_result=True, affects_only=("masks",))
+        weights: str = flag("", "file", affects_result=True, names_weights=True)
+        workers: int = flag(4, "processes", affects_result=False)
+
+    assert part_options(Options(), "cams") == {"cam": "adl"}
+    assert part_options(Options(), "masks") == {"cam": "adl", "quantile": 0.3}
+
+
+def test_defaults_are_in_the_spelling_of_files():
+    defaults = default_options(DecoderOptions)
+    assert (defaults["n_draw"], defaults["select_on"], defaults["lr"]) == (1, "truth", 2e-4)
+    assert defaults.keys() == stored_options(DecoderOptions()).keys()
 
 
 def test_a_stage_is_the_same_wherever_and_however_conveniently_it_runs():
@@ -74,7 +124,9 @@ def test_stored_options_are_read_back_unchanged():
 def test_a_row_names_stage_flag_default_and_source():
     @dataclass(frozen=True)
     class Options:
-        n_sample: int = flag(4, "samples", source="paper 4.2", old=OldSpelling("n_draw"))
+        n_sample: int = flag(
+            4, "samples", source="paper 4.2", old=OldSpelling("n_draw"), affects_result=True
+        )
         workers: int = flag(4, "processes", affects_result=False)
         n_iter: int = flag(3, "rounds", source="paper Table 5", affects_result=False)
 

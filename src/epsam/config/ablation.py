@@ -10,11 +10,17 @@ from epsam.config.flags import flag
 class CompareOptions(DebugOptions):
     """Compare the options and scores of several runs."""
 
-    runs: tuple[str, ...] = flag((), "names of the runs; the others are compared with the first")
-    checkpoint_root: str = flag("checkpoints", "folder that holds the runs")
-    split: str = flag("test", "split whose patches are compared", choices=SPLITS)
+    runs: tuple[str, ...] = flag(
+        (), "names of the runs; the others are compared with the first", affects_result=True
+    )
+    checkpoint_root: str = flag("checkpoints", "folder that holds the runs", affects_result=False)
+    split: str = flag(
+        "test", "split whose patches are compared", choices=SPLITS, affects_result=True
+    )
     output_dir: str = flag(
-        "", "folder for compare.md and compare.csv; empty: the tables are only printed"
+        "",
+        "folder for compare.md and compare.csv; empty: the tables are only printed",
+        affects_result=False,
     )
 
 
@@ -22,27 +28,38 @@ class CompareOptions(DebugOptions):
 class StageFlagOptions:
     """Flags of the stages"""
 
-    common_flags: str = flag("", "flags of all stages, such as --device cpu")
-    sam_flags: str = flag("", "flags of the stages that use SAM")
+    common_flags: str = flag("", "flags of all stages, such as --device cpu", affects_result=True)
+    sam_flags: str = flag("", "flags of the stages that use SAM", affects_result=True)
     classifier_flags: str = flag(
-        "", "flags of train_classifier.py in all rows, before those of the row itself"
+        "",
+        "flags of train_classifier.py in all rows, before those of the row itself",
+        affects_result=True,
     )
-    mask_flags: str = flag("", "the same for generate_initial_masks.py")
-    decoder_flags: str = flag("", "the same for finetune_decoder.py")
-    retrain_flags: str = flag("", "the same for retrain_decoder.py")
-    evaluate_flags: str = flag("", "flags of evaluate.py")
+    mask_flags: str = flag("", "the same for generate_initial_masks.py", affects_result=True)
+    decoder_flags: str = flag("", "the same for finetune_decoder.py", affects_result=True)
+    retrain_flags: str = flag("", "the same for retrain_decoder.py", affects_result=True)
+    evaluate_flags: str = flag("", "flags of evaluate.py", affects_result=True)
 
 
 @dataclass(frozen=True)
 class AblateOptions(StageFlagOptions, DataOptions):
     """Run named sets of flags over several seeds, and make tables of them."""
 
-    rows: str = flag("", "the sets of flags, one per line; ablate.sh holds the list")
-    only: tuple[str, ...] = flag((), "names of the rows to run; empty: all")
+    rows: str = flag(
+        "", "the sets of flags, one per line; ablate.sh holds the list", affects_result=True
+    )
+    only: tuple[str, ...] = flag((), "names of the rows to run; empty: all", affects_result=True)
     seeds: tuple[int, ...] = flag(
-        (22, 23, 24), "seeds of training; all share the same patches", at_least=0
+        (22, 23, 24),
+        "seeds of training; all share the same patches",
+        at_least=0,
+        affects_result=True,
     )
     name: str = flag(
-        "ablation", "folder under checkpoints/ for the runs, <row>/seed_<seed>, and tables/"
+        "ablation",
+        "folder under checkpoints/ for the runs, <row>/seed_<seed>, and tables/",
+        affects_result=False,
     )
-    checkpoint_root: str = flag("checkpoints", "folder that holds SAM's weights and the runs")
+    checkpoint_root: str = flag(
+        "checkpoints", "folder that holds SAM's weights and the runs", affects_result=False
+    )

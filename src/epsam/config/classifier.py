@@ -17,41 +17,58 @@ class NetworkOptions:
         "has ADL, or has ADL and the explicit visual prompt",
         source="paper 3.2.1",
         choices=tuple(CAM_METHODS),
+        affects_result=True,
     )
     backbone: str = flag(
-        "resnet50", "backbone", source="paper 3.2.1", choices=("resnet50", "resnet18")
+        "resnet50",
+        "backbone",
+        source="paper 3.2.1",
+        choices=("resnet50", "resnet18"),
+        affects_result=True,
     )
     # docs/deviations.md, "ImageNet start", "Frequency mask", "Visual prompt as a fourth channel".
     pretrained: str = flag(
-        "imagenet", "initial weights: imagenet, none, or the path of a torchvision checkpoint"
+        "imagenet",
+        "initial weights: imagenet, none, or the path of a torchvision checkpoint",
+        affects_result=True,
     )
     evp_ratio: float = fraction(
         0.25,
         "fraction of the spectrum's area that the explicit visual prompt removes",
         source="EVP (Liu et al. 2023)",
+        affects_result=True,
     )
     evp_fuse: str = flag(
         "concat",
         "the explicit visual prompt is a fourth channel, or is added to the patch",
         source="published code",
         choices=("concat", "add"),
+        affects_result=True,
     )
     # docs/deviations.md, "Positions of ADL" and "ADL's draw".
     adl_positions: tuple[str, ...] = flag(
-        ("3.0", "4.0"), "blocks that ADL follows, as layer.block", source="paper 3.2.1"
+        ("3.0", "4.0"),
+        "blocks that ADL follows, as layer.block",
+        source="paper 3.2.1",
+        affects_result=True,
     )
     adl_drop_rate: float = fraction(
         0.75,
         "probability that ADL applies the drop map, not the importance map",
         source="published code",
+        affects_result=True,
     )
     adl_threshold: float = fraction(
         0.8,
         "ADL drops what exceeds this fraction of the largest attention",
         source="published code",
+        affects_result=True,
     )
     input_size: int = flag(
-        0, "side to which patches are resized for the classifier, px; 0: as they are", at_least=0
+        0,
+        "side to which patches are resized for the classifier, px; 0: as they are",
+        at_least=0,
+        affects_result=True,
     )
 
 
@@ -59,32 +76,46 @@ class NetworkOptions:
 class ImageFolderOptions:
     """Image folders"""
 
-    train_image_dir: str = flag("", "train images; empty: image/ of the train folder")
-    val_image_dir: str = flag("", "validation images; empty: image/ of the validation folder")
-    test_image_dir: str = flag("", "test images; empty: image/ of the test folder")
+    train_image_dir: str = flag(
+        "", "train images; empty: image/ of the train folder", affects_result=True
+    )
+    val_image_dir: str = flag(
+        "", "validation images; empty: image/ of the validation folder", affects_result=True
+    )
+    test_image_dir: str = flag(
+        "", "test images; empty: image/ of the test folder", affects_result=True
+    )
 
 
 @dataclass(frozen=True)
 class ClassifierOptions(NetworkOptions, ImageFolderOptions, SeedOptions, StageOptions):
     """Step 2: patches → classifier."""
 
-    batch_size: int = flag(16, "batch size", source="paper 4.2", at_least=1)
-    epoch: int = flag(50, "epochs", source="paper 4.2", at_least=1)
-    lr: float = flag(1e-5, "Adam's learning rate", source="paper 4.2", at_least=0)
-    weight_decay: float = flag(1e-3, "Adam's weight decay", source="paper 4.2", at_least=0)
+    batch_size: int = flag(16, "batch size", source="paper 4.2", at_least=1, affects_result=True)
+    epoch: int = flag(50, "epochs", source="paper 4.2", at_least=1, affects_result=True)
+    lr: float = flag(
+        1e-5, "Adam's learning rate", source="paper 4.2", at_least=0, affects_result=True
+    )
+    weight_decay: float = flag(
+        1e-3, "Adam's weight decay", source="paper 4.2", at_least=0, affects_result=True
+    )
     # docs/deviations.md, "Classifier schedule".
     lr_step: int = flag(
         10,
         "epochs between reductions of the learning rate; 0: constant",
         source="published code",
         at_least=0,
+        affects_result=True,
     )
-    lr_decay: float = flag(0.9, "factor of each reduction", source="published code", at_least=0)
+    lr_decay: float = flag(
+        0.9, "factor of each reduction", source="published code", at_least=0, affects_result=True
+    )
     patience: int = flag(
         25,
         "stop after this many epochs without a better validation loss; 0: never",
         source="published code",
         at_least=0,
+        affects_result=True,
     )
     workers: int = flag(
         4, "processes that load patches; 0: the main process", affects_result=False, at_least=0

@@ -23,6 +23,7 @@ class NameOptions(DebugOptions):
     dataset_type: str = flag(
         "demo",
         "name of the dataset, a folder of dataset/: demo, camelyon16, camelyon17, or your own",
+        affects_result=True,
     )
 
 
@@ -56,7 +57,12 @@ class SeedOptions:
     """Randomness"""
 
     seed: int = flag(
-        22, "seed of all random numbers", source="published code, classifier stage", at_least=0
+        22,
+        "seed of all random numbers",
+        source="published code, classifier stage",
+        at_least=0,
+        affects_result=True,
+        affects_only=("selection", "training", "inference"),
     )
 
 
@@ -90,7 +96,10 @@ class SlideResolutionOptions:
     """Slides without a pixel size"""
 
     slide_mpp: float = flag(
-        0.0, "pixel size of slides whose file does not state it, µm/px; 0: unknown", at_least=0
+        0.0,
+        "pixel size of slides whose file does not state it, µm/px; 0: unknown",
+        at_least=0,
+        affects_result=True,
     )
 
 

@@ -15,12 +15,17 @@ class SelectionOptions:
 
     # docs/deviations.md, "IDS".
     ids_threshold: float = flag(
-        0.9, "a pseudo-label is accepted if its IDS exceeds this", source="paper 3.3.3", at_most=1
+        0.9,
+        "a pseudo-label is accepted if its IDS exceeds this",
+        source="paper 3.3.3",
+        at_most=1,
+        affects_result=True,
     )
     min_area_ratio: float = flag(
         0.0,
         "a pseudo-label is accepted if its area is at least this fraction of the initial mask's",
         at_least=0,
+        affects_result=True,
     )
 
 
@@ -43,22 +48,31 @@ class DecoderTrainingOptions:
         source="published code",
         choices=("mask", "same", *PROMPTS),
         old=OldSpelling(values=OLD_PROMPTS),
+        affects_result=True,
     )
-    batch_size: int = flag(4, "batch size", source="published code", at_least=1)
-    epoch: int = flag(20, "epochs", source="paper 4.2", at_least=1)
+    batch_size: int = flag(
+        4, "batch size", source="published code", at_least=1, affects_result=True
+    )
+    epoch: int = flag(20, "epochs", source="paper 4.2", at_least=1, affects_result=True)
     # docs/deviations.md, "Decoder learning rate" and "Decoder schedule".
-    lr: float = flag(2e-4, "AdamW's learning rate", source="paper 4.2", at_least=0)
-    weight_decay: float = flag(1e-2, "AdamW's weight decay", source="published code", at_least=0)
+    lr: float = flag(
+        2e-4, "AdamW's learning rate", source="paper 4.2", at_least=0, affects_result=True
+    )
+    weight_decay: float = flag(
+        1e-2, "AdamW's weight decay", source="published code", at_least=0, affects_result=True
+    )
     patience: int = flag(
         10,
         "stop after this many epochs without a better validation Dice; 0: never",
         source="published code",
         at_least=0,
+        affects_result=True,
     )
     soft_targets: bool = flag(
         False,
         "rounds are trained on the probabilities of the pseudo-labels, each pixel weighted by its "
         "certainty; best with more than one --n_sample or --n_transform",
+        affects_result=True,
     )
     normal_patches: float = flag(
         0.0,
@@ -66,12 +80,14 @@ class DecoderTrainingOptions:
         "classifier is wrong, with an empty target",
         at_least=0,
         at_most=0.9,
+        affects_result=True,
     )
     embedding_transforms: int = flag(
         2,
         "flips and rotations of a training patch whose embeddings are cached, itself included",
         choices=("1", "2", "4", "8"),
         old=OldSpelling("embedding_views"),
+        affects_result=True,
     )
     # docs/deviations.md, "Choice of the epoch".
     select_on: str = flag(
@@ -81,6 +97,7 @@ class DecoderTrainingOptions:
         source="published code",
         choices=("ground_truth", "pseudo", "last"),
         old=OldSpelling(values={"ground_truth": "truth"}),
+        affects_result=True,
     )
 
 
@@ -109,4 +126,5 @@ class RetrainOptions(DecoderOptions):
         "pseudo-labels of a round: its own only, or added to those of earlier rounds",
         source="published code",
         choices=("replace", "accumulate"),
+        affects_result=True,
     )

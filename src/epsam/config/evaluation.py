@@ -13,4 +13,4 @@ class EvaluateOptions(
 ):
     """Scores and panels of all masks and decoders of a run."""
 
-    batch_size: int = flag(4, "batch size", at_least=1)
+    batch_size: int = flag(4, "batch size", at_least=1, affects_result=True)

@@ -14,6 +14,11 @@ from typing import Any
 THIS_PROJECT = "this project"
 """Source of a default that is neither the paper's nor the published code's."""
 
+RESULT_PARTS = ("candidates", "selection", "cams", "masks", "training", "inference")
+"""Parts of results that are made again on their own: scored tiles and the choice among them, CAMs
+and the masks from them, trained weights, segmented images and slides.
+"""
+
 
 @dataclass(frozen=True)
 class OldSpelling:
@@ -30,9 +35,11 @@ def flag(
     default: Any,
     text: str,
     *,
+    affects_result: bool,
+    affects_only: tuple[str, ...] = (),
+    names_weights: bool = False,
     source: str = THIS_PROJECT,
     choices: tuple[str, ...] = (),
-    affects_result: bool = True,
     at_least: float | None = None,
     at_most: float | None = None,
     old: OldSpelling = _NEVER_RENAMED,
@@ -41,7 +48,9 @@ def flag(
 
     text: the help. source: where the default comes from: a section of the paper, "published code",
     or "this project". affects_result: False if the flag only says where, how far or how
-    conveniently a stage runs. at_least, at_most: the range of a number, or of each number of a
+    conveniently a stage runs. affects_only: the parts of a result that it affects, of
+    `RESULT_PARTS`; empty: all of them. names_weights: the flag only says which weights are read,
+    so that a key that has their content may leave it out. at_least, at_most: the range of a number, or of each number of a
     tuple, ends included; a tuple with a range holds at least one number. Infinity and NaN are
     never accepted.
     """
@@ -52,6 +61,8 @@ def flag(
             "source": source,
             "choices": choices,
             "affects_result": affects_result,
+            "affects_only": affects_only,
+            "names_weights": names_weights,
             "at_least": at_least,
             "at_most": at_most,
             "old": old,
@@ -79,6 +90,26 @@ def result_options(options: Any) -> dict[str, Any]:
         if item.metadata["affects_result"]:
             stored[stored_name(item)] = stored_value(item, getattr(options, item.name))
     return stored
+
+
+def part_options(options: Any, part: str) -> dict[str, Any]:
+    """Of the result options, those that affect one of `RESULT_PARTS`, without those that only name
+    weights: the caller's key has the content of the weights.
+    """
+    # An option affects every part unless its declaration says otherwise: what a new one leaves
+    # unsaid makes a part again, never takes a stale one for current.
+    stored = {}
+    for item in fields(options):
+        info = item.metadata
+        affects_part = not info["affects_only"] or part in info["affects_only"]
+        if info["affects_result"] and affects_part and not info["names_weights"]:
+            stored[stored_name(item)] = stored_value(item, getattr(options, item.name))
+    return stored
+
+
+def default_options(kind: type[Any]) -> dict[str, Any]:
+    """The default of each option, as it is written to disk."""
+    return {stored_name(item): stored_value(item, item.default) for item in fields(kind)}
 
 
 def stored_name(item: Field[Any]) -> str:

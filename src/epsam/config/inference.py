@@ -11,8 +11,18 @@ from epsam.config.sam import PromptOverrides, SamOptions
 class CheckpointOptions:
     """Checkpoints"""
 
-    resnet_checkpoint: str = flag("", "checkpoint of the classifier; empty: the run's")
-    sam_decoder_checkpoint: str = flag("", "checkpoint of the decoder; empty: the run's last")
+    resnet_checkpoint: str = flag(
+        "",
+        "checkpoint of the classifier; empty: the run's",
+        affects_result=True,
+        names_weights=True,
+    )
+    sam_decoder_checkpoint: str = flag(
+        "",
+        "checkpoint of the decoder; empty: the run's last",
+        affects_result=True,
+        names_weights=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -24,9 +34,10 @@ class GateOptions:
         True,
         "no mask where the classifier sees no tumour: in images without a label in their name, "
         "and in each tile of larger images and slides",
+        affects_result=True,
     )
     gate_threshold: float = flag(
-        0.5, "tumour probability below which nothing is segmented", at_least=0
+        0.5, "tumour probability below which nothing is segmented", at_least=0, affects_result=True
     )
 
 
@@ -38,20 +49,26 @@ class SlideInferOptions(SlideResolutionOptions):
         0.0,
         "pixel size at which slides are read, µm/px; 0: that of the training patches",
         at_least=0,
+        affects_result=True,
     )
     min_tissue: float = fraction(
-        0.01, "minimum tissue fraction of a tile; tiles with less are background"
+        0.01,
+        "minimum tissue fraction of a tile; tiles with less are background",
+        affects_result=True,
     )
     clip_to_tissue: bool = flag(
-        True, "remove what is segmented on glass, outside of the tissue and the gaps in it"
+        True,
+        "remove what is segmented on glass, outside of the tissue and the gaps in it",
+        affects_result=True,
     )
     min_region: float = flag(
         0.0,
         "remove regions, and fill gaps in them, smaller than this, µm², in a slide's mask and "
         "contours; 0: none",
         at_least=0,
+        affects_result=True,
     )
-    asap: bool = flag(False, "write a slide's contours as ASAP XML, too")
+    asap: bool = flag(False, "write a slide's contours as ASAP XML, too", affects_result=True)
 
 
 @dataclass(frozen=True)
@@ -67,11 +84,14 @@ class InferOptions(
 ):
     """Step 6: images or slides → masks, overlays, metrics."""
 
-    output_dir: str = flag("infer_output", "folder for masks, overlays and metrics")
+    output_dir: str = flag(
+        "infer_output", "folder for masks, overlays and metrics", affects_result=False
+    )
     overlap: float = flag(
         0.25,
         "fraction by which tiles of a larger image overlap",
         at_least=0,
         at_most=0.9,
+        affects_result=True,
     )
-    batch_size: int = flag(4, "tiles per batch", at_least=1)
+    batch_size: int = flag(4, "tiles per batch", at_least=1, affects_result=False)

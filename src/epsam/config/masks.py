@@ -19,10 +19,13 @@ class MaskRule:
         "CAM method; empty: the one that the classifier was trained for",
         source="paper Table 2",
         choices=tuple(CAM_METHODS),
+        affects_result=True,
     )
     # docs/deviations.md, "Layer of the map" and "Average over rotations".
     cam_layer: str = flag(
-        "", "block whose features make the CAM, such as 4.0; empty: the last block"
+        "",
+        "block whose features make the CAM, such as 4.0; empty: the last block",
+        affects_result=True,
     )
     rotations: int = flag(
         4,
@@ -30,6 +33,7 @@ class MaskRule:
         source="paper Eq. 3",
         at_least=1,
         at_most=4,
+        affects_result=True,
     )
     postprocess: str = flag(
         "quantile_opening",
@@ -37,30 +41,40 @@ class MaskRule:
         source="paper 3.2.2",
         choices=tuple(POSTPROCESSINGS),
         old=OldSpelling(values={"quantile_opening": "ours"}),
+        affects_result=True,
+        affects_only=("masks",),
     )
     # docs/deviations.md, "Threshold and opening" and "Raw maps and DenseCRF".
     quantile: float = fraction(
         0.3,
         "quantile of the CAM's non-zero values below which a pixel is background",
         source="published code, CAMELYON17",
+        affects_result=True,
+        affects_only=("masks",),
     )
     open_kernel: int = flag(
         5,
         "side of the opening's kernel, px in the frame of --open_at; 0: no opening",
         source="published code, CAMELYON17",
         at_least=0,
+        affects_result=True,
+        affects_only=("masks",),
     )
     crf: tuple[int, int, int] = flag(
         (80, 13, 10),
         "DenseCRF's bilateral kernel: range in px, range in grey levels, weight",
         source="AffinityNet",
         at_least=1,
+        affects_result=True,
+        affects_only=("masks",),
     )
     open_at: str = flag(
         "cam",
         "size at which threshold and opening are applied: the CAM's or the patch's (image)",
         source="published code, CAMELYON17",
         choices=("cam", "image"),
+        affects_result=True,
+        affects_only=("masks",),
     )
 
 
@@ -71,12 +85,21 @@ class GridSearchOptions:
     grid_search: bool = flag(
         False,
         "choose quantile and kernel from a grid, by Dice against the ground truth of validation",
+        affects_result=True,
+        affects_only=("masks",),
     )
     grid_quantiles: tuple[float, ...] = fraction(
-        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "quantiles of the grid"
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        "quantiles of the grid",
+        affects_result=True,
+        affects_only=("masks",),
     )
     grid_kernels: tuple[int, ...] = flag(
-        (0, 3, 5, 7), "kernel sides of the grid, px in the frame of --open_at", at_least=0
+        (0, 3, 5, 7),
+        "kernel sides of the grid, px in the frame of --open_at",
+        at_least=0,
+        affects_result=True,
+        affects_only=("masks",),
     )
 
 
@@ -84,5 +107,10 @@ class GridSearchOptions:
 class MaskOptions(MaskRule, GridSearchOptions, StageOptions):
     """Step 3: classifier → class activation maps and initial masks."""
 
-    resnet_checkpoint: str = flag("", "checkpoint of the classifier; empty: the run's")
-    batch_size: int = flag(16, "batch size", at_least=1)
+    resnet_checkpoint: str = flag(
+        "",
+        "checkpoint of the classifier; empty: the run's",
+        affects_result=True,
+        names_weights=True,
+    )
+    batch_size: int = flag(16, "batch size", at_least=1, affects_result=True)

@@ -10,13 +10,19 @@ from epsam.config.flags import flag
 class CheckOptions(SeedOptions, RunOptions, SplitOptions):
     """Before a run: list what would stop or spoil it. Takes the flags of its stages."""
 
-    sam_model_type: str = flag("", "SAM's image encoder; empty: the dataset's preset, else vit_b")
-    sam_checkpoint: str = flag("", "SAM's weights; empty: the official file in checkpoints/")
-    patch_flags: str = flag(
-        "", "flags of extract_patches.py, as one argument: --patch_flags='--stride 128'"
+    sam_model_type: str = flag(
+        "", "SAM's image encoder; empty: the dataset's preset, else vit_b", affects_result=True
     )
-    classifier_flags: str = flag("", "flags of train_classifier.py")
-    mask_flags: str = flag("", "flags of generate_initial_masks.py")
-    decoder_flags: str = flag("", "flags of finetune_decoder.py")
-    retrain_flags: str = flag("", "flags of retrain_decoder.py")
-    evaluate_flags: str = flag("", "flags of evaluate.py")
+    sam_checkpoint: str = flag(
+        "", "SAM's weights; empty: the official file in checkpoints/", affects_result=True
+    )
+    patch_flags: str = flag(
+        "",
+        "flags of extract_patches.py, as one argument: --patch_flags='--stride 128'",
+        affects_result=True,
+    )
+    classifier_flags: str = flag("", "flags of train_classifier.py", affects_result=True)
+    mask_flags: str = flag("", "flags of generate_initial_masks.py", affects_result=True)
+    decoder_flags: str = flag("", "flags of finetune_decoder.py", affects_result=True)
+    retrain_flags: str = flag("", "flags of retrain_decoder.py", affects_result=True)
+    evaluate_flags: str = flag("", "flags of evaluate.py", affects_result=True)

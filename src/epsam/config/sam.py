@@ -18,9 +18,14 @@ class SamOptions:
         "SAM's image encoder; vit_demo is a small stand-in, not a real SAM",
         source="paper 4.2",
         choices=("vit_b", "vit_l", "vit_h", "vit_demo"),
+        affects_result=True,
+        names_weights=True,
     )
     sam_checkpoint: str = flag(
-        "", "SAM's weights; empty: the official file in checkpoints/, downloaded once if absent"
+        "",
+        "SAM's weights; empty: the official file in checkpoints/, downloaded once if absent",
+        affects_result=True,
+        names_weights=True,
     )
     compile: bool = flag(
         False,
@@ -44,16 +49,22 @@ class PromptOptions:
         source="paper 3.3.1",
         choices=tuple(PROMPTS),
         old=OldSpelling(values=OLD_PROMPTS),
+        affects_result=True,
     )
-    n_point: int = flag(50, "positive points of a prompt", source="paper Figure 7", at_least=1)
-    n_negative: int = flag(0, "negative points of a prompt, where the CAM is lowest", at_least=0)
+    n_point: int = flag(
+        50, "positive points of a prompt", source="paper Figure 7", at_least=1, affects_result=True
+    )
+    n_negative: int = flag(
+        0, "negative points of a prompt, where the CAM is lowest", at_least=0, affects_result=True
+    )
     n_region: int = flag(
         0,
         "regions of the initial mask, largest first, each with a prompt of its own; "
         "0: one prompt for the whole mask",
         at_least=0,
+        affects_result=True,
     )
-    mask_prompt: bool = flag(False, "give SAM the CAM as mask prompt, too")
+    mask_prompt: bool = flag(False, "give SAM the CAM as mask prompt, too", affects_result=True)
     # docs/deviations.md, "Support of PEPM".
     pepm_weight: str = flag(
         "cam",
@@ -61,12 +72,14 @@ class PromptOptions:
         source="paper Eq. 4",
         choices=("cam", "entropy"),
         old=OldSpelling(values={"cam": "activation"}),
+        affects_result=True,
     )
     n_sample: int = flag(
         1,
         "prompts sampled per patch; the probabilities of their masks are averaged",
         at_least=1,
         old=OldSpelling("n_draw"),
+        affects_result=True,
     )
     n_transform: int = flag(
         1,
@@ -74,6 +87,7 @@ class PromptOptions:
         "probabilities of their masks are averaged",
         choices=("1", "2", "4", "8"),
         old=OldSpelling("n_view"),
+        affects_result=True,
     )
 
 
@@ -81,18 +95,25 @@ class PromptOptions:
 class PromptOverrides:
     """Prompts other than in training"""
 
-    n_point: int = flag(0, "positive points of a prompt; 0: as the decoder was trained", at_least=0)
+    n_point: int = flag(
+        0,
+        "positive points of a prompt; 0: as the decoder was trained",
+        at_least=0,
+        affects_result=True,
+    )
     n_sample: int = flag(
         0,
         "prompts sampled per patch, averaged; 0: as the decoder was trained",
         at_least=0,
         old=OldSpelling("n_draw"),
+        affects_result=True,
     )
     n_transform: int = flag(
         0,
         "flips and rotations per patch, averaged; 0: as the decoder was trained",
         choices=("0", "1", "2", "4", "8"),
         old=OldSpelling("n_view"),
+        affects_result=True,
     )
 
 
@@ -105,5 +126,8 @@ class CacheOptions:
     )
     # Part of the fingerprint: sums in another order round differently.
     encoder_chunk: int = flag(
-        0, "patches per pass of the image encoder; 0: 8 on a GPU, 1 on a CPU", at_least=0
+        0,
+        "patches per pass of the image encoder; 0: 8 on a GPU, 1 on a CPU",
+        at_least=0,
+        affects_result=True,
     )
