@@ -5,6 +5,7 @@ up to the first retraining round, the scores, and inference on the test images. 
 coarse and its learning rates 0, so that it packs into a megabyte; its flags are those of then.
 """
 
+import dataclasses
 import logging
 import os
 import shlex
@@ -25,8 +26,9 @@ from epsam.config.command_line import parse
 from epsam.config.decoder import DecoderOptions, RetrainOptions
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
-from epsam.core.files import sha256_of
+from epsam.core.files import read_json, sha256_of
 from epsam.data.images import read_mask
+from epsam.engine.stage import Stage
 from support.mini import smaller_sam
 
 ARCHIVE = Path(__file__).with_name("fixtures") / "run_0.1.0.tar.xz"
@@ -78,6 +80,16 @@ def test_no_stage_of_it_is_done_again(old_run, stage, caplog):
         stage.main(parse(stage.__name__, kind, shlex.split(flags)))
     assert "done already with these options and inputs" in caplog.text
     assert digests(old_run / "checkpoints") == before
+
+
+def test_it_is_said_what_would_make_a_stage_of_it_again(old_run):
+    options = parse("train_classifier", ClassifierOptions, shlex.split(STAGES[train_classifier][1]))
+    inputs = read_json(old_run / "checkpoints" / "mini" / "record.json")["train_classifier"][
+        "inputs"
+    ]
+    assert Stage("train_classifier", options, inputs).why_stale() == ""
+    changed = dataclasses.replace(options, lr=0.5)
+    assert Stage("train_classifier", changed, inputs).why_stale() == "lr 0.0 → 0.5"
 
 
 def segment(output, *flags):

@@ -4,7 +4,13 @@ import pytest
 
 from epsam.config.decoder import DecoderOptions
 from epsam.core.errors import TrainingError
-from epsam.core.files import digest_of_files, digest_of_names_and_sizes, read_json, read_table
+from epsam.core.files import (
+    digest_of_files,
+    digest_of_names_and_sizes,
+    read_json,
+    read_table,
+    write_json,
+)
 from epsam.engine.stage import Stage, check_predecessor, find_degenerate_outputs
 from epsam.paths import RunPaths
 from epsam.tables import METRIC_COLUMNS
@@ -37,6 +43,43 @@ def test_other_options_or_inputs_mean_doing_it_again(options, changed, inputs):
     assert not Stage("decoder_0", options(**changed), inputs).is_current()
 
 
+def test_the_log_names_what_has_changed(options, caplog):
+    finish(options())
+    again = Stage("decoder_0", options(lr=1e-3, n_sample=4), {"x": "other"})
+    with caplog.at_level("INFO"):
+        assert not again.is_current()
+    # In the order of the flags, by their present names.
+    assert "decoder_0: done again: " in caplog.text
+    assert "lr 0.0002 → 0.001" in caplog.text
+    assert "n_sample 1 → 4" in caplog.text
+    assert "x changed" in caplog.text
+    assert Stage("decoder_0", options(restart=True), INPUTS).why_stale() == "--restart"
+    assert Stage("decoder_0", options(), INPUTS).why_stale() == ""
+
+
+def test_a_record_without_names_takes_them_from_the_record_of_the_run(options, tmp_path):
+    finish(options())
+    path = tmp_path / "r" / "stages" / "decoder_0.json"
+    whole = read_json(path)
+    bare = {name: whole[name] for name in ("fingerprint", "trouble", "outputs")}
+    write_json(path, bare)
+    assert Stage("decoder_0", options(), INPUTS).is_current()
+    assert Stage("decoder_0", options(lr=1e-3), INPUTS).why_stale() == "lr 0.0002 → 0.001"
+    assert Stage("decoder_0", options(), {"x": "other"}).why_stale() == "x changed"
+    # The record of the run may be of another time; then nobody knows the names.
+    write_json(path, {**bare, "fingerprint": "other"})
+    assert Stage("decoder_0", options(), INPUTS).why_stale() == "options or inputs have changed"
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"decoder_0": 3}', '{"decoder_0": {}}'])
+def test_a_damaged_record_of_the_run_leaves_finished_stages_finished(options, tmp_path, content):
+    finish(options())
+    path = tmp_path / "r" / "stages" / "decoder_0.json"
+    write_json(path, {"fingerprint": read_json(path)["fingerprint"]})
+    (tmp_path / "r" / "record.json").write_text(content)
+    assert Stage("decoder_0", options(), INPUTS).is_current()
+
+
 def test_a_stage_broken_off_while_being_redone_is_not_taken_for_the_earlier_one(options):
     finish(options())
     redone = Stage("decoder_0", options(lr=1e-3), INPUTS)
@@ -63,8 +106,9 @@ def test_a_stage_whose_files_were_damaged_is_done_again(options, tmp_path, harm,
     finish(options(), masks)
     assert Stage("decoder_0", options(), INPUTS).is_current()
     harm(masks[1])
-    assert not Stage("decoder_0", options(), INPUTS).is_current()
-    assert "masks/b.png is missing or is not as it was made" in caplog.text
+    with caplog.at_level("INFO"):
+        assert not Stage("decoder_0", options(), INPUTS).is_current()
+    assert "again: masks/b.png is missing or is not as it was written" in caplog.text
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])

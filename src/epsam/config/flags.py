@@ -92,14 +92,16 @@ def result_options(options: Any) -> dict[str, Any]:
     return stored
 
 
-def part_options(options: Any, part: str) -> dict[str, Any]:
+def part_options(options: Any, part: str, group: type[Any] | None = None) -> dict[str, Any]:
     """Of the result options, those that affect one of `RESULT_PARTS`, without those that only name
     weights: the caller's key has the content of the weights.
+
+    group: the dataclass whose fields are considered; None: that of `options`.
     """
     # An option affects every part unless its declaration says otherwise: what a new one leaves
     # unsaid makes a part again, never takes a stale one for current.
     stored = {}
-    for item in fields(options):
+    for item in fields(group or options):
         info = item.metadata
         affects_part = not info["affects_only"] or part in info["affects_only"]
         if info["affects_result"] and affects_part and not info["names_weights"]:

@@ -1,10 +1,10 @@
 """One stage of a run: is its output current, what did it measure, and when is it complete?
 
-A stage that is complete leaves a completion record, `stages/<name>.json`: the fingerprint of its
-options and inputs, the checksums of its output files, and why nothing should build on them, if so.
+A stage that is complete leaves a completion record, `stages/<name>.json`: its options and inputs
+with their fingerprint, the checksums of its output files, and why nothing should build on them, if
+so.
 """
 
-import json
 import logging
 import shutil
 import time
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from epsam.config.common import StageOptions
-from epsam.config.flags import result_options, stored_options
+from epsam.config.flags import stored_options
+from epsam.config.keys import result_key
+from epsam.core.artifact import NOT_DONE, Artifact, Key, Record
 from epsam.core.errors import DatasetError, TrainingError
-from epsam.core.files import digest_of, read_json, read_table, sha256_of, write_json, write_table
+from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.core.records import add_to_record, peak_memory
 from epsam.paths import RunPaths
 from epsam.tables import METRIC_COLUMNS
@@ -37,45 +39,38 @@ class Stage:
         self._restart = options.restart
         self._options = stored_options(options)
         self._inputs = dict(inputs)
-        self._fingerprint = digest_of(
-            [json.dumps(result_options(options), sort_keys=True), *inputs.values()]
+        self._artifact = Artifact(
+            self.run.root,
+            result_key(options, inputs),
+            record=self.run.root / "stages" / f"{name}.json",
+            read=self._read_record,
         )
-        self._completion_record = self.run.root / "stages" / f"{name}.json"
         self._progress_folder = self.run.root / "unfinished" / name
         self._started = time.monotonic()
         self._fit_seconds = 0.0
 
-    def is_current(self) -> bool:
-        """True if the stage is complete with these options and inputs and its files are unchanged.
-
-        The log says why it is done again, or that it is not. Changes nothing on disk.
+    def why_stale(self) -> str:
+        """Why the stage has to be done again, by names of options, inputs and files; "" if it is
+        complete with these options and inputs and its files are unchanged. Changes nothing on disk.
         """
-        completion = _read_completion_record(self._completion_record)
-        if self._restart or not completion:
-            return False
+        return "--restart" if self._restart else self._artifact.why_stale()
 
-        if completion["fingerprint"] != self._fingerprint:
-            log.info("%s: options or inputs have changed; it is done again", self.name)
-            return False
-
-        if changed := self._first_changed_output(completion.get("outputs", {})):
-            log.warning(
-                "%s: %s is missing or is not as it was made; the stage is done again",
-                self.name,
-                changed,
+    def is_current(self) -> bool:
+        """True if the stage has nothing to do; the log says so, or why it is done again."""
+        reason = self.why_stale()
+        if not reason:
+            log.info(
+                "%s: done already with these options and inputs; --restart begins again", self.name
             )
-            return False
-
-        log.info(
-            "%s: done already with these options and inputs; --restart begins again", self.name
-        )
-        return True
+        elif reason != NOT_DONE and not self._restart:
+            log.info("%s: done again: %s", self.name, reason)
+        return not reason
 
     def begin(self) -> None:
         """Remove the completion record, and with --restart the progress of unfinished fits, too."""
         # The outputs are about to be replaced, perhaps not to the end: a stage that is interrupted
         # must not be taken for the complete one before it.
-        self._completion_record.unlink(missing_ok=True)
+        self._artifact.invalidate()
         if self._restart:
             shutil.rmtree(self._progress_folder, ignore_errors=True)
 
@@ -84,7 +79,7 @@ class Stage:
 
         Other options or inputs have another file, so that no fit resumes from a different one.
         """
-        return self._progress_folder / f"{task}-{self._fingerprint[:12]}.pth"
+        return self._progress_folder / f"{task}-{self._artifact.key.digest[:12]}.pth"
 
     def record(self, task: str, history: Iterable[tuple[int, str, float]]) -> None:
         """Write a task's metrics (epoch, name, value) to metrics.csv; they replace earlier ones of
@@ -126,27 +121,37 @@ class Stage:
                 degenerate_output,
             )
 
-        checksums = {}
-        for path in outputs:
-            checksums[path.relative_to(self.run.root).as_posix()] = sha256_of(path)
         # Last of all: whatever stops the stage before this line leaves it incomplete.
-        write_json(
-            self._completion_record,
-            {
-                "fingerprint": self._fingerprint,
-                "trouble": degenerate_output,
-                "outputs": checksums,
-            },
-        )
+        self._artifact.complete(outputs, {"trouble": degenerate_output})
         shutil.rmtree(self._progress_folder, ignore_errors=True)
 
-    def _first_changed_output(self, checksums: Mapping[str, str]) -> str:
-        """The first output that is missing or differs from its checksum; "" if none does."""
-        for name, checksum in checksums.items():
-            path = self.run.root / name
-            if not path.is_file() or sha256_of(path) != checksum:
-                return name
-        return ""
+    def _read_record(self, path: Path) -> Record:
+        """The completion record; one of an earlier version gets the names that it lacks."""
+        record = read_completion_record(path)
+        if "options" not in record:
+            record |= self._read_names(record["fingerprint"])
+        return record
+
+    def _read_names(self, fingerprint: str) -> Record:
+        """Options and inputs from the run's record, where they are those of the fingerprint."""
+        try:
+            entry = read_json(self.run.record)[self.name]
+            # Also the options of then that do not exist any more.
+            ignored = self._options.keys() - self._artifact.key.options.keys()
+            options = {k: v for k, v in entry["options"].items() if k not in ignored}
+            key = Key(options, entry["inputs"])
+        except (OSError, DatasetError, LookupError, TypeError, AttributeError):
+            return {}
+        # The run's record may be of another time than the completion record.
+        return key.record() if key.digest == fingerprint else {}
+
+
+def read_completion_record(path: Path) -> Record:
+    """The content of a stage's completion record. Raises DatasetError if it is damaged."""
+    record = read_json(path)
+    if "fingerprint" not in record:
+        raise DatasetError(f"{path}: no completion record; remove it or write it again")
+    return record
 
 
 def check_predecessor(stage: str, earlier: str, options: StageOptions) -> None:
@@ -168,21 +173,14 @@ def find_degenerate_outputs(run: RunPaths) -> dict[str, str]:
     """
     reasons = {}
     for path in sorted((run.root / "stages").glob("*.json")):
-        completion = _read_completion_record(path)
-        if completion and completion.get("trouble"):
-            reasons[path.stem] = completion["trouble"]
+        try:
+            record = read_completion_record(path)
+        except DatasetError:
+            # A damaged record means that the stage is done again.
+            continue
+        if record.get("trouble"):
+            reasons[path.stem] = record["trouble"]
     return reasons
-
-
-def _read_completion_record(path: Path) -> dict[str, Any] | None:
-    """The content of a completion record; None if it is absent or damaged, so that the stage is
-    done again.
-    """
-    try:
-        completion = read_json(path) if path.is_file() else {}
-    except DatasetError:
-        return None
-    return completion if "fingerprint" in completion else None
 
 
 def _format_peak_memory() -> str:
