@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse, run_stage
 from epsam.config.common import SPLITS
-from epsam.config.decoder import DecoderOptions, RetrainOptions
-from epsam.config.evaluation import EvaluateOptions
+from epsam.config.decoder import DecoderOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.config.preflight import CheckOptions
 from epsam.core.errors import PreflightError
 from epsam.core.locking import exclusive_lock
 from epsam.paths import DatasetPaths, run_folder
+from epsam.pipeline import StageSpec, recipe_stages
 from epsam.preflight.data import (
     check_grid_search,
     check_patches,
@@ -60,7 +60,6 @@ SHARED_OPTIONS = (
 """Options that train.sh passes to every stage that has them."""
 
 Check = Callable[[], Iterator[Finding]]
-Stage = TypeVar("Stage")
 
 
 def main(options: CheckOptions) -> None:
@@ -86,19 +85,16 @@ def build_checks(options: CheckOptions) -> list[Check]:
 
     Ends the process with 2 if the flags of a stage are wrong, as the stage itself would.
     """
-    patch = parse_stage_options("extract_patches", PatchOptions, options, options.patch_flags)
-    classifier = parse_stage_options(
-        "train_classifier", ClassifierOptions, options, options.classifier_flags
-    )
-    masks = parse_stage_options("generate_initial_masks", MaskOptions, options, options.mask_flags)
-    decoder = parse_stage_options(
-        "finetune_decoder", DecoderOptions, options, options.decoder_flags
-    )
-    retrain = parse_stage_options("retrain_decoder", RetrainOptions, options, options.retrain_flags)
-    evaluate = parse_stage_options("evaluate", EvaluateOptions, options, options.evaluate_flags)
+    of_stage = {}
+    for stage in recipe_stages():
+        of_stage[stage.name] = parse_stage_options(stage, options)
+    patch: PatchOptions = of_stage["extract_patches"]
+    classifier: ClassifierOptions = of_stage["train_classifier"]
+    masks: MaskOptions = of_stage["generate_initial_masks"]
+    decoder: DecoderOptions = of_stage["finetune_decoder"]
 
     logs_to_tensorboard = any(
-        stage.tensorboard for stage in (classifier, masks, decoder, retrain, evaluate)
+        getattr(stage_options, "tensorboard", False) for stage_options in of_stage.values()
     )
     # The small SAM of the demo comes with the repository and is quick on any device.
     is_published_sam = bool(SPECS[decoder.sam_model_type].url)
@@ -118,18 +114,18 @@ def build_checks(options: CheckOptions) -> list[Check]:
     ]
 
 
-def parse_stage_options(
-    stage: str, options_class: type[Stage], options: CheckOptions, flags: str
-) -> Stage:
+def parse_stage_options(stage: StageSpec, options: CheckOptions) -> Any:
     """The options of a stage, from those that all stages share and from its own flags."""
-    accepted = {field.name for field in fields(options_class)}  # type: ignore[arg-type]
+    options_class = stage.load_options_class()
+    flags = getattr(options, stage.flags_option) if stage.flags_option else ""
+    accepted = {field.name for field in fields(options_class)}
     arguments = []
     for name in SHARED_OPTIONS:
         value = getattr(options, name)
         # An empty option is left to the dataset's preset.
         if name in accepted and value != "":
             arguments.append(f"--{name}={value}")
-    return parse(stage, options_class, [*arguments, *shlex.split(flags)])
+    return parse(stage.name, options_class, [*arguments, *shlex.split(flags)])
 
 
 def build_data_checks(

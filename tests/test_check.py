@@ -5,9 +5,9 @@ import pytest
 
 import check
 from epsam.config.command_line import parse
-from epsam.config.decoder import DecoderOptions
 from epsam.config.preflight import CheckOptions
 from epsam.core.errors import PreflightError
+from epsam.pipeline import STAGES
 from epsam.preflight.finding import collect_findings, problem, warning
 from support.mini import REPOSITORY, write_slides
 
@@ -26,9 +26,7 @@ def test_a_stage_gets_shared_options_and_its_flags_over_its_preset():
             "--decoder_flags=--lr 0.5 --epoch 2",
         ],
     )
-    decoder = check.parse_stage_options(
-        "finetune_decoder", DecoderOptions, options, options.decoder_flags
-    )
+    decoder = check.parse_stage_options(STAGES["finetune_decoder"], options)
     assert (decoder.dataset_type, decoder.seed, decoder.sam_checkpoint) == ("demo", 5, "a b.pth")
     assert (decoder.lr, decoder.epoch, decoder.sam_model_type) == (0.5, 2, "vit_demo")
 

@@ -10,7 +10,7 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 FLOORS = (
     ("metrics", "tables", "core", "methods"),
     ("config",),
-    ("paths",),
+    ("paths", "pipeline"),
     ("data",),
     ("wsi", "annotations"),
     ("weak", "segment", "pseudo_labels"),

@@ -8,12 +8,8 @@ import shlex
 
 import pytest
 
-from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
-from epsam.config.decoder import DecoderOptions, RetrainOptions
-from epsam.config.inference import InferOptions
-from epsam.config.masks import MaskOptions
-from epsam.config.patches import PatchOptions
+from epsam.pipeline import STAGES
 from support.mini import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -24,12 +20,9 @@ COMMANDS = [
     line.split("  #")[0].strip() for line in "".join(CODE_BLOCKS).splitlines() if line.strip()
 ]
 STAGE_OF = {
-    "PATCH_FLAGS": ("extract_patches", PatchOptions),
-    "CLASSIFIER_FLAGS": ("train_classifier", ClassifierOptions),
-    "MASK_FLAGS": ("generate_initial_masks", MaskOptions),
-    "DECODER_FLAGS": ("finetune_decoder", DecoderOptions),
-    "RETRAIN_FLAGS": ("retrain_decoder", RetrainOptions),
-    "INFER_FLAGS": ("infer", InferOptions),
+    stage.flags_variable: (stage.name, stage.load_options_class())
+    for stage in STAGES.values()
+    if stage.flags_variable
 }
 
 

@@ -10,18 +10,10 @@ import venv
 
 import pytest
 
+from epsam.pipeline import recipe_stages
 from support.mini import REPOSITORY
 
-STAGES = [
-    "check",
-    "extract_patches",
-    "train_classifier",
-    "generate_initial_masks",
-    "finetune_decoder",
-    "retrain_decoder",
-    "evaluate",
-    "report",
-]
+STAGES = ["check", *(stage.name for stage in recipe_stages())]
 
 
 @pytest.fixture

@@ -5,25 +5,17 @@ import signal
 import pytest
 import torch
 
+from epsam import pipeline
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse, run_stage
 from epsam.config.decoder import DecoderOptions, RetrainOptions
-from epsam.config.evaluation import EvaluateOptions
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.config.presets import METHODS, PRESETS
 from epsam.core.errors import BusyError, DatasetError
 
-STAGES = {
-    "extract_patches": PatchOptions,
-    "train_classifier": ClassifierOptions,
-    "generate_initial_masks": MaskOptions,
-    "finetune_decoder": DecoderOptions,
-    "retrain_decoder": RetrainOptions,
-    "evaluate": EvaluateOptions,
-    "infer": InferOptions,
-}
+STAGES = {name: stage.load_options_class() for name, stage in pipeline.STAGES.items()}
 
 
 def test_flag_beats_preset_beats_default():
@@ -257,7 +249,7 @@ def test_help_has_every_flag_with_default_and_source(stage, capsys):
     assert end.value.code == 0
     for field in dataclasses.fields(STAGES[stage]):
         assert f"--{field.name}" in text
-    assert "paper" in text or stage in ("evaluate", "infer")
+    assert "paper" in text or stage in ("evaluate", "infer", "report")
     assert "spec/" not in text
     assert "methods D" not in text
 

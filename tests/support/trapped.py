@@ -24,27 +24,25 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
 import epsam.engine.fit
-from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
-from epsam.config.decoder import DecoderOptions, RetrainOptions
 from epsam.config.flags import read_stored
 from epsam.config.inference import InferOptions
-from epsam.config.masks import MaskOptions
+from epsam.pipeline import training_stages
 from support.mini import smaller_sam
 
 _DECODER = (
     "--epoch 2 --batch_size 2 --n_point 5 --embedding_transforms 1 --ids_threshold -1 "
     "--allow_degenerate"
 )
+_FLAGS = {
+    "train_classifier": "--backbone resnet18 --pretrained none --epoch 3 --batch_size 2 "
+    "--workers 0 --lr 1e-3 --adl_drop_rate 0",
+    "generate_initial_masks": "--open_kernel 0 --allow_degenerate",
+    "finetune_decoder": _DECODER,
+    "retrain_decoder": f"{_DECODER} --n_iter 2 --select_on last",
+}
 STAGES: dict[str, tuple[type, str]] = {
-    "train_classifier": (
-        ClassifierOptions,
-        "--backbone resnet18 --pretrained none --epoch 3 --batch_size 2 "
-        "--workers 0 --lr 1e-3 --adl_drop_rate 0",
-    ),
-    "generate_initial_masks": (MaskOptions, "--open_kernel 0 --allow_degenerate"),
-    "finetune_decoder": (DecoderOptions, _DECODER),
-    "retrain_decoder": (RetrainOptions, f"{_DECODER} --n_iter 2 --select_on last"),
+    stage.name: (stage.load_options_class(), _FLAGS[stage.name]) for stage in training_stages()
 }
 
 

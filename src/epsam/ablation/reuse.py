@@ -12,14 +12,10 @@ from pathlib import Path
 
 from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.paths import RunPaths
+from epsam.pipeline import list_outputs, round_of_completion
 from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
 
 CLASSIFIER, MASKS = "train_classifier", "generate_initial_masks"
-
-
-def decoder_stage(number: int) -> str:
-    """The name of a round's stage."""
-    return f"decoder_{number}"
 
 
 def read_fingerprint(run: RunPaths, stage: str) -> str:
@@ -34,9 +30,9 @@ def reuse_stage(source: RunPaths, target: RunPaths, stage: str) -> None:
     if not fingerprint or read_fingerprint(target, stage) == fingerprint:
         return
 
-    for path in _list_outputs(target, stage):
+    for path in list_outputs(target.root, stage):
         _remove(path)
-    for path in _list_outputs(source, stage):
+    for path in list_outputs(source.root, stage):
         link_files(path, target.root / path.relative_to(source.root))
     _reuse_table_rows(source, target, stage)
 
@@ -76,31 +72,15 @@ def _completion_record(run: RunPaths, stage: str) -> Path:
     return run.root / "stages" / f"{stage}.json"
 
 
-def _list_outputs(run: RunPaths, stage: str) -> list[Path]:
-    """The files and folders that a stage writes, existing or not."""
-    if stage == CLASSIFIER:
-        return [run.classifier]
-    if stage == MASKS:
-        return [
-            run.root / "activation",
-            run.mask_rule.parent,
-            run.grid_search,
-            run.grid_search.with_suffix(".png"),
-            *run.panels.glob("initial_masks_*.png"),
-        ]
-    number = int(stage.removeprefix("decoder_"))
-    return [run.round_decoder(number), run.pseudo_masks(number), run.panels / f"{stage}.png"]
-
-
 def _reuse_table_rows(source: RunPaths, target: RunPaths, stage: str) -> None:
     """Replace the target's rows of a stage in metrics.csv and pseudo_labels.csv by the source's."""
     # Metrics of the classifier stand under its task's name, not under its stage's.
     task = "classifier" if stage == CLASSIFIER else stage
     _replace_rows(source.metrics, target.metrics, METRIC_COLUMNS, "stage", task)
-    if stage not in (CLASSIFIER, MASKS):
-        number = stage.removeprefix("decoder_")
+    number = round_of_completion(stage)
+    if number is not None:
         _replace_rows(
-            source.pseudo_labels, target.pseudo_labels, PSEUDO_LABEL_COLUMNS, "round", number
+            source.pseudo_labels, target.pseudo_labels, PSEUDO_LABEL_COLUMNS, "round", str(number)
         )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from epsam.core.errors import EpsamError
+from epsam.pipeline import training_stages
 
-FLAGS = ("CLASSIFIER_FLAGS", "MASK_FLAGS", "DECODER_FLAGS", "RETRAIN_FLAGS")
-ENDS = ("masks", "preliminary", "rounds")
+FLAGS = tuple(stage.flags_variable for stage in training_stages())
+ENDS = tuple(stage.until for stage in training_stages() if stage.until)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 

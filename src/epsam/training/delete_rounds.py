@@ -2,23 +2,14 @@
 fewer rounds than before.
 """
 
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.paths import RunPaths
+from epsam.pipeline import list_round_files, round_of_completion
 from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
-
-_FILES_OF_ROUNDS = (
-    "stages/decoder_*.json",
-    "decoder_iter*.pth",
-    "masks/iter_*",
-    "panels/decoder_*.png",
-    "tensorboard/decoder_*",
-    "unfinished/decoder_*",
-)
 
 
 def delete_rounds_after(run: RunPaths, number: int) -> None:
@@ -27,25 +18,23 @@ def delete_rounds_after(run: RunPaths, number: int) -> None:
 
     Raises DatasetError if one of the run's tables is damaged.
     """
-    for pattern in _FILES_OF_ROUNDS:
-        for path in run.root.glob(pattern):
-            if _parse_round(path.stem, "decoder_|decoder_iter|iter_") > number:
-                _delete(path)
+    for path in list_round_files(run.root, after=number):
+        _delete(path)
 
-    _drop_rows(run.metrics, METRIC_COLUMNS, lambda row: _parse_round(row["stage"]) > number)
+    _drop_rows(run.metrics, METRIC_COLUMNS, lambda row: _is_later(row["stage"], number))
     _drop_rows(
         run.pseudo_labels,
         PSEUDO_LABEL_COLUMNS,
-        lambda row: _parse_round(row["round"], "") > number,
+        lambda row: row["round"].isdecimal() and int(row["round"]) > number,
     )
     for path in (run.options, run.record):
         _drop_stages(path, number)
 
 
-def _parse_round(name: str, prefixes: str = "decoder_") -> int:
-    """The number in a name that begins with one of the prefixes; -1 for any other name."""
-    match = re.fullmatch(f"(?:{prefixes})([0-9]{{1,9}})", name)
-    return int(match[1]) if match else -1
+def _is_later(completion: str, number: int) -> bool:
+    """Whether a completion record of that name is one of a round after `number`."""
+    round_number = round_of_completion(completion)
+    return round_number is not None and round_number > number
 
 
 def _drop_rows(
@@ -61,7 +50,7 @@ def _drop_rows(
 def _drop_stages(path: Path, number: int) -> None:
     """Drop the entries of rounds after `number` from a JSON file of stages."""
     stages = read_json(path) if path.is_file() else {}
-    remaining = {name: stages[name] for name in stages if _parse_round(name) <= number}
+    remaining = {name: stages[name] for name in stages if not _is_later(name, number)}
     if len(remaining) < len(stages):
         write_json(path, remaining)
 

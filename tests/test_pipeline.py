@@ -1,0 +1,130 @@
+"""The one list of stages holds for train.sh, presets, options and files alike."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from epsam.config.ablation import AblateOptions
+from epsam.config.preflight import CheckOptions
+from epsam.config.presets import PRESETS
+from epsam.paths import RunPaths
+from epsam.pipeline import (
+    RECIPES,
+    STAGES,
+    list_outputs,
+    list_round_files,
+    recipe_stages,
+    stage_of_completion,
+    training_stages,
+)
+from support.mini import REPOSITORY
+
+TRAIN_SH = (REPOSITORY / "train.sh").read_text("utf-8")
+WITH_FLAGS = [stage for stage in recipe_stages() if stage.flags_variable]
+
+
+def test_train_sh_runs_the_recipe_in_order_each_stage_with_its_flags():
+    calls = re.findall(
+        r'^ +(?:run )?"\$PYTHON" (src/\w+\.py)(.*?)(?: +#.*)?$', TRAIN_SH, re.MULTILINE
+    )
+    flags_by_script = {script: re.findall(r" \$(\w+_FLAGS)", words) for script, words in calls}
+    # The demo's slides and the check come before the recipe.
+    scripts = [script for script, _ in calls]
+    assert scripts[:2] == ["src/make_demo_slides.py", "src/check.py"]
+    assert scripts[2:] == [stage.script for stage in recipe_stages()]
+    for stage in recipe_stages():
+        expected = [stage.flags_variable] if stage.flags_variable else []
+        assert flags_by_script[stage.script] == expected, stage.name
+
+
+def test_train_sh_declares_the_flags_of_each_stage_and_gives_them_to_the_check():
+    for stage in WITH_FLAGS:
+        assert f"\n{stage.flags_variable}=${{{stage.flags_variable}:-" in TRAIN_SH
+        assert f'--{stage.flags_option}="${stage.flags_variable}"' in TRAIN_SH
+
+
+def test_the_check_and_the_ablation_take_the_flags_of_each_stage():
+    check_options = [field.name for field in fields(CheckOptions)]
+    assert [stage.flags_option for stage in WITH_FLAGS] == [
+        name for name in check_options if name.endswith("_flags")
+    ]
+    ablate_options = {field.name for field in fields(AblateOptions)}
+    assert {stage.flags_option for stage in training_stages()} <= ablate_options
+    ablate_sh = (REPOSITORY / "ablate.sh").read_text("utf-8")
+    for stage in training_stages():
+        assert f'--{stage.flags_option}="${stage.flags_variable}"' in ablate_sh
+
+
+def test_every_script_is_there_and_every_preset_is_one_of_a_stage():
+    assert all((REPOSITORY / stage.script).is_file() for stage in STAGES.values())
+    for dataset, rows in PRESETS.items():
+        assert rows.keys() <= STAGES.keys(), dataset
+
+
+def test_stages_follow_each_other_and_read_what_earlier_ones_write():
+    for names in RECIPES.values():
+        written: set[str] = set()
+        for before, stage in zip(["", *names], [STAGES[name] for name in names], strict=False):
+            assert stage.previous == before
+            from_run = {item for item in stage.inputs if item.startswith("run/")}
+            assert from_run <= written, stage.name
+            written |= set(stage.outputs)
+    assert set(STAGES["infer"].inputs) <= written
+
+
+def test_outputs_are_the_files_of_the_runs_paths(tmp_path):
+    run = RunPaths(tmp_path)
+    assert list_outputs(tmp_path, "train_classifier") == [run.classifier]
+    masks = list_outputs(tmp_path, "generate_initial_masks")
+    assert {run.cams("val").parent, run.mask_rule.parent, run.grid_search} <= set(masks)
+    for number in (0, 1, 12):
+        assert list_outputs(tmp_path, f"decoder_{number}") == [
+            run.round_decoder(number),
+            run.pseudo_masks(number),
+            run.panels / f"decoder_{number}.png",
+        ]
+    assert {run.evaluation, run.patch_scores} <= set(list_outputs(tmp_path, "evaluate"))
+    assert list_outputs(tmp_path, "report") == [run.report]
+
+
+@pytest.mark.parametrize(
+    ("completion", "stage", "number"),
+    [
+        ("train_classifier", "train_classifier", None),
+        ("decoder_0", "finetune_decoder", 0),
+        ("decoder_1", "retrain_decoder", 1),
+        ("decoder_10", "retrain_decoder", 10),
+    ],
+)
+def test_a_completion_record_tells_its_stage_and_round(completion, stage, number):
+    spec, round_number = stage_of_completion(completion)
+    assert (spec.name, round_number) == (stage, number)
+
+
+@pytest.mark.parametrize("completion", ["decoder_", "decoder_1x", "xdecoder_1", "", "infer"])
+def test_other_names_are_no_completion_record_of_a_stage(completion):
+    with pytest.raises(KeyError):
+        stage_of_completion(completion)
+
+
+def test_files_of_a_round_are_recognised_by_their_whole_name(tmp_path):
+    names = ("decoder_iter2.pth", "decoder_iter10.pth", "decoder_iterx.pth", "decoder_iter3.pth.x")
+    for name in names:
+        (tmp_path / name).touch()
+    assert list(list_round_files(tmp_path, after=2)) == [tmp_path / "decoder_iter10.pth"]
+
+
+def test_reading_the_list_and_its_options_imports_no_torch():
+    code = (
+        "import sys\nfrom epsam.pipeline import STAGES\n"
+        "for stage in STAGES.values():\n    stage.load_options_class()\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    environment = {"PYTHONPATH": str(Path(REPOSITORY, "src"))}
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )
