@@ -66,7 +66,12 @@ def main(options: CheckOptions) -> None:
     """Run all checks and log all findings; raise PreflightError if one of them stops the run."""
     findings = list(collect_findings(build_checks(options)))
     problems = [finding.message for finding in findings if finding.stops_run]
-    warnings = [finding.message for finding in findings if not finding.stops_run]
+    notes = [finding.message for finding in findings if finding.is_note]
+    warnings = [
+        finding.message for finding in findings if not finding.stops_run and not finding.is_note
+    ]
+    for message in notes:
+        log.info("  note: %s", message)
     for message in problems:
         log.info("  PROBLEM: %s", message)
     for message in warnings:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from epsam.annotations.groups import GroupNames
 from epsam.config.command_line import run_stage
 from epsam.config.flags import stored_options
 from epsam.config.inference import InferOptions
@@ -14,6 +15,7 @@ from epsam.core.files import read_json, sha256_of, write_json, write_table, writ
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
 from epsam.evaluation.slide_scores import SlideScore, summarize_slide_scores
+from epsam.extraction.slide_labels import read_label_rules
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.inputs import contains_slides, find_images, find_slides
 from epsam.inference.loading import (
@@ -42,6 +44,8 @@ from epsam.tables import IMAGE_RESULT_COLUMNS
 
 log = logging.getLogger(__name__)
 
+TABLES = Path(__file__).resolve().parents[1] / "dataset"
+
 Row = dict[str, Any]
 
 
@@ -68,7 +72,9 @@ def infer_slides(path: Path, options: InferOptions) -> None:
     started = time.monotonic()
     output = Path(options.output_dir)
     shard = Shard.parse(options.shard or "1/1")
-    slides = [slide for slide in find_slides(path) if shard.holds(slide.name)]
+    rules = read_label_rules(TABLES, options.dataset_type)
+    records = find_slides(path, rules, GroupNames.of(options))
+    slides = [slide for slide in records if shard.holds(slide.name)]
     store = SlideStore(output, compute_fingerprint(options))
     if options.merge:
         store.check_complete(slides)

@@ -16,7 +16,8 @@ from epsam.core.errors import DatasetError, EpsamError, WeightsError
 from epsam.core.files import read_json, read_table, write_table
 from epsam.data.cam_store import CamStore, load_cams, save_cams
 from epsam.data.patches import Patch, load_median_mpp
-from epsam.extraction.splits import read_exclusions, read_labels, read_splits
+from epsam.extraction.slide_labels import read_labels
+from epsam.extraction.splits import read_exclusions, read_splits
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.report.training import read_run, render_training_report

@@ -86,7 +86,7 @@ def test_a_group_in_a_known_group_means_what_that_one_means(tmp_path):
 )
 def test_an_unknown_group_is_an_error_that_lists_what_was_found(tmp_path, groups):
     with pytest.raises(
-        AnnotationError, match=r"slide\.xml: unknown annotation group benign, stroma"
+        AnnotationError, match=r"slide\.xml: unknown annotation group 'benign', 'stroma'"
     ):
         read(
             tmp_path, asap(("benign", SQUARE), ("stroma", SQUARE), ("Tumor", SQUARE), groups=groups)
@@ -223,5 +223,5 @@ def test_real_outlines():
         "tumor_107": (2, 3),
         "tumor_110": (21, 18),
     }
-    with pytest.raises(AnnotationError, match="benign, metastases_org, newmeta"):
+    with pytest.raises(AnnotationError, match="'benign', 'metastases_org', 'newmeta'"):
         read_annotations(DATA / "xml" / "bach_A01.xml")

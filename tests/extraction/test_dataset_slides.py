@@ -30,7 +30,7 @@ def test_unused_slides_are_listed_and_never_negatives(dataset, caplog):
     (dataset / "images" / "notes.txt").write_text("x")
     (dataset / "splits.csv").write_text(
         "slide,split,label\na,train,\nb,val,\nc,test,partial\nunknown,train,\n"
-        "normal_1,train,\nsound,test,normal\nabsent,train,\n"
+        "normal_1,train,normal\nsound,test,normal\nabsent,train,\n"
     )
     with caplog.at_level("INFO"):
         main(options_for(dataset))

@@ -62,7 +62,7 @@ def test_an_unknown_group_fails_its_slide_only(dataset):
     write_annotations(dataset / "annotations" / "d.xml", group="benign")
     (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nd,train\n")
     main(options_for(dataset))
-    assert "unknown annotation group benign" in statuses(dataset)["d"][1]
+    assert "unknown annotation group 'benign'" in statuses(dataset)["d"][1]
 
 
 def test_annotations_outside_of_the_slide_fail_it(dataset):
@@ -77,7 +77,9 @@ def test_annotations_outside_of_the_slide_fail_it(dataset):
 
 def test_a_slide_smaller_than_a_tile_fails(dataset):
     write_slide(dataset / "images" / "normal_tiny.tif", size=(40, 384))
-    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nnormal_tiny,val\n")
+    (dataset / "splits.csv").write_text(
+        "slide,split,label\na,train,\nb,val,\nc,test,\nnormal_tiny,val,normal\n"
+    )
     main(options_for(dataset))
     assert "384×40 px is smaller than a window of 64 px" in statuses(dataset)["normal_tiny"][1]
 
@@ -85,7 +87,9 @@ def test_a_slide_smaller_than_a_tile_fails(dataset):
 def test_a_slide_without_candidates_names_the_flag_to_relax(dataset):
     path = dataset / "images" / "normal_white.tif"
     tifffile.imwrite(path, np.full((200, 200, 3), 255, np.uint8), tile=(64, 64), photometric="rgb")
-    (dataset / "splits.csv").write_text("slide,split\na,train\nb,val\nc,test\nnormal_white,val\n")
+    (dataset / "splits.csv").write_text(
+        "slide,split,label\na,train,\nb,val,\nc,test,\nnormal_white,val,normal\n"
+    )
     main(options_for(dataset))
     status, reason = statuses(dataset)["normal_white"]
     assert status == "unused"

@@ -5,11 +5,11 @@ import pytest
 
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_table
+from epsam.extraction.slide_labels import read_labels
 from epsam.extraction.splits import (
     normalize_slide_name,
     patient_of,
     read_exclusions,
-    read_labels,
     read_splits,
     split_by_ratio,
 )

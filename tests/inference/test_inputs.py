@@ -27,6 +27,7 @@ def test_slides_of_a_dataset_have_ground_truth_and_earlier_results_are_no_slides
     (tmp_path / "images" / "out" / "x" / "slide.json").touch()
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "tumor_001.xml").write_text("<ASAP_Annotations/>")
+    (tmp_path / "slide_labels.csv").write_text("slide,label\nnormal_002,normal\n")
     records = find_slides(tmp_path)
     assert [(record.name, has_ground_truth(record)) for record in records] == [
         ("normal_002", True),

@@ -84,6 +84,7 @@ def test_ground_truth_gives_pixel_lesion_and_tile_metrics(tmp_path):
     )
     write_annotations(tmp_path / "annotations" / "t.xml", detected, missed)
     settings, output = replace(SETTINGS, gate=Gate(False, 0.5)), tmp_path / "out"
+    (tmp_path / "slide_labels.csv").write_text("slide,label\nnormal_001,normal\n")
     segment_all(find_slides(tmp_path), output, FakeTileModel(tile_size=128), settings)
     rows = {row["slide"]: row for row in read_rows(output / "slides.csv")}
     assert float(rows["t"]["dice"]) == pytest.approx(2 / 3, abs=1e-4)

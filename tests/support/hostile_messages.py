@@ -28,6 +28,7 @@ from epsam.core.files import write_text  # noqa: E402
 from epsam.data.images import read_rgb, write_mask  # noqa: E402
 from epsam.data.patches import Patch, list_patches, load_median_mpp  # noqa: E402
 from epsam.extraction.discovery import discover_slides  # noqa: E402
+from epsam.extraction.slide_labels import SlideLabel, SlideLabels  # noqa: E402
 from epsam.extraction.splits import read_splits  # noqa: E402
 from epsam.paths import RunPaths  # noqa: E402
 from epsam.segment.sam.decoder_weights import load_decoder, save_decoder  # noqa: E402
@@ -180,7 +181,8 @@ def links() -> str:
         ("images/gone.tif", "nowhere.tif"),
     ):
         Path(link).symlink_to(Path(target).absolute())
-    records, _ = discover_slides(Path("images"), Path("annotations"), {"far": "normal"})
+    labels = SlideLabels({"far": SlideLabel("normal")})
+    records, _ = discover_slides(Path("images"), Path("annotations"), labels)
     return "slides " + ", ".join(f"{record.name} ({record.status})" for record in records)
 
 

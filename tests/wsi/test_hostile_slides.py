@@ -6,6 +6,7 @@ import tifffile
 
 from epsam.core.errors import EpsamError, SlideError
 from epsam.extraction.discovery import discover_slides
+from epsam.extraction.slide_labels import SlideLabel, SlideLabels
 from epsam.wsi.reader import open_slide
 from support.fuzzing import damaged, fuzz, little_room
 
@@ -254,7 +255,9 @@ def test_links_out_of_the_dataset_are_followed_once_and_loops_come_to_an_end(tmp
         (images / name).symlink_to(images)
         (elsewhere / name).symlink_to(images)
     records, _ = discover_slides(
-        images, tmp_path / "annotations", {"near": "normal", "far": "normal"}
+        images,
+        tmp_path / "annotations",
+        SlideLabels(dict.fromkeys(("near", "far"), SlideLabel("normal"))),
     )
     assert [(record.name, record.status) for record in records] == [
         ("far", "used"),

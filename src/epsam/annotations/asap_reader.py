@@ -8,35 +8,20 @@ from typing import NoReturn
 
 import numpy as np
 
-from epsam.annotations.polygons import Annotations, Polygon
+from epsam.annotations.groups import BUILT_IN, MAX_QUOTED, NO_GROUP, GroupNames, sort_polygons
+from epsam.annotations.polygons import Annotations
 from epsam.core.errors import AnnotationError
-
-GROUPS = {
-    "metastases": "tumour",
-    "_0": "tumour",
-    "_1": "tumour",
-    "Tumor": "tumour",
-    "tumor": "tumour",
-    "normal": "hole",
-    "_2": "hole",
-    "Exclusion": "hole",
-    "None": "hole",
-}
-"""Annotation group → what it means, in the vocabularies of CAMELYON16 (as NCRF lists it) and
-CAMELYON17: docs/deviations.md, "Annotation groups".
-"""
 
 # All limits are this project's.
 MAX_COORDINATE_PX = 1e7  # no scanner makes slides of ten million pixels: such a number is a mistake
 MAX_ITEMS = 1_000_000  # annotations and groups; a slide of CAMELYON has some hundreds
-MAX_QUOTED = 50  # characters of a name or a number that a message repeats
 
 
-def read_annotations(path: Path) -> Annotations:
+def read_annotations(path: Path, groups: GroupNames = BUILT_IN) -> Annotations:
     """Annotations of an ASAP XML file, polygons in level-0 pixels.
 
-    Groups may lie in groups: an annotation means what the nearest group around it with a name in
-    `GROUPS` means. Shapes of fewer than three points have no area and are dropped. Raises
+    Groups may lie in groups: an annotation means what the nearest group around it with a name that
+    `groups` holds means. Shapes of fewer than three points have no area and are dropped. Raises
     AnnotationError on ill-formed XML, a document type (its entities could be made to grow without
     bound), an unknown group, more items than anyone draws, or coordinates that are no numbers.
     """
@@ -46,7 +31,7 @@ def read_annotations(path: Path) -> Annotations:
         raise AnnotationError(
             f"{path}: cannot be read ({error.strerror}); check the path and permissions"
         ) from error
-    parser = _AsapParser(path)
+    parser = _AsapParser(path, groups)
     parser.parse(content)
     return parser.sort_shapes()
 
@@ -54,8 +39,9 @@ def read_annotations(path: Path) -> Annotations:
 class _AsapParser:
     """Collects shapes and the nesting of groups while expat walks through the file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, groups: GroupNames) -> None:
         self.path = path
+        self.groups = groups
         # Each group with x, y, x, y, …: a tenth of the memory of pairs in a list.
         self.shapes: list[tuple[str, array[float]]] = []
         self.parents: dict[str, str] = {}
@@ -82,24 +68,10 @@ class _AsapParser:
         groups.
         """
         meanings = {group: self._find_meaning(group) for group, _ in self.shapes}
-        unknown = sorted(group for group, meaning in meanings.items() if not meaning)
-        if unknown:
-            names = ", ".join(group[:MAX_QUOTED] for group in unknown[:5])
-            if len(unknown) > 5:
-                names += " …"
-            raise AnnotationError(
-                f"{self.path}: unknown annotation group {names}; rename it in ASAP to one of "
-                f"{', '.join(GROUPS)}"
-            )
-
-        polygons: dict[str, list[Polygon]] = {"tumour": [], "hole": []}
-        n_dropped = 0
+        polygons = []
         for group, coordinates in self.shapes:
-            if len(coordinates) < 3 * 2:
-                n_dropped += 1
-                continue
-            polygons[meanings[group]].append(np.array(coordinates).reshape(-1, 2))
-        return Annotations(polygons["tumour"], polygons["hole"], n_dropped)
+            polygons.append((group, np.array(coordinates).reshape(-1, 2)))
+        return sort_polygons(self.path, polygons, meanings, "ASAP")
 
     def _start_element(self, name: str, attributes: dict[str, str]) -> None:
         self.root = self.root or name
@@ -109,9 +81,9 @@ class _AsapParser:
                 "again"
             )
         if name == "Annotation":
-            self.shapes.append((attributes.get("PartOfGroup", "None"), array("d")))
+            self.shapes.append((attributes.get("PartOfGroup", NO_GROUP), array("d")))
         elif name == "Group":
-            self.parents[attributes.get("Name", "")] = attributes.get("PartOfGroup", "None")
+            self.parents[attributes.get("Name", "")] = attributes.get("PartOfGroup", NO_GROUP)
         elif name == "Coordinate" and self.shapes:
             _, coordinates = self.shapes[-1]
             x = self._read_coordinate(attributes, "X")
@@ -140,16 +112,16 @@ class _AsapParser:
 
     def _find_meaning(self, group: str) -> str:
         """What a group means by its own name or by that of the nearest group around it; empty if
-        neither is in `GROUPS`.
+        neither name has a meaning.
         """
         name = group
         visited: set[str] = set()  # groups may lie in each other in a circle
-        while name not in GROUPS and name not in visited:
+        while not self.groups.find_meaning(name) and name not in visited:
             visited.add(name)
             name = self.parents.get(name, "")
 
         # "None" also ends every chain of parents; only a shape that is in no group at all has it as
         # its own group.
-        if name == "None" and group != "None":
+        if name == NO_GROUP and group != NO_GROUP:
             return ""
-        return GROUPS.get(name, "")
+        return self.groups.find_meaning(name)

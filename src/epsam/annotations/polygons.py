@@ -19,12 +19,14 @@ MAX_CROSSINGS = 1 << 22
 @dataclass(frozen=True)
 class Annotations:
     """What is drawn on a slide: tumour is the union of the polygons in `tumour` without those in
-    `holes`; `n_dropped` shapes had no area.
+    `holes`; `n_dropped` shapes had no area. `ungrouped`: those of the holes that are in no group,
+    so that nobody says what they are.
     """
 
     tumour: list[Polygon] = field(default_factory=list)
     holes: list[Polygon] = field(default_factory=list)
     n_dropped: int = 0
+    ungrouped: list[Polygon] = field(default_factory=list)
 
 
 def rasterize_tumour(

@@ -104,6 +104,20 @@ class SlideResolutionOptions:
 
 
 @dataclass(frozen=True)
+class AnnotationOptions:
+    """Annotations"""
+
+    tumour_groups: tuple[str, ...] = flag(
+        (),
+        "further groups (ASAP) or classes (QuPath) of annotations that are tumour; spaces and the "
+        "case of letters play no part",
+    )
+    hole_groups: tuple[str, ...] = flag(
+        (), "further groups or classes of annotations that are cleared from the tumour"
+    )
+
+
+@dataclass(frozen=True)
 class RunFolderOptions(NameOptions):
     """Run"""
 

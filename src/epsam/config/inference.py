@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-from epsam.config.common import RunOptions, SeedOptions, ShardOptions, SlideResolutionOptions
+from epsam.config.common import (
+    AnnotationOptions,
+    RunOptions,
+    SeedOptions,
+    ShardOptions,
+    SlideResolutionOptions,
+)
 from epsam.config.flags import flag, fraction
 from epsam.config.sam import PromptOverrides, SamOptions
 
@@ -76,6 +82,7 @@ class InferOptions(
     CheckpointOptions,
     GateOptions,
     SlideInferOptions,
+    AnnotationOptions,
     ShardOptions,
     PromptOverrides,
     SamOptions,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from epsam.config.common import (
+    AnnotationOptions,
     PerSplit,
     RestartOptions,
     SeedOptions,
@@ -102,6 +103,7 @@ class PatchOptions(
     TileOptions,
     PatchCountOptions,
     SplittingOptions,
+    AnnotationOptions,
     SlideResolutionOptions,
     ShardOptions,
     RestartOptions,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from epsam.annotations.asap_reader import read_annotations
 from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.core.files import read_numbers
 from epsam.evaluation.froc import (
@@ -23,6 +22,7 @@ from epsam.evaluation.froc import (
     match_detections,
     sensitivities,
 )
+from epsam.extraction.candidates import load_annotations
 from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.sampling import CandidateGrid, Fractions, tumour_fractions
 from epsam.metrics import PixelCounts, auroc, macro_dice_iou, sum_counts
@@ -69,7 +69,7 @@ def score_slide(
     Tiles count as patches do in training: with at least a fifth of tumour, or with none. Raises
     AnnotationError if the annotations cannot be read.
     """
-    annotations = read_annotations(record.annotations) if record.annotations else Annotations()
+    annotations = load_annotations(record)
     tiles = read_numbers(
         folder / "windows.csv",
         TILE_COLUMNS,

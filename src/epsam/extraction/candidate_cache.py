@@ -203,4 +203,6 @@ def _fingerprint(record: SlideRecord, options: PatchOptions) -> str:
     else:
         lines.append("")
     lines.append(str(record.unannotated_is_normal))
+    lines.append(str(record.is_normal))
+    lines += [*options.tumour_groups, "", *options.hole_groups]
     return sha256("\n".join(lines).encode()).hexdigest()

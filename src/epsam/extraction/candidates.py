@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from epsam.annotations.asap_reader import read_annotations
+from epsam.annotations.groups import has_area
 from epsam.annotations.polygons import Annotations
+from epsam.annotations.reader import read_annotation_file
 from epsam.config.patches import PatchOptions
-from epsam.core.errors import EpsamError, SlideError
+from epsam.core.errors import AnnotationError, EpsamError, SlideError
 from epsam.data.images import write_rgb
 from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.sampling import (
@@ -119,6 +120,10 @@ def _score_open_slide(
     # A patch of glass would teach to find tissue (docs/deviations.md, "Tissue of negatives").
     is_tissue = tiles.tissue_fraction >= options.min_tissue
     is_negative = (tiles.tumour_fraction == 0) & is_tissue & record.unannotated_is_normal
+    if annotations.ungrouped:
+        # Nobody says what these outline: tumour, perhaps.
+        unclear = tumour_fractions(Annotations(annotations.ungrouped), grid).ravel()
+        is_negative &= unclear == 0
     return ScoredSlide(
         record,
         positives=tiles.select(np.flatnonzero(is_positive)),
@@ -145,6 +150,8 @@ def _list_notes(annotations: Annotations, tissue: TissueMask) -> tuple[str, ...]
     notes = []
     if annotations.n_dropped:
         notes.append(f"{annotations.n_dropped} outlines without area dropped")
+    if annotations.ungrouped:
+        notes.append(f"{len(annotations.ungrouped)} outlines without a group give no negatives")
     if not tissue.mask.any():
         notes.append("no tissue found")
     return tuple(notes)
@@ -178,8 +185,23 @@ def _check_inside(annotations: Annotations, slide: Slide) -> None:
 
 
 def load_annotations(record: SlideRecord) -> Annotations:
-    """The annotations of a slide, empty if it has no file. Raises AnnotationError on a bad one."""
-    return read_annotations(record.annotations) if record.annotations else Annotations()
+    """The annotations of a slide, empty if it has no file.
+
+    Raises AnnotationError on a bad file, and on one without any tumour unless the slide is said to
+    be normal: nobody knows what such a slide holds (docs/deviations.md, "Negatives").
+    """
+    if record.annotations is None:
+        return Annotations()
+    annotations = read_annotation_file(record.annotations, record.groups)
+    if record.is_normal or any(has_area(polygon) for polygon in annotations.tumour):
+        return annotations
+    n_lines = annotations.n_dropped + len(annotations.tumour)
+    n_ungrouped = len(annotations.ungrouped)
+    raise AnnotationError(
+        f"{record.annotations}: no tumour area in it ({len(annotations.holes) - n_ungrouped} holes, "
+        f"{n_ungrouped} outlines without a group, {n_lines} dots or lines); outline the tumour, or "
+        "label the slide normal in splits.csv or slide_labels.csv"
+    )
 
 
 def require_slide_path(record: SlideRecord) -> Path:

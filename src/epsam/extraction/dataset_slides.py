@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from epsam.annotations.groups import GroupNames
 from epsam.config.patches import PatchOptions
 from epsam.core.errors import DatasetError
 from epsam.extraction.discovery import (
@@ -18,7 +19,13 @@ from epsam.extraction.discovery import (
     assign_splits,
     discover_slides,
 )
-from epsam.extraction.splits import read_exclusions, read_labels, read_splits, split_by_ratio
+from epsam.extraction.slide_labels import load_slide_labels, read_label_rules
+from epsam.extraction.splits import (
+    patient_of,
+    read_exclusions,
+    read_splits,
+    split_by_ratio,
+)
 from epsam.paths import DatasetPaths
 
 log = logging.getLogger(__name__)
@@ -54,8 +61,10 @@ def load_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> Dat
             f"{paths.slides}: no such folder; put slides there and annotations into "
             f"{paths.annotations}, or your own patches into {paths.split('train') / 'image'}"
         )
-    labels = read_labels(paths.split_table) if paths.split_table.is_file() else {}
-    records, ignored = discover_slides(paths.slides, paths.annotations, labels)
+    labels = load_slide_labels(paths.root, read_label_rules(tables, options.dataset_type))
+    records, ignored = discover_slides(
+        paths.slides, paths.annotations, labels, GroupNames.of(options)
+    )
     exclusions = read_exclusions(tables / EXCLUSION_TABLE, options.dataset_type)
     records = apply_exclusions(records, exclusions)
 
@@ -74,7 +83,7 @@ def _load_splits(
     table = tables / SPLIT_TABLES[options.split]
     listed_splits = read_splits(table, options.dataset_type)
     if listed_splits:
-        return listed_splits, table.name
+        return _add_normal_slides(listed_splits, records, options), table.name
 
     is_annotated = {}
     # Slides that are not used must not take up part of the ratio.
@@ -82,6 +91,30 @@ def _load_splits(
         if record.status == USED:
             is_annotated[record.name] = record.annotations is not None
     return split_by_ratio(is_annotated, options.split_ratio, options.seed), "the ratio"
+
+
+def _add_normal_slides(
+    splits: Mapping[str, str], records: Sequence[SlideRecord], options: PatchOptions
+) -> dict[str, str]:
+    """The splits of this project's table, and those of normal slides that it does not list.
+
+    The authors' lists hold tumour slides alone. A normal slide goes where other slides of its
+    patient are, else by the seeded ratio (docs/deviations.md, "Negatives of normal slides").
+    """
+    split_of_patient = {patient_of(slide): split for slide, split in splits.items()}
+    extended = dict(splits)
+    others = {}
+    for record in records:
+        if record.status != USED or not record.is_normal or record.name in splits:
+            continue
+        patient = patient_of(record.name)
+        if patient in split_of_patient:
+            extended[record.name] = split_of_patient[patient]
+        else:
+            others[record.name] = False
+    if others:
+        extended.update(split_by_ratio(others, options.split_ratio, options.seed))
+    return extended
 
 
 def log_slides(dataset: DatasetSlides) -> None:

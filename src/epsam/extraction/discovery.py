@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from epsam.annotations.groups import BUILT_IN, GroupNames
+from epsam.annotations.reader import ANNOTATION_SUFFIXES
 from epsam.core.errors import DatasetError
+from epsam.extraction.slide_labels import NORMAL, PARTIAL, SlideLabel, SlideLabels
 from epsam.extraction.splits import normalize_slide_name
 from epsam.wsi.reader import SLIDE_SUFFIXES
 
@@ -17,17 +20,30 @@ USED, EXCLUDED, FAILED, UNUSED = "used", "excluded", "failed", "unused"
 class SlideRecord:
     """One slide of a dataset: its files, its split, and whether it is used.
 
-    `unannotated_is_normal`: tissue outside of the annotations is known to hold no tumour, so it may
-    become negative patches.
+    `label`: what a table says of the whole slide. `groups`: what the groups of its annotations
+    mean.
     """
 
     name: str
     path: Path | None
     annotations: Path | None
-    unannotated_is_normal: bool = True
+    label: SlideLabel = SlideLabel()
     split: str = ""
     status: str = USED
     reason: str = ""
+    groups: GroupNames = BUILT_IN
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the slide is said to hold no tumour."""
+        return self.label.label == NORMAL
+
+    @property
+    def unannotated_is_normal(self) -> bool:
+        """Whether tissue outside of the annotations holds no tumour, so that it may become
+        negative patches.
+        """
+        return self.label.label != PARTIAL
 
     def mark_as(self, status: str, reason: str) -> "SlideRecord":
         """A copy of the record with another status and the reason for it."""
@@ -35,14 +51,14 @@ class SlideRecord:
 
 
 def discover_slides(
-    images: Path, annotations: Path, labels: Mapping[str, str]
+    images: Path, annotations: Path, labels: SlideLabels, groups: GroupNames = BUILT_IN
 ) -> tuple[list[SlideRecord], Counter[str]]:
     """Discover all slides and annotation files under two folders.
 
     Returns a record for each slide and for each annotation file without a slide, sorted by name,
-    and the number of ignored files by suffix. A slide without annotations is used only if it is
-    known to be normal, by its name or by `labels`: otherwise its content is unknown. Raises
-    DatasetError if there is no slide at all.
+    and the number of ignored files by suffix. A slide without annotations is used only if `labels`
+    say that it is normal: otherwise its content is unknown. Raises DatasetError if there is no
+    slide at all.
     """
     slide_files: list[Path] = []
     ignored: Counter[str] = Counter()
@@ -53,14 +69,17 @@ def discover_slides(
             ignored[path.suffix.lower() or path.name] += 1
     _require_slides(images, slide_files, ignored)
 
-    annotation_files = [path for path in list_files(annotations) if path.suffix.lower() == ".xml"]
+    annotation_files = []
+    for path in list_files(annotations):
+        if path.suffix.lower() in ANNOTATION_SUFFIXES:
+            annotation_files.append(path)
     annotations_by_name = _group_by_slide_name(annotation_files)
     slides_by_name = _group_by_slide_name(slide_files)
 
     records = []
     for name, paths in slides_by_name.items():
-        label = labels.get(name, "")
-        records.append(_classify_slide(name, paths, annotations_by_name.get(name, []), label))
+        record = _classify_slide(name, paths, annotations_by_name.get(name, []), labels.find(name))
+        records.append(replace(record, groups=groups))
 
     # Usually a misspelt name: silence would cost the user a slide.
     for name, paths in annotations_by_name.items():
@@ -83,23 +102,21 @@ def _require_slides(images: Path, slide_files: Sequence[Path], ignored: Counter[
 
 
 def _classify_slide(
-    name: str, paths: Sequence[Path], annotation_files: Sequence[Path], label: str
+    name: str, paths: Sequence[Path], annotation_files: Sequence[Path], label: SlideLabel
 ) -> SlideRecord:
     """The record of one slide, used unless its files are ambiguous or its content is unknown."""
     record = SlideRecord(
         name,
         paths[0],
         annotation_files[0] if annotation_files else None,
-        unannotated_is_normal=label != "partial",
+        label,
     )
     # Nobody can tell which of several files is meant, and a wrong pair makes wrong masks.
     for kind, files in (("slides", paths), ("outline files", annotation_files)):
         if len(files) > 1:
             listed = ", ".join(map(str, files))
             return record.mark_as(FAILED, f"{len(files)} {kind} of this name ({listed}); keep one")
-    # CAMELYON16 names its slides without tumour normal_001, normal_002, …
-    is_normal = label == "normal" or name.startswith("normal_")
-    if not annotation_files and not is_normal:
+    if not annotation_files and not record.is_normal:
         return record.mark_as(
             UNUSED, "no outlines and not known to be normal (label it in splits.csv if it is)"
         )

@@ -124,7 +124,8 @@ def provenance(records: Sequence[SlideRecord], options: PatchOptions) -> dict[st
         lines.append(repr(entry))
     # Through JSON, so that tuples compare equal to the lists of patches.json.
     stored_options = json.loads(json.dumps(result_options(options)))
-    return {"options": stored_options, "slides": digest_of(lines)}
+    labels = [f"{record.name}: {record.label.label}" for record in records]
+    return {"options": stored_options, "slides": digest_of(lines), "labels": digest_of(labels)}
 
 
 def digest_inputs(records: Sequence[SlideRecord]) -> dict[str, str]:
@@ -160,6 +161,9 @@ def describe_changes(paths: DatasetPaths, tables: Path, options: PatchOptions) -
             changes.append(f"{name} {before} → {after}")
     if stored["slides"] != current["slides"]:
         changes.append("slides, splits or annotations")
+    # Patches of version 0.1.0 do not say which labels they were extracted with.
+    elif stored.get("labels", current["labels"]) != current["labels"]:
+        changes.append("labels of slides")
     return ", ".join(changes)
 
 

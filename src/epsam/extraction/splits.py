@@ -63,24 +63,6 @@ def read_splits(table: Path, dataset: str = "") -> dict[str, str]:
     return splits
 
 
-def read_labels(table: Path) -> dict[str, str]:
-    """Slide → label from the optional column `label` of a table of splits.
-
-    `normal`: the slide holds no tumour; `partial`: not all tumour is annotated. Slides without a
-    label are left out. Raises DatasetError on another label.
-    """
-    labels = {}
-    for number, row in enumerate(read_table(table, ("slide",)), start=2):
-        label = row.get("label", "").strip()
-        if label not in ("", "normal", "partial"):
-            raise DatasetError(
-                f"{table} line {number}: label {label!r}; write normal, partial or nothing"
-            )
-        if label:
-            labels[normalize_slide_name(row["slide"].strip())] = label
-    return labels
-
-
 def read_exclusions(table: Path, dataset: str) -> dict[str, tuple[str, str]]:
     """Slide → (action, reason) for one dataset: `drop` excludes a slide, `check` only warns."""
     exclusions = {}

@@ -1,8 +1,10 @@
 """What is to be segmented: images or whole slides, with their ground truth where there is any."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from epsam.annotations.groups import BUILT_IN, GroupNames
 from epsam.core.errors import DatasetError
 from epsam.data.patches import Patch, list_patches
 from epsam.extraction.discovery import (
@@ -13,7 +15,8 @@ from epsam.extraction.discovery import (
     discover_slides,
     list_files,
 )
-from epsam.extraction.splits import normalize_slide_name, read_labels
+from epsam.extraction.slide_labels import SlideLabel, load_slide_labels
+from epsam.extraction.splits import normalize_slide_name
 from epsam.inference.slide_store import RESULT_FILE
 from epsam.wsi.reader import SLIDE_SUFFIXES
 from epsam.wsi.tiff import is_slide_tiff
@@ -51,21 +54,25 @@ def contains_slides(path: Path) -> bool:
     return any(_is_slide(file) for file in list_files(_slide_folder(path)))
 
 
-def find_slides(path: Path) -> list[SlideRecord]:
+def find_slides(
+    path: Path,
+    rules: Sequence[tuple[str, SlideLabel]] = (),
+    groups: GroupNames = BUILT_IN,
+) -> list[SlideRecord]:
     """The slides of a folder and those below it, or the slide that `path` is.
 
     Annotations come from `annotations/` in the folder of the slides or beside it. A record is USED
-    if its ground truth is known: by annotations, or by a name or label that says "normal". Raises
-    DatasetError if there is no slide.
+    if its ground truth is known: by annotations, whose `groups` are named, or by a table or one of
+    the dataset's `rules` that says "normal". Raises DatasetError if there is no slide.
     """
     if path.is_file():
-        for record in _discover(path.parent):
+        for record in _discover(path.parent, rules, groups):
             if record.path == path:
                 return [record]
         return [SlideRecord(normalize_slide_name(path.stem), path, None, status=UNUSED)]
 
     # probability.tif and mask.tif of an earlier run, in the same folder, are slides by their form.
-    records = [record for record in _discover(path) if not _is_result(record)]
+    records = [record for record in _discover(path, rules, groups) if not _is_result(record)]
     if not records:
         raise DatasetError(f"{path}: no slide in it; check the folder")
     with_ground_truth = sum(has_ground_truth(record) for record in records)
@@ -78,15 +85,15 @@ def has_ground_truth(record: SlideRecord) -> bool:
     return record.status == USED and record.unannotated_is_normal
 
 
-def _discover(folder: Path) -> list[SlideRecord]:
+def _discover(
+    folder: Path, rules: Sequence[tuple[str, SlideLabel]], groups: GroupNames
+) -> list[SlideRecord]:
     slide_folder = _slide_folder(folder)
     annotation_folder = slide_folder / "annotations"
     if not annotation_folder.is_dir():
         annotation_folder = slide_folder.parent / "annotations"
-    label_table = annotation_folder.parent / "splits.csv"
-    labels = read_labels(label_table) if label_table.is_file() else {}
-
-    records, ignored = discover_slides(slide_folder, annotation_folder, labels)
+    labels = load_slide_labels(annotation_folder.parent, rules)
+    records, ignored = discover_slides(slide_folder, annotation_folder, labels, groups)
     if ignored:
         suffixes = [f"{count} {suffix}" for suffix, count in sorted(ignored.items())]
         log.info("no slides: %s", ", ".join(suffixes))

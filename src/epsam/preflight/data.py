@@ -26,8 +26,9 @@ from epsam.extraction.candidates import (
 from epsam.extraction.dataset_slides import load_slides
 from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord
 from epsam.extraction.patch_store import describe_changes, find_removed_slides
+from epsam.extraction.slide_labels import NORMAL
 from epsam.paths import DatasetPaths
-from epsam.preflight.finding import Finding, problem, warning
+from epsam.preflight.finding import Finding, note, problem, warning
 from epsam.wsi.reader import open_slide
 
 MAX_SECONDS = 20.0
@@ -150,6 +151,7 @@ def check_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> It
         yield warning(f"{len(slides)} slides are left out ({_format_names(slides)}): {reason}")
 
     used = [record for record in records if record.status == USED]
+    yield from _list_labels(used)
     used_splits = {record.split for record in used}
     for split in SPLITS:
         if split not in used_splits:
@@ -158,6 +160,27 @@ def check_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> It
                 "slide,split) which is where"
             )
     yield from _check_slide_files(used, options)
+
+
+def _list_labels(records: Sequence[SlideRecord]) -> Iterator[Finding]:
+    """How many slides are taken for normal or for partly annotated, and who says so."""
+    slides_by_label: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        if record.label.label:
+            key = (record.label.label, record.label.reason)
+            slides_by_label.setdefault(key, []).append(record.name)
+    for (label, reason), slides in slides_by_label.items():
+        effect = "give negatives" if label == NORMAL else "give no negatives"
+        yield note(
+            f"{len(slides)} slides are taken for {label} and {effect} ({_format_names(slides)}): "
+            f"{reason}"
+        )
+    n_annotated = sum(not record.label.label for record in records)
+    if n_annotated:
+        yield note(
+            f"{n_annotated} slides give negatives wherever no tumour is outlined, as all of their "
+            "tumour is taken to be"
+        )
 
 
 def _check_slide_files(

@@ -8,10 +8,13 @@ from epsam.core.errors import EpsamError
 
 @dataclass(frozen=True)
 class Finding:
-    """One line for the user; `stops_run`: the run cannot finish unless it is mended."""
+    """One line for the user; `stops_run`: the run cannot finish unless it is mended. `is_note`:
+    nothing is wrong.
+    """
 
     message: str
     stops_run: bool
+    is_note: bool = False
 
 
 def problem(message: str) -> Finding:
@@ -22,6 +25,11 @@ def problem(message: str) -> Finding:
 def warning(message: str) -> Finding:
     """A finding that the user should know of."""
     return Finding(" ".join(message.split()), stops_run=False)
+
+
+def note(message: str) -> Finding:
+    """A finding that tells what will be done with the data."""
+    return Finding(" ".join(message.split()), stops_run=False, is_note=True)
 
 
 def collect_findings(checks: Iterable[Callable[[], Iterable[Finding]]]) -> Iterator[Finding]:
