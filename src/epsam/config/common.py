@@ -111,9 +111,12 @@ class AnnotationOptions:
         (),
         "further groups (ASAP) or classes (QuPath) of annotations that are tumour; spaces and the "
         "case of letters play no part",
+        affects_result=True,
     )
     hole_groups: tuple[str, ...] = flag(
-        (), "further groups or classes of annotations that are cleared from the tumour"
+        (),
+        "further groups or classes of annotations that are cleared from the tumour",
+        affects_result=True,
     )
 
 

@@ -161,9 +161,9 @@ def flag_rows(stage: str, group: type[Any]) -> Iterator[tuple[str, str, str, str
 
 
 def format_default(value: Any) -> str:
-    """A default as a user would type it; "empty" for no text."""
+    """A default as a user would type it; "empty" for no text or list."""
     if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
+        return ",".join(str(part) for part in value) or "empty"
     return "empty" if value == "" else str(value)
 
 
