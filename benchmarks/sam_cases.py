@@ -198,7 +198,7 @@ def _step_seconds(device: str) -> tuple[float, float]:
             loss = dice_iou_loss(
                 segmenter.frame.to_patch_logits(low_res.float()).sigmoid(), targets
             )
-            torch.autograd.backward(loss)
+            torch.autograd.backward(loss.mean())
 
         return in_turns(bare, step, device)
 

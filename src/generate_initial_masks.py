@@ -5,8 +5,10 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from epsam.cam.postprocess import require_postprocessing
+from epsam.cam.rotation import trained_cam
 from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.masks import MaskOptions, MaskRule
@@ -35,8 +37,7 @@ from epsam.training.cams import (
 )
 from epsam.training.panels import pick_evenly, write_panel
 from epsam.training.sam_setup import initial_mask_path
-from epsam.weak.fast_inference import load_for_inference
-from epsam.weak.resnet import AdlResNet
+from epsam.weak.registry import load_weak_model
 
 NAME = "generate_initial_masks"
 
@@ -57,7 +58,7 @@ def main(options: MaskOptions) -> None:
 
     classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
     device_config = select_device(options.device, options.precision)
-    model = load_for_inference(classifier, device_config)
+    model = load_weak_model(classifier, device_config)
     inputs = digest_inputs(classifier, patches, options)
     stage = Stage(NAME, options, inputs)
     if stage.is_current():
@@ -85,7 +86,7 @@ def main(options: MaskOptions) -> None:
         metric_logger.log_image(path, 0)
 
     # The rule stays beside the masks: decoders and inference make their maps by it.
-    fields = select_fields(MaskRule, rule) | {"cam": options.cam or model.spec.cam}
+    fields = select_fields(MaskRule, rule) | {"cam": options.cam or trained_cam(model)}
     if options.resnet_checkpoint:
         fields |= describe_external_classifier(classifier, inputs["classifier"])
     write_json(run.mask_rule, fields)
@@ -113,7 +114,7 @@ def digest_inputs(
 
 def write_cams(
     run: RunPaths,
-    model: AdlResNet,
+    model: Any,
     digests: Mapping[str, str],
     patches: Mapping[str, Sequence[Patch]],
     size: int,
@@ -126,7 +127,7 @@ def write_cams(
     for split, split_patches in patches.items():
         # The maps of an earlier run of the stage are reused if only the post-processing has
         # changed.
-        method = options.cam or model.spec.cam
+        method = options.cam or trained_cam(model)
         recipe = digest_of_cam_recipe(method, options, checksum, digests[split])
         split_cams = load_matching_cams(run.cams(split), checksum, recipe)
         if split_cams is None:

@@ -25,8 +25,7 @@ from epsam.training.classifier import (
     build_classifier_task,
     score_classifier,
 )
-from epsam.weak.resnet import NetworkSpec, build_classifier
-from epsam.weak.weights import initialise_weights, save_classifier
+from epsam.weak.registry import DEFAULT, build_weak_model, save_weak_model
 
 NAME = "train_classifier"
 
@@ -53,12 +52,11 @@ def main(options: ClassifierOptions) -> None:
     # The network and the weights that training starts from.
     device_config = select_device(options.device, options.precision)
     size = read_patch_size(patches["train"])
-    model = build_classifier(NetworkSpec.of(options))
-    initialise_weights(model, options.pretrained, options.seed, Path(options.checkpoint_root))
+    model = build_weak_model(options)
     model.to(device_config.device)
     log.info(
         "classifier: %s on %s, %d train, %d val, %d test patches of %d px",
-        options.backbone,
+        options.backbone if options.weak_model == DEFAULT else options.weak_model,
         device_config.device,
         len(patches["train"]),
         len(patches["val"]),
@@ -83,7 +81,7 @@ def main(options: ClassifierOptions) -> None:
             "classifier on test: accuracy %.3f, AUROC %.3f", scores["accuracy"], scores["auroc"]
         )
 
-    save_classifier(stage.run.classifier, model, {"patch_size": size})
+    save_weak_model(stage.run.classifier, options.weak_model, model, {"patch_size": size})
     stage.record(task.name, progress.history)
     metric_logger.log_scalars(progress.history)
     stage.finish([stage.run.classifier], check_classifier(progress.history, progress.best_epoch))

@@ -1,6 +1,6 @@
-"""The exchangeable methods: CAM, postprocessing, prompt rule. Each is a function, registered here.
+"""The exchangeable methods: CAM, postprocessing, prompt rule, weak model. Each is registered here.
 
-A row is {value of the flag: "module:function"}. The command line lists all names without importing
+A row is {value of the flag: "module:function"}, or for models {value of the flag: "module"}. The command line lists all names without importing
 what stands behind them, since that takes seconds. docs/extending.md shows how to add a row.
 """
 
@@ -49,14 +49,30 @@ PROMPTS = {
 """`--prompt`: (PromptInputs of a batch, PromptOptions, a Generator per patch) → a prompt each."""
 
 
+WEAK_MODELS = {
+    "adl_resnet": "epsam.weak.adl_method",
+}
+"""`--weak_model`: a module with the functions of `epsam.weak.protocol.WeakMethod`."""
+
+
+def load_module(table: Mapping[str, str], flag: str, name: str) -> Any:
+    """Import the module that a table names. Raises EpsamError for an unknown name."""
+    _require_row(table, flag, name)
+    return import_module(table[name])
+
+
 def load_function(table: Mapping[str, str], flag: str, name: str) -> Any:
     """Import the function that a table names.
 
     Raises EpsamError for an unknown name, as in a checkpoint of a method that this copy lacks.
     """
+    _require_row(table, flag, name)
+    module, _, function = table[name].partition(":")
+    return getattr(import_module(module), function)
+
+
+def _require_row(table: Mapping[str, str], flag: str, name: str) -> None:
     if name not in table:
         raise EpsamError(
             f"{flag} {name}: not known here; use {', '.join(table)}, or add it to epsam/methods.py"
         )
-    module, _, function = table[name].partition(":")
-    return getattr(import_module(module), function)

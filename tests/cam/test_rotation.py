@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from epsam.cam.rotation import rotation_averaged_cam, scale_to_maximum
-from epsam.core.errors import ImageError
+from epsam.core.errors import EpsamError, ImageError
+from epsam.weak.protocol import WeakPrediction
 from epsam.weak.resnet import NetworkSpec, build_classifier
 
 
@@ -119,3 +120,23 @@ def test_batch_gives_the_maps_of_its_images_alone():
         probability, alone = rotation_averaged_cam(model, images[index : index + 1])
         torch.testing.assert_close(alone[0], maps[index], atol=1e-4, rtol=1e-3)
         torch.testing.assert_close(probability[0], probabilities[index], atol=1e-5, rtol=1e-4)
+
+
+class OwnMaps:
+    """A weak model that makes its maps itself, and knows no CAM method."""
+
+    def eval(self):
+        return self
+
+    def predict(self, images):
+        return WeakPrediction(images.mean(dim=(1, 2, 3))[:, None], images[:, :1])
+
+
+def test_a_weak_model_may_make_its_maps_itself():
+    images = noise(2, 4)
+    probabilities, maps = rotation_averaged_cam(OwnMaps(), images, cam="")
+    # Its maps turn with the image, so that the average is the map itself.
+    torch.testing.assert_close(maps, scale_to_maximum(images[:, 0]))
+    torch.testing.assert_close(probabilities, images.mean(dim=(1, 2, 3)).sigmoid())
+    with pytest.raises(EpsamError, match="OwnMaps makes its maps itself; leave both out"):
+        rotation_averaged_cam(OwnMaps(), images, cam="gradcam")

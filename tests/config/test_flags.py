@@ -15,6 +15,7 @@ from epsam.config.flags import (
     default_options,
     flag,
     flag_rows,
+    options_of_older_versions,
     part_options,
     read_stored,
     result_options,
@@ -64,6 +65,18 @@ def test_a_part_depends_on_all_options_but_those_that_exclude_it():
 
     assert part_options(Options(), "cams") == {"cam": "adl"}
     assert part_options(Options(), "masks") == {"cam": "adl", "quantile": 0.3}
+
+
+def test_a_flag_that_an_older_version_had_not_is_left_out_at_its_default():
+    @dataclass(frozen=True)
+    class Options:
+        lr: float = flag(0.1, "rate", affects_result=True)
+        weak_model: str = flag("adl", "network", affects_result=True, since="0.3")
+
+    assert options_of_older_versions(Options()) == {"lr": 0.1}
+    assert options_of_older_versions(Options(weak_model="mil")) == result_options(
+        Options(weak_model="mil")
+    )
 
 
 def test_defaults_are_in_the_spelling_of_files():

@@ -18,6 +18,7 @@ from epsam.training.classifier import (
     build_classifier_task,
     score_classifier,
 )
+from epsam.weak.losses import binary_cross_entropy
 
 SIDE = 8
 CPU = select_device("cpu", "fp32")
@@ -38,6 +39,9 @@ class ColourClassifier(nn.Module):
     def forward(self, images):
         self.images.append(images.detach())
         return self.norm(images.mean(dim=(2, 3))).sum(dim=1)
+
+    def loss(self, images, labels):
+        return binary_cross_entropy(self(images), labels)
 
 
 @pytest.fixture

@@ -1,20 +1,25 @@
 """Class activation maps averaged over rotations (paper 3.2.2, Eq. 3)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from epsam.core.errors import ImageError
+from epsam.core.errors import EpsamError, ImageError
 from epsam.methods import CAM_METHODS, load_function
+from epsam.weak.protocol import WeakModel
 from epsam.weak.resnet import AdlResNet
 
-CamFunction = Callable[[AdlResNet, Tensor, str], tuple[Tensor, Tensor]]
+CamMethodFunction = Callable[[AdlResNet, Tensor, str], tuple[Tensor, Tensor]]
 """A CAM method: (model, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w)."""
+CamFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Images (B, 3, H, H) → logits (B,) and maps (B, h, w)."""
 
 
 def rotation_averaged_cam(
-    model: AdlResNet, images: Tensor, rotations: int = 4, cam: str = "enhanced_adl", block: str = ""
+    model: Any, images: Tensor, rotations: int = 4, cam: str = "enhanced_adl", block: str = ""
 ) -> tuple[Tensor, Tensor]:
     """Tumour probabilities (B,) and CAMs (B, h, w), float32 in 0..1, of square RGB images (B, 3, H,
     H) in 0..1.
@@ -23,7 +28,8 @@ def rotation_averaged_cam(
     scaled by their largest value; a CAM of zeros stays 0. The probability is that of the image as
     it is. All rotations share one forward pass; the model is set to evaluation mode.
 
-    cam: the CAM method. block: the block whose features it uses; "": the last.
+    model: a `WeakModel`. cam: the CAM method; "": the model makes its maps itself. block: the block
+    whose features it uses; "": the last.
 
     Raises ImageError if the images are not square.
     """
@@ -32,7 +38,7 @@ def rotation_averaged_cam(
 
 
 def cam_per_rotation(
-    model: AdlResNet,
+    model: Any,
     images: Tensor,
     turns: Sequence[int],
     cam: str = "enhanced_adl",
@@ -50,19 +56,52 @@ def cam_per_rotation(
             f"images of {width} × {height} px: class activation maps need square ones; "
             "tile or resize them"
         )
-    functions = {name: method.function for name, method in CAM_METHODS.items()}
-    cam_function: CamFunction = load_function(functions, "--cam", cam)
+    predict_cam = select_cam(model, cam, block)
 
     model.eval()
     with torch.no_grad():
         rotated = torch.cat([torch.rot90(images, turn, dims=(-2, -1)) for turn in turns])
-        logits, cams = cam_function(model, rotated, block)
+        logits, cams = predict_cam(rotated)
 
     upright = []
     for turn, chunk in zip(turns, cams.chunk(len(turns)), strict=True):
         upright.append(torch.rot90(chunk, -turn, dims=(-2, -1)))
     probabilities = logits.float().sigmoid().view(len(turns), len(images))
     return probabilities, torch.stack(upright)
+
+
+def select_cam(model: Any, cam: str, block: str) -> CamFunction:
+    """How a weak model's maps are made: by a CAM method and block, or with "" for `cam` by itself.
+
+    Raises EpsamError if the model has no features for a CAM method.
+    """
+    if not cam and not block:
+        return partial(_predict_tumour, model)
+    functions = {name: method.function for name, method in CAM_METHODS.items()}
+    function = load_function(functions, "--cam", cam or trained_cam(model) or "enhanced_adl")
+    if not hasattr(model, "forward_features"):
+        raise EpsamError(
+            f"--cam {cam} --cam_layer {block}: {type(model).__name__} makes its maps itself; "
+            "leave both out"
+        )
+    return partial(_call_method, function, model, block)
+
+
+def trained_cam(model: Any) -> str:
+    """The CAM method that a classifier is trained for; "" for a model that makes maps itself."""
+    return str(model.spec.cam) if hasattr(model, "forward_features") else ""
+
+
+def _predict_tumour(model: WeakModel, images: Tensor) -> tuple[Tensor, Tensor]:
+    # Class 0 of 1: tumour.
+    prediction = model.predict(images)
+    return prediction.logits[:, 0], prediction.maps[:, 0]
+
+
+def _call_method(
+    function: CamMethodFunction, model: AdlResNet, block: str, images: Tensor
+) -> tuple[Tensor, Tensor]:
+    return function(model, images, block)
 
 
 def average_cam(cams: Tensor) -> Tensor:

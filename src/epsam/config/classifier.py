@@ -4,13 +4,20 @@ from dataclasses import dataclass
 
 from epsam.config.common import SeedOptions, StageOptions
 from epsam.config.flags import flag, fraction
-from epsam.methods import CAM_METHODS
+from epsam.methods import CAM_METHODS, WEAK_MODELS
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """Classifier network"""
 
+    weak_model: str = flag(
+        "adl_resnet",
+        "network that learns from patch labels; the flags below are those of adl_resnet",
+        choices=tuple(WEAK_MODELS),
+        affects_result=True,
+        since="0.3",
+    )
     cam: str = flag(
         "enhanced_adl",
         "CAM method that the classifier is trained for: it decides whether the network is plain, "

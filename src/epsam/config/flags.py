@@ -38,6 +38,7 @@ def flag(
     affects_result: bool,
     affects_only: tuple[str, ...] = (),
     names_weights: bool = False,
+    since: str = "",
     source: str = THIS_PROJECT,
     choices: tuple[str, ...] = (),
     at_least: float | None = None,
@@ -50,7 +51,9 @@ def flag(
     or "this project". affects_result: False if the flag only says where, how far or how
     conveniently a stage runs. affects_only: the parts of a result that it affects, of
     `RESULT_PARTS`; empty: all of them. names_weights: the flag only says which weights are read,
-    so that a key that has their content may leave it out. at_least, at_most: the range of a number, or of each number of a
+    so that a key that has their content may leave it out. since: the
+    first version with the flag; a result of an older version counts as computed with its default.
+    at_least, at_most: the range of a number, or of each number of a
     tuple, ends included; a tuple with a range holds at least one number. Infinity and NaN are
     never accepted.
     """
@@ -63,6 +66,7 @@ def flag(
             "affects_result": affects_result,
             "affects_only": affects_only,
             "names_weights": names_weights,
+            "since": since,
             "at_least": at_least,
             "at_most": at_most,
             "old": old,
@@ -89,6 +93,17 @@ def result_options(options: Any) -> dict[str, Any]:
     for item in fields(options):
         if item.metadata["affects_result"]:
             stored[stored_name(item)] = stored_value(item, getattr(options, item.name))
+    return stored
+
+
+def options_of_older_versions(options: Any) -> dict[str, Any]:
+    """`result_options` without those that older versions had not yet, where they have their
+    defaults.
+    """
+    stored = result_options(options)
+    for item in fields(options):
+        if item.metadata["since"] and getattr(options, item.name) == item.default:
+            stored.pop(stored_name(item), None)
     return stored
 
 

@@ -4,13 +4,22 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from epsam.config.flags import default_options, part_options, result_options, stored_name
+from epsam.config.flags import (
+    default_options,
+    options_of_older_versions,
+    part_options,
+    result_options,
+    stored_name,
+)
 from epsam.core.artifact import Key
 
 
 def result_key(options: Any, inputs: Mapping[str, str]) -> Key:
     """The key of all that a stage computes with these options from these inputs."""
-    return _key(options, result_options(options), inputs)
+    key = _key(options, result_options(options), inputs)
+    # Records of the oldest versions hold the digest alone, which has none of the later flags.
+    older = dataclasses.replace(key, options=options_of_older_versions(options))
+    return dataclasses.replace(key, older=(older.digest,))
 
 
 def part_key(

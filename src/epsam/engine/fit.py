@@ -73,7 +73,7 @@ class Task:
     batches: Callable[[int, int], Iterable[Any]]
     """(epoch, first step) → the epoch's batches from that step on"""
     loss: Callable[[Any, int], Tensor]
-    """(batch, epoch) → scalar"""
+    """(batch, epoch) → a value for each sample (B,); the loop takes the mean"""
     validate: Callable[[], dict[str, float]]
     steps: int
     scaler: torch.amp.GradScaler = field(
@@ -186,7 +186,7 @@ def _set_learning_rate(task: Task, schedule: FitSchedule, state: TrainState) -> 
 
 def _step(task: Task, batch: Batch, epoch: int) -> float:
     task.optimiser.zero_grad(set_to_none=True)
-    loss = task.loss(batch, epoch)
+    loss = task.loss(batch, epoch).mean()
     value = float(loss.detach())
     if not math.isfinite(value):
         raise TrainingError(

@@ -21,7 +21,7 @@ from epsam.paths import RunPaths
 from epsam.segment.sam.decoder_weights import load_decoder
 from epsam.segment.sam.models import find_checkpoint, freeze, load_sam
 from epsam.segment.sam.segmenter import SamSegmenter
-from epsam.weak.fast_inference import load_for_inference
+from epsam.weak.registry import load_weak_model
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipelin
     patch_size = metadata.get("patch_size", PUBLISHED_PATCH_SIZE)
     n_point = map_and_prompt.prompt.n_point + map_and_prompt.prompt.n_negative
     segmenter = SamSegmenter(sam, patch_size, n_point, device_config, options.compile)
-    classifier = load_for_inference(classifier_file, device_config)
+    classifier = load_weak_model(classifier_file, device_config)
     log.info(
         "classifier %s, decoder %s, tiles of %d px, %s on %s",
         classifier_file,

@@ -5,13 +5,14 @@ classifier → gate → rotation-averaged CAM → initial mask → PEPM points �
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from epsam.cam.postprocess import cam_to_mask, upsample
-from epsam.cam.rotation import average_cam, cam_per_rotation
+from epsam.cam.rotation import average_cam, cam_per_rotation, trained_cam
 from epsam.config.masks import MaskRule
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
@@ -24,7 +25,6 @@ from epsam.inference.tiling import Map
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
-from epsam.weak.resnet import AdlResNet
 
 Encoded = list[list[npt.NDArray[np.float16]]]
 """SAM's image embeddings (256, 64, 64), first by transform, then by tile."""
@@ -45,7 +45,7 @@ class Pipeline(GatedTileModel):
 
     def __init__(
         self,
-        classifier: AdlResNet,
+        classifier: Any,
         segmenter: SamSegmenter,
         options: MapAndPromptOptions,
         device_config: DeviceConfig,
@@ -53,7 +53,7 @@ class Pipeline(GatedTileModel):
         seed: int,
         mpp: float | None = None,
     ) -> None:
-        """`mpp`: resolution of the patches that both were trained on, µm/px; None: not known."""
+        """`classifier`: a `WeakModel`. `mpp`: resolution of the patches that both were trained on, µm/px; None: not known."""
         self._classifier = classifier
         self._segmenter = segmenter
         self._options = options
@@ -112,7 +112,7 @@ class Pipeline(GatedTileModel):
                 self._classifier,
                 images,
                 quarter_turns,
-                options.cam or self._classifier.spec.cam,
+                options.cam or trained_cam(self._classifier),
                 options.cam_layer,
             )
         # Autocast may leave bfloat16, which NumPy does not know.

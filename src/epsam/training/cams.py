@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from epsam.cam.postprocess import cam_to_mask
-from epsam.cam.rotation import rotation_averaged_cam
+from epsam.cam.rotation import rotation_averaged_cam, trained_cam
 from epsam.config.masks import MaskRule
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DatasetError
@@ -20,7 +21,6 @@ from epsam.data.patches import Patch, read_square
 from epsam.engine.sanity import MaskCounts
 from epsam.paths import RunPaths
 from epsam.training.classifier import scale_images
-from epsam.weak.resnet import AdlResNet
 
 CLASSIFIER_FILE = "classifier_file"
 """Key of the mask rule: the path of an external classifier. It holds on this machine only and does
@@ -47,7 +47,7 @@ def find_mask_classifier(run: RunPaths) -> tuple[Path, str]:
 
 
 def compute_cams(
-    model: AdlResNet,
+    model: Any,
     checksum: str,
     patches: Sequence[Patch],
     size: int,
@@ -57,10 +57,10 @@ def compute_cams(
 ) -> CamStore:
     """Rotation-averaged CAMs (paper Eq. 3) and tumour probabilities of patches of size × size px.
 
-    checksum: SHA-256 of the classifier's file.
+    model: a `WeakModel`. checksum: SHA-256 of the classifier's file.
     """
     cams = CamStore(checksum, {}, {})
-    method = rule.cam or model.spec.cam
+    method = rule.cam or trained_cam(model)
     bar = tqdm(total=len(patches), desc="class activation maps", disable=None, leave=False)
     for batch in load_batches(patches, size, batch_size, workers=0):
         with device_config.autocast():

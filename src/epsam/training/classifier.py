@@ -1,9 +1,10 @@
 """Training and scoring of the patch classifier (paper 3.2.1, 4.2)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from epsam.config.classifier import ClassifierOptions
@@ -19,17 +20,17 @@ NAME = "classifier"
 
 
 def build_classifier_task(
-    model: nn.Module,
+    model: Any,
     train: Sequence[Patch],
     val: Sequence[Patch],
     size: int,
     options: ClassifierOptions,
     device_config: DeviceConfig,
 ) -> Task:
-    """The task of fitting the classifier: Adam on binary cross-entropy, augmented training patches
+    """The task of fitting a weak model: Adam on its loss, augmented training patches
     in a new random order for each epoch, and the scores of the validation patches.
 
-    size: side of all patches in px.
+    model: a `WeakModel`. size: side of all patches in px.
     """
 
     def load_epoch(epoch: int, first_step: int) -> Iterator[PatchBatch]:
@@ -47,8 +48,9 @@ def build_classifier_task(
 
         labels = batch.labels.to(device_config.device)
         with device_config.autocast():
-            logits = model(augment(scale_images(batch, device_config), augmentations))
-        return F.binary_cross_entropy_with_logits(logits.float(), labels)
+            images = augment(scale_images(batch, device_config), augmentations)
+            losses: Tensor = model.loss(images, labels)
+        return losses
 
     def validate() -> dict[str, float]:
         scores = score_classifier(model, val, size, options, device_config)
@@ -88,7 +90,7 @@ def build_classifier_schedule(options: ClassifierOptions) -> FitSchedule:
 
 @torch.no_grad()
 def score_classifier(
-    model: nn.Module,
+    model: Any,
     patches: Sequence[Patch],
     size: int,
     options: ClassifierOptions,

@@ -28,7 +28,7 @@ from epsam.training.cams import (
     write_initial_masks,
 )
 from epsam.training.sam_setup import initial_mask_path, load_prompt_inputs
-from epsam.weak.fast_inference import load_for_inference
+from epsam.weak.registry import load_weak_model
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def prepare_normal_patches(
                 f"{classifier}: missing, or not the classifier with which the masks were made; put "
                 "it back or run generate_initial_masks.py again"
             )
-        model = load_for_inference(classifier, device_config)
+        model = load_weak_model(classifier, device_config)
         computed = compute_cams(model, checksum, patches, size, rule, batch_size, device_config)
         cams = replace(computed, recipe=recipe)
         save_cams(run.cams(NORMAL), cams)

@@ -11,9 +11,11 @@ from torchvision import models
 
 from epsam.config.classifier import NetworkOptions
 from epsam.core.errors import TrainingError
-from epsam.methods import CAM_METHODS
+from epsam.methods import CAM_METHODS, load_function
 from epsam.weak.adl import AttentionDropout
 from epsam.weak.frequency import FrequencyBlock, extract_high_frequencies
+from epsam.weak.losses import binary_cross_entropy
+from epsam.weak.protocol import WeakPrediction
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -90,6 +92,18 @@ class AdlResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Tumour logits (B,)."""
         return self.forward_features(images)[0]
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy (B,) of each image, given labels (B,) of 0 and 1."""
+        logits = self(images)
+        with torch.autocast(device_type=images.device.type, enabled=False):
+            return binary_cross_entropy(logits.float(), labels)
+
+    def predict(self, images: Tensor) -> WeakPrediction:
+        """Logits (B, 1) and maps (B, 1, h, w) by the CAM method that the network is trained for."""
+        functions = {name: method.function for name, method in CAM_METHODS.items()}
+        logits, maps = load_function(functions, "--cam", self.spec.cam)(self, images, "")
+        return WeakPrediction(logits[:, None], maps[:, None])
 
     def forward_features(self, images: Tensor, block: str = "") -> tuple[Tensor, Tensor]:
         """Tumour logits (B,) and a block's features (B, C, h, w).

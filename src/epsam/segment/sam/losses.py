@@ -15,8 +15,7 @@ def decoder_loss(logits: Tensor, targets: Tensor, soft: bool = False) -> Tensor:
     """Dice + IoU for an image whose target has a tumour pixel, else cross-entropy.
 
     logits (B, H, W); targets (B, H, W), same frame: 0 and 1 or, if `soft`, the probability of
-    tumour, whose certainty weights each pixel (this project). Returns the mean over the batch, a
-    scalar.
+    tumour, whose certainty weights each pixel (this project). Returns the loss of each image (B,).
     """
     probabilities = logits.sigmoid()
     weights = certainty(targets) if soft else None
@@ -24,19 +23,19 @@ def decoder_loss(logits: Tensor, targets: Tensor, soft: bool = False) -> Tensor:
 
     is_empty = ~(targets > 0.5).flatten(1).any(dim=1)
     if not is_empty.any():
-        return dice_iou.mean()
+        return dice_iou
     # This project: with an empty target Dice and IoU are nearly constant and give no gradient.
     # softplus is the cross-entropy of a logit with target 0.
     cross_entropy = F.softplus(logits).mean(dim=(1, 2))
-    return torch.where(is_empty, cross_entropy, dice_iou).mean()
+    return torch.where(is_empty, cross_entropy, dice_iou)
 
 
 def dice_iou_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """(1 − Dice) + (1 − IoU), both soft, for each image; the mean over the batch, a scalar.
+    """(1 − Dice) + (1 − IoU), both soft, of each image (B,).
 
     probabilities (B, H, W) in 0..1; targets (B, H, W) of 0 and 1, same frame.
     """
-    return _dice_iou(probabilities, targets, None).mean()
+    return _dice_iou(probabilities, targets, None)
 
 
 def certainty(probabilities: Tensor) -> Tensor:
