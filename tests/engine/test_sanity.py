@@ -39,6 +39,6 @@ def test_a_classifier_is_checked_at_its_best_epoch(auroc, at_chance):
 
 
 def test_no_accepted_pseudo_label_is_degenerate_and_so_are_only_full_ones():
-    assert check_pseudo_labels(0.0, count(HALF)) == "none of the pseudo-labels was kept"
+    assert check_pseudo_labels(0.0, count(HALF)) == "none of the pseudo-labels was accepted"
     assert check_pseudo_labels(0.5, count(FULL, FULL)).startswith("of 2 pseudo-labels every one")
     assert check_pseudo_labels(0.5, count(FULL, HALF)) == ""

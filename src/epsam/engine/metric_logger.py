@@ -59,6 +59,7 @@ class TensorBoard:
     def log_scalars(self, history: Sequence[Scalar]) -> None:
         for epoch, name, value in history[self._logged :]:
             self._add(epoch, summary=self._summary(tag=name, simple_value=value))
+        # `history` only grows; the next call logs from here on.
         self._logged = len(history)
         self._writer.flush()
 

@@ -53,5 +53,5 @@ def check_classifier(history: Iterable[tuple[int, str, float]], best_epoch: int)
 def check_pseudo_labels(acceptance: float, counts: MaskCounts) -> str:
     """What is wrong if no pseudo-label is accepted, or all masks are empty or full; else ""."""
     if acceptance == 0:
-        return "none of the pseudo-labels was kept"
+        return "none of the pseudo-labels was accepted"
     return counts.degenerate_output("pseudo-labels")

@@ -91,12 +91,14 @@ def build_decoder_task(
             yield _load_batch(name, chunk, embeddings, load_inputs, options, epoch)
 
     def loss(batch: DecoderBatch, epoch: int) -> Tensor:
+        # Dice and IoU are computed in the patch's frame, at full resolution.
         logits = segmenter.predict_logits(batch.embeddings, batch.prompts)
         return decoder_loss(logits, batch.targets.to(logits.device), options.soft_targets)
 
     def validate() -> dict[str, float]:
         return score_validation(segmenter, embeddings, validation, options)
 
+    # The published code hands all of SAM to AdamW; the frozen parameters have no gradients anyway.
     decoder = segmenter.sam.mask_decoder
     optimiser = torch.optim.AdamW(
         decoder.parameters(), lr=options.lr, weight_decay=options.weight_decay

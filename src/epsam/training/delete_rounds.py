@@ -56,6 +56,7 @@ def _drop_stages(path: Path, number: int) -> None:
 
 
 def _delete(path: Path) -> None:
+    # A link to a folder elsewhere is removed, not the folder.
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -123,7 +123,7 @@ def load_accepted_examples(
 
     if not examples:
         raise TrainingError(
-            f"round {number}: no pseudo-label of round {number - 1} was kept; look at "
+            f"round {number}: no pseudo-label of round {number - 1} was accepted; look at "
             f"{run.pseudo_labels} and lower --ids_threshold, or train the classifier longer"
         )
     for example in examples:

@@ -1,5 +1,5 @@
-"""What is loaded once for all rounds: patches with their CAMs, a SAM with frozen encoder, embeddings,
-and the prompts of validation.
+"""What is loaded once for all rounds: patches with their CAMs, a SAM with frozen encoder,
+embeddings, and the prompts of validation.
 """
 
 import copy
@@ -84,6 +84,7 @@ def load_round_data(options: DecoderOptions) -> RoundData:
     labelled = list_labelled_patches(data.split("train"))
     train = select_positives(labelled)
     val = select_positives(list_labelled_patches(data.split("val")))
+    # CAMs of another classifier than that of the initial masks are refused.
     _, classifier_sha256 = find_mask_classifier(run)
     return RoundData(
         train,
@@ -121,6 +122,7 @@ def prepare_rounds(options: DecoderOptions, data: RoundData, sam: SamSetup) -> R
     run = RunPaths.of(options)
     # Keyed without the round: every decoder is validated with the same prompts.
     validation = prompt_patches(run, "val", data.val, data.val_cams, options, (options.seed,))
+    # A copy, since every round overwrites the weights in place.
     pretrained_decoder = copy.deepcopy(sam.segmenter.sam.mask_decoder.state_dict())
 
     normals = None

@@ -61,6 +61,7 @@ class DecoderRound:
         """Remove what later rounds, and an earlier run of this round, claim to be complete."""
         context = self._context
         self._stage.begin()
+        # Later rounds build on the pseudo-labels that this round is about to replace.
         delete_rounds_after(context.run, self.number)
         self._metric_logger = open_metric_logger(
             context.run, self.name, context.options.tensorboard
@@ -145,6 +146,7 @@ class DecoderRound:
         self._metric_logger.log_scalars(history)
         self._metric_logger.log_image(self._panel_path, last)
 
+        # Masks and, with --soft_targets, their probabilities.
         labels = [path for path in run.pseudo_masks(self.number).rglob("*") if path.is_file()]
         self._stage.finish(
             [run.round_decoder(self.number), *sorted(labels)],

@@ -74,6 +74,7 @@ def prepare_sam(
         options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root)
     )
     sam = freeze(load_sam(options.sam_model_type, weights))
+    # Of the weights, not of the file name: a cached embedding must never come from another SAM.
     checksum = sha256_of(weights)
     segmenter = SamSegmenter(sam, patch_size, n_point, device_config, options.compile)
     trainable, frozen = parameter_counts(sam)
@@ -156,6 +157,7 @@ def prompt_patches(
     """
     prompted_patches = []
     for start in range(0, len(patches), PROMPT_CHUNK):
+        # Sampled in chunks, since a batch of CAMs in the patch's size takes memory.
         chunk = patches[start : start + PROMPT_CHUNK]
         inputs = [load_prompt_inputs(run, split, patch, cams) for patch in chunk]
         prompts = _sample_prompts([patch.name for patch in chunk], inputs, options, key, split)

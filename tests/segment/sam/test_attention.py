@@ -15,7 +15,7 @@ from epsam.segment.sam.attention import (
 )
 
 
-@pytest.fixture(params=["in one", "row by row"])
+@pytest.fixture(params=["at once", "row by row"])
 def way(request, monkeypatch):
     """Both ways that the attention is computed on a CPU."""
     monkeypatch.setattr(
@@ -50,17 +50,17 @@ def test_equals_the_package(rows, columns):
 def test_gradients_equal_the_package():
     stock = stock_attention(4, 6)
     tokens = torch.randn(1, 4, 6, 24)
-    wanted = torch.autograd.grad(stock(tokens).square().sum(), list(stock.parameters()))
+    expected = torch.autograd.grad(stock(tokens).square().sum(), list(stock.parameters()))
     fused = FusedAttention(stock)
-    found = dict(
+    gradients = dict(
         zip(
             [name for name, _ in fused.named_parameters()],
             torch.autograd.grad(fused(tokens).square().sum(), list(fused.parameters())),
             strict=True,
         )
     )
-    for (name, _), gradient in zip(stock.named_parameters(), wanted, strict=True):
-        assert torch.allclose(found[name], gradient, atol=1e-3), name
+    for (name, _), gradient in zip(stock.named_parameters(), expected, strict=True):
+        assert torch.allclose(gradients[name], gradient, atol=1e-3), name
 
 
 @pytest.mark.usefixtures("way")
@@ -84,9 +84,9 @@ def test_a_whole_encoder_keeps_its_keys_and_its_output():
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected, keys = encoder(images), set(encoder.state_dict())
-        found = fuse_attention(encoder)(images)
+        fused = fuse_attention(encoder)(images)
     assert set(encoder.state_dict()) == keys
-    assert (found - expected).abs().max() < 1e-4
+    assert (fused - expected).abs().max() < 1e-4
 
 
 def test_without_relative_positions():

@@ -78,9 +78,9 @@ def test_empty_and_filled_images_weigh_the_same():
 
 
 def test_certainty_is_what_one_bit_of_entropy_leaves():
-    found = certainty(torch.tensor([0.0, 0.5, 1.0, 0.25]))
+    weights = certainty(torch.tensor([0.0, 0.5, 1.0, 0.25]))
     expected = 1 + 0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)
-    assert found.tolist() == pytest.approx([1, 0, 1, expected], abs=1e-6)
+    assert weights.tolist() == pytest.approx([1, 0, 1, expected], abs=1e-6)
 
 
 def test_soft_targets_by_hand():

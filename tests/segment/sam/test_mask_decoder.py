@@ -38,10 +38,10 @@ def test_a_batch_equals_the_packages_decoder_image_by_image_and_so_do_its_gradie
             embeddings[index : index + 1], sam.prompt_encoder.get_dense_pe(), sparse, dense, False
         )
         expected.append(masks[0, 0])
-    found = decode(sam, embeddings, points, labels)
-    assert torch.allclose(found, torch.stack(expected), atol=1e-5)
+    batch = decode(sam, embeddings, points, labels)
+    assert torch.allclose(batch, torch.stack(expected), atol=1e-5)
     sam.zero_grad()
-    for masks in (found, torch.stack(expected)):
+    for masks in (batch, torch.stack(expected)):
         masks.sigmoid().mean().backward()
     for (name, ours), theirs in zip(
         sam.mask_decoder.named_parameters(), plain.parameters(), strict=True
@@ -86,10 +86,10 @@ def test_a_box_is_what_the_package_makes_of_it_with_and_without_points(sam):
             embeddings, sam.prompt_encoder.get_dense_pe(), sparse, dense
         )
         rows = torch.cat([corners, clicks[:, : len(labels)], filler], dim=1)
-        found = decode(
+        masks = decode(
             sam, embeddings, rows, torch.tensor([[BOX_START, BOX_END, *labels, *[PADDING] * 3]])
         )
-        assert torch.equal(found, expected[:, 0])
+        assert torch.equal(masks, expected[:, 0])
 
 
 def test_a_batch_in_which_only_some_have_a_box_is_refused(sam):

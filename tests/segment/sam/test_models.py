@@ -27,11 +27,11 @@ def demo_state():
 
 @pytest.fixture
 def official(monkeypatch):
-    """A vit_b whose file is CONTENT; the returned list names the addresses that were asked for."""
-    asked: list[str] = []
+    """A vit_b whose file is CONTENT; the returned list names the addresses that were requested."""
+    requested: list[str] = []
 
     def open_address(url, timeout):
-        asked.append(url)
+        requested.append(url)
         answer = io.BytesIO(CONTENT)
         answer.headers = Message()
         answer.headers["Content-Length"] = str(len(CONTENT))
@@ -42,7 +42,7 @@ def official(monkeypatch):
         1, 1, 1, (), "sam_vit_b_01ec64.pth", hashlib.sha256(CONTENT).hexdigest()
     )
     monkeypatch.setitem(SPECS, "vit_b", right)
-    return asked
+    return requested
 
 
 def saved(path, content):
@@ -145,11 +145,11 @@ def test_an_unreadable_file_is_named(tmp_path, content):
 
 
 def test_a_given_path_wins_and_must_be_there(tmp_path):
-    given = tmp_path / "mine.pth"
+    mine = tmp_path / "mine.pth"
     with pytest.raises(WeightsError, match="mine.pth"):
-        find_checkpoint("vit_b", str(given), tmp_path)
-    given.write_bytes(b"x")
-    assert find_checkpoint("vit_b", str(given), tmp_path) == given
+        find_checkpoint("vit_b", str(mine), tmp_path)
+    mine.write_bytes(b"x")
+    assert find_checkpoint("vit_b", str(mine), tmp_path) == mine
 
 
 def test_absent_weights_are_fetched_once(tmp_path, official):

@@ -85,6 +85,7 @@ def build_sam(name: str) -> Sam:
 
 
 def _encoder(spec: SamSpec) -> ImageEncoderViT:
+    # As build_sam_vit_b of the package, with its attention replaced by an equal, faster one.
     return fuse_attention(
         ImageEncoderViT(
             img_size=spec.input_px,
@@ -130,6 +131,8 @@ def freeze(sam: Sam) -> Sam:
 
     Returns `sam`.
     """
+    # Without gradients the encoder stores no activations for a backward pass, and embeddings can be
+    # cached.
     sam.requires_grad_(False)
     sam.mask_decoder.requires_grad_(True)
     return sam

@@ -88,8 +88,9 @@ class SamSegmenter:
     def predict_probabilities(
         self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[Sequence[SamPrompt]]
     ) -> npt.NDArray[np.float32]:
-        """Tumour probabilities (B, patch_size, patch_size): the maximum over each patch's prompts; all
-        0 without any.
+        """Tumour probabilities (B, patch_size, patch_size): the maximum over each patch's prompts.
+
+        They are 0 for a patch without prompts.
         """
         self.sam.eval()
         size = self.frame.patch_size

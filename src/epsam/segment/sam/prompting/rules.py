@@ -130,8 +130,8 @@ def ground_truth_random(
     """
     if inputs.ground_truth is None:
         raise DatasetError(
-            "--prompt ground_truth_random: the decoder was made with points from true masks, which are "
-            "not given here; use a run with another --prompt"
+            "--prompt ground_truth_random: the decoder was made with points from true masks, which "
+            "are not given here; use a run with another --prompt"
         )
     return _sample_positives(inputs.ground_truth(), options, rngs)
 

@@ -70,7 +70,9 @@ def largest_components(inputs: PromptInputs, count: int) -> list[PromptInputs]:
     if not count:
         return [inputs]
     number, labels = cv2.connectedComponents(inputs.mask.astype(np.uint8))
+    # Label 0 is the background.
     areas = np.bincount(labels.ravel(), minlength=number)[1:]
+    # Stable, so that components of equal size always have the same order.
     largest = np.argsort(-areas, kind="stable")[:count] + 1
     return [_restrict(inputs, np.asarray(labels == label)) for label in largest]
 
@@ -88,14 +90,17 @@ def make_mask_prompt(region: PromptInputs, patch_inputs: PromptInputs) -> MaskPr
     """The patch's CAM (64, 64) without that of its other regions."""
     other_regions = patch_inputs.mask & ~region.mask
     cam = np.where(other_regions, 0.0, patch_inputs.cam).astype(np.float32)
+    # Averaged over areas: linear interpolation would skip pixels when it shrinks the map.
     size = (MASK_PROMPT_SIDE, MASK_PROMPT_SIDE)
-    return np.asarray(cv2.resize(cam, size, interpolation=cv2.INTER_AREA), dtype=np.float16)
+    small_cam = cv2.resize(cam, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small_cam, dtype=np.float16)
 
 
 def components_touching(target: Mask, region: Mask) -> Mask:
     """Those connected components of the target that share a pixel with `region`, whole."""
     _, labels = cv2.connectedComponents(target.astype(np.uint8))
-    return np.asarray(target & np.isin(labels, np.unique(labels[region & target])))
+    touching = np.unique(labels[region & target])
+    return np.asarray(target & np.isin(labels, touching))
 
 
 def all_points(prompts: Sequence[SamPrompt]) -> PointPrompt:
