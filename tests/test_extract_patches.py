@@ -240,7 +240,9 @@ def test_bad_input_ends_the_command_with_one_line_and_1(tmp_path):
     assert done.stderr.startswith("error: ")
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="no real slides here")
+@pytest.mark.skipif(
+    not DATA.is_dir(), reason="../shared/data is absent: its slides are no part of the project"
+)
 def test_real_slides_give_these_numbers_of_positives(tmp_path):
     root = tmp_path / "bcss"
     root.mkdir()

@@ -28,10 +28,10 @@ def content(folder):
     }
 
 
-def test_slides_outlines_and_split_lie_where_the_pipeline_looks(options, tmp_path):
+def test_slides_annotations_and_split_lie_where_the_pipeline_looks(options, tmp_path):
     make_demo_slides.main(options)
-    made = content(tmp_path / "demo")
-    assert set(made) == {
+    files = content(tmp_path / "demo")
+    assert set(files) == {
         "images/tumor_001.tif",
         "images/normal_001.tif",
         "annotations/tumor_001.xml",
@@ -39,7 +39,7 @@ def test_slides_outlines_and_split_lie_where_the_pipeline_looks(options, tmp_pat
         "splits.csv",
         "seed.txt",
     }
-    assert list(csv.reader(made["splits.csv"].decode().splitlines())) == [
+    assert list(csv.reader(files["splits.csv"].decode().splitlines())) == [
         ["slide", "split"],
         ["tumor_001", "train"],
         ["normal_001", "test"],
@@ -56,11 +56,11 @@ def test_slides_outlines_and_split_lie_where_the_pipeline_looks(options, tmp_pat
 def test_made_slides_are_left_alone_and_a_missing_one_is_made_again_the_same(options, tmp_path):
     make_demo_slides.main(replace(options, workers=2))
     first = content(tmp_path / "demo")
-    kept = tmp_path / "demo/images/normal_001.tif"
-    before = kept.stat().st_mtime_ns
+    untouched = tmp_path / "demo/images/normal_001.tif"
+    before = untouched.stat().st_mtime_ns
     (tmp_path / "demo/images/tumor_001.tif").unlink()
     make_demo_slides.main(options)
-    assert kept.stat().st_mtime_ns == before
+    assert untouched.stat().st_mtime_ns == before
     again = content(tmp_path / "demo")
     assert again["images/tumor_001.tif"] == first["images/tumor_001.tif"]
     assert again["annotations/tumor_001.xml"] == first["annotations/tumor_001.xml"]

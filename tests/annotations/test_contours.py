@@ -5,14 +5,14 @@ from epsam.annotations.contours import ContourTracer, largest_diameter, signed_a
 from epsam.annotations.polygons import Annotations, rasterize_tumour
 
 
-def traced(mask, rows=7):
+def trace(mask, rows=7):
     tracer = ContourTracer(mask.shape[1])
     for top in range(0, mask.shape[0], rows):
         tracer.add(mask[top : top + rows])
     return tracer.trace_rings()
 
 
-def painted(rings, shape):
+def fill_rings(rings, shape):
     """Even-odd over all rings: each ring flips what lies inside."""
     mask = np.zeros(shape, bool)
     for ring in rings:
@@ -41,9 +41,9 @@ def test_a_box_and_its_hole():
     mask = np.zeros((12, 20), bool)
     mask[2:10, 3:15] = True
     mask[4:7, 5:9] = False
-    outer, hole = traced(mask)
+    outer, hole = trace(mask)
     assert (outer.is_hole, outer.parent, hole.is_hole, hole.parent) == (False, -1, True, 0)
-    # The outline cuts every corner: by 1/8 px² each.
+    # The contour cuts every corner: by 1/8 px² each.
     assert signed_area(outer.points_xy) == pytest.approx(8 * 12 - 0.5)
     assert signed_area(hole.points_xy) == pytest.approx(-(3 * 4 - 0.5))
     assert outer.points_xy.min(axis=0).tolist() == [3, 2]
@@ -51,24 +51,24 @@ def test_a_box_and_its_hole():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_pixels_inside_the_outlines_are_the_masks(seed):
+def test_the_pixels_inside_the_contours_are_those_of_the_mask(seed):
     mask = speckle(seed)
-    assert np.array_equal(painted(traced(mask), mask.shape), mask)
+    assert np.array_equal(fill_rings(trace(mask), mask.shape), mask)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_bands_of_any_height_give_the_same_rings(seed):
     mask = speckle(seed)
-    whole = traced(mask, rows=1000)
+    expected = trace(mask, rows=1000)
     for rows in (1, 5, 16):
-        for one, other in zip(traced(mask, rows), whole, strict=True):
-            assert np.array_equal(one.points_xy, other.points_xy)
-            assert (one.is_hole, one.parent) == (other.is_hole, other.parent)
+        for ring, same in zip(trace(mask, rows), expected, strict=True):
+            assert np.array_equal(ring.points_xy, same.points_xy)
+            assert (ring.is_hole, ring.parent) == (same.is_hole, same.parent)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_parent_is_the_smallest_ring_around(seed):
-    rings = traced(speckle(seed))
+    rings = trace(speckle(seed))
     areas = [abs(signed_area(ring.points_xy)) for ring in rings]
     for ring in rings:
         around = [
@@ -83,14 +83,14 @@ def test_the_parent_is_the_smallest_ring_around(seed):
 def test_pixels_that_touch_at_a_corner_are_two_regions():
     mask = np.zeros((4, 4), bool)
     mask[1, 1] = mask[2, 2] = True
-    assert [ring.is_hole for ring in traced(mask)] == [False, False]
+    assert [ring.is_hole for ring in trace(mask)] == [False, False]
 
 
 def test_an_island_in_a_hole_has_the_hole_as_its_parent():
     mask = np.ones((20, 20), bool)
     mask[4:16, 4:16] = False
     mask[8:12, 8:12] = True
-    assert [(ring.is_hole, ring.parent) for ring in traced(mask)] == [
+    assert [(ring.is_hole, ring.parent) for ring in trace(mask)] == [
         (False, -1),
         (True, 0),
         (False, 1),
@@ -98,14 +98,14 @@ def test_an_island_in_a_hole_has_the_hole_as_its_parent():
 
 
 def test_a_mask_up_to_the_edges_and_an_empty_one():
-    (full,) = traced(np.ones((5, 9), bool))
+    (full,) = trace(np.ones((5, 9), bool))
     assert full.points_xy.max(axis=0).tolist() == [9, 5]
-    assert traced(np.zeros((5, 9), bool)) == []
+    assert trace(np.zeros((5, 9), bool)) == []
 
 
-def test_few_corners_are_kept_of_a_round_region():
+def test_a_round_region_has_few_corners():
     rows, columns = np.mgrid[:400, :400]
-    (ring,) = traced(np.hypot(rows - 200, columns - 200) < 150, rows=64)
+    (ring,) = trace(np.hypot(rows - 200, columns - 200) < 150, rows=64)
     assert len(ring.points_xy) < 0.4 * 2 * np.pi * 150
     assert largest_diameter(ring.points_xy) == pytest.approx(300, abs=2)
 
@@ -113,7 +113,7 @@ def test_few_corners_are_kept_of_a_round_region():
 @pytest.mark.parametrize("seed", range(6))
 def test_rings_are_simple_and_apart(seed):
     shapely = pytest.importorskip("shapely")
-    rings = traced(speckle(seed))
+    rings = trace(speckle(seed))
     for number, ring in enumerate(rings):
         if not ring.is_hole:
             holes = [hole.points_xy for hole in rings if hole.parent == number]

@@ -37,7 +37,7 @@ def collection(rings, scale=1.0, mpp=0.5):
     return json.loads("".join(format_geojson(rings, scale, mpp)))
 
 
-def painted(features, shape, scale):
+def fill_polygons(features, shape, scale):
     mask = np.zeros(shape, bool)
     for feature in features:
         for ring in feature["geometry"]["coordinates"]:
@@ -49,9 +49,9 @@ def painted(features, shape, scale):
 
 @pytest.mark.parametrize("mask", [blobs(0), blobs(1), nested()], ids=["a", "b", "nested"])
 @pytest.mark.parametrize("scale", [1.0, 2.0, 2.7])
-def test_polygons_paint_the_mask(mask, scale):
-    found = painted(collection(rings_of(mask), scale)["features"], mask.shape, scale)
-    assert (found & mask).sum() / (found | mask).sum() > 0.98
+def test_polygons_cover_the_mask(mask, scale):
+    filled = fill_polygons(collection(rings_of(mask), scale)["features"], mask.shape, scale)
+    assert (filled & mask).sum() / (filled | mask).sum() > 0.98
 
 
 def test_features_are_closed_polygons_that_qupath_calls_tumor():
@@ -68,7 +68,7 @@ def test_features_are_closed_polygons_that_qupath_calls_tumor():
     assert (min(y for _, y in hole), max(y for _, y in hole)) == (20, 30)
     assert feature["properties"]["objectType"] == "annotation"
     assert feature["properties"]["classification"]["name"] == "Tumor"
-    # Two outlines with cut corners, 1/8 px² each: half a pixel less and half a pixel more.
+    # Two contours with cut corners, 1/8 px² each: half a pixel less and half a pixel more.
     assert feature["properties"]["measurements"]["Area µm^2"] == pytest.approx(
         (20 * 22 - 5 * 8) * 0.25
     )
@@ -82,10 +82,10 @@ def test_an_empty_mask_has_no_features():
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_our_reader_reads_the_asap_file_back_as_the_mask(tmp_path, mask, scale):
     (tmp_path / "a.xml").write_text(format_asap_xml(annotations_from_rings(rings_of(mask), scale)))
-    found = rasterize_tumour(
+    filled = rasterize_tumour(
         read_annotations(tmp_path / "a.xml"), 0, 0, mask.shape[1], mask.shape[0], scale
     )
-    assert (found & mask).sum() / (found | mask).sum() > 0.98
+    assert (filled & mask).sum() / (filled | mask).sum() > 0.98
 
 
 def pieces():

@@ -1,4 +1,6 @@
-"""Outlines that are broken or meant to harm: each is an error that names the file, or a mask."""
+"""Annotation files that are broken or meant to harm: each is an error that names the file, or a
+mask.
+"""
 
 import math
 import re
@@ -19,8 +21,8 @@ def asap(corners, group="Tumor"):
         f'<Coordinate Order="{n}" X="{x}" Y="{y}" />' for n, (x, y) in enumerate(corners)
     )
     return (
-        f'<ASAP_Annotations><Annotations><Annotation Name="a" PartOfGroup="{group}"><Coordinates>{coordinates}'
-        "</Coordinates></Annotation></Annotations></ASAP_Annotations>"
+        f'<ASAP_Annotations><Annotations><Annotation Name="a" PartOfGroup="{group}">'
+        f"<Coordinates>{coordinates}</Coordinates></Annotation></Annotations></ASAP_Annotations>"
     )
 
 
@@ -41,8 +43,8 @@ BOMB = (
     "content",
     [
         BOMB,
-        f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "{"a" * 100_000}">]><ASAP_Annotations>{"&x;" * 1000}'
-        "</ASAP_Annotations>",
+        f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "{"a" * 100_000}">]>'
+        f"<ASAP_Annotations>{'&x;' * 1000}</ASAP_Annotations>",
         '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><ASAP_Annotations>&x;</ASAP_Annotations>',
         '<!DOCTYPE a [<!ENTITY x SYSTEM "http://127.0.0.1:1/x">]><ASAP_Annotations>&x;</ASAP_Annotations>',
         '<!DOCTYPE a SYSTEM "file:///dev/zero"><ASAP_Annotations/>',
@@ -180,13 +182,15 @@ DRAWN = some.builds(
 def test_fuzzed_outlines_are_an_error_or_numbers(tmp_path, contents, examples):
     def attempt(content):
         try:
-            outlines = read(tmp_path, content)
+            annotations = read(tmp_path, content)
         except AnnotationError as error:
             return str(error)
         assert all(
-            math.isfinite(x) for shape in outlines.tumour + outlines.holes for x in shape.ravel()
+            math.isfinite(x)
+            for shape in annotations.tumour + annotations.holes
+            for x in shape.ravel()
         )
-        rasterize_tumour(outlines, 0, 0, 32, 32)
+        rasterize_tumour(annotations, 0, 0, 32, 32)
         return ""
 
     outcome = fuzz(contents, examples, attempt)
@@ -214,53 +218,53 @@ def test_messages_stay_short_whatever_the_file_holds(tmp_path):
         asap([(0, 0), ("9" * 100_000, 5), (5, 5)]),
         asap([(0, 0), (4, 0), (4, 4)], "A" * 100_000),
     ):
-        with pytest.raises(AnnotationError) as found:
+        with pytest.raises(AnnotationError) as caught:
             read(tmp_path, text)
-        assert len(str(found.value)) < 400 + len(str(tmp_path))
+        assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
-def test_a_window_is_the_same_piece_of_the_whole_mask(tmp_path):
-    outlines = read(tmp_path, asap(np.random.default_rng(1).uniform(-20, 120, (40, 2))))
-    whole = rasterize_tumour(outlines, 0, 0, 100, 100)
+def test_a_region_equals_the_same_slice_of_the_full_mask(tmp_path):
+    annotations = read(tmp_path, asap(np.random.default_rng(1).uniform(-20, 120, (40, 2))))
+    full = rasterize_tumour(annotations, 0, 0, 100, 100)
     for left, top, width, height in [
         (0, 0, 7, 9),
         (50, 30, 11, 20),
         (93, 91, 7, 9),
         (30, 0, 1, 100),
     ]:
-        window = rasterize_tumour(outlines, left, top, width, height)
-        assert np.array_equal(window, whole[top : top + height, left : left + width])
+        region = rasterize_tumour(annotations, left, top, width, height)
+        assert np.array_equal(region, full[top : top + height, left : left + width])
 
 
-def test_outlines_are_filled_in_parts_as_they_are_at_once(tmp_path, monkeypatch):
+def test_polygons_are_filled_in_parts_as_they_are_at_once(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
-    outlines = read(tmp_path, asap(rng.uniform(-20, 120, (500, 2))))
-    whole = rasterize_tumour(outlines, 0, 0, 100, 100)
+    annotations = read(tmp_path, asap(rng.uniform(-20, 120, (500, 2))))
+    full = rasterize_tumour(annotations, 0, 0, 100, 100)
     monkeypatch.setattr("epsam.annotations.polygons.MAX_CROSSINGS", 700)
-    assert np.array_equal(rasterize_tumour(outlines, 0, 0, 100, 100), whole)
+    assert np.array_equal(rasterize_tumour(annotations, 0, 0, 100, 100), full)
 
 
 def test_a_drawing_of_many_points_is_read(tmp_path):
     angles = np.linspace(0, 2 * np.pi, 50_000)
-    outlines = read(
+    annotations = read(
         tmp_path, asap(np.stack([1000 + 900 * np.cos(angles), 1000 + 900 * np.sin(angles)], 1))
     )
-    area = rasterize_tumour(Annotations(outlines.tumour), 0, 0, 2000, 2000).sum()
+    area = rasterize_tumour(Annotations(annotations.tumour), 0, 0, 2000, 2000).sum()
     assert area == pytest.approx(math.pi * 900**2, rel=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_outlines_of_200_mb_are_read_or_refused_in_little_room(tmp_path, monkeypatch):
+def test_annotations_of_200_mb_are_read_or_refused_in_little_room(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     from large_annotations import CLOSE, empty_annotations, large_annotation, write
 
     for make, end in ((large_annotation, CLOSE), (empty_annotations, "")):
         write(tmp_path / f"{make.__name__}.xml", make(), end, 200_000_000)
     with little_room():
-        (outline,) = read_annotations(tmp_path / "large_annotation.xml").tumour
+        (polygon,) = read_annotations(tmp_path / "large_annotation.xml").tumour
         with pytest.raises(AnnotationError, match="more than 1000000 annotations"):
             read_annotations(tmp_path / "empty_annotations.xml")
     # Its corners are numbered, and none is lost.
     text = (tmp_path / "large_annotation.xml").read_bytes()[-200:].decode()
-    assert len(outline) == int(re.findall(r'Order="(\d+)"', text)[-1]) + 1
+    assert len(polygon) == int(re.findall(r'Order="(\d+)"', text)[-1]) + 1

@@ -1,4 +1,4 @@
-"""Outlines of a mask and the ASAP file that holds them."""
+"""Annotations of a mask and the ASAP file that holds them."""
 
 from xml.etree import ElementTree
 
@@ -15,26 +15,26 @@ def ring():
     return (away < 80) & (away > 35)
 
 
-def painted(outlines, shape):
+def fill_polygons(annotations, shape):
     canvas = np.zeros(shape, np.uint8)
-    for outline in outlines:
-        cv2.fillPoly(canvas, [outline.points_xy], int(outline.group == "Tumor"))
+    for annotation in annotations:
+        cv2.fillPoly(canvas, [annotation.points_xy], int(annotation.group == "Tumor"))
     return canvas > 0
 
 
-def test_a_ring_is_one_tumour_outline_and_one_gap_and_paints_back():
+def test_a_ring_becomes_tumour_and_an_exclusion_that_fill_to_it_again():
     mask = ring()
-    outlines = coarse_annotations(mask)
-    assert [outline.group for outline in outlines] == ["Tumor", "Exclusion"]
-    back = painted(outlines, mask.shape)
+    annotations = coarse_annotations(mask)
+    assert [annotation.group for annotation in annotations] == ["Tumor", "Exclusion"]
+    back = fill_polygons(annotations, mask.shape)
     assert (back & mask).sum() / (back | mask).sum() > 0.95
 
 
-def test_outlines_are_coarse():
-    assert all(len(outline.points_xy) < 40 for outline in coarse_annotations(ring()))
+def test_annotations_are_coarse():
+    assert all(len(annotation.points_xy) < 40 for annotation in coarse_annotations(ring()))
 
 
-def test_an_empty_mask_gives_a_file_without_outlines():
+def test_an_empty_mask_gives_a_file_without_annotations():
     root = ElementTree.fromstring(format_asap_xml(coarse_annotations(np.zeros((20, 20), bool))))
     assert root.tag == "ASAP_Annotations"
     assert root.findall(".//Annotation") == []

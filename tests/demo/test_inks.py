@@ -17,16 +17,16 @@ def halves(side: int = 96) -> np.ndarray:
 
 
 @pytest.mark.parametrize("index", range(8))
-def test_a_picture_is_finite_and_within_the_range_of_a_camera(index):
-    picture = render_with_inks(halves(), generator(1, index))
-    assert picture.shape == (96, 96, 3)
-    assert picture.dtype == np.float32
-    assert np.isfinite(picture).all()
-    assert picture.min() >= 0
-    assert picture.max() <= 255
+def test_an_image_is_finite_and_within_the_range_of_a_camera(index):
+    image = render_with_inks(halves(), generator(1, index))
+    assert image.shape == (96, 96, 3)
+    assert image.dtype == np.float32
+    assert np.isfinite(image).all()
+    assert image.min() >= 0
+    assert image.max() <= 255
 
 
-def test_a_picture_depends_on_its_generator_alone():
+def test_an_image_depends_on_its_generator_alone():
     first, again, other = (render_with_inks(halves(), generator(2, index)) for index in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -38,7 +38,7 @@ def test_grains_keep_to_their_region_by_their_centres_and_are_not_cut():
     crossed = 0
     for index in range(10):
         ink = ROUND.paint(where, generator(3, index))
-        # A centre at column 47 reaches 4 px further, kneading and blur some more.
+        # A centre at column 47 reaches 4 px further, bending and blur some more.
         assert ink[:, 60:].max() == 0
         crossed += ink[:, 48:].max() > 0.5
     assert crossed > 0
@@ -55,7 +55,7 @@ def test_larger_grains_make_larger_spots():
         _, _, stats, _ = cv2.connectedComponentsWithStats((ink > 0.5).astype(np.uint8))
         return float(np.median(stats[1:, cv2.CC_STAT_AREA]))
 
-    # Area goes with the square of the radius: four times, give or take pixels and kneading.
+    # Area goes with the square of the radius: four times, give or take pixels and bending.
     assert 3 < mean_area(8) / mean_area(4) < 5
 
 

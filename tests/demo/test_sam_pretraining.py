@@ -69,18 +69,21 @@ CROSSED = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
 @pytest.mark.parametrize("numbers", [(0, 1), (0, 2)])
 def test_tokens_unlike_the_other_regions_cost_little_whatever_the_regions_numbers(numbers):
     regions = torch.tensor([[[numbers[0]] * 2 + [numbers[1]] * 2] * 2])
-    # Likeness 1 to the own region and 0 to the other, times 3: −log(e³ / (e³ + 1)).
+    # Likeness 1 to its region and 0 to the other, times 3: −log(e³ / (e³ + 1)).
     assert float(region_loss(CROSSED, regions, torch.tensor(3.0))) == pytest.approx(
         math.log1p(math.exp(-3)), rel=1e-5
     )
 
 
-def test_a_token_across_a_border_belongs_to_both_regions_by_its_share():
+def test_a_token_across_a_border_belongs_to_both_regions_by_its_fraction():
     regions = torch.tensor([[[0, 0, 0, 1]] * 2])
     # Region 0 has all of token 0 and half of token 1: its mean embedding points along (2, 1) / √5.
     to_first = torch.tensor([[2 / math.sqrt(5), 0.0], [1 / math.sqrt(5), 1.0]])
-    own = to_first.log_softmax(dim=1)
-    expected = (-(own[0, 0] + 0.5 * own[1, 0]) / 1.5 - 0.5 * own[1, 1] / 0.5) / 2
+    log_probability = to_first.log_softmax(dim=1)
+    expected = (
+        -(log_probability[0, 0] + 0.5 * log_probability[1, 0]) / 1.5
+        - 0.5 * log_probability[1, 1] / 0.5
+    ) / 2
     assert float(region_loss(CROSSED, regions, torch.tensor(1.0))) == pytest.approx(
         float(expected), rel=1e-5
     )

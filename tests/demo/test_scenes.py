@@ -43,7 +43,7 @@ def test_every_scene_has_a_target():
     assert all(draw_scene(5, "train", index, side=64).targets() for index in range(30))
 
 
-def test_specks_and_nearly_full_regions_are_no_targets():
+def test_tiny_and_nearly_full_regions_are_no_targets():
     regions = np.full((10, 10), 2, np.uint8)
     regions[0, 0] = 0  # 1 % of the area
     regions[1, :5] = 1  # 5 %, so that region 2 has 94 %
@@ -60,7 +60,7 @@ def test_regions_look_different_from_each_other():
     assert far_apart >= 10
 
 
-def test_points_have_the_asked_number_and_lie_in_the_frame():
+def test_points_have_the_stated_number_and_lie_in_the_frame():
     target = disc()
     for index in range(20):
         points = draw_points(target, generator(1, index), count=50)
@@ -84,14 +84,14 @@ def test_points_are_x_then_y():
     assert points.tolist() == [[30.0, 5.0]]
 
 
-def test_at_most_the_stated_share_of_points_is_wrong_and_some_prompts_have_such_points():
-    shares = [
+def test_at_most_the_stated_fraction_of_points_is_wrong_and_some_prompts_have_such_points():
+    fractions = [
         1 - inside(disc(), draw_points(disc(), generator(4, index), count=40)).mean()
         for index in range(60)
     ]
-    assert max(shares) <= MAX_WRONG_FRACTION
-    assert sum(share > 0 for share in shares) >= 10
-    assert sum(share == 0 for share in shares) >= 20
+    assert max(fractions) <= MAX_WRONG_FRACTION
+    assert sum(fraction > 0 for fraction in fractions) >= 10
+    assert sum(fraction == 0 for fraction in fractions) >= 20
 
 
 def test_a_target_that_fills_the_frame_has_no_wrong_points():
@@ -112,8 +112,10 @@ def test_points_of_many_prompts_cover_the_target_evenly_on_average():
     assert np.abs(quarters - 0.25).max() < 0.05
 
 
-def test_scenes_in_two_inks_are_drawn_only_when_asked_for():
-    plain, again, inked = (draw_scene(9, "train", 2, 96, share).image for share in (0.0, 0.0, 1.0))
+def test_scenes_in_two_inks_are_drawn_only_with_an_inked_fraction():
+    plain, again, inked = (
+        draw_scene(9, "train", 2, 96, fraction).image for fraction in (0.0, 0.0, 1.0)
+    )
     assert np.array_equal(plain, again)
     assert not np.array_equal(plain, inked)
 

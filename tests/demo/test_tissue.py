@@ -1,6 +1,4 @@
-"""Made-up tissue: deterministic, with tumour where the mask says and none where none was asked
-for.
-"""
+"""Made-up tissue: deterministic, with tumour where the mask says and none without."""
 
 import numpy as np
 import pytest

@@ -13,13 +13,15 @@ from support.fuzzing import damaged, fuzz, little_room
 IMAGE = np.random.default_rng(0).integers(0, 256, (100, 130, 3), dtype=np.uint8)
 
 
-def write(path, image=IMAGE, **how):
-    tifffile.imwrite(path, image, metadata=None, **{"photometric": "rgb", "tile": (16, 16), **how})
+def write(path, image=IMAGE, **options):
+    tifffile.imwrite(
+        path, image, metadata=None, **{"photometric": "rgb", "tile": (16, 16), **options}
+    )
     return path
 
 
-def with_tag(path, tag, value, **how):
-    with tifffile.TiffFile(write(path, **how), mode="r+b") as file:
+def with_tag(path, tag, value, **options):
+    with tifffile.TiffFile(write(path, **options), mode="r+b") as file:
         file.pages[0].tags[tag].overwrite(value)
     return path
 
@@ -30,7 +32,7 @@ def read_whole(path):
 
 
 @pytest.mark.parametrize(
-    ("tag", "value", "how", "message"),
+    ("tag", "value", "options", "message"),
     [
         ("ImageWidth", 2**31 - 1, {}, "states 2147483647×100 px, which no slide has"),
         ("ImageLength", 2**32 - 1, {}, "states 130×4294967295 px, which no slide has"),
@@ -71,12 +73,12 @@ def read_whole(path):
     ids=str,
 )
 def test_what_a_file_states_wrongly_about_itself_is_one_clear_line(
-    tmp_path, tag, value, how, message
+    tmp_path, tag, value, options, message
 ):
-    path = with_tag(tmp_path / "a.tif", tag, value, **how)
-    with pytest.raises(SlideError, match=rf"a\.tif: .*({message})") as found:
+    path = with_tag(tmp_path / "a.tif", tag, value, **options)
+    with pytest.raises(SlideError, match=rf"a\.tif: .*({message})") as caught:
         read_whole(path)
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_absurd_tiles_without_bytes_take_no_memory(tmp_path):
@@ -89,7 +91,7 @@ def test_absurd_tiles_without_bytes_take_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("image", "how"),
+    ("image", "options"),
     [
         (IMAGE[:, :, 0], {"photometric": "minisblack"}),
         (
@@ -100,10 +102,10 @@ def test_absurd_tiles_without_bytes_take_no_memory(tmp_path):
     ],
     ids=["grey, one level", "RGBA", "16 bit"],
 )
-def test_other_pixel_kinds_are_read_as_rgb(tmp_path, image, how):
-    found = read_whole(write(tmp_path / "a.tif", image, **how))
-    assert found.shape == (100, 130, 3)
-    assert np.array_equal(found[:, :, 0], IMAGE[:, :, 0])
+def test_other_pixel_kinds_are_read_as_rgb(tmp_path, image, options):
+    pixels = read_whole(write(tmp_path / "a.tif", image, **options))
+    assert pixels.shape == (100, 130, 3)
+    assert np.array_equal(pixels[:, :, 0], IMAGE[:, :, 0])
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int16, np.complex64])
@@ -147,19 +149,20 @@ def read_levels(path):
 
 def test_a_jpeg_pyramid_cut_short_at_any_byte_is_an_error_or_the_right_pixels(tmp_path):
     path = jpeg_pyramid(tmp_path / "whole.tif")
-    whole, expected, told = path.read_bytes(), read_levels(path), 0
+    whole, expected = path.read_bytes(), read_levels(path)
+    n_right = 0
     assert [level.shape for level in expected] == [(16, 32, 3), (8, 16, 3)]
     for size in range(len(whole)):
         (tmp_path / "a.tif").write_bytes(whole[:size])
         try:
-            found = read_levels(tmp_path / "a.tif")
+            levels = read_levels(tmp_path / "a.tif")
         except SlideError as error:
-            told += "a.tif" in str(error)
+            n_right += "a.tif" in str(error)
         else:
-            told += all(
-                np.array_equal(one, other) for one, other in zip(found, expected, strict=False)
+            n_right += all(
+                np.array_equal(level, right) for level, right in zip(levels, expected, strict=False)
             )
-    assert told == len(whole)
+    assert n_right == len(whole)
 
 
 def test_a_jpeg_tile_that_states_a_huge_size_takes_no_memory(tmp_path):
@@ -179,9 +182,11 @@ def test_a_jpeg_tile_that_states_a_huge_size_takes_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["jpeg2000", "aperio_jp2000_rgb"])
-@pytest.mark.parametrize("form", ["j2k", "jp2"])
-def test_a_jpeg_2000_tile_that_states_a_huge_size_takes_no_memory(tmp_path, kind, form):
-    path = write(tmp_path / "a.tif", compression=kind, compressionargs={"codecformat": form})
+@pytest.mark.parametrize("codec_format", ["j2k", "jp2"])
+def test_a_jpeg_2000_tile_that_states_a_huge_size_takes_no_memory(tmp_path, kind, codec_format):
+    path = write(
+        tmp_path / "a.tif", compression=kind, compressionargs={"codecformat": codec_format}
+    )
     assert np.array_equal(read_whole(path), IMAGE)
     content = bytearray(path.read_bytes())
     with tifffile.TiffFile(path) as file:
@@ -199,7 +204,7 @@ def test_a_jpeg_2000_tile_that_states_a_huge_size_takes_no_memory(tmp_path, kind
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {"compression": "deflate"},
         {"compression": "jpeg"},
@@ -208,8 +213,8 @@ def test_a_jpeg_2000_tile_that_states_a_huge_size_takes_no_memory(tmp_path, kind
     ],
     ids=["deflate", "jpeg", "jpeg2000", "strips"],
 )
-def test_a_fuzzed_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, how):
-    good = write(tmp_path / "good.tif", **how).read_bytes()
+def test_a_fuzzed_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, options):
+    good = write(tmp_path / "good.tif", **options).read_bytes()
 
     def attempt(content):
         (tmp_path / "a.tif").write_bytes(content)
@@ -233,13 +238,13 @@ def test_a_fuzzed_file_is_an_error_or_pixels_of_the_size_it_states(tmp_path, how
 @pytest.mark.parametrize(
     "name", ["with space", "new\nline", "ümläut-日本", "-rf", "..dots", "a'b\"c", "%s{}"]
 )
-def test_odd_names_are_opened_and_told_in_one_line(tmp_path, name):
+def test_odd_names_are_opened_and_stand_in_errors_of_one_line(tmp_path, name):
     path = write(tmp_path / f"{name}.tif")
     assert np.array_equal(read_whole(path), IMAGE)
     path.write_bytes(b"II*\0broken")
-    with pytest.raises(EpsamError) as found:
+    with pytest.raises(EpsamError) as caught:
         read_whole(path)
-    assert name in str(found.value)
+    assert name in str(caught.value)
 
 
 def test_links_out_of_the_dataset_are_followed_once_and_loops_come_to_an_end(tmp_path):

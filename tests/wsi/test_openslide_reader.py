@@ -25,36 +25,36 @@ def path(tmp_path, request):
 
 
 def test_levels_and_pixel_size_are_those_of_our_own_reader(path):
-    with OpenSlideFile(path) as found, TiffSlide(path) as expected:
-        assert found.levels == expected.levels
-        assert [(level.width, level.height, level.downsample) for level in found.levels] == [
+    with OpenSlideFile(path) as slide, TiffSlide(path) as expected:
+        assert slide.levels == expected.levels
+        assert [(level.width, level.height, level.downsample) for level in slide.levels] == [
             (416, 304, 1),
             (208, 152, 2),
             (104, 76, 4),
             (52, 38, 8),
         ]
-        assert found.mpp == pytest.approx(0.25)
-        assert found.name == "a"
+        assert slide.mpp == pytest.approx(0.25)
+        assert slide.name == "a"
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_regions_are_those_of_our_own_reader_and_white_outside(path, level):
-    with OpenSlideFile(path) as found, TiffSlide(path) as expected:
+    with OpenSlideFile(path) as slide, TiffSlide(path) as expected:
         width, height = expected.levels[level].width, expected.levels[level].height
-        for place in (
+        for region in (
             (0, 0, width, height),
             (7, 11, 30, 20),
             (width - 1, height - 1, 1, 1),
             (-5, -6, 20, 30),
             (width - 10, height - 12, 40, 50),
         ):
-            assert np.array_equal(found.read(*place, level), expected.read(*place, level)), place
-        assert (found.read(width, height, 3, 4, level) == 255).all()
-        assert (found.read(width - 10, 0, 20, 5, level)[:, 10:] == 255).all()
-        assert found.read(0, 0, 8, 8, level).min() < 255
+            assert np.array_equal(slide.read(*region, level), expected.read(*region, level)), region
+        assert (slide.read(width, height, 3, 4, level) == 255).all()
+        assert (slide.read(width - 10, 0, 20, 5, level)[:, 10:] == 255).all()
+        assert slide.read(0, 0, 8, 8, level).min() < 255
     if level == 0:
-        with OpenSlideFile(path) as found:
-            assert np.array_equal(found.read(0, 0, WIDTH, HEIGHT), IMAGE)
+        with OpenSlideFile(path) as slide:
+            assert np.array_equal(slide.read(0, 0, WIDTH, HEIGHT), IMAGE)
 
 
 def test_levels_of_rounded_sizes_are_not_shifted(tmp_path):
@@ -66,10 +66,11 @@ def test_levels_of_rounded_sizes_are_not_shifted(tmp_path):
         0.25,
         PyramidFormat(tile=64, compression="deflate"),
     )
-    with OpenSlideFile(tmp_path / "a.tif") as found, TiffSlide(tmp_path / "a.tif") as expected:
-        assert found.levels[3].downsample == 8
-        regions = [slide.read(44, 10, 7, 7, 3).astype(int) for slide in (found, expected)]
-    assert np.abs(regions[0] - regions[1]).max() <= 1
+    with OpenSlideFile(tmp_path / "a.tif") as slide, TiffSlide(tmp_path / "a.tif") as expected:
+        assert slide.levels[3].downsample == 8
+        region = slide.read(44, 10, 7, 7, 3).astype(int)
+        same = expected.read(44, 10, 7, 7, 3).astype(int)
+    assert np.abs(region - same).max() <= 1
 
 
 def test_a_pixel_size_that_is_no_number_is_as_none(path, monkeypatch):
@@ -85,6 +86,6 @@ def test_what_is_no_slide_is_one_clear_error(tmp_path, content):
     (tmp_path / "a.mrxs").write_bytes(content)
     with pytest.raises(
         SlideError, match=r"a\.mrxs: OpenSlide cannot read it \(.+\); replace or remove"
-    ) as found:
+    ) as caught:
         OpenSlideFile(tmp_path / "a.mrxs")
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(caught.value)

@@ -16,22 +16,25 @@ def noise(height, width, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
-def write(path, *levels, **how):
-    """A TIFF with one page a level; the reduced ones are marked as such."""
+def write(path, *levels, **options):
+    """A TIFF with one page for each level; the reduced ones are marked as such."""
     with tifffile.TiffWriter(path) as file:
         for number, level in enumerate(levels):
             file.write(
-                level, subfiletype=int(number > 0), metadata=None, **{"photometric": "rgb", **how}
+                level,
+                subfiletype=int(number > 0),
+                metadata=None,
+                **{"photometric": "rgb", **options},
             )
     return path
 
 
-def halved(image):
+def halve(image):
     return np.ascontiguousarray(image[::2, ::2])
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {"tile": (64, 64)},
         {"tile": (64, 48), "compression": "deflate"},
@@ -43,10 +46,10 @@ def halved(image):
     ],
     ids=str,
 )
-def test_any_region_equals_the_same_slice_of_the_array(tmp_path, how):
+def test_any_region_equals_the_same_slice_of_the_array(tmp_path, options):
     image = noise(150, 203)
-    stored = np.moveaxis(image, 2, 0) if how.get("planarconfig") else image
-    with open_slide(write(tmp_path / "a.tif", stored, **how)) as slide:
+    stored = np.moveaxis(image, 2, 0) if options.get("planarconfig") else image
+    with open_slide(write(tmp_path / "a.tif", stored, **options)) as slide:
         assert (slide.width0, slide.height0, slide.name) == (203, 150, "a")
         for left, top, width, height in (
             (0, 0, 203, 150),
@@ -101,12 +104,10 @@ def zero_byte_counts(path, tiles):
 
 def test_levels_of_consecutive_pages_and_of_subifds(tmp_path):
     image = noise(256, 384)
-    pages = write(
-        tmp_path / "pages.tif", image, halved(image), halved(halved(image)), tile=(64, 64)
-    )
+    pages = write(tmp_path / "pages.tif", image, halve(image), halve(halve(image)), tile=(64, 64))
     with tifffile.TiffWriter(tmp_path / "sub.tif") as file:
         file.write(image, subifds=1, tile=(64, 64), photometric="rgb")
-        file.write(halved(image), subfiletype=1, tile=(64, 64), photometric="rgb")
+        file.write(halve(image), subfiletype=1, tile=(64, 64), photometric="rgb")
     with open_slide(pages) as slide:
         assert [(level.width, level.height, level.downsample) for level in slide.levels] == [
             (384, 256, 1),
@@ -141,8 +142,8 @@ def test_grey_16_bit_inverted_and_palette(tmp_path):
             },
         ),
     }
-    for name, (pixels, how) in files.items():
-        with open_slide(write(tmp_path / f"{name}.tif", pixels, tile=(16, 16), **how)) as slide:
+    for name, (pixels, options) in files.items():
+        with open_slide(write(tmp_path / f"{name}.tif", pixels, tile=(16, 16), **options)) as slide:
             assert np.array_equal(slide.read(0, 0, 50, 40), as_rgb), name
 
 
@@ -158,14 +159,16 @@ def test_transparent_pixels_are_white_and_alpha_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("compression", "how"),
+    ("compression", "arguments"),
     [("jpeg", {}), ("jpeg", {"outcolorspace": "rgb"}), ("jpeg2000", {})],
     ids=["ycbcr", "rgb", "jpeg2000"],
 )
-def test_lossy_codecs_give_rgb_in_the_right_order(tmp_path, compression, how):
+def test_lossy_codecs_give_rgb_in_the_right_order(tmp_path, compression, arguments):
     image = np.empty((64, 64, 3), dtype=np.uint8)
     image[:] = (200, 100, 30)
-    write(tmp_path / "a.tif", image, tile=(32, 32), compression=compression, compressionargs=how)
+    write(
+        tmp_path / "a.tif", image, tile=(32, 32), compression=compression, compressionargs=arguments
+    )
     with open_slide(tmp_path / "a.tif") as slide:
         assert np.abs(slide.read(0, 0, 64, 64).astype(int) - (200, 100, 30)).max() <= 4
 
@@ -178,7 +181,7 @@ def test_only_the_tiles_that_a_region_touches_are_decoded_and_each_once(tmp_path
         assert slide.decoded_px == 2 * 64 * 64
 
 
-def test_kept_tiles_stay_within_their_bound(tmp_path, monkeypatch):
+def test_cached_tiles_stay_within_their_bound(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff, "TILE_CACHE_BYTES", 3 * 64 * 64 * 3)
     image = noise(320, 320)
     with open_slide(write(tmp_path / "a.tif", image, tile=(64, 64))) as slide:
@@ -192,37 +195,35 @@ def test_pixel_size_comes_from_the_file_and_else_from_the_user(tmp_path):
     write(tmp_path / "cm.tif", image, resolution=(40_000, 40_000), resolutionunit="CENTIMETER")
     write(tmp_path / "inch.tif", image, resolution=(50_800, 50_800), resolutionunit="INCH")
     write(tmp_path / "none.tif", image)
-    for name, given, mpp in (
+    for name, slide_mpp, mpp in (
         ("cm", 0.0, 0.25),
         ("inch", 0.0, 0.5),
         ("cm", 0.7, 0.25),
         ("none", 0.7, 0.7),
     ):
-        with open_slide(tmp_path / f"{name}.tif", given) as slide:
+        with open_slide(tmp_path / f"{name}.tif", slide_mpp) as slide:
             assert slide.mpp == pytest.approx(mpp)
     with open_slide(tmp_path / "none.tif") as slide:
         assert slide.mpp is None
 
 
-def test_a_window_is_read_from_the_coarsest_level_that_is_fine_enough(tmp_path):
+def test_a_tile_is_read_from_the_coarsest_level_that_is_fine_enough(tmp_path):
     image = noise(256, 256)
     levels = [image, np.full((128, 128, 3), 60, np.uint8), np.full((64, 64, 3), 120, np.uint8)]
     with open_slide(write(tmp_path / "a.tif", *levels, tile=(64, 64))) as slide:
         assert np.array_equal(read_tile(slide, 10, 20, 64, 64), image[20:84, 10:74])
         assert (read_tile(slide, 0, 0, 128, 64) == 60).all()
-        assert (
-            read_tile(slide, 0, 0, 192, 64) == 60
-        ).all()  # wanted 3×: level 4× would be too coarse
+        assert (read_tile(slide, 0, 0, 192, 64) == 60).all()  # 3×: level 4× would be too coarse
         assert (read_tile(slide, 0, 0, 256, 64) == 120).all()
         assert read_tile(slide, 0, 0, 32, 64).shape == (64, 64, 3)
 
 
-def test_a_window_at_half_resolution_averages_blocks_where_there_is_one_level(tmp_path):
+def test_a_tile_at_half_resolution_averages_blocks_where_there_is_one_level(tmp_path):
     image = noise(64, 64)
     with open_slide(write(tmp_path / "a.tif", image, tile=(32, 32))) as slide:
-        window = read_tile(slide, 8, 4, 32, 16)
+        tile = read_tile(slide, 8, 4, 32, 16)
     blocks = image[4:36, 8:40].reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
-    assert np.abs(window - blocks).max() <= 0.5
+    assert np.abs(tile - blocks).max() <= 0.5
 
 
 def test_an_overview_in_strips_is_the_block_mean_of_the_slide(tmp_path, monkeypatch):
@@ -235,8 +236,8 @@ def test_an_overview_in_strips_is_the_block_mean_of_the_slide(tmp_path, monkeypa
     assert len(strips) > 10
     padded = np.full((92, 100, 3), 255, dtype=np.uint8)
     padded[:90] = image
-    whole = np.concatenate([strip for _, strip in strips])
-    assert np.abs(whole - padded.reshape(23, 4, 25, 4, 3).mean(axis=(1, 3))).max() <= 0.5
+    overview = np.concatenate([strip for _, strip in strips])
+    assert np.abs(overview - padded.reshape(23, 4, 25, 4, 3).mean(axis=(1, 3))).max() <= 0.5
 
 
 def test_missing_unknown_and_broken_files_are_named(tmp_path):
@@ -252,7 +253,7 @@ def test_missing_unknown_and_broken_files_are_named(tmp_path):
             open_slide(tmp_path / name)
 
 
-def test_a_truncated_file_whose_directory_is_whole_is_found_at_opening(tmp_path):
+def test_a_truncated_file_whose_directory_is_whole_is_refused_at_opening(tmp_path):
     path = write(tmp_path / "a.tif", noise(128, 128), tile=(64, 64))
     with tifffile.TiffFile(path, mode="r+b") as file:
         file.pages[0].tags["TileOffsets"].overwrite([8, 8, 8, path.stat().st_size - 10])
@@ -273,7 +274,7 @@ def test_a_damaged_tile_is_an_error_that_names_file_and_level(tmp_path):
             slide.read(64, 64, 64, 64)
 
 
-def test_a_missing_codec_is_told_with_the_command(tmp_path, monkeypatch):
+def test_the_error_about_a_missing_codec_names_the_command(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tif", noise(64, 64), tile=(32, 32), compression="deflate")
     monkeypatch.setattr(tiff.tifffile.TIFF, "DECOMPRESSORS", {1: None})
     with pytest.raises(SlideError, match="pip install imagecodecs"):
@@ -287,7 +288,9 @@ def test_vendor_formats_say_what_to_install(tmp_path, monkeypatch):
         open_slide(tmp_path / "a.mrxs")
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="no real slides here")
+@pytest.mark.skipif(
+    not DATA.is_dir(), reason="../shared/data is absent: its slides are no part of the project"
+)
 def test_real_svs_files():
     with open_slide(DATA / "slides" / "CMU-1-Small-Region.svs") as slide:
         assert (slide.width0, slide.height0, len(slide.levels), slide.mpp) == (2220, 2967, 1, 0.499)

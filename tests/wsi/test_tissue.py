@@ -22,7 +22,7 @@ def slide_of(tmp_path, image, levels=1, step=2):
     return open_slide(path)
 
 
-def picture(height=512, width=768, background=WHITE):
+def draw_slide(height=512, width=768, background=WHITE):
     """Tissue in rows 128..383 and columns 256..511."""
     image = np.empty((height, width, 3), dtype=np.uint8)
     image[:] = background
@@ -33,14 +33,14 @@ def picture(height=512, width=768, background=WHITE):
 def otsu_by_definition(histogram):
     """The threshold of largest variance between classes, by trying all of them."""
     values = np.repeat(np.arange(len(histogram)), histogram)
-    best, found = 0.0, 0
+    largest, best = 0.0, 0
     for threshold in range(len(histogram)):
         low, high = values[values <= threshold], values[values > threshold]
         if len(low) and len(high):
             spread = len(low) * len(high) * (high.mean() - low.mean()) ** 2
-            if spread > best * (1 + 1e-12):
-                best, found = spread, threshold
-    return found
+            if spread > largest * (1 + 1e-12):
+                largest, best = spread, threshold
+    return best
 
 
 def test_otsu_is_the_best_of_all_thresholds():
@@ -57,7 +57,7 @@ def test_otsu_of_nothing_and_of_one_value_is_0():
 
 def test_tissue_is_found_where_it_is_at_the_true_downsample(tmp_path):
     for levels, downsample in ((1, 16), (3, 16), (4, 8), (5, 16)):
-        with slide_of(tmp_path, picture(), levels) as slide:
+        with slide_of(tmp_path, draw_slide(), levels) as slide:
             tissue = find_tissue(slide)
         assert tissue.downsample == downsample
         expected = np.zeros((512 // downsample, 768 // downsample), dtype=bool)
@@ -68,13 +68,13 @@ def test_tissue_is_found_where_it_is_at_the_true_downsample(tmp_path):
 
 
 def test_a_coarse_level_keeps_level_0_from_being_decoded(tmp_path):
-    with slide_of(tmp_path, picture(), 5) as slide:
+    with slide_of(tmp_path, draw_slide(), 5) as slide:
         find_tissue(slide)
         assert slide.decoded_px == 64 * 64
 
 
 def test_black_fill_is_background_and_does_not_shift_the_threshold(tmp_path):
-    image = picture()
+    image = draw_slide()
     image[:, 600:] = BLACK
     image[400:] = (6, 2, 9)  # what JPEG makes of black: its saturation is high
     with slide_of(tmp_path, image) as slide:
@@ -101,11 +101,11 @@ def test_a_slide_that_is_all_tissue_is_not_split_in_two():
 def test_share_of_windows_against_slices():
     mask = np.random.default_rng(3).random((24, 36)) < 0.4
     lefts, tops = np.arange(0, 500, 32), np.arange(0, 320, 32)
-    shares = tissue_fractions(TissueMask(mask, 16.0), lefts, tops, 64)
-    assert shares.shape == (10, 16)
+    fractions = tissue_fractions(TissueMask(mask, 16.0), lefts, tops, 64)
+    assert fractions.shape == (10, 16)
     for row, top in enumerate(tops // 16):
         for column, left in enumerate(lefts // 16):
-            assert np.isclose(shares[row, column], mask[top : top + 4, left : left + 4].mean())
+            assert np.isclose(fractions[row, column], mask[top : top + 4, left : left + 4].mean())
 
 
 def test_share_of_windows_smaller_than_a_mask_pixel():
@@ -120,15 +120,15 @@ def test_the_body_of_tissue_has_no_gaps_and_a_margin_of_two_pixels():
     mask[5:15, 5:15] = True
     mask[8:12, 8:12] = False
     mask[10, 25] = True
-    body = TissueMask(mask, 16.0).close_gaps()
+    closed = TissueMask(mask, 16.0).close_gaps()
     expected = np.zeros_like(mask)
     # An ellipse of five pixels, as OpenCV draws it, is a square without the outer columns' corners.
     for row, column in np.argwhere(mask):
         expected[row - 1 : row + 2, column - 2 : column + 3] = True
         expected[row - 2 : row + 3, column] = True
     expected[8:12, 8:12] = True
-    assert np.array_equal(body.mask, expected)
-    assert body.downsample == 16.0
+    assert np.array_equal(closed.mask, expected)
+    assert closed.downsample == 16.0
     assert TissueMask(np.zeros((0, 0), bool), 8).close_gaps().mask.shape == (0, 0)
 
 

@@ -88,7 +88,7 @@ def test_reduced_levels_of_a_banded_slide_equal_the_whole_image_reduced(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("shape", "asked", "expected"),
+    ("shape", "n_levels", "expected"),
     [
         ((256, 256), 0, 1),
         ((257, 10), 0, 2),
@@ -98,15 +98,17 @@ def test_reduced_levels_of_a_banded_slide_equal_the_whole_image_reduced(tmp_path
         ((3, 5000), 9, 2),
     ],
 )
-def test_number_of_levels(shape, asked, expected):
-    assert number_of_levels(shape, PyramidFormat(tile=256, levels=asked)) == expected
+def test_number_of_levels(shape, n_levels, expected):
+    assert number_of_levels(shape, PyramidFormat(tile=256, levels=n_levels)) == expected
 
 
 def test_missing_and_misshapen_bands_are_refused_and_leave_nothing_behind(tmp_path):
     image = np.zeros((64, 48), np.uint8)
-    form = PyramidFormat(tile=32, compression="deflate")
+    pyramid_format = PyramidFormat(tile=32, compression="deflate")
     with pytest.raises(SlideError, match="64 rows expected, found 32"):
-        write_pyramid(tmp_path / "a.tif", [image[:32]], image.shape, 0.5, form)
+        write_pyramid(tmp_path / "a.tif", [image[:32]], image.shape, 0.5, pyramid_format)
     with pytest.raises(SlideError, match="row 0"):
-        write_pyramid(tmp_path / "b.tif", [image[:16], image[16:]], image.shape, 0.5, form)
+        write_pyramid(
+            tmp_path / "b.tif", [image[:16], image[16:]], image.shape, 0.5, pyramid_format
+        )
     assert list(tmp_path.iterdir()) == []
