@@ -4,7 +4,7 @@ table.
     python benchmarks/growth.py             about two minutes on two cores
     python benchmarks/growth.py --patches 2 --slides 1 encoding maps
 
-Each figure is that of a process of its own. Small networks (ResNet18, vit_demo) on noise: what
+Each number is that of a process of its own. Small networks (ResNet18, vit_demo) on noise: what
 counts is the shape of the line, not its height. A line is straight if the 16× part rises, per patch
 or slide, like the 4× part.
 """
@@ -49,7 +49,7 @@ from epsam.weak.weights import save_classifier
 FACTORS = (1, 4, 16)
 SIDE_PX, SLIDE_PX = 64, 4096
 EVEN = 1.25
-"""Ours: slopes that differ by less are called the same."""
+"""Slopes that differ by a smaller factor are called the same (this project)."""
 
 
 def main() -> None:
@@ -58,22 +58,22 @@ def main() -> None:
         "steps",
         nargs="*",
         metavar="STEP",
-        help=f"which ones: {' '.join(STEPS)}; none: all, in order",
+        help=f"steps to measure: {' '.join(STEPS)}; none: all, in order",
     )
     parser.add_argument(
         "--patches", type=int, default=8, help="positive patches of the train split at 1×"
     )
     parser.add_argument("--slides", type=int, default=1, help="slides of each split at 1×")
-    given = parser.parse_args()
-    if unknown := sorted(set(given.steps) - set(STEPS)):
+    options = parser.parse_args()
+    if unknown := sorted(set(options.steps) - set(STEPS)):
         parser.error(f"no such step: {', '.join(unknown)}; there are {', '.join(STEPS)}")
     with tempfile.TemporaryDirectory() as name:
         folders = [Path(name) / str(factor) for factor in FACTORS]
         for folder, factor in zip(folders, FACTORS, strict=True):
-            prepare(folder, given.patches * factor, given.slides * factor)
+            prepare(folder, options.patches * factor, options.slides * factor)
         print(HEADER, flush=True)
-        for step in given.steps or STEPS:
-            print(row(step, [in_own_process(step, folder) for folder in folders]), flush=True)
+        for step in options.steps or STEPS:
+            print(row(step, [measure_in_process(step, folder) for folder in folders]), flush=True)
 
 
 HEADER = (
@@ -90,21 +90,21 @@ HEADER = (
 )
 
 
-def row(step: str, figures: Sequence[tuple[float, float]]) -> str:
+def row(step: str, costs: Sequence[tuple[float, float]]) -> str:
     """A line of the table for (seconds, MiB) at each factor."""
-    seconds, memory = zip(*figures, strict=True)
+    seconds, memory = zip(*costs, strict=True)
     return (
         f"| {step} | "
         + " | ".join(f"{value:.1f}" for value in seconds)
-        + f" | {shape_of(seconds)} | "
+        + f" | {describe_growth(seconds)} | "
         + " | ".join(f"{value:.0f}" for value in memory)
-        + f" | {shape_of(memory)} |"
+        + f" | {describe_growth(memory)} |"
     )
 
 
-def shape_of(values: Sequence[float]) -> str:
-    """What three values at `FACTORS` lie on: flat (they differ by less than a tenth), straight, or
-    a bent line.
+def describe_growth(values: Sequence[float]) -> str:
+    """The line through three values at `FACTORS`: flat (they differ by less than a tenth), straight
+    or bent.
     """
     first, middle, last = values
     if max(values) <= 1.1 * min(values):
@@ -114,12 +114,14 @@ def shape_of(values: Sequence[float]) -> str:
     if early <= 0 or late <= 0:
         return "uneven"
     ratio = late / early
-    shape = "straight" if 1 / EVEN <= ratio <= EVEN else "bends up" if ratio > 1 else "flattens"
+    shape = "bends up" if ratio > 1 else "flattens"
+    if 1 / EVEN <= ratio <= EVEN:
+        shape = "straight"
     return f"{shape} (slopes × {ratio:.2f})"
 
 
-def in_own_process(step: str, folder: Path) -> tuple[float, float]:
-    """Seconds and peak memory in MiB of one step on what lies in `folder`."""
+def measure_in_process(step: str, folder: Path) -> tuple[float, float]:
+    """Seconds and peak memory in MiB of one step on the data in `folder`."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (step, folder))
 
@@ -131,7 +133,7 @@ def measure(step: str, folder: Path) -> tuple[float, float]:
 
 
 # What the steps work on
-# ---------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, patches: int, slides: int) -> None:
@@ -146,99 +148,58 @@ def prepare(folder: Path, patches: int, slides: int) -> None:
     torch.save(build_sam("vit_demo").state_dict(), folder / "sam.pth")
 
 
-def write_slides(folder: Path, each: int) -> None:
-    """`each` slides a split; one file under many names, as only its reading counts."""
+def write_slides(folder: Path, n_each: int) -> None:
+    """`n_each` slides for each split: one file under many names, as only reading it counts."""
     angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
     corners = SLIDE_PX / 2 + 0.15 * SLIDE_PX * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    outline = format_asap_xml([AsapAnnotation(TUMOUR, corners.round().astype(np.int32))])
-    images, rows = folder / "images", []
+    annotations = format_asap_xml([AsapAnnotation(TUMOUR, corners.round().astype(np.int32))])
+    images = folder / "images"
+    rows = []
     images.mkdir(parents=True)
     write_slide(folder / "slide.tif", SLIDE_PX, (1, 2, 4, 8))
-    for number in range(each * len(SPLITS)):
+    for number in range(n_each * len(SPLITS)):
         name = f"tumor_{number:03d}"
         os.link(folder / "slide.tif", images / f"{name}.tif")
-        write_text(folder / "annotations" / f"{name}.xml", outline)
+        write_text(folder / "annotations" / f"{name}.xml", annotations)
         rows.append({"slide": name, "split": SPLITS[number % len(SPLITS)]})
     write_table(folder / "splits.csv", ("slide", "split"), rows)
 
 
 # Steps
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def extraction(folder: Path) -> None:
     """Step 1, with 20 positives and 20 negatives a slide."""
     slides = len(list((folder / "data" / "slides" / "images").iterdir()))
-    wanted = ",".join(3 * [str(20 * slides // len(SPLITS))])
-    extract_patches.main(
-        parse(
-            "extract_patches",
-            PatchOptions,
-            [
-                "--dataset_type",
-                "slides",
-                "--dataset_root",
-                str(folder / "data"),
-                "--workers",
-                "1",
-                "--max_per_bin",
-                "0,0,0",
-                # Noise has no colour, so that none of it is tissue.
-                "--min_tissue",
-                "0",
-                "--max_positive",
-                wanted,
-                "--max_negative",
-                wanted,
-            ],
-        )
-    )
+    per_split = ",".join(3 * [str(20 * slides // len(SPLITS))])
+    # Noise has no colour, so that none of it is tissue.
+    flags = ["--min_tissue", "0", "--workers", "1", "--max_per_bin", "0,0,0"]
+    flags += ["--dataset_type", "slides", "--dataset_root", str(folder / "data")]
+    flags += ["--max_positive", per_split, "--max_negative", per_split]
+    extract_patches.main(parse("extract_patches", PatchOptions, flags))
 
 
 def classifier(folder: Path) -> None:
+    flags = ["--backbone", "resnet18", "--pretrained", "none", "--epoch", "1", "--workers", "0"]
     train_classifier.main(
-        parse(
-            "train_classifier",
-            ClassifierOptions,
-            [
-                *_place(folder),
-                "--backbone",
-                "resnet18",
-                "--pretrained",
-                "none",
-                "--epoch",
-                "1",
-                "--workers",
-                "0",
-            ],
-        )
+        parse("train_classifier", ClassifierOptions, [*_run_flags(folder), *flags])
     )
 
 
 def maps(folder: Path) -> None:
+    flags = ["--resnet_checkpoint", str(folder / "classifier.pth"), "--open_kernel", "0"]
     generate_initial_masks.main(
-        parse(
-            "generate_initial_masks",
-            MaskOptions,
-            [
-                *_place(folder),
-                "--resnet_checkpoint",
-                str(folder / "classifier.pth"),
-                "--open_kernel",
-                "0",
-            ],
-        )
+        parse("generate_initial_masks", MaskOptions, [*_run_flags(folder), *flags])
     )
 
 
 def encoding(folder: Path) -> None:
-    """The first part of step 4: every positive patch, in one view."""
-    options = parse("finetune_decoder", DecoderOptions, [*_place(folder), *_sam(folder)])
-    patches = [
-        patch
-        for split in ("train", "val")
-        for patch in select_positives(list_labelled_patches(folder / "data" / "noise" / split))
-    ]
+    """The first part of step 4: every positive patch, without flips and rotations."""
+    options = parse("finetune_decoder", DecoderOptions, [*_run_flags(folder), *_sam_flags(folder)])
+    patches = []
+    for split in ("train", "val"):
+        patches += select_positives(list_labelled_patches(folder / "data" / "noise" / split))
     setup = prepare_sam(
         options, SIDE_PX, len(patches), options.n_point, select_device("cpu", "fp32")
     )
@@ -246,46 +207,29 @@ def encoding(folder: Path) -> None:
 
 
 def decoder(folder: Path) -> None:
-    """Step 4 on the maps and embeddings of the steps before: one epoch, validation,
+    """Step 4 on the CAMs and embeddings of the steps before: one epoch, validation,
     pseudo-labels.
     """
-    # The maps were made of that classifier, and this is where the step looks for it.
-    (folder / "runs" / "growth" / "resnet_adl.pth").write_bytes(
-        (folder / "classifier.pth").read_bytes()
-    )
+    # The CAMs were made with that classifier, and the step expects it here.
+    weights = (folder / "classifier.pth").read_bytes()
+    (folder / "runs" / "growth" / "resnet_adl.pth").write_bytes(weights)
+    flags = ["--epoch", "1", "--ids_threshold", "-1", "--allow_degenerate"]
     finetune_decoder.main(
         parse(
             "finetune_decoder",
             DecoderOptions,
-            [
-                *_place(folder),
-                *_sam(folder),
-                "--epoch",
-                "1",
-                "--ids_threshold",
-                "-1",
-                "--allow_degenerate",
-            ],
+            [*_run_flags(folder), *_sam_flags(folder), *flags],
         )
     )
 
 
-def _place(folder: Path) -> list[str]:
-    return [
-        "--dataset_type",
-        "noise",
-        "--dataset_root",
-        str(folder / "data"),
-        "--checkpoint_root",
-        str(folder / "runs"),
-        "--run",
-        "growth",
-        "--device",
-        "cpu",
-    ]
+def _run_flags(folder: Path) -> list[str]:
+    flags = ["--dataset_type", "noise", "--dataset_root", str(folder / "data")]
+    flags += ["--checkpoint_root", str(folder / "runs"), "--run", "growth", "--device", "cpu"]
+    return flags
 
 
-def _sam(folder: Path) -> list[str]:
+def _sam_flags(folder: Path) -> list[str]:
     return [
         "--sam_model_type",
         "vit_demo",

@@ -1,8 +1,8 @@
-"""Seconds of the processor and peak memory of reading an annotation file of 200 MB, and of a
-window's mask from it.
+"""Processor seconds and peak memory of reading an annotation file of 200 MB, and of a tile's mask
+from it.
 
     python benchmarks/large_annotations.py [MEGABYTES]
-Four files: one outline of very many corners, many small outlines, one that zigzags over the whole
+Four files: one polygon of very many corners, many small polygons, one that zigzags over the whole
 slide, and one annotation after the other without a corner, which is refused.
 """
 
@@ -44,18 +44,17 @@ def zigzag() -> Iterator[str]:
 def small_annotations() -> Iterator[str]:
     for number in count():
         x, y = number * 7919 % SIDE_PX0, number * 104_729 % SIDE_PX0
-        yield (
-            OPEN
-            + "".join(corner(n, x + 30 * (n % 4 > 1), y + 30 * (0 < n % 4 < 3)) for n in range(20))
-            + CLOSE
-        )
+        corners = [corner(n, x + 30 * (n % 4 > 1), y + 30 * (0 < n % 4 < 3)) for n in range(20)]
+        yield OPEN + "".join(corners) + CLOSE
 
 
 def empty_annotations() -> Iterator[str]:
-    yield from iter(lambda: "<Annotation/>", "")
+    while True:
+        yield "<Annotation/>"
 
 
 def write(path: Path, pieces: Iterator[str], end: str, size: int) -> None:
+    """Write pieces until the file has about `size` bytes, then `end`."""
     with path.open("w", encoding="utf-8") as stream:
         stream.write("<ASAP_Annotations><Annotations>")
         while stream.tell() < size:
@@ -65,22 +64,29 @@ def write(path: Path, pieces: Iterator[str], end: str, size: int) -> None:
 
 def measure(path: Path) -> str:
     """A row of the table, from a process that has done nothing else."""
-    began, told = time.process_time(), ""
+    began = time.process_time()
+    annotations, refusal = None, ""
     try:
-        outlines = read_annotations(path)
+        annotations = read_annotations(path)
     except AnnotationError as error:
-        told = str(error).partition(": ")[2].partition(";")[0]
+        refusal = str(error).partition(": ")[2].partition(";")[0]
     read = time.process_time()
-    if not told:
-        share = rasterize_tumour(outlines, 1000, 1000, 512, 512).mean()
-        told = f"{len(outlines.tumour)} outlines; window's mask, {share:.2f} full, {time.process_time() - read:.1f} s"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return f"| {path.stem} | {path.stat().st_size / 1e6:.0f} | {read - began:.1f} | {peak:.2f} | {told} |"
+
+    result = refusal
+    if annotations is not None:
+        fraction = rasterize_tumour(annotations, 1000, 1000, 512, 512).mean()
+        seconds = time.process_time() - read
+        result = (
+            f"{len(annotations.tumour)} polygons; tile's mask, {fraction:.2f} full, {seconds:.1f} s"
+        )
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    megabytes = path.stat().st_size / 1e6
+    return f"| {path.stem} | {megabytes:.0f} | {read - began:.1f} | {peak_gib:.2f} | {result} |"
 
 
 def main() -> None:
     size = int(float(sys.argv[1] if len(sys.argv) > 1 else 200) * 1e6)
-    print("| file | MB | read, s of the processor | peak, GiB | |\n|---|---|---|---|---|")
+    print("| file | MB | read, processor s | peak, GiB | |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for make, end in (
             (large_annotation, CLOSE),

@@ -1,7 +1,7 @@
-"""infer.py on a slide of 100,000 × 100,000 px: windows, seconds and peak memory.
+"""infer.py on a slide of 100,000 × 100,000 px: tiles, seconds and peak memory.
 
 Most of the slide is background, so that it ends in minutes: three pieces of tissue, a millimetre
-wide, lie at its corners and in its middle. Every window with tissue goes through SAM. After
+wide, lie at its corners and in its middle. Every tile with tissue goes through SAM. After
 ./train.sh:
 
     python benchmarks/large_inference.py
@@ -22,20 +22,20 @@ from large_slide import TILE, write_slide
 ROOT = Path(__file__).resolve().parents[1]
 DOWNSAMPLES = (1, 2, 4, 8, 16)
 PIECE_PX0 = TILE * DOWNSAMPLES[-1]
-"""Side of a piece: one tile of the coarsest level, so that all levels show the same."""
+"""Side of a piece: one tile of the coarsest level, so that it looks alike on all levels."""
 
 
 def main() -> None:
     """Write the slide, segment it in a process of its own, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=100_000, help="side of the slide, px")
-    parser.add_argument("--dataset_type", default="demo", help="dataset of the run that is used")
+    parser.add_argument("--dataset_type", default="demo", help="dataset of the run")
     parser.add_argument(
         "--checkpoint_root", default=str(ROOT / "checkpoints"), help="folder that holds the run"
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        slide, output = Path(folder) / "large.tif", Path(folder) / "found"
+        slide, output = Path(folder) / "large.tif", Path(folder) / "results"
         write_slide(slide, options.side, DOWNSAMPLES, partial(in_pieces, options.side))
         print(f"slide of {options.side:,}² px, {slide.stat().st_size / 1e6:,.0f} MB", flush=True)
         started = time.perf_counter()
@@ -56,19 +56,18 @@ def main() -> None:
             check=True,
         )
         seconds = time.perf_counter() - started
-        made = json.loads((output / "record.json").read_text("utf-8"))["infer"]
+        record = json.loads((output / "record.json").read_text("utf-8"))["infer"]
         with (output / "slides.csv").open(newline="", encoding="utf-8") as stream:
             (row,) = csv.DictReader(stream)
         print(
-            f"result {int(row['width']):,} × {int(row['height']):,} px; {int(row['windows']):,} windows, "
-            f"{int(row['seen']):,} with tissue; {seconds:,.0f} s; peak RSS {made['peak_ram_gib']:.2f} GiB"
+            f"result {int(row['width']):,} × {int(row['height']):,} px; "
+            f"{int(row['windows']):,} tiles, {int(row['seen']):,} with tissue; {seconds:,.0f} s; "
+            f"peak RSS {record['peak_ram_gib']:.2f} GiB"
         )
 
 
 def in_pieces(side: int, x: float, y: float) -> bool:
-    """Whether a place lies in a piece of tissue; places in sides of the slide, (0, 0) its
-    middle.
-    """
+    """Whether (x, y) lies in a piece of tissue, in sides of the slide from its middle."""
     column, row = (int((value + 0.5) * side) // PIECE_PX0 for value in (x, y))
     count = side // PIECE_PX0
     return column == row and column in (0, count // 2, count - 1)

@@ -1,13 +1,11 @@
-"""What a run of CAMELYON17's size takes: counts, disk, hours, with the arithmetic shown, as
-Markdown.
+"""What a run of CAMELYON17's size takes, as Markdown: counts, disk, hours, and the arithmetic.
 
-    python benchmarks/planning.py                       hours from benchmarks/results.json and from
-    published figures
-    python benchmarks/planning.py --embedding_transforms 8   what another number of views costs
+    python benchmarks/planning.py
+    python benchmarks/planning.py --embedding_transforms 8
 
 Counts follow from the paper's numbers of patches and from the flags' defaults. Hours are counts ×
-seconds each; where the seconds come from stands beside them; published ones were not measured by
-us.
+seconds each, from benchmarks/results.json where it holds them and from published measurements that
+are not ours; the source stands beside them.
 """
 
 import argparse
@@ -42,7 +40,7 @@ class Plan:
     val_negatives: int = 700
     test_positives: int = 2_000
     test_negatives: int = 2_000
-    views: int = DecoderOptions.embedding_transforms
+    transforms: int = DecoderOptions.embedding_transforms
     batch_size: int = DecoderOptions.batch_size
 
     @property
@@ -56,31 +54,22 @@ class Plan:
 
 @dataclass(frozen=True)
 class Count:
-    """A number of things to do or to keep, and how it comes about."""
+    """A number of operations, or of GB on the disk, and how it comes about."""
 
-    what: str
+    name: str
     arithmetic: str
     number: float
 
 
-def counts_of(plan: Plan) -> dict[str, Count]:
+def count_work(plan: Plan) -> dict[str, Count]:
     """What a run with the defaults does, by kind."""
     decoders, epochs = 1 + RetrainOptions.n_iter, DecoderOptions.epoch
-    steps = -(-plan.train_positives // plan.batch_size)
-    train, classifier_epochs = plan.train_positives + plan.train_negatives, ClassifierOptions.epoch
-    validation = plan.val_positives + plan.val_negatives
-    rotations = MaskOptions.rotations
-    asked = (
-        decoders * epochs * plan.val_positives,
-        decoders * plan.train_positives,
-        (decoders + 1) * plan.positives,
-    )
-    return {
+    counts = {
         "encoder": Count(
             "encoder passes",
-            f"{plan.train_positives:,} × {plan.views} views + {plan.val_positives:,} "
+            f"{plan.train_positives:,} × {plan.transforms} transforms + {plan.val_positives:,} "
             f"+ {plan.test_positives:,}",
-            plan.train_positives * plan.views + plan.val_positives + plan.test_positives,
+            plan.train_positives * plan.transforms + plan.val_positives + plan.test_positives,
         ),
         "encoder_in_loop": Count(
             "the same without the cache",
@@ -88,6 +77,17 @@ def counts_of(plan: Plan) -> dict[str, Count]:
             f"({plan.train_positives:,} + {plan.val_positives:,})",
             decoders * epochs * (plan.train_positives + plan.val_positives),
         ),
+    }
+    return counts | _count_decoder(plan, decoders, epochs) | _count_classifier(plan)
+
+
+def _count_decoder(plan: Plan, decoders: int, epochs: int) -> dict[str, Count]:
+    steps = -(-plan.train_positives // plan.batch_size)
+    validation = decoders * epochs * plan.val_positives
+    pseudo_labels = decoders * plan.train_positives
+    # Every decoder and zero-shot SAM is scored on all positives.
+    scores = (decoders + 1) * plan.positives
+    return {
         "step": Count(
             "decoder steps, at most",
             f"{decoders} × {epochs} × ⌈{plan.train_positives:,} / {plan.batch_size}⌉",
@@ -95,53 +95,55 @@ def counts_of(plan: Plan) -> dict[str, Count]:
         ),
         "decoded": Count(
             "masks decoded without learning",
-            f"validation {asked[0]:,} + pseudo-labels {asked[1]:,} + scores {asked[2]:,}",
-            sum(asked),
+            f"validation {validation:,} + pseudo-labels {pseudo_labels:,} + scores {scores:,}",
+            validation + pseudo_labels + scores,
         ),
+    }
+
+
+def _count_classifier(plan: Plan) -> dict[str, Count]:
+    epochs = ClassifierOptions.epoch
+    train = plan.train_positives + plan.train_negatives
+    validation = plan.val_positives + plan.val_negatives
+    return {
         "classified": Count(
-            "classifier images learnt from",
-            f"{classifier_epochs} epochs × {train:,}",
-            classifier_epochs * train,
+            "classifier images learnt from", f"{epochs} epochs × {train:,}", epochs * train
         ),
         "validated": Count(
-            "classifier images only looked at",
-            f"{classifier_epochs} × {validation:,}",
-            classifier_epochs * validation,
+            "classifier images of validation", f"{epochs} × {validation:,}", epochs * validation
         ),
         "maps": Count(
-            "activation maps",
-            f"{plan.positives:,} positives, {rotations} rotations each",
+            "class activation maps",
+            f"{plan.positives:,} positives, {MaskOptions.rotations} rotations each",
             plan.positives,
         ),
     }
 
 
-def disk_of(plan: Plan) -> list[Count]:
+def estimate_disk(plan: Plan) -> list[Count]:
     """What lies on the disk at the end, in GB."""
-    spec, side = SPECS["vit_b"], PatchOptions.patch_size
-    each = PROMPT_DIM * spec.grid**2 * FP16_BYTES
-    encoded = counts_of(plan)["encoder"].number
+    grid, side = SPECS["vit_b"].grid, PatchOptions.patch_size
+    embedding_bytes = PROMPT_DIM * grid**2 * FP16_BYTES
+    n_embeddings = count_work(plan)["encoder"].number
+    patches_bytes = plan.patches * side**2 * 3 * PNG_COMPRESSION
     return [
         Count(
             "embeddings, GB",
-            f"{encoded:,.0f} × {PROMPT_DIM} × {spec.grid} × {spec.grid} × {FP16_BYTES} bytes",
-            encoded * each / 1e9,
+            f"{n_embeddings:,.0f} × {PROMPT_DIM} × {grid} × {grid} × {FP16_BYTES} bytes",
+            n_embeddings * embedding_bytes / 1e9,
         ),
         Count(
             "patches, GB",
-            f"{plan.patches:,} × {side} × {side} × 3 bytes × {PNG_COMPRESSION} as PNG, on the safe side",
-            plan.patches * side**2 * 3 * PNG_COMPRESSION / 1e9,
+            f"{plan.patches:,} × {side} × {side} × 3 bytes × {PNG_COMPRESSION} as PNG, "
+            "on the safe side",
+            patches_bytes / 1e9,
         ),
     ]
 
 
-# Seconds
-# ------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one of each kind on the machine planned for, and where they come from."""
+    """Seconds each for every kind of operation on the machine planned for, and their sources."""
 
     title: str
     seconds: Mapping[str, float]
@@ -149,14 +151,17 @@ class Costs:
 
 
 def measured_costs(device: str) -> Costs | None:
-    """From what run.py kept for a device, or None if a part was not measured there."""
-    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
-    names = ("encoder", "cached_step", "classifier_step", "activation_maps")
-    if any(f"{name}, {device}" not in kept for name in names):
-        return None
-    own = {name: kept[f"{name}, {device}"] for name in names}
-    value = {name: result["ours_value"] for name, result in own.items()}
-    machine = own["encoder"]["machine"]
+    """From the results that run.py stored for a device, or None if a part was not measured
+    there.
+    """
+    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
+    value = {}
+    for name in ("encoder", "cached_step", "classifier_step", "activation_maps"):
+        key = f"{name}, {device}"
+        if key not in results:
+            return None
+        value[name] = results[key]["ours_value"]
+    machine = results[f"encoder, {device}"]["machine"]
     step = value["cached_step"]
     return Costs(
         f"measured by run.py: {machine.get('gpu', machine['cpu'])}",
@@ -169,17 +174,19 @@ def measured_costs(device: str) -> Costs | None:
             "maps": value["activation_maps"],
         },
         (
-            "a mask decoded, or an image looked at, without learning is counted like one learnt from, which is too much",
+            "a mask decoded, or an image classified, without learning is counted like one learnt "
+            "from, which is too much",
         ),
     )
 
 
 def published_costs(slower: float) -> Costs:
-    """From figures that others published for ViT-B, SAM's decoder and ResNet50; none of them
+    """From measurements that others published for ViT-B, SAM's decoder and ResNet50; none of them
     measured by us.
 
     slower: factor from the A100 of two of them to the card planned for.
     """
+    # Seconds to decode a mask, and the factor from a forward pass to a training step.
     decoded, learnt = 0.004, 3.0
     size = PatchOptions.patch_size
     classifier = multiply_adds(NetworkSpec(), size) / multiply_adds(NetworkSpec(), 224, stock=True)
@@ -196,14 +203,18 @@ def published_costs(slower: float) -> Costs:
             "maps": MaskOptions.rotations * image / learnt,
         },
         (
-            "encoder: 73.2 images/s, ViT-B and its decoder with bf16, fused attention and torch.compile, 8 at a time, on "
-            "an A100 (pytorch-labs/segment-anything-fast, experiments/results_bs8.csv)",
-            f"decoder: 4 ms a mask on a single GPU that is not named (MobileSAM's README, of SAM's own decoder); "
-            f"× {learnt:g} for forward and backward pass is an assumption, here and below",
-            "classifier: 2,470 images/s of 224 px, ResNet50 training in mixed precision on an A100 (NVIDIA "
-            f"DeepLearningExamples); ours is {classifier:.1f} times the multiplications: 512 px, layer 4 without stride",
-            f"encoder and classifier × {slower:g} for a 12 GB card: 312 TFLOPS of bf16 (A100, NVIDIA) against 25.5 (RTX "
-            "3060 12 GB: 112 tensor cores × 128 operations × 1.78 GHz); of the memory's rates it would be × 4.3",
+            "encoder: 73.2 images/s, ViT-B and its decoder with bf16, fused attention and "
+            "torch.compile, 8 at a time, on an A100 (pytorch-labs/segment-anything-fast, "
+            "experiments/results_bs8.csv)",
+            "decoder: 4 ms a mask on a single GPU that is not named (MobileSAM's README, of SAM's "
+            f"own decoder); × {learnt:g} for forward and backward pass is an assumption, here and "
+            "below",
+            "classifier: 2,470 images/s of 224 px, ResNet50 training in mixed precision on an A100 "
+            f"(NVIDIA DeepLearningExamples); ours is {classifier:.1f} times the multiplications: "
+            "512 px, layer 4 without stride",
+            f"encoder and classifier × {slower:g} for a 12 GB card: 312 TFLOPS of bf16 (A100, "
+            "NVIDIA) against 25.5 (RTX 3060 12 GB: 112 tensor cores × 128 operations × 1.78 GHz); "
+            "of the memory's rates it would be × 4.3",
             f"if the decoder's GPU was an A100, its rows take × {slower:g}, too",
         ),
     )
@@ -220,8 +231,8 @@ def multiply_adds(spec: NetworkSpec, side: int, stock: bool = False) -> float:
             model.layer4[0].get_submodule(name).stride = (2, 2)
     total = [0.0]
 
-    def count(module: torch.nn.Conv2d, _: object, made: torch.Tensor) -> None:
-        total[0] += made[0].numel() * module.weight[0].numel() / 1e9
+    def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
+        total[0] += output[0].numel() * module.weight[0].numel() / 1e9
 
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -236,17 +247,17 @@ def multiply_adds(spec: NetworkSpec, side: int, stock: bool = False) -> float:
 
 
 # Tables
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
-def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
+def format_plan(plan: Plan, costs: list[Costs]) -> Iterator[str]:
     """The Markdown text."""
-    counts = counts_of(plan)
+    counts = count_work(plan)
     yield from ("| what | arithmetic | number |", "|---|---|---:|")
     for count in counts.values():
-        yield f"| {count.what} | {count.arithmetic} | {count.number:,.0f} |"
-    for count in disk_of(plan):
-        yield f"| {count.what} | {count.arithmetic} | {count.number:.1f} |"
+        yield f"| {count.name} | {count.arithmetic} | {count.number:,.0f} |"
+    for count in estimate_disk(plan):
+        yield f"| {count.name} | {count.arithmetic} | {count.number:.1f} |"
     for cost in costs:
         yield from (
             "",
@@ -260,7 +271,7 @@ def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
             hours = counts[name].number * seconds / 3600
             total += hours
             yield (
-                f"| {counts[name].what} | {counts[name].number:,.0f} | {seconds:.3g} | "
+                f"| {counts[name].name} | {counts[name].number:,.0f} | {seconds:.3g} | "
                 f"{hours:.2f} |"
             )
         yield f"| all | | | {total:.1f} |"
@@ -270,20 +281,16 @@ def lines_of(plan: Plan, costs: list[Costs]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--embedding_transforms", type=int, default=Plan.views, choices=(1, 2, 4, 8)
+        "--embedding_transforms", type=int, default=Plan.transforms, choices=(1, 2, 4, 8)
     )
     parser.add_argument(
         "--slower", type=float, default=12.2, help="factor from an A100 to a 12 GB card"
     )
-    given = parser.parse_args()
-    measured = [found for device in ("cpu", "cuda") if (found := measured_costs(device))]
-    print(
-        "\n".join(
-            lines_of(
-                Plan(views=given.embedding_transforms), [*measured, published_costs(given.slower)]
-            )
-        )
-    )
+    options = parser.parse_args()
+    costs = [measured_costs("cpu"), measured_costs("cuda"), published_costs(options.slower)]
+    plan = Plan(transforms=options.embedding_transforms)
+    for line in format_plan(plan, [cost for cost in costs if cost]):
+        print(line)
 
 
 if __name__ == "__main__":

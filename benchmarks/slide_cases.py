@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from large_slide import outline, write_slide
+from large_slide import metastasis, write_slide
 from measure import Comparison, in_turns
 
 from epsam.annotations.polygons import Annotations, rasterize_tumour
@@ -16,38 +16,38 @@ from epsam.wsi.reader import open_slide, read_tile
 from epsam.wsi.tiff import TiffSlide
 from epsam.wsi.tissue import find_tissue, tissue_fractions
 
-SIDE_PX0, WINDOW_PX, STRIDE_PX = 60_000, 512, 256
-CHOSEN = (
-    170  # about what the CAMELYON17 setting takes of a slide: 12,000 training patches of 35 slides
-)
-NOTE = f"{CHOSEN} positives and {CHOSEN} negatives chosen of all windows on tissue"
+SIDE_PX0, TILE_PX, STRIDE_PX = 60_000, 512, 256
+CHOSEN = 170
+"""About what the CAMELYON17 setting takes of a slide: 12,000 training patches of 35 slides."""
+
+NOTE = f"{CHOSEN} positives and {CHOSEN} negatives selected from all tiles on tissue"
 
 
 def pixels(device: str) -> Comparison:
-    """Pixels decoded: image and mask of every window on tissue, against outlines first and then the
-    chosen windows.
+    """Pixels decoded: image and mask of every tile on tissue, against annotations first and then
+    the selected tiles.
 
-    The plain way's mask is a slide of its own, as ASAP makes it from outlines: as many pixels
-    again. Both ways keep decoded tiles for the next window.
+    The plain way's mask is a slide of its own, as ASAP makes it from annotations: as many pixels
+    again. Both ways keep decoded tiles of the TIFF for the next one.
     """
-    plain, ours = _both()
+    plain, ours = _measure_both()
     return Comparison(
-        "every window", 2 * plain[0] / 1e6, "chosen windows", ours[0] / 1e6, 20.0, "Mpx", NOTE
+        "every tile", 2 * plain[0] / 1e6, "selected tiles", ours[0] / 1e6, 20.0, "Mpx", NOTE
     )
 
 
 def seconds(device: str) -> Comparison:
     """The same in seconds, in one process."""
-    plain, ours = _both()
-    return Comparison("every window", plain[1], "chosen windows", ours[1], 10.0, "s", NOTE)
+    plain, ours = _measure_both()
+    return Comparison("every tile", plain[1], "selected tiles", ours[1], 10.0, "s", NOTE)
 
 
 def openslide(device: str) -> Comparison:
-    """Seconds a window: OpenSlide against our reader, on windows that do not overlap, the slide
+    """Seconds per tile, OpenSlide against our reader: tiles that do not overlap, and the slide
     opened anew each time.
 
-    Both keep decoded tiles; windows in the grid's order and a fresh handle leave that no more than
-    a run would.
+    Both cache decoded tiles of the TIFF; the grid's order and a fresh handle make that worth no
+    more than in a run.
     """
     from openslide import OpenSlide
 
@@ -61,51 +61,53 @@ def openslide(device: str) -> Comparison:
         def read_theirs() -> None:
             with OpenSlide(path) as slide:
                 for corner in corners:
-                    np.asarray(slide.read_region(corner, 0, (WINDOW_PX, WINDOW_PX)).convert("RGB"))
+                    np.asarray(slide.read_region(corner, 0, (TILE_PX, TILE_PX)).convert("RGB"))
 
         def read_ours() -> None:
             with open_slide(path) as slide:
                 for left, top in corners:
-                    read_tile(slide, left, top, WINDOW_PX, WINDOW_PX)
+                    read_tile(slide, left, top, TILE_PX, TILE_PX)
 
-        plain, mine = in_turns(read_theirs, read_ours, "cpu", 3)
+        plain, ours = in_turns(read_theirs, read_ours, "cpu", 3)
     return Comparison(
-        "OpenSlide", plain / len(corners), "our reader", mine / len(corners), 1.5, "s a window"
+        "OpenSlide", plain / len(corners), "our reader", ours / len(corners), 1.5, "s per tile"
     )
 
 
 @cache
-def _both() -> tuple[tuple[int, float], tuple[int, float]]:
+def _measure_both() -> tuple[tuple[int, float], tuple[int, float]]:
     """(pixels decoded, seconds) of the plain way and of ours."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slide.tif"
         write_slide(path, SIDE_PX0, (1, 2, 4, 8, 16, 32))
-        return _measured(path, everything=True), _measured(path, everything=False)
+        return _measure(path, everything=True), _measure(path, everything=False)
 
 
-def _measured(path: Path, everything: bool) -> tuple[int, float]:
+def _measure(path: Path, everything: bool) -> tuple[int, float]:
     start = time.perf_counter()
     with open_slide(path) as slide:
         assert isinstance(slide, TiffSlide)
-        grid = make_candidate_grid(slide.width0, slide.height0, WINDOW_PX, STRIDE_PX)
-        outlines = Annotations([outline(slide.width0)])
-        tissue = tissue_fractions(find_tissue(slide), grid.lefts_px0, grid.tops_px0, WINDOW_PX)
+        grid = make_candidate_grid(slide.width0, slide.height0, TILE_PX, STRIDE_PX)
+        annotations = Annotations([metastasis(slide.width0)])
+        tissue = tissue_fractions(find_tissue(slide), grid.lefts_px0, grid.tops_px0, TILE_PX)
         on_tissue = tissue >= PatchOptions.min_tissue
-        chosen = on_tissue if everything else _chosen(tumour_fractions(outlines, grid), on_tissue)
+        chosen = on_tissue
+        if not everything:
+            chosen = _select(tumour_fractions(annotations, grid), on_tissue)
         for row, column in np.argwhere(chosen).tolist():
             left, top = int(grid.lefts_px0[column]), int(grid.tops_px0[row])
-            read_tile(slide, left, top, WINDOW_PX, WINDOW_PX)
-            rasterize_tumour(outlines, left, top, WINDOW_PX, WINDOW_PX)
+            read_tile(slide, left, top, TILE_PX, TILE_PX)
+            rasterize_tumour(annotations, left, top, TILE_PX, TILE_PX)
         return slide.decoded_px, time.perf_counter() - start
 
 
-def _chosen(tumour: np.ndarray, on_tissue: np.ndarray) -> np.ndarray:
-    """As many positives and negatives as wanted, spread evenly over the grid."""
+def _select(tumour: np.ndarray, on_tissue: np.ndarray) -> np.ndarray:
+    """`CHOSEN` positives and negatives (rows, columns), spread evenly over the grid."""
     chosen = np.zeros_like(on_tissue)
     positive = FractionRange(PatchOptions.min_tumour, PatchOptions.max_tumour).contains(tumour)
-    for kind in (positive, (tumour == 0) & on_tissue):
-        places = np.flatnonzero(kind)
-        chosen.flat[
-            places[np.linspace(0, len(places) - 1, min(CHOSEN, len(places))).astype(int)]
-        ] = True
+    for candidates in (positive, (tumour == 0) & on_tissue):
+        indices = np.flatnonzero(candidates)
+        count = min(CHOSEN, len(indices))
+        evenly = np.linspace(0, len(indices) - 1, count).astype(int)
+        chosen.flat[indices[evenly]] = True
     return chosen

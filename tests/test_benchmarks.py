@@ -119,15 +119,15 @@ def test_results_become_a_table_for_each_machine(measure):
     ],
 )
 def test_a_line_is_called_straight_where_both_slopes_agree(measure, values, shape):
-    from growth import shape_of
+    from growth import describe_growth
 
-    assert shape_of(values) == shape
+    assert describe_growth(values) == shape
 
 
 def test_the_plan_counts_what_a_run_does(measure):
-    from planning import Plan, counts_of, disk_of
+    from planning import Plan, count_work, estimate_disk
 
-    counts = {name: count.number for name, count in counts_of(Plan(views=2)).items()}
+    counts = {name: count.number for name, count in count_work(Plan(transforms=2)).items()}
     assert counts["encoder"] == 2 * 6068 + 700 + 2000
     # 6068 / 4 = 1517 steps in each of 20 epochs of 4 decoders.
     assert counts["step"] == 4 * 20 * 1517
@@ -136,14 +136,14 @@ def test_the_plan_counts_what_a_run_does(measure):
     assert counts["classified"] == 50 * 12_068
     assert counts["maps"] == 8768
     # 14,836 embeddings of 2 MiB.
-    assert disk_of(Plan(views=2))[0].number == pytest.approx(14_836 * 2**21 / 1e9)
+    assert estimate_disk(Plan(transforms=2))[0].number == pytest.approx(14_836 * 2**21 / 1e9)
 
 
 def test_the_page_on_performance_shows_the_plan_as_it_is(measure):
-    from planning import Plan, lines_of, published_costs
+    from planning import Plan, format_plan, published_costs
 
     page = (ROOT / "docs" / "performance.md").read_text("utf-8").splitlines()
-    assert [line for line in lines_of(Plan(), [published_costs(12.2)]) if line not in page] == []
+    assert [line for line in format_plan(Plan(), [published_costs(12.2)]) if line not in page] == []
 
 
 def test_the_classifiers_multiplications_are_those_of_resnet50(measure):
@@ -164,7 +164,7 @@ def test_hours_are_counts_times_seconds_and_their_source_is_named(measure, monke
     import planning
 
     costs = planning.Costs("somewhere", {"step": 0.72, "maps": 7200 / 8768}, ("a guess",))
-    lines = list(planning.lines_of(planning.Plan(), [costs]))
+    lines = list(planning.format_plan(planning.Plan(), [costs]))
     # 121,360 steps of 0.72 s are 24.272 h, maps that take 7,200 s together 2 h.
     assert "| decoder steps, at most | 121,360 | 0.72 | 24.27 |" in lines
     assert "| all | | | 26.3 |" in lines

@@ -157,6 +157,11 @@ class _LinkedPoints:
         following = np.searchsorted(keys, ends[order])
         return cls(keys, following, _find_first_of_cycle(following), stride)
 
+    def coordinates(self) -> Polygon:
+        """The points (n, 2) as (x, y) in the mask's pixels."""
+        y2, x2 = np.divmod(self.keys, self.stride)
+        return np.stack([x2, y2], axis=1) / 2.0
+
     def split_into_rings(self) -> list[Indices]:
         """The points of each ring along its way, from its first one on; rings in the order of their
         first points.
@@ -179,17 +184,17 @@ class _LinkedPoints:
 
 def _build_rings(points: _LinkedPoints) -> list[Ring]:
     members = points.split_into_rings()
+    points_xy = points.coordinates()
     firsts = np.array([ring[0] for ring in members])
     ring_of_point = np.searchsorted(firsts, points.first)
     left_points = points.find_left_neighbours(firsts)
+    left_rings = np.where(left_points >= 0, ring_of_point[left_points], -1)
 
     rings: list[Ring] = []
-    for indices, left_point in zip(members, left_points.tolist(), strict=True):
-        y2, x2 = np.divmod(points.keys[indices], points.stride)
-        contour = np.stack([x2, y2], axis=1) / 2.0
+    for indices, left_ring in zip(members, left_rings.tolist(), strict=True):
+        contour = points_xy[indices]
         is_hole = signed_area(contour) < 0
         # Rings come in reading order, so the one to the left is there already.
-        left_ring = int(ring_of_point[left_point]) if left_point >= 0 else -1
         rings.append(Ring(_simplify(contour), is_hole, _find_parent(rings, left_ring, is_hole)))
     return rings
 

@@ -12,6 +12,9 @@ Polygon = npt.NDArray[np.float64]
 directions.
 """
 
+Edges = npt.NDArray[np.float64]
+"""Edges of a polygon (N, 4) from (x1, y1) to (x2, y2), in pixels of a mask."""
+
 MAX_CROSSINGS = 1 << 22
 """Crossings of edges with pixel rows that are worked out at a time, some 200 MB (this project)."""
 
@@ -52,40 +55,6 @@ def rasterize_tumour(
     return mask
 
 
-@dataclass(frozen=True)
-class _Edges:
-    """Edges of a polygon, (N,) each, from (x1, y1) to (x2, y2) in pixels of the mask."""
-
-    x1: npt.NDArray[np.float64]
-    y1: npt.NDArray[np.float64]
-    x2: npt.NDArray[np.float64]
-    y2: npt.NDArray[np.float64]
-
-    @classmethod
-    def of_polygon(cls, points: Polygon) -> "_Edges":
-        following = np.roll(points, -1, axis=0)
-        return cls(points[:, 0], points[:, 1], following[:, 0], following[:, 1])
-
-    def __len__(self) -> int:
-        return len(self.x1)
-
-    def select(self, index: npt.NDArray[np.bool_] | slice) -> "_Edges":
-        return _Edges(self.x1[index], self.y1[index], self.x2[index], self.y2[index])
-
-    def row_spans(
-        self, top: int, bottom: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """First row whose centre line each edge crosses, and the row after the last, within the
-        rows top..bottom.
-        """
-        low = np.minimum(self.y1, self.y2)
-        high = np.maximum(self.y1, self.y2)
-        # The centre line of row r is at y = r + 0.5.
-        first = np.clip(np.ceil(low - 0.5), top, bottom).astype(np.int64)
-        after_last = np.clip(np.ceil(high - 0.5), top, bottom).astype(np.int64)
-        return first, after_last
-
-
 def _fill_polygon(mask: Mask, points: Polygon, value: bool) -> None:
     """Set the pixels whose centres lie inside a polygon (even-odd rule), points as (x, y) in the
     mask's pixels.
@@ -104,16 +73,15 @@ def _fill_polygon(mask: Mask, points: Polygon, value: bool) -> None:
     # A pixel is inside if an odd number of edges crosses its row to the left of its centre. Edges
     # wholly to the left of the box only shift the parity of whole rows; those to the right of it
     # play no part. Both are the rule for a patch inside of a large polygon.
-    edges = _Edges.of_polygon(points)
-    is_left = np.maximum(edges.x1, edges.x2) <= left
-    is_near = ~is_left & (np.minimum(edges.x1, edges.x2) < right)
+    edges = np.concatenate([points, np.roll(points, -1, axis=0)], axis=1)
+    is_left = np.maximum(edges[:, 0], edges[:, 2]) <= left
+    near = edges[~is_left & (np.minimum(edges[:, 0], edges[:, 2]) < right)]
 
     crossings = np.zeros((bottom - top, right - left + 1), dtype=np.uint8)
-    crossings[:, 0] = _row_parity(edges.select(is_left), top, bottom)
-    near = edges.select(is_near)
+    crossings[:, 0] = _row_parity(edges[is_left], top, bottom)
     step = max(1, MAX_CROSSINGS // (bottom - top))
     for start in range(0, len(near), step):
-        rows, columns = _find_crossings(near.select(slice(start, start + step)), top, bottom)
+        rows, columns = _find_crossings(near[start : start + step], top, bottom)
         np.add.at(crossings, (rows - top, np.clip(columns, left, right) - left), 1)
 
     # The running sum may wrap at 256, which keeps its parity.
@@ -121,24 +89,39 @@ def _fill_polygon(mask: Mask, points: Polygon, value: bool) -> None:
     mask[top:bottom, left:right][inside] = value
 
 
-def _row_parity(edges: _Edges, top: int, bottom: int) -> npt.NDArray[np.uint8]:
+def _row_parity(edges: Edges, top: int, bottom: int) -> npt.NDArray[np.uint8]:
     """For each of the rows top..bottom, 1 if an odd number of edges crosses its centre line, else
     0.
     """
     # An edge toggles the parity at its first row, and again after its last one.
     toggles = np.zeros(bottom - top + 1, dtype=np.int64)
-    for rows in edges.row_spans(top, bottom):
+    for rows in _row_spans(edges, top, bottom):
         toggles += np.bincount(rows - top, minlength=len(toggles))
     return (np.cumsum(toggles)[:-1] & 1).astype(np.uint8)
 
 
+def _row_spans(
+    edges: Edges, top: int, bottom: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First row whose centre line each edge crosses, and the row after the last, within the rows
+    top..bottom.
+    """
+    low = np.minimum(edges[:, 1], edges[:, 3])
+    high = np.maximum(edges[:, 1], edges[:, 3])
+    # The centre line of row r is at y = r + 0.5.
+    first = np.clip(np.ceil(low - 0.5), top, bottom).astype(np.int64)
+    after_last = np.clip(np.ceil(high - 0.5), top, bottom).astype(np.int64)
+    return first, after_last
+
+
 def _find_crossings(
-    edges: _Edges, top: int, bottom: int
+    edges: Edges, top: int, bottom: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Where edges cross the centre lines of rows top..bottom: (rows, first column right of each
     crossing).
     """
-    first, after_last = edges.row_spans(top, bottom)
+    x1, y1, x2, y2 = edges.T
+    first, after_last = _row_spans(edges, top, bottom)
     count = after_last - first
 
     # One entry for each pair of an edge and a row that it crosses.
@@ -146,7 +129,6 @@ def _find_crossings(
     entry_in_edge = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
     rows = entry_in_edge + first[edge]
 
-    run = (edges.x2 - edges.x1)[edge]
-    rise = (edges.y2 - edges.y1)[edge]
-    x = edges.x1[edge] + (rows + 0.5 - edges.y1[edge]) * run / rise
+    run, rise = (x2 - x1)[edge], (y2 - y1)[edge]
+    x = x1[edge] + (rows + 0.5 - y1[edge]) * run / rise
     return rows, np.ceil(x - 0.5).astype(np.int64)
