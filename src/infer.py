@@ -21,7 +21,7 @@ from epsam.inference.inputs import contains_slides, find_images, find_slides
 from epsam.inference.loading import (
     compute_fingerprint,
     find_weights,
-    load_pipeline,
+    load_tile_model,
     make_slide_settings,
 )
 from epsam.inference.segment_slides import segment_slides
@@ -79,7 +79,7 @@ def infer_slides(path: Path, options: InferOptions) -> None:
     if options.merge:
         store.check_complete(slides)
     elif slides:
-        pipeline = load_pipeline(options, select_device(options.device, options.precision))
+        pipeline = load_tile_model(options, select_device(options.device, options.precision))
         settings = make_slide_settings(options, pipeline)
         slides = segment_slides(slides, pipeline, settings, store)
 
@@ -128,7 +128,7 @@ def infer_images(path: Path, options: InferOptions) -> None:
     started = time.monotonic()
     output = Path(options.output_dir)
     images = find_images(path)
-    pipeline = load_pipeline(options, select_device(options.device, options.precision))
+    pipeline = load_tile_model(options, select_device(options.device, options.precision))
     gate = Gate(options.classifier_gate, options.gate_threshold)
     fingerprint = compute_fingerprint(options)
     rows, counts = segment_folder(images, pipeline, output, options.overlap, gate, fingerprint)

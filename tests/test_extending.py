@@ -2,6 +2,8 @@
 that is needed.
 """
 
+import csv
+import os
 import re
 import shlex
 import shutil
@@ -10,7 +12,7 @@ import sys
 
 import pytest
 
-from support.mini import REPOSITORY
+from support.mini import REPOSITORY, write_patches
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text("utf-8")
 FILES = dict(
@@ -51,31 +53,74 @@ features = model.forward_features(images)[1].mean(dim=1)
 print(spec.evp_fuse, torch.allclose(maps, features / features.max()))
 """
 
+TRAIN = """
+import evaluate, generate_initial_masks, infer, train_classifier, train_segmenter
+from epsam.config.classifier import ClassifierOptions
+from epsam.config.command_line import parse
+from epsam.config.evaluation import EvaluateOptions
+from epsam.config.inference import InferOptions
+from epsam.config.masks import MaskOptions
+from epsam.config.segmenter import SegmenterOptions
+
+
+def run(stage, options, flags):
+    common = "--dataset_type mini --run mil --device cpu"
+    stage.main(parse(stage.__name__, options, f"{common} {flags}".split()))
+
+
+fit = "--workers 0 --epoch 30 --lr 1e-2 --batch_size 4 --patience 0"
+run(train_classifier, ClassifierOptions, f"--weak_model tiny_mil {fit}")
+run(generate_initial_masks, MaskOptions, "--quantile 0.8 --open_kernel 0")
+run(train_segmenter, SegmenterOptions, f"--segmenter tiny_unet --targets initial {fit}")
+run(evaluate, EvaluateOptions, "")
+run(infer, InferOptions, "--output_dir out")
+"""
+
 
 def test_the_page_has_a_file_and_a_row_for_each_table():
-    assert len(FILES) == 3
-    assert [table for table, _ in ROWS] == ["PROMPTS", "POSTPROCESSINGS", "CAM_METHODS"]
+    assert len(FILES) == 5
+    assert [table for table, _ in ROWS] == [
+        "PROMPTS",
+        "POSTPROCESSINGS",
+        "CAM_METHODS",
+        "WEAK_MODELS",
+        "SEGMENTERS",
+    ]
 
 
-def test_its_functions_and_rows_are_all_that_is_needed(tmp_path):
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A copy of src/ with the page's files and rows, and a mini dataset beside it."""
+    folder = tmp_path_factory.mktemp("extended")
     shutil.copytree(
-        REPOSITORY / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__")
+        REPOSITORY / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__")
     )
     for name, text in FILES.items():
-        (tmp_path / name).write_text(text, "utf-8")
-    tables = tmp_path / "src/epsam/methods.py"
+        (folder / name).write_text(text, "utf-8")
+    tables = folder / "src/epsam/methods.py"
     text = tables.read_text("utf-8")
     for table, row in ROWS:
-        text, changed = re.subn(rf"^({table} = \{{\n)", rf"\g<1>{row}", text, flags=re.MULTILINE)
+        head = rf"^({table}(?:: [^=]+)? = \{{\n)"
+        text, changed = re.subn(head, rf"\g<1>{row}", text, flags=re.MULTILINE)
         assert changed == 1
     tables.write_text(text, "utf-8")
-    result = subprocess.run(
-        [sys.executable, "-c", USE],
-        cwd=tmp_path / "src",
+    write_patches(folder / "dataset" / "mini")
+    return folder
+
+
+def run_python(folder, code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": "src", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_its_functions_and_rows_are_all_that_is_needed(extended):
+    result = run_python(extended, USE)
     assert result.returncode == 0, result.stderr
     # The larger region first; within each, its highest pixel as (x, y).
     assert result.stdout.splitlines() == [
@@ -83,6 +128,32 @@ def test_its_functions_and_rows_are_all_that_is_needed(tmp_path):
         "[False, False, True, True]",
         "none True",
     ]
+
+
+def read_rows(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_its_models_are_trained_evaluated_and_used_for_inference(extended):
+    """Blue discs on pink: a map of colours finds them, and so does a U-Net that learns from it."""
+    result = run_python(extended, TRAIN)
+    assert result.returncode == 0, result.stderr + result.stdout
+    run = extended / "checkpoints" / "mil"
+    scores = {
+        (row["split"], row["what"]): float(row["dice"]) for row in read_rows(run / "evaluation.csv")
+    }
+    assert set(scores) == {
+        (split, name)
+        for split in ("train", "val", "test")
+        for name in ("initial mask", "tiny_unet")
+    }
+    assert scores["test", "initial mask"] > 0.5
+    assert scores["test", "tiny_unet"] > 0.5
+    images = read_rows(extended / "out" / "metrics.csv")
+    assert [row["status"] for row in images] == ["done"] * 3
+    dice = [float(row["dice"]) for row in images if row["label"] == "1"]
+    assert sum(dice) / len(dice) == pytest.approx(scores["test", "tiny_unet"], abs=0.02)
 
 
 @pytest.mark.parametrize("command", re.findall(r"^(\w+=.*) \./train\.sh$", PAGE, re.MULTILINE))

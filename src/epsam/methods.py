@@ -1,4 +1,4 @@
-"""The exchangeable methods: CAM, postprocessing, prompt rule, weak model. Each is registered here.
+"""The exchangeable methods: CAM, postprocessing, prompt rule, weak model, segmenter. Each is registered here.
 
 A row is {value of the flag: "module:function"}, or for models {value of the flag: "module"}. The command line lists all names without importing
 what stands behind them, since that takes seconds. docs/extending.md shows how to add a row.
@@ -53,6 +53,14 @@ WEAK_MODELS = {
     "adl_resnet": "epsam.weak.adl_method",
 }
 """`--weak_model`: a module with the functions of `epsam.weak.protocol.WeakMethod`."""
+
+
+SEGMENTERS: dict[str, str] = {
+    # Segmenters without prompts; docs/extending.md shows a first row.
+}
+"""`--segmenter` of train_segmenter.py: a module with the functions of
+`epsam.segment.protocol.SegmenterMethod`.
+"""
 
 
 def load_module(table: Mapping[str, str], flag: str, name: str) -> Any:

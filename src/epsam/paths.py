@@ -82,6 +82,11 @@ class RunPaths:
         """The decoder of retraining round 1, 2, …; round 0 is the preliminary one."""
         return self.root / f"decoder_iter{number}.pth" if number else self.preliminary_decoder
 
+    @property
+    def segmenter(self) -> Path:
+        """The segmenter of train_segmenter.py."""
+        return self.root / "segmenter.pth"
+
     def cams(self, split: str) -> Path:
         """The class activation maps of a split."""
         return self.root / "activation" / f"{split}.npz"

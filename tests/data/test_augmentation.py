@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from epsam.core.seeding import generator
-from epsam.data.augmentation import Augmentation, augment, draw_augmentation
+from epsam.data.augmentation import (
+    Augmentation,
+    augment,
+    augment_with_masks,
+    draw_augmentation,
+)
 
 IDENTITY = Augmentation(False, 0.0, 1.0, 1.0, 1.0, 0.0, False)
 
@@ -90,3 +95,21 @@ def test_drawn_parameters_stay_in_the_published_ranges():
         for a in augmentations
     )
     assert 0.05 < sum(a.grey for a in augmentations) / 500 < 0.16
+
+
+def test_masks_move_with_their_images_which_stay_as_without_masks():
+    source = torch.Generator().manual_seed(1)
+    images = torch.rand(4, 3, 16, 16, generator=source)
+    draws = [draw_augmentation(generator(5, number)) for number in range(4)]
+    # Uncoloured, so that an image of a mask moves as the image does.
+    moves = [augmentation(mirrored=draw.mirrored, angle=draw.angle) for draw in draws]
+    masks = (torch.rand(4, 1, 16, 16, generator=source) > 0.5).float()
+    augmented, moved = augment_with_masks(images, masks, draws)
+    assert torch.equal(augmented, augment(images, draws))
+    assert moved.unique().tolist() == [0, 1]
+
+    pictures = augment(masks.expand(-1, 3, -1, -1), moves)[:, :1]
+    # Bilinear and nearest neighbour agree wherever the picture is all but one value.
+    certain = (pictures < 0.01) | (pictures > 0.99)
+    assert certain.float().mean() > 0.1
+    assert torch.equal(moved[certain], pictures[certain].round())

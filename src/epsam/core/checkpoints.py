@@ -10,7 +10,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from epsam.core.errors import WeightsError
 from epsam.core.files import write_bytes
@@ -74,6 +74,19 @@ def _check_sums(path: Path) -> None:
             damaged = archive.testzip()
         if damaged:
             raise zipfile.BadZipFile(damaged)
+
+
+def save_network(path: Path, network: nn.Module, extra: Mapping[str, Any]) -> None:
+    """Write {"model": state dict, **extra}, whole or not at all; `extra` is plain data."""
+    state = {key: tensor.detach().cpu() for key, tensor in network.state_dict().items()}
+    save_plain(path, {**extra, "model": state})
+
+
+def load_network(path: Path, network: nn.Module) -> None:
+    """Load a file's weights into a network. Raises WeightsError if they do not fit."""
+    state = named_tensors(path, load_plain(path))
+    check_fit(path, type(network).__name__, state, network.state_dict())
+    network.load_state_dict(state)
 
 
 def named_tensors(path: Path, content: Mapping[str, Any]) -> State:

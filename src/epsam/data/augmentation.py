@@ -60,7 +60,19 @@ def augment(images: Tensor, augmentations: list[Augmentation]) -> Tensor:
     return _jitter_colours(images, augmentations)
 
 
-def _mirror_and_rotate(images: Tensor, augmentations: list[Augmentation]) -> Tensor:
+def augment_with_masks(
+    images: Tensor, masks: Tensor, augmentations: list[Augmentation]
+) -> tuple[Tensor, Tensor]:
+    """`augment` for images and their masks (B, C, H, W) of 0 and 1: masks move with their image,
+    by nearest neighbour, and keep their values; the corners that a rotation uncovers are 0.
+    """
+    moved = _mirror_and_rotate(masks, augmentations, mode="nearest")
+    return augment(images, augmentations), moved
+
+
+def _mirror_and_rotate(
+    images: Tensor, augmentations: list[Augmentation], mode: str = "bilinear"
+) -> Tensor:
     matrices = []
     for augmentation in augmentations:
         cosine = math.cos(augmentation.angle)
@@ -70,7 +82,7 @@ def _mirror_and_rotate(images: Tensor, augmentations: list[Augmentation]) -> Ten
 
     theta = torch.tensor(matrices, dtype=images.dtype, device=images.device)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def _jitter_colours(images: Tensor, augmentations: list[Augmentation]) -> Tensor:

@@ -13,10 +13,11 @@ from epsam.config.evaluation import EvaluateOptions
 from epsam.config.metadata import merge_fields
 from epsam.config.sam import PromptOptions
 from epsam.core.checkpoints import load_plain
-from epsam.core.device import select_device
+from epsam.core.device import DeviceConfig, select_device
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
+from epsam.segment.registry import LoadedSegmenter, load_segmenter
 from epsam.segment.sam.decoder_weights import load_decoder
 from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
 from epsam.training.decoder import PromptedPatch, predict_masks
@@ -26,6 +27,7 @@ from epsam.training.sam_setup import (
     prepare_embeddings,
     prepare_sam,
 )
+from epsam.training.segmenter import predict_patches
 
 
 class Predictor(Protocol):
@@ -100,6 +102,37 @@ class DecoderPredictor:
         """See `Predictor`."""
         by_name = {prompted.patch.name: prompted for prompted in self.prompted_patches[split]}
         return self.decoders.predict_masks(self.name, [by_name[patch.name] for patch in patches])
+
+
+@dataclass(frozen=True)
+class SegmenterPredictor:
+    """The segmenter of train_segmenter.py, under its name in `methods.SEGMENTERS`."""
+
+    segmenter: LoadedSegmenter
+    device_config: DeviceConfig
+    batch_size: int
+
+    @property
+    def name(self) -> str:
+        return self.segmenter.name
+
+    def masks(self, split: str, patches: Sequence[Patch]) -> list[Mask]:
+        """See `Predictor`."""
+        probabilities = predict_patches(
+            self.segmenter.model,
+            patches,
+            self.segmenter.patch_size,
+            self.batch_size,
+            self.device_config,
+        )
+        return [probability > 0.5 for probability in probabilities]
+
+
+def load_segmenter_predictor(options: EvaluateOptions, run: RunPaths) -> SegmenterPredictor:
+    """The run's segmenter, ready to be scored."""
+    device_config = select_device(options.device, options.precision)
+    segmenter = load_segmenter(run.segmenter, device_config)
+    return SegmenterPredictor(segmenter, device_config, options.batch_size)
 
 
 def list_decoders(run: RunPaths) -> dict[str, Path | None]:

@@ -18,6 +18,7 @@ from epsam.evaluation.predictors import (
     InitialMasks,
     Predictor,
     load_preliminary_metadata,
+    load_segmenter_predictor,
     metadata_by_predictor,
     open_predictors,
     prompt_options_by_predictor,
@@ -169,6 +170,8 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
             prompted = {case.split: case.prompted_patches[name] for case in cases}
             predictors.append(DecoderPredictor(name, sam_predictors, prompted))
             selection[name] = merge_fields(SelectionOptions, metadata[name])
+    if run.segmenter.is_file():
+        predictors.append(load_segmenter_predictor(options, run))
     return Evaluation(run, cases, predictors, selection)
 
 

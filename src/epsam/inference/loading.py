@@ -16,8 +16,10 @@ from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of, sha256_of
 from epsam.inference.pipeline import MapAndPromptOptions, Pipeline
 from epsam.inference.segment_slides import SlideSettings
+from epsam.inference.segmenter_model import SegmenterTileModel
 from epsam.inference.tile_model import Gate, TileModel
 from epsam.paths import RunPaths
+from epsam.segment.registry import is_segmenter, load_segmenter
 from epsam.segment.sam.decoder_weights import load_decoder
 from epsam.segment.sam.models import find_checkpoint, freeze, load_sam
 from epsam.segment.sam.segmenter import SamSegmenter
@@ -48,6 +50,49 @@ fingerprint: with others, the results of earlier runs would no longer count as f
 """
 
 
+def load_tile_model(options: InferOptions, device_config: DeviceConfig) -> TileModel:
+    """Whatever the run has been trained to: SAM's decoder, or a segmenter of its own.
+
+    Raises WeightsError if a file is missing or does not fit.
+    """
+    segmenter_file = find_segmenter(options)
+    if segmenter_file is None:
+        return load_pipeline(options, device_config)
+
+    segmenter = load_segmenter(segmenter_file, device_config)
+    classifier_file = _find_gate_classifier(options)
+    weak_model = load_weak_model(classifier_file, device_config) if classifier_file else None
+    log.info(
+        "classifier %s, segmenter %s (%s), tiles of %d px on %s",
+        classifier_file or "none",
+        segmenter_file,
+        segmenter.name,
+        segmenter.patch_size,
+        device_config.device,
+    )
+    return SegmenterTileModel(segmenter, weak_model, device_config, options.batch_size)
+
+
+def find_segmenter(options: InferOptions) -> Path | None:
+    """The file of a segmenter without prompts: --sam_decoder_checkpoint, if it is one, or that of a
+    run without a decoder of SAM; else None.
+    """
+    if options.sam_decoder_checkpoint:
+        path = Path(options.sam_decoder_checkpoint)
+        return path if is_segmenter(path) else None
+    run = RunPaths.of(options)
+    has_decoder = run.preliminary_decoder.is_file() or any(run.root.glob("decoder_iter*.pth"))
+    return run.segmenter if run.segmenter.is_file() and not has_decoder else None
+
+
+def _find_gate_classifier(options: InferOptions) -> Path | None:
+    """The classifier whose scores gate the tiles of a segmenter, if there is one."""
+    if options.resnet_checkpoint:
+        return Path(options.resnet_checkpoint)
+    classifier = RunPaths.of(options).classifier
+    return classifier if classifier.is_file() else None
+
+
 def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipeline:
     """Classifier, SAM and trained decoder on their device, prompted as in training.
 
@@ -55,7 +100,7 @@ def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipelin
     stands in. Raises WeightsError if a file is missing or does not fit, or if the decoder was
     trained with another SAM or, unless `--resnet_checkpoint` is given, with another classifier.
     """
-    classifier_file, decoder_file, sam_file = find_weights(options)
+    classifier_file, decoder_file, sam_file = find_sam_weights(options)
     sam = freeze(load_sam(options.sam_model_type, sam_file))
     metadata = load_decoder(decoder_file, sam)
     _check_same_sam(decoder_file, metadata, options.sam_model_type, sam_file)
@@ -88,7 +133,19 @@ def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipelin
     )
 
 
-def find_weights(options: InferOptions) -> tuple[Path, Path, Path]:
+def find_weights(options: InferOptions) -> tuple[Path, ...]:
+    """The files of all weights that decide the results.
+
+    Raises WeightsError if one of them is needed and missing.
+    """
+    segmenter = find_segmenter(options)
+    if segmenter is None:
+        return find_sam_weights(options)
+    classifier = _find_gate_classifier(options)
+    return (classifier, segmenter) if classifier else (segmenter,)
+
+
+def find_sam_weights(options: InferOptions) -> tuple[Path, Path, Path]:
     """The files of the classifier, the decoder, and SAM.
 
     Raises WeightsError if one of them is needed and missing.

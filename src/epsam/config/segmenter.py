@@ -1,0 +1,42 @@
+"""Flags of train_segmenter.py: masks → any segmenter of `methods.SEGMENTERS`."""
+
+from dataclasses import dataclass
+
+from epsam.config.common import SeedOptions, StageOptions
+from epsam.config.flags import flag
+from epsam.methods import SEGMENTERS
+
+
+@dataclass(frozen=True)
+class SegmenterOptions(SeedOptions, StageOptions):
+    """Masks → a segmenter without prompts, such as a U-Net."""
+
+    segmenter: str = flag(
+        "",
+        "network, a row of SEGMENTERS in epsam/methods.py (docs/extending.md)",
+        choices=tuple(SEGMENTERS),
+        affects_result=True,
+    )
+    targets: str = flag(
+        "initial",
+        "masks of the training patches: ground truth, initial masks, or the newest accepted "
+        "pseudo-labels",
+        choices=("ground_truth", "initial", "pseudo"),
+        affects_result=True,
+    )
+    normal_patches: bool = flag(
+        True, "train on normal patches, too, with an empty mask", affects_result=True
+    )
+    batch_size: int = flag(8, "batch size", at_least=1, affects_result=True)
+    epoch: int = flag(50, "epochs", at_least=1, affects_result=True)
+    lr: float = flag(1e-3, "AdamW's learning rate", at_least=0, affects_result=True)
+    weight_decay: float = flag(1e-2, "AdamW's weight decay", at_least=0, affects_result=True)
+    patience: int = flag(
+        10,
+        "stop after this many epochs without a better validation Dice; 0: never",
+        at_least=0,
+        affects_result=True,
+    )
+    workers: int = flag(
+        4, "processes that load patches; 0: the main process", affects_result=False, at_least=0
+    )

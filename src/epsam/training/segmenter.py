@@ -1,0 +1,173 @@
+"""Training and scoring of a segmenter that sees nothing but the image."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from epsam.config.segmenter import SegmenterOptions
+from epsam.core.device import DeviceConfig
+from epsam.core.errors import DatasetError, TrainingError
+from epsam.core.seeding import generator
+from epsam.data.augmentation import augment_with_masks, draw_augmentation
+from epsam.data.batches import PatchBatch, load_batches
+from epsam.data.cam_store import CamMap
+from epsam.data.images import read_mask
+from epsam.data.patches import Patch
+from epsam.engine.fit import FitSchedule, Task
+from epsam.metrics import count_pixels, macro_dice_iou
+from epsam.paths import RunPaths
+from epsam.training.classifier import scale_images
+from epsam.training.decoder import Example
+from epsam.training.pseudo_labels import load_accepted_examples, load_initial_examples
+
+NAME = "segmenter"
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Patches of one training step and their target masks (B, 1, side, side) of 0 and 1."""
+
+    patches: PatchBatch
+    masks: Tensor
+
+    @property
+    def names(self) -> list[str]:
+        return self.patches.names
+
+
+def load_targets(
+    options: SegmenterOptions, run: RunPaths, positives: Sequence[Patch], normals: Sequence[Patch]
+) -> list[Example]:
+    """The training patches and their target masks (--targets), then the normal ones, if wanted.
+
+    Raises TrainingError if there is no mask to train on.
+    """
+    if options.targets == "ground_truth":
+        examples = [Example(patch, patch.mask) for patch in positives if patch.mask]
+    elif options.targets == "initial":
+        examples = load_initial_examples(run, positives)
+    else:
+        examples = load_accepted_examples(_next_round(run), run, positives, "replace")
+    if not examples:
+        raise TrainingError(
+            f"--targets {options.targets}: no training patch has such a mask; take other targets"
+        )
+    if options.normal_patches:
+        examples += [Example(patch, None) for patch in normals]
+    return examples
+
+
+def _next_round(run: RunPaths) -> int:
+    """One more than the newest round with pseudo-labels. Raises TrainingError without any."""
+    number = 0
+    while run.pseudo_masks(number).is_dir():
+        number += 1
+    if not number:
+        raise TrainingError(
+            f"{run.pseudo_masks(0)}: no pseudo-labels; run finetune_decoder.py, or take other "
+            "--targets"
+        )
+    return number
+
+
+def build_segmenter_task(
+    model: Any,
+    examples: Sequence[Example],
+    val: Sequence[Patch],
+    size: int,
+    options: SegmenterOptions,
+    device_config: DeviceConfig,
+) -> Task:
+    """The task of fitting a `Segmenter`: AdamW on its loss, images and masks augmented together.
+
+    val: patches with ground truth. size: side of all patches in px.
+    """
+    patches = [example.patch for example in examples]
+    by_name = {example.patch.name: example for example in examples}
+
+    def load_epoch(epoch: int, first_step: int) -> Iterator[MaskedBatch]:
+        order = generator(options.seed, NAME, "order", epoch).permutation(len(patches)).tolist()
+        remaining = order[first_step * options.batch_size :]
+        for batch in load_batches(patches, size, options.batch_size, options.workers, remaining):
+            masks = [read_target(by_name[name], size) for name in batch.names]
+            yield MaskedBatch(batch, torch.stack(masks))
+
+    def compute_loss(batch: MaskedBatch, epoch: int) -> Tensor:
+        augmentations = []
+        for name in batch.names:
+            rng = generator(options.seed, NAME, "augment", epoch, name)
+            augmentations.append(draw_augmentation(rng))
+        masks = batch.masks.to(device_config.device)
+        with device_config.autocast():
+            images, masks = augment_with_masks(
+                scale_images(batch.patches, device_config), masks, augmentations
+            )
+            losses: Tensor = model.loss(images, masks)
+        return losses
+
+    def validate() -> dict[str, float]:
+        counts = []
+        probabilities = predict_patches(model, val, size, options.batch_size, device_config)
+        for patch, probability in zip(val, probabilities, strict=True):
+            counts.append(count_pixels(probability > 0.5, patch.ground_truth()))
+        dice, iou = macro_dice_iou(counts)
+        return {"val_dice": dice, "val_iou": iou}
+
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=options.lr, weight_decay=options.weight_decay
+    )
+    return Task(
+        name=NAME,
+        seed=options.seed,
+        model=model,
+        optimiser=optimiser,
+        batches=load_epoch,
+        loss=compute_loss,
+        validate=validate,
+        steps=-(-len(patches) // options.batch_size),
+        scaler=device_config.scaler(),
+    )
+
+
+def build_segmenter_schedule(options: SegmenterOptions) -> FitSchedule:
+    """Keep the epoch of the best validation Dice, stop early, at a constant learning rate."""
+    return FitSchedule(
+        options.epoch,
+        options.patience,
+        "val_dice",
+        higher_is_better=True,
+        lr_factor=lambda step, steps: 1.0,
+    )
+
+
+def read_target(example: Example, size: int) -> Tensor:
+    """The target mask (1, size, size) of 0 and 1, float32; all 0 for a patch without one.
+
+    Raises DatasetError for a mask of another size.
+    """
+    if example.target is None:
+        return torch.zeros(1, size, size)
+    mask = read_mask(example.target)
+    if mask.shape != (size, size):
+        raise DatasetError(
+            f"{example.target}: {mask.shape[1]}×{mask.shape[0]} px for a patch of {size}×{size}; "
+            "resize it"
+        )
+    return torch.from_numpy(mask.astype(np.float32))[None]
+
+
+@torch.no_grad()
+def predict_patches(
+    model: Any, patches: Sequence[Patch], size: int, batch_size: int, device_config: DeviceConfig
+) -> Iterator[CamMap]:
+    """Tumour probabilities (size, size) of un-augmented patches, in their order."""
+    model.eval()
+    for batch in load_batches(patches, size, batch_size, workers=0):
+        with device_config.autocast():
+            probabilities = model.predict(scale_images(batch, device_config))
+        # Class 0 of 1: tumour.
+        yield from probabilities[:, 0].float().cpu().numpy()
