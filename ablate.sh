@@ -66,22 +66,19 @@ quoted() { printf "'%s'" "$(sed "s/'/'\"'\"'/g" <<< "$1")"; }
 
 run_all() {
     source src/environment.sh
-    trap : INT TERM
     # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those.
     local data=("--dataset_type=$DATASET_TYPE")
     if [[ $DATASET_TYPE == demo ]]; then
-        "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS
+        stage src/make_demo_slides.py $DEMO_FLAGS
     fi
-    "$PYTHON" src/extract_patches.py "${data[@]}" $PATCH_FLAGS
-    "$PYTHON" src/ablate.py "${data[@]}" "--name=$NAME" "--seeds=$SEEDS" "--only=$ONLY" "--rows=$ROWS" \
+    stage src/extract_patches.py "${data[@]}" $PATCH_FLAGS
+    stage src/ablate.py "${data[@]}" "--name=$NAME" "--seeds=$SEEDS" "--only=$ONLY" "--rows=$ROWS" \
         --common_flags="--device $DEVICE" \
         --sam_flags="${SAM_MODEL_TYPE:+--sam_model_type=$(quoted "$SAM_MODEL_TYPE")} ${SAM_CHECKPOINT:+--sam_checkpoint=$(quoted "$SAM_CHECKPOINT")}" \
         --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
         --retrain_flags="$RETRAIN_FLAGS" --evaluate_flags="$EVALUATE_FLAGS"
 }
 
-# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: shell and log have to outlive it.
-trap : INT TERM
-write_log() { trap '' INT TERM; tee -a "logging_${NAME//\//_}.txt"; }
-# Progress bars need a terminal behind stderr; without one, everything goes through the log.
-if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi
+source src/run_stages.sh
+start_log "logging_${NAME//\//_}.txt"
+run_all

@@ -20,8 +20,7 @@ INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: -
 
 run_all() {
     source src/environment.sh
-    trap : INT TERM
-    "$PYTHON" src/infer.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" "--seed=$SEED" "--device=$DEVICE" \
+    stage src/infer.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" "--seed=$SEED" "--device=$DEVICE" \
         "--test_dataset_dir=$TEST_DATASET_DIR" "--output_dir=$OUTPUT_DIR" \
         ${RESNET_CHECKPOINT:+"--resnet_checkpoint=$RESNET_CHECKPOINT"} \
         ${SAM_DECODER_CHECKPOINT:+"--sam_decoder_checkpoint=$SAM_DECODER_CHECKPOINT"} \
@@ -29,8 +28,6 @@ run_all() {
         ${SAM_CHECKPOINT:+"--sam_checkpoint=$SAM_CHECKPOINT"} $INFER_FLAGS
 }
 
-# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: shell and log have to outlive it.
-trap : INT TERM
-write_log() { trap '' INT TERM; tee -a logging_inference.txt; }
-# Progress bars need a terminal behind stderr; without one, everything goes through the log.
-if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi
+source src/run_stages.sh
+start_log logging_inference.txt
+run_all

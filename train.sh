@@ -28,9 +28,10 @@ if [[ -n $TENSORBOARD ]]; then
     done
 fi
 
+report_run() { "$PYTHON" src/report.py "--dataset_type=$DATASET_TYPE" "--run=$RUN"; }
+
 run_all() {
     source src/environment.sh
-    trap : INT TERM
     # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those.
     local data=("--dataset_type=$DATASET_TYPE") seed=("--seed=$SEED")
     local run=("${data[@]}" "--run=$RUN" "--device=$DEVICE") sam=("${seed[@]}")
@@ -38,25 +39,23 @@ run_all() {
     [[ -n $SAM_CHECKPOINT ]] && sam+=("--sam_checkpoint=$SAM_CHECKPOINT")
 
     if [[ $DATASET_TYPE == demo ]]; then
-        "$PYTHON" src/make_demo_slides.py $DEMO_FLAGS                    # synthetic slides
+        stage src/make_demo_slides.py $DEMO_FLAGS                    # synthetic slides
     fi
     # Checks in seconds what would stop the run later. It takes each stage's flags as one word.
-    "$PYTHON" src/check.py "${run[@]}" "${sam[@]}" --patch_flags="$PATCH_FLAGS" --classifier_flags="$CLASSIFIER_FLAGS" \
+    stage src/check.py "${run[@]}" "${sam[@]}" --patch_flags="$PATCH_FLAGS" --classifier_flags="$CLASSIFIER_FLAGS" \
         --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" --retrain_flags="$RETRAIN_FLAGS" \
         --evaluate_flags="$EVALUATE_FLAGS"
-    "$PYTHON" src/extract_patches.py "${data[@]}" "${seed[@]}" $PATCH_FLAGS      # slides → patches
+    stage src/extract_patches.py "${data[@]}" "${seed[@]}" $PATCH_FLAGS      # slides → patches
     # Where a stage fails is where its run's report is needed; the stage's own error stays the last line.
-    trap '(( $? % 130 )) && "$PYTHON" src/report.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" &> /dev/null || :' EXIT
-    "$PYTHON" src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
-    "$PYTHON" src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS          # classifier → initial masks
-    "$PYTHON" src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS   # initial masks → preliminary decoder
-    "$PYTHON" src/retrain_decoder.py "${run[@]}" "${sam[@]}" $RETRAIN_FLAGS    # pseudo-labels → final decoder
-    "$PYTHON" src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves
-    "$PYTHON" src/report.py "${data[@]}" "--run=$RUN"                      # one page of it all
+    on_failure=report_run
+    stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
+    stage src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS          # classifier → initial masks
+    stage src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS   # initial masks → preliminary decoder
+    stage src/retrain_decoder.py "${run[@]}" "${sam[@]}" $RETRAIN_FLAGS    # pseudo-labels → final decoder
+    stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves
+    stage src/report.py "${data[@]}" "--run=$RUN"                      # one page of it all
 }
 
-# Ctrl-C and SIGTERM are for the stage, which then saves its state and says so: shell and log have to outlive it.
-trap : INT TERM
-write_log() { trap '' INT TERM; tee -a "logging_${RUN//\//_}.txt"; }
-# Progress bars need a terminal behind stderr; without one, everything goes through the log.
-if [[ -t 2 ]]; then run_all | write_log; else run_all 2>&1 | write_log; fi
+source src/run_stages.sh
+start_log "logging_${RUN//\//_}.txt"
+run_all

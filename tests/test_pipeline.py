@@ -28,9 +28,7 @@ WITH_FLAGS = [stage for stage in recipe_stages() if stage.flags_variable]
 
 
 def test_train_sh_runs_the_recipe_in_order_each_stage_with_its_flags():
-    calls = re.findall(
-        r'^ +(?:run )?"\$PYTHON" (src/\w+\.py)(.*?)(?: +#.*)?$', TRAIN_SH, re.MULTILINE
-    )
+    calls = re.findall(r"^ +stage (src/\w+\.py)(.*?)(?: +#.*)?$", TRAIN_SH, re.MULTILINE)
     flags_by_script = {script: re.findall(r" \$(\w+_FLAGS)", words) for script, words in calls}
     # The demo's slides and the check come before the recipe.
     scripts = [script for script, _ in calls]

@@ -13,6 +13,7 @@ import pytest
 from epsam.pipeline import recipe_stages
 from support.mini import REPOSITORY
 
+HELPERS = ("src/environment.sh", "src/run_stages.sh")
 STAGES = ["check", *(stage.name for stage in recipe_stages())]
 
 
@@ -20,7 +21,7 @@ STAGES = ["check", *(stage.name for stage in recipe_stages())]
 def run_script(tmp_path):
     """Run a script, and get its output: a line for each call of Python, each word of it in <>."""
     (tmp_path / "src").mkdir()
-    for name in ("train.sh", "ablate.sh", "infer.sh", "src/environment.sh"):
+    for name in ("train.sh", "ablate.sh", "infer.sh", *HELPERS):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"
@@ -83,7 +84,7 @@ def test_odd_names_reach_every_stage_as_one_word(run_script, tmp_path):
 )
 def test_an_environment_that_lacks_packages_is_an_error_that_names_them(tmp_path, script, lacking):
     venv.create(tmp_path / "env", with_pip=False)
-    for name in (script, "src/environment.sh"):
+    for name in (script, *HELPERS):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
     environment = {
@@ -109,7 +110,7 @@ def bare(tmp_path):
     """
     (tmp_path / "src").mkdir()
     (tmp_path / "bin").mkdir()
-    for name in ("infer.sh", "src/environment.sh", "requirements.txt", "requirements-test.txt"):
+    for name in ("infer.sh", *HELPERS, "requirements.txt", "requirements-test.txt"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     python = '#!/bin/bash\necho "$*" >> calls.txt\n[[ $* != *pip* || -z $NO_INDEX ]] || exit 1\n'
     python3 = tmp_path / "bin" / "python3"
@@ -200,16 +201,18 @@ def test_a_run_that_fails_is_reported_all_the_same_and_ends_with_the_stages_erro
     [
         ("train.sh", "train_classifier", "logging_demo.txt"),
         ("ablate.sh", "ablate", "logging_ablation-demo.txt"),
+        ("infer.sh", "infer", "logging_inference.txt"),
     ],
 )
+@pytest.mark.parametrize("send", [os.killpg, os.kill])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(
-    run_script, tmp_path, number, script, stage, log
+    run_script, tmp_path, number, send, script, stage, log
 ):
     python = tmp_path / "bin" / "python"
     python.write_text(
         f"#!/bin/bash\n[[ $1 == src/{stage}.py ]] || exit 0\n"
-        "trap 'echo all saved; exit 130' INT TERM\necho begun\nwhile :; do sleep 0.05; done\n"
+        "trap 'echo all saved; exit 130' INT TERM USR1\necho begun\nwhile :; do sleep 0.05; done\n"
     )
     process = subprocess.Popen(
         ["bash", script],
@@ -221,7 +224,7 @@ def test_a_request_to_stop_waits_for_what_the_stage_has_to_say(
         stderr=subprocess.STDOUT,
     )
     assert "begun\n" in iter(process.stdout.readline, "")
-    os.killpg(process.pid, number)
+    send(process.pid, number)
     rest, _ = process.communicate(timeout=120)
     assert (process.returncode, rest.splitlines()[-1]) == (130, "all saved")
     assert "all saved" in (tmp_path / log).read_text()

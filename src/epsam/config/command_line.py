@@ -7,7 +7,6 @@ import argparse
 import dataclasses
 import inspect
 import logging
-import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from epsam.config.presets import METHODS, preset
 from epsam.core.errors import EpsamError
 from epsam.core.files import DISK_FULL, remove_leftovers
 from epsam.core.locking import exclusive_lock
-from epsam.core.signals import raise_keyboard_interrupt
+from epsam.core.signals import ignore_stop_signals, interrupt_on_stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +45,15 @@ def run_stage(
     owns: the folder that no other process may use meanwhile.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    # Batch systems send SIGTERM before they kill; it ends a stage as Ctrl-C does.
-    signal.signal(signal.SIGTERM, raise_keyboard_interrupt)
+    interrupt_on_stop_signals()
     options = parse(stage, kind, sys.argv[1:])
 
     try:
         with _exclusive_folder(owns(options)) if owns else nullcontext():
             main(options)
     except KeyboardInterrupt:
+        # One more of them must not cut off the last line.
+        ignore_stop_signals()
         _print_last_line("interrupted; run the same command again to go on")
         raise SystemExit(130) from None
     except (EpsamError, OSError, RuntimeError) as error:

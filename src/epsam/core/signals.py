@@ -1,4 +1,8 @@
-"""Requests to stop: Ctrl-C (SIGINT), and SIGTERM, which batch systems send before they kill."""
+"""Requests to stop: Ctrl-C (SIGINT), and SIGTERM, which batch systems send before they kill.
+
+The shell scripts pass a request on as SIGUSR1. The process may have got the same request itself, so
+this one counts only if there was none before.
+"""
 
 import os
 import signal
@@ -6,17 +10,34 @@ import threading
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PASSED_ON = signal.SIGUSR1
+HEED_INTERRUPT = "EPSAM_HEED_INTERRUPT"
+"""Environment variable of the scripts: bash has started this process with SIGINT ignored, which it
+should not be.
+"""
 _STDERR = 2
 
 
-def raise_keyboard_interrupt(number: int, frame: FrameType | None) -> None:
-    """A signal handler that raises KeyboardInterrupt in the running code."""
-    raise KeyboardInterrupt
+def interrupt_on_stop_signals() -> None:
+    """Let every request to stop raise KeyboardInterrupt in the running code, as Ctrl-C does."""
+    was_interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal was_interrupted
+        if number == PASSED_ON and was_interrupted:
+            return
+        was_interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(PASSED_ON, interrupt)
+    if os.environ.get(HEED_INTERRUPT):
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def ignore_stop_signals(*_: object) -> None:
     """For worker processes: a signal reaches the whole group, and the main process ends them."""
-    for number in SIGNALS:
+    for number in (*SIGNALS, PASSED_ON):
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -39,7 +60,7 @@ class StopRequests:
         # Python lets only the main thread set handlers; in another thread nothing is deferred.
         self._previous_handlers = {}
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in (*SIGNALS, PASSED_ON):
                 self._previous_handlers[number] = signal.signal(number, self._note)
         return self
 
@@ -54,6 +75,8 @@ class StopRequests:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
+            if number == PASSED_ON:
+                return
             raise KeyboardInterrupt
         self.requested = True
         # os.write, not print: the signal may interrupt a print, which cannot be entered twice.
