@@ -20,7 +20,7 @@ FLOORS = (
     ("training",),
     ("evaluation",),
     ("inference",),
-    ("ablation", "report", "preflight"),
+    ("ablation", "report", "preflight", "api"),
 )
 
 

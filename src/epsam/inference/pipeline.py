@@ -22,8 +22,9 @@ from epsam.data.images import Rgb
 from epsam.inference.progress import PhaseTimer
 from epsam.inference.tile_model import GatedTileModel, TileBatch
 from epsam.inference.tiling import Map
+from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
-from epsam.segment.sam.prompting.sam_prompt import make_sam_prompts
+from epsam.segment.sam.prompting.sam_prompt import all_points, make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
 
 Encoded = list[list[npt.NDArray[np.float16]]]
@@ -66,6 +67,23 @@ class Pipeline(GatedTileModel):
     def tile_size(self) -> int:
         """Side of a tile, px."""
         return self._segmenter.frame.patch_size
+
+    @property
+    def weak_model(self) -> Any:
+        """The classifier, a `WeakModel`."""
+        return self._classifier
+
+    @property
+    def mask_rule(self) -> MaskRule:
+        """How CAMs and initial masks are made: as in training."""
+        return self._options.masks
+
+    def sample_points(self, tile: Rgb, cam: Map, name: str) -> PointPrompt:
+        """The points (N, 3) of the first prompts of an image of one tile; N may be 0."""
+        rng = generator(self._seed, "pepm", "infer", name, 0)
+        inputs = [self._prompt_inputs(tile, cam)]
+        (prompts,) = make_sam_prompts(inputs, self._options.prompt, [rng])
+        return all_points(prompts)
 
     def classify(
         self, tiles: Sequence[Rgb], timer: PhaseTimer

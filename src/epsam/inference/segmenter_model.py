@@ -37,6 +37,11 @@ class SegmenterTileModel(GatedTileModel):
         self.mpp = segmenter.mpp
 
     @property
+    def weak_model(self) -> Any | None:
+        """The model whose scores gate the tiles, if there is one."""
+        return self._weak_model
+
+    @property
     def tile_size(self) -> int:
         """Side of a tile, px."""
         return self._segmenter.patch_size

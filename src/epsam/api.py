@@ -1,0 +1,229 @@
+"""EP-SAM from Python: load a trained run, and segment images and slides with it.
+
+docs/api.md has an example of each function, run by a test. All errors that a user can mend are
+`epsam.core.errors.EpsamError`, of one line.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from epsam.cam.postprocess import cam_to_mask
+from epsam.cam.rotation import rotation_averaged_cam, trained_cam
+from epsam.config.inference import InferOptions
+from epsam.config.masks import MaskRule
+from epsam.config.metadata import merge_fields
+from epsam.core.checkpoints import load_plain
+from epsam.core.device import DeviceConfig, select_device
+from epsam.core.errors import ImageError, SlideError, WeightsError
+from epsam.core.files import read_json
+from epsam.data.cam_store import CamMap
+from epsam.data.images import Mask, Rgb
+from epsam.extraction.discovery import FAILED
+from epsam.inference.inputs import find_slides
+from epsam.inference.loading import (
+    compute_fingerprint,
+    find_last_decoder,
+    find_segmenter,
+    load_tile_model,
+    make_slide_settings,
+)
+from epsam.inference.pipeline import Pipeline
+from epsam.inference.segment_slides import segment_slides
+from epsam.inference.slide_store import SlideStore
+from epsam.inference.tile_model import Gate, Segmentation, TileModel, segment_image
+from epsam.paths import RunPaths
+from epsam.segment.sam.prompting.point_sampling import PointPrompt
+
+__all__ = ["ImageCam", "Run", "Segmentation", "SlideOutput", "load_run"]
+
+
+@dataclass(frozen=True)
+class ImageCam:
+    """What the weak model sees in one image.
+
+    probability: of tumour in the image, 0..1. cam: (h, w) float32 in 0..1, in the resolution of the
+    network, averaged over rotations; all 0 if nothing is active. mask: the initial mask made from
+    it, bool (height, width).
+    """
+
+    probability: float
+    cam: CamMap
+    mask: Mask
+
+
+@dataclass(frozen=True)
+class SlideOutput:
+    """The results of one slide.
+
+    folder: holds probability.tif, mask.tif, contours and overlay. row: its row of slides.csv.
+    """
+
+    folder: Path
+    row: dict[str, Any]
+
+
+class Run:
+    """A trained run on its device; made by `load_run`."""
+
+    def __init__(
+        self,
+        options: InferOptions,
+        model: TileModel,
+        mask_rule: MaskRule,
+        device_config: DeviceConfig,
+    ) -> None:
+        self._options = options
+        self._model = model
+        self._mask_rule = mask_rule
+        self._device_config = device_config
+
+    @property
+    def tile_size(self) -> int:
+        """Side in px of the patches that the run was trained on."""
+        return self._model.tile_size
+
+    @property
+    def mpp(self) -> float | None:
+        """Resolution of these patches, µm/px; None: not known."""
+        return self._model.mpp
+
+    def segment_image(
+        self,
+        image: Rgb,
+        name: str = "image",
+        gate: bool = True,
+        gate_threshold: float = 0.5,
+        overlap: float = 0.25,
+    ) -> Segmentation:
+        """Tumour probability and mask of an RGB image (height, width, 3) uint8 of any size.
+
+        The image has the run's resolution. name: keys the prompts, so that the same name and image
+        give the same result; infer.sh takes the file's stem. gate: leave tiles empty whose tumour
+        probability is below `gate_threshold`. overlap: of neighbouring tiles, 0 to 0.9 of their
+        side. The result's `probability` (height, width) is float32 in 0..1, its `mask` bool.
+
+        Raises ImageError if the array is no RGB image.
+        """
+        _require_rgb(image)
+        return segment_image(self._model, name, image, overlap, Gate(gate, gate_threshold))
+
+    def segment_slide(self, path: str | Path, output_dir: str | Path) -> SlideOutput:
+        """Segment a whole slide into `output_dir`/<slide>/, as infer.sh does.
+
+        A slide that is finished there is not segmented again. Raises SlideError if it cannot be
+        read or segmented, WeightsError if the run does not say at which resolution.
+        """
+        record = find_slides(Path(path))[0]
+        settings = make_slide_settings(self._options, self._model)
+        store = SlideStore(Path(output_dir), compute_fingerprint(self._options))
+        segment_slides([record], self._model, settings, store)
+        result = store.read_result(record.name)
+        if result is None:
+            raise SlideError(f"{path}: no result; another process works on it, run again later")
+        if result.row["status"] == FAILED:
+            raise SlideError(f"{path}: {result.row['reason']}")
+        return SlideOutput(Path(output_dir) / record.name, dict(result.row))
+
+    def cam(self, image: Rgb) -> ImageCam:
+        """The weak model's class activation map of a square RGB image (side, side, 3) uint8.
+
+        Raises ImageError if the image is not square, WeightsError if the run has no weak model.
+        """
+        _require_rgb(image)
+        weak_model = getattr(self._model, "weak_model", None)
+        if weak_model is None:
+            raise WeightsError("the run has no weak model; train one by train_classifier.py")
+        images = torch.from_numpy(np.ascontiguousarray(image)).to(self._device_config.device)
+        rule = self._mask_rule
+        with self._device_config.autocast():
+            probabilities, maps = rotation_averaged_cam(
+                weak_model,
+                images.permute(2, 0, 1)[None].float() / 255,
+                rule.rotations,
+                rule.cam or trained_cam(weak_model),
+                rule.cam_layer,
+            )
+        cam_map = maps[0].float().cpu().numpy()
+        return ImageCam(float(probabilities[0]), cam_map, cam_to_mask(cam_map, image, rule))
+
+    def prompts(self, image: Rgb, name: str = "image") -> PointPrompt:
+        """The points that SAM is prompted with in an image of one tile: (N, 3) float32, each x, y
+        in px of the image and its label (1: tumour, 0: none); N is 0 if nothing is to be prompted
+        for.
+
+        Raises ImageError if the image is not of `tile_size`, WeightsError if the run has no SAM.
+        """
+        _require_rgb(image)
+        if not isinstance(self._model, Pipeline):
+            raise WeightsError(
+                "the run's segmenter takes no prompts; load a run with SAM's decoder"
+            )
+        side = self.tile_size
+        if image.shape[:2] != (side, side):
+            raise ImageError(
+                f"image of {image.shape[1]}×{image.shape[0]} px: prompts are those of one tile; "
+                f"crop it to {side}×{side}"
+            )
+        return self._model.sample_points(image, self.cam(image).cam, name)
+
+
+def load_run(
+    folder: str | Path,
+    sam_checkpoint: str | Path = "",
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int = 4,
+    seed: int = 22,
+    mpp: float = 0.0,
+) -> Run:
+    """Load a trained run, the folder `checkpoints/<run>`.
+
+    sam_checkpoint: the weights of SAM; "": the official file beside the run's folder, downloaded
+    once if absent. device: "auto", "cpu" or "cuda". precision: "auto", "fp32", "bf16" or "fp16".
+    batch_size: tiles that go through the networks together. seed: of the prompts.
+    mpp: resolution at which slides are read, µm/px; 0: that of the training patches.
+
+    Raises WeightsError if a file is missing or does not fit.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise WeightsError(f"{folder}: no such run; give a folder of checkpoints/")
+    options = InferOptions(
+        run=folder.name,
+        checkpoint_root=str(folder.parent),
+        sam_model_type=_sam_model_type(folder),
+        sam_checkpoint=str(sam_checkpoint),
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        seed=seed,
+        mpp=mpp,
+    )
+    device_config = select_device(device, precision)
+    model = load_tile_model(options, device_config)
+    if isinstance(model, Pipeline):
+        return Run(options, model, model.mask_rule, device_config)
+    rule_file = RunPaths.of(options).mask_rule
+    rule = merge_fields(MaskRule, read_json(rule_file)) if rule_file.is_file() else MaskRule()
+    return Run(options, model, rule, device_config)
+
+
+def _sam_model_type(folder: Path) -> str:
+    """The SAM that the run's decoder was trained with; the default without a decoder of SAM."""
+    options = InferOptions(run=folder.name, checkpoint_root=str(folder.parent))
+    if find_segmenter(options):
+        return options.sam_model_type
+    metadata = load_plain(find_last_decoder(RunPaths.of(options))).get("made_with", {})
+    return str(metadata.get("sam_model_type", options.sam_model_type))
+
+
+def _require_rgb(image: Rgb) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ImageError(
+            f"array of shape {image.shape} and type {image.dtype}: no RGB image; "
+            "give (height, width, 3) uint8"
+        )
