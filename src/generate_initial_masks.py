@@ -134,6 +134,7 @@ def write_cams(
             split_cams = compute_cams(
                 model, checksum, split_patches, size, options, options.batch_size, device_config
             )
+        # New maps do not know their recipe yet. Writing reused ones again costs little.
         cams[split] = dataclasses.replace(split_cams, recipe=recipe)
         save_cams(run.cams(split), cams[split])
     return cams

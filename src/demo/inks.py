@@ -170,7 +170,8 @@ def _mix_inks(amounts: Field, grains: Field, rng: np.random.Generator) -> Field:
     """The image (side, side, 3) in 0..255 of a ground's ink amounts (2, side, side) with grains
     (side, side) of the first ink on it.
     """
-    # Where a grain lies there is little room for the second ink.
+    # A grain takes the place of the ground's first ink; the second ink, which lies between, gives
+    # way by half of that only (this project, by eye).
     cover = np.minimum(0.6 * grains, 1)
     first = amounts[0] * (1 - cover) + grains
     second = amounts[1] * (1 - 0.5 * cover)

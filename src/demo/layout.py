@@ -140,6 +140,8 @@ def _draw_tissue(rng: np.random.Generator, shape: Shape) -> Field:
         middle = rng.uniform(0.3, 0.7) * width
         rows, columns = np.ogrid[0:height, 0:width]
         from_cleft = np.abs(columns - middle + tilt * (rows - height / 2) + bow)
+        # 900 px of distance count like 1 of the surface, which makes the cleft's edge as soft as
+        # that of the piece.
         surface = np.minimum(surface, (from_cleft - rng.uniform(15, 45)) / 900)
 
     edge = soft_step(np.float32(surface), 0.0, 0.006)
@@ -148,8 +150,8 @@ def _draw_tissue(rng: np.random.Generator, shape: Shape) -> Field:
 
 
 def _draw_tumour_surface(rng: np.random.Generator, inside: Mask) -> Field:
-    """Above 0 in tumour: five to eight distorted discs of 150–500 px across, some with a gap of
-    other tissue.
+    """Above 0 in tumour: up to nine distorted discs of 150–500 px across, fewer where there is no
+    room, some with a gap of other tissue.
     """
     shape = (inside.shape[0], inside.shape[1])
     surface = np.full(shape, -1, np.float32)

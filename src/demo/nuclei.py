@@ -47,6 +47,7 @@ def make_nuclei(rng: np.random.Generator, kind: NucleusKind, count: int) -> list
 
 
 def _draw_nucleus(rng: np.random.Generator, kind: NucleusKind) -> Field:
+    """Haematoxylin (side, side) of one nucleus in the middle of a square, 0 outside of it."""
     side = 2 * HALF + 1
     y, x = np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1].astype(np.float32)
     radius = rng.uniform(*kind.radius)
@@ -61,14 +62,16 @@ def _draw_nucleus(rng: np.random.Generator, kind: NucleusKind) -> Field:
     # Distance to the outline, px, positive inside.
     inward = (outline - np.hypot(x / stretch, y * stretch) / radius) * radius
 
-    amount = np.full((side, side), rng.uniform(*kind.inside), np.float32)
-    amount += np.float32(kind.rim) * np.exp(-((inward - 0.8) ** 2) / 1.6)
-    amount += np.float32(kind.clumps) * smooth_noise(rng, (side, side), 2.2)
+    haematoxylin = np.full((side, side), rng.uniform(*kind.inside), np.float32)
+    haematoxylin += np.float32(kind.rim) * np.exp(-((inward - 0.8) ** 2) / 1.6)
+    haematoxylin += np.float32(kind.clumps) * smooth_noise(rng, (side, side), 2.2)
     for _ in range(rng.poisson(kind.nucleoli)):
-        away = rng.uniform(0, 0.45 * radius, 2) * rng.choice((-1, 1), 2)
-        squared_distance = (x - away[0]) ** 2 + (y - away[1]) ** 2
-        amount += np.float32(0.55) * np.exp(-squared_distance / 2.2)
-    return np.asarray(np.clip(amount, 0.15, 1.7) * soft_step(inward, 0.0, 1.6), dtype=np.float32)
+        nucleolus_xy = rng.uniform(0, 0.45 * radius, 2) * rng.choice((-1, 1), 2)
+        squared_distance = (x - nucleolus_xy[0]) ** 2 + (y - nucleolus_xy[1]) ** 2
+        haematoxylin += np.float32(0.55) * np.exp(-squared_distance / 2.2)
+    return np.asarray(
+        np.clip(haematoxylin, 0.15, 1.7) * soft_step(inward, 0.0, 1.6), dtype=np.float32
+    )
 
 
 def rotate_nucleus(patch: Field, angle: float) -> Field:

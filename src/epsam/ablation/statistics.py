@@ -35,8 +35,9 @@ def mean_over_patches(scores: Scores) -> float:
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (n − 1); the latter is nan for a single value, both
-    without any.
+    """Mean and sample standard deviation (n − 1).
+
+    The deviation of a single value is nan. Without any value both are nan.
     """
     if not values:
         return math.nan, math.nan

@@ -21,8 +21,8 @@ OBJECT_TYPES = ("annotation", "PathAnnotationObject", "")
 def read_annotations(path: Path, groups: GroupNames = BUILT_IN) -> Annotations:
     """Annotations of a GeoJSON file, polygons in level-0 pixels; the class is the group.
 
-    A polygon with holes is one outline that runs through all its rings, so that a hole clears its
-    own polygon alone. Points and lines have no area and are dropped. Raises AnnotationError if the
+    The rings of a polygon with holes are joined to one line, which leaves the holes out. (As hole
+    polygons of their own they would also clear whatever other polygon overlaps them.) Points and lines have no area and are dropped. Raises AnnotationError if the
     file is no GeoJSON, holds a class without a meaning, more items than anyone draws, or
     coordinates that are no numbers.
     """

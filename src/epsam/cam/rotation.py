@@ -49,7 +49,8 @@ def cam_per_rotation(
 
     The CAMs are rotated back and not scaled yet; the rest is as for `rotation_averaged_cam`.
     """
-    # Rotations of other images could not share a batch, nor their CAMs a frame.
+    # A quarter turn of an image that is not square has another shape: it could not share a batch
+    # with the upright one, nor its CAM a frame.
     height, width = images.shape[-2:]
     if height != width:
         raise ImageError(

@@ -177,7 +177,8 @@ def _help_text(field: dataclasses.Field[Any]) -> str:
     limits = format_range(info["at_least"], info["at_most"])
     if limits:
         notes.append(limits)
-    # A flag that only says where or how conveniently a stage runs needs no source.
+    # The source is said where it tells something: not for a flag of this project that only says
+    # where or how conveniently a stage runs.
     if info["affects_result"] or info["source"] != THIS_PROJECT:
         notes.append(info["source"])
     return f"{info['help']} ({'; '.join(notes)})".replace("%", "%%")

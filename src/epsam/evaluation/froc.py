@@ -76,8 +76,8 @@ def find_peaks(probability: npt.NDArray[np.uint8], um_per_px: float) -> Detectio
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     peaks = (probability == cv2.dilate(probability, disc)) & (probability >= MIN_PEAK)
 
-    # The middle pixel of each plateau in reading order lies on it, which its centre of mass may
-    # not.
+    # A plateau counts where the middle one of its pixels lies, in reading order. Its centre of mass
+    # may lie beside a bent plateau.
     count, labels = cv2.connectedComponents(peaks.astype(np.uint8), connectivity=8)
     middles = [pixels[len(pixels) // 2] for pixels in _pixels_by_label(labels, count)]
     x, y = np.array(middles, np.int64).reshape(-1, 2).T

@@ -104,7 +104,8 @@ class SplitScores:
             "pooled_iou": round(total.iou, 6),
         }
 
-        # Columns of the filter stay empty where nothing is filtered.
+        # The columns are named after the IDS filter's first version: "kept" is what it accepts.
+        # They stay empty for masks that are no pseudo-labels.
         if any(patch.accepted is not None for patch in self.patches):
             accepted = [patch.overlap for patch in self.patches if patch.accepted]
             # Without an accepted mask the mean is nan, which the table leaves empty.

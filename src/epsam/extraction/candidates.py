@@ -195,6 +195,8 @@ def load_annotations(record: SlideRecord) -> Annotations:
     annotations = read_annotation_file(record.annotations, record.groups)
     if record.is_normal or any(has_area(polygon) for polygon in annotations.tumour):
         return annotations
+    # What is left among the tumour polygons has no area: they are lines, as the dropped ones are.
+    # Polygons without a group were sorted among the holes, and are told apart here.
     n_lines = annotations.n_dropped + len(annotations.tumour)
     n_ungrouped = len(annotations.ungrouped)
     raise AnnotationError(

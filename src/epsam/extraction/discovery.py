@@ -84,6 +84,7 @@ def discover_slides(
     # Usually a misspelt name: silence would cost the user a slide.
     for name, paths in annotations_by_name.items():
         if name not in slides_by_name:
+            # Several files of one name are told once: without a slide none of them is read.
             record = SlideRecord(name, None, paths[0])
             reason = f"outlines without a slide in {images.name}/"
             records.append(record.mark_as(UNUSED, reason))

@@ -119,7 +119,7 @@ def format_size(size: int) -> str:
 
 
 def _append_rest(remote: RemoteFile, partial: Path) -> None:
-    """Write what the partial file lacks behind it."""
+    """Fetch the bytes that the partial file still lacks, and append them to it."""
     start = _size_of(partial)
     if start >= remote.size:
         return

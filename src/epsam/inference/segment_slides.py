@@ -90,6 +90,7 @@ def _segment_or_fail(
         with progress:
             row, frame = segment_slide(record, staged.folder, model, settings, timer, progress)
     except (EpsamError, MemoryError, ValueError, OSError) as error:
+        # ValueError is what image libraries raise on damaged tiles: it is this slide's alone.
         # A full disk would fail every further slide, too.
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise

@@ -42,6 +42,7 @@ def will_reuse_patches(paths: DatasetPaths, tables: Path, options: PatchOptions)
     if options.restart or not list_images(paths.split("train") / "image"):
         return False
     try:
+        # Without its slides a patch cannot be extracted again, so step 1 leaves them all.
         return bool(find_removed_slides(paths)) or not describe_changes(paths, tables, options)
     except EpsamError:
         # Step 1 will meet it, too; `check_slides` reports it.

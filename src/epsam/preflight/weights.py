@@ -18,7 +18,8 @@ from epsam.weak.weights import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file
 
 
 def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:
-    """SAM's weights: the published file has its hash, any other file the network's tensors.
+    """Check SAM's weights: a published file by its hash, a user's file by names and shapes of its
+    tensors.
 
     Raises WeightsError on a file of another network.
     """

@@ -14,7 +14,9 @@ class PseudoLabelScore:
 
 
 def score_pseudo_label(initial_mask: Mask, pseudo_label: Mask) -> PseudoLabelScore:
-    """IDS and area ratio of two masks (height, width) of the same patch."""
+    """IDS (the fraction of the pseudo-label that lies in the initial mask) and area ratio of two
+    masks (height, width) of the same patch.
+    """
     area = int(pseudo_label.sum())
     initial_area = int(initial_mask.sum())
     # An empty pseudo-label scores 0, so that it is never accepted.

@@ -58,7 +58,7 @@ class DecoderRound:
         return self._stage.is_current()
 
     def begin(self) -> None:
-        """Remove what later rounds, and an earlier run of this round, claim to be complete."""
+        """Remove the completion record of this round, and everything that later rounds have left."""
         context = self._context
         self._stage.begin()
         # Later rounds build on the pseudo-labels that this round is about to replace.

@@ -157,8 +157,9 @@ def save_classifier(path: Path, model: AdlResNet, extra: Mapping[str, Any]) -> N
 def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
     """Load the classifier of a checkpoint, in evaluation mode, on `device`.
 
-    A checkpoint without "spec" is taken for one of the published code: RGB in 0..1 without mean and
-    deviation, the 2 × 2 frequency square, and ADL positions from the gaps between block indices.
+    A checkpoint without "spec" is taken for one of the published code. That means RGB in 0..1
+    without mean and deviation, and a frequency mask of 2 × 2. Where ADL sits is read off the names
+    of its tensors: an ADL module takes an index among the blocks, and has no tensors itself.
 
     Raises WeightsError if the file cannot be read, holds anything but tensors and plain data, or
     does not fit.

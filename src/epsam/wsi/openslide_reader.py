@@ -26,9 +26,9 @@ class OpenSlideFile(Slide):
 
         # The file's own pixel size goes before the user's.
         mpp = None
-        mpp_texts = parse_numbers([self._file.properties.get("openslide.mpp-x", "")])
-        if mpp_texts:
-            mpp = plausible_size(mpp_texts[0])
+        mpp_values = parse_numbers([self._file.properties.get("openslide.mpp-x", "")])
+        if mpp_values:
+            mpp = plausible_size(mpp_values[0])
         super().__init__(path, self._read_levels(), mpp or slide_mpp or None)
 
     def close(self) -> None:

@@ -70,6 +70,7 @@ def level_downsample(
     downsample must agree in both directions to 2 %.
     """
     ratios = [full / max(1, part) for full, part in zip(size0, size, strict=True)]
+    # Padding enlarges a level and so lowers its ratio: the larger ratio is nearer to the truth.
     nominal = 2.0 ** max(0, round(math.log2(max(ratios))))
     if _is_rounded_side(size0[0] / nominal, size[0], tile[0]) and _is_rounded_side(
         size0[1] / nominal, size[1], tile[1]

@@ -89,9 +89,12 @@ def _attend_at_once(
 def _attend_row_by_row(
     query: Tensor, key: Tensor, value: Tensor, biases: Tensor, rows: int, columns: int
 ) -> Tensor:
-    """The same attention, with the biases as an additive mask for one row of queries at a time."""
-    # A CPU spends its time on the products themselves, which extended vectors triple, and the mask
-    # of one row is small enough for its cache.
+    """Attention with the biases as an additive mask, for one row of queries at a time.
+
+    The result is that of the extended queries and keys above, within rounding.
+    """
+    # On a CPU the products take the time, and extending the vectors would triple them. The mask of
+    # one row of queries fits the cache; that of all rows would not.
     attended = []
     for start in range(0, rows * columns, columns):
         row = slice(start, start + columns)
