@@ -2,7 +2,6 @@
 what the tables say.
 """
 
-import csv
 import dataclasses
 import json
 import os
@@ -20,6 +19,7 @@ from epsam.config.ablation import AblateOptions, CompareOptions
 from epsam.config.command_line import parse
 from epsam.core.errors import EpsamError
 from support.mini import FLAGS, REPOSITORY, smaller_sam, write_patches, write_random_sam
+from support.tables import read_rows
 
 ROWS = """
 paper                                              # the reference
@@ -60,11 +60,6 @@ def done(tmp_path_factory):
         yield folder
     torch.set_num_threads(threads)
     os.chdir(before)
-
-
-def table(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def same_file(folder, path, first, second, seed=22):
@@ -117,19 +112,19 @@ def test_the_options_beyond_the_paper_run_together(done):
 @pytest.mark.long
 def test_reused_stages_are_recorded_as_if_they_had_run(done):
     run = done / RUN.format("accumulate", 22)
-    stages = {row["stage"] for row in table(run / "metrics.csv")}
+    stages = {row["stage"] for row in read_rows(run / "metrics.csv")}
     assert stages == {"classifier", "decoder_0", "decoder_1"}
-    assert {row["round"] for row in table(run / "pseudo_labels.csv")} == {"0", "1"}
+    assert {row["round"] for row in read_rows(run / "pseudo_labels.csv")} == {"0", "1"}
 
 
 @pytest.mark.slow
 @pytest.mark.long
 def test_tables_hold_the_means_of_the_runs_beside_the_papers_scores(done):
-    rows = {row["line"]: row for row in table(done / "checkpoints/ablation/tables/table_5.csv")}
+    rows = {row["line"]: row for row in read_rows(done / "checkpoints/ablation/tables/table_5.csv")}
     values = [
         float(r["dice"])
         for seed in (22, 23)
-        for r in table(done / RUN.format("paper", seed) / "evaluation.csv")
+        for r in read_rows(done / RUN.format("paper", seed) / "evaluation.csv")
         if (r["split"], r["what"]) == ("train", "round 1")
     ]
     assert float(rows["round 1"]["dice"]) == pytest.approx(100 * sum(values) / 2, abs=1e-3)
@@ -139,7 +134,7 @@ def test_tables_hold_the_means_of_the_runs_beside_the_papers_scores(done):
     lines = {
         end: [
             row["line"]
-            for row in table(done / f"checkpoints/ablation/tables/table_other_{end}.csv")
+            for row in read_rows(done / f"checkpoints/ablation/tables/table_other_{end}.csv")
         ]
         for end in ("initial_mask", "last_round")
     }
@@ -180,7 +175,7 @@ def test_runs_are_compared_side_by_side(done, tmp_path):
     text = (tmp_path / "compare.md").read_text()
     assert "| generate_initial_masks.quantile | 0.3 | 0.8 |" in text
     assert "open_kernel" not in text
-    records = {(row["masks"], row["run"]): row for row in table(tmp_path / "compare.csv")}
+    records = {(row["masks"], row["run"]): row for row in read_rows(tmp_path / "compare.csv")}
     first, second = (records["initial mask", run] for run in runs)
     assert float(second["difference"]) == pytest.approx(
         float(second["dice"]) - float(first["dice"]), abs=1e-3

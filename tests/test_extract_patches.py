@@ -22,10 +22,10 @@ from support.slide_dataset import (
     make_dataset,
     options_for,
     statuses,
-    table,
     write_annotations,
     write_slide,
 )
+from support.tables import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "bcss_slides"
@@ -41,7 +41,7 @@ def test_patches_hold_the_slides_pixels_and_masks_the_annotations(dataset):
     image = tifffile.imread(dataset / "images" / "a.tif")
     ground_truth = np.zeros((HEIGHT, WIDTH), dtype=bool)
     ground_truth[64:176, 64:200] = True
-    rows = table(dataset / "patches.csv")
+    rows = read_rows(dataset / "patches.csv")
     assert {row["split"] for row in rows} == {"train", "val", "test"}
     for row in (row for row in rows if row["slide"] == "a"):
         x, y, label = int(row["x"]), int(row["y"]), row["label"]
@@ -67,7 +67,7 @@ def tile_corners():
 
 
 def patch_corners(dataset, slide, label):
-    rows = [row for row in table(dataset / "patches.csv") if row["slide"] == slide]
+    rows = [row for row in read_rows(dataset / "patches.csv") if row["slide"] == slide]
     return {(int(row["x"]), int(row["y"])) for row in rows if row["label"] == label}
 
 
@@ -99,7 +99,7 @@ def test_negatives_hold_a_quarter_of_tissue_at_least(dataset):
 
 def test_folders_hold_exactly_what_the_table_says(dataset):
     main(options_for(dataset))
-    rows = table(dataset / "patches.csv")
+    rows = read_rows(dataset / "patches.csv")
     for split in ("train", "val", "test"):
         names = sorted(f"{row['id']}_{row['label']}.png" for row in rows if row["split"] == split)
         assert sorted(path.name for path in (dataset / split / "image").iterdir()) == names
@@ -160,7 +160,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(dataset, tmp_path
         )
     )
     assert files(dataset) == with_two_processes
-    rows = table(dataset / "patches.csv")
+    rows = read_rows(dataset / "patches.csv")
     assert sum(row["split"] == "test" and row["label"] == "1" for row in rows) == 5
     assert sum(row["label"] == "0" for row in rows) == 12
 
@@ -182,7 +182,7 @@ def patches_by_slide(dataset):
     """Extract the patches; returns slide → corners and labels of its patches, whose files exist."""
     main(options_for(dataset, restart=True))
     patches = {}
-    for row in table(dataset / "patches.csv"):
+    for row in read_rows(dataset / "patches.csv"):
         corner_and_label = f"_x{row['x']}_y{row['y']}_{row['label']}.png"
         assert (dataset / row["split"] / "image" / (row["slide"] + corner_and_label)).is_file()
         patches.setdefault(row["slide"], set()).add(corner_and_label)
@@ -195,7 +195,7 @@ def test_patches_at_a_resolution_need_that_of_the_slide(dataset):
         main(options_for(dataset, mpp=1.0, patch_size=32, stride=16))
     assert "pass --slide_mpp" in statuses(dataset)["b"][1]
     main(options_for(dataset, mpp=1.0, slide_mpp=0.5, patch_size=32, stride=16))
-    rows = table(dataset / "patches.csv")
+    rows = read_rows(dataset / "patches.csv")
     assert {(row["size"], row["mpp"]) for row in rows} == {("64", "1.0000")}
     row = next(row for row in rows if row["slide"] == "a" and row["label"] == "1")
     x, y = int(row["x"]), int(row["y"])
@@ -213,7 +213,7 @@ def test_an_unknown_resolution_stays_empty_in_the_table(dataset):
     for name in "abc":
         write_slide(dataset / "images" / f"{name}.tif", mpp=0)
     main(options_for(dataset))
-    assert {row["mpp"] for row in table(dataset / "patches.csv")} == {""}
+    assert {row["mpp"] for row in read_rows(dataset / "patches.csv")} == {""}
 
 
 def test_an_empty_range_of_tumour_fractions_is_refused(dataset):
@@ -254,7 +254,7 @@ def test_real_slides_give_these_numbers_of_positives(tmp_path):
     main(
         options_for(root, patch_size=512, stride=256, max_per_bin=(1, 1, 1), max_negative=(1, 1, 1))
     )
-    rows = table(root / "slides.csv")
+    rows = read_rows(root / "slides.csv")
     assert [(row["slide"], row["positives"], row["mpp"]) for row in rows] == [
         ("tumor_001", "126", "0.2500"),
         ("tumor_002", "86", "0.2500"),

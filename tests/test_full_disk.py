@@ -9,17 +9,12 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from epsam.config.command_line import parse
-from epsam.core.files import sha256_of
 from epsam.data.images import write_rgb
-from epsam.segment.sam.decoder_weights import save_decoder
-from epsam.segment.sam.models import build_sam
-from epsam.weak.resnet import NetworkSpec, build_classifier
-from epsam.weak.weights import save_classifier
 from support.fake_tile_model import draw_slide, write_lossless_slide
 from support.mini import REPOSITORY, smaller_sam, write_random_sam, write_slides
+from support.random_run import write_random_run
 from support.small_disk import KINDS, digests
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -80,30 +75,9 @@ def test_cutting_on_a_full_disk_leaves_the_patches_that_were_there(folder):
 
 
 def write_run(folder):
-    """A random classifier and decoder that tell their making; the flags of infer.py that go with
-    them.
-    """
+    """A run of random weights; the flags of infer.py that go with it."""
     write_random_sam(folder / "sam.pth")
-    sam = build_sam("vit_demo")
-    sam.load_state_dict(torch.load(folder / "sam.pth", weights_only=True))
-    facts = {
-        "sam_model_type": "vit_demo",
-        "sam_sha256": sha256_of(folder / "sam.pth"),
-        "patch_size": 64,
-        "mpp": 0.5,
-        "n_point": 5,
-        "rotations": 1,
-        "quantile": 0.3,
-        "open_kernel": 0,
-        "open_at": "cam",
-        "round": 1,
-    }
-    save_decoder(folder / "run" / "decoder_iter1.pth", sam, facts)
-    save_classifier(
-        folder / "run" / "resnet_adl.pth",
-        build_classifier(NetworkSpec("resnet18", input_size=64)),
-        {},
-    )
+    write_random_run(folder / "run", folder / "sam.pth")
     return [
         "--dataset_type",
         "mini",

@@ -6,54 +6,28 @@ import json
 
 import pytest
 import tifffile
-import torch
 
 import infer
 from epsam.config.inference import InferOptions
 from epsam.core.checkpoints import load_plain, save_plain
 from epsam.core.errors import DatasetError, WeightsError
 from epsam.core.files import sha256_of
-from epsam.segment.sam.decoder_weights import save_decoder
-from epsam.segment.sam.models import build_sam
 from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.weak.weights import save_classifier
 from support import trapped
 from support.fake_tile_model import draw_slide, write_lossless_slide
 from support.mini import clone, run, smaller_sam, write_random_sam
+from support.random_run import write_random_run
 from support.untimed import contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
-
-
-def write_run(folder, sam_file):
-    """A random classifier and decoder with their metadata, as of a training on 64 px patches of
-    0.5 µm/px.
-    """
-    metadata = {
-        "sam_model_type": "vit_demo",
-        "sam_sha256": sha256_of(sam_file),
-        "patch_size": 64,
-        "mpp": 0.5,
-        "n_point": 5,
-        "rotations": 1,
-        "quantile": 0.3,
-        "open_kernel": 0,
-        "open_at": "cam",
-        "round": 1,
-    }
-    sam = build_sam("vit_demo")
-    sam.load_state_dict(torch.load(sam_file, weights_only=True))
-    save_decoder(folder / "decoder_iter1.pth", sam, metadata)
-    save_classifier(
-        folder / "resnet_adl.pth", build_classifier(NetworkSpec("resnet18", input_size=64)), {}
-    )
 
 
 @pytest.fixture
 def options(tmp_path):
     with smaller_sam():
         write_random_sam(tmp_path / "sam.pth")
-        write_run(tmp_path / "run", tmp_path / "sam.pth")
+        write_random_run(tmp_path / "run", tmp_path / "sam.pth")
         yield options_in(tmp_path)
 
 
@@ -207,7 +181,7 @@ def test_the_shell_script_takes_one_slide(tmp_path):
             )
 
     folder = clone(tmp_path, write_slides)
-    write_run(folder / "checkpoints" / "mine", folder / "random_sam.pth")
+    write_random_run(folder / "checkpoints" / "mine", folder / "random_sam.pth")
     settings = {
         "RUN": "mine",
         "TEST_DATASET_DIR": "dataset/mini/mine 1.tif",

@@ -1,11 +1,9 @@
 """The scripts as a user runs them, on a dataset of a few tiny patches."""
 
-import csv
 import json
 import os
 import shutil
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from epsam.core.errors import EpsamError
 from epsam.data.images import read_mask, read_rgb, write_rgb
 from support.kill_train import differing, fingerprints, finish, prepare_clone
 from support.mini import FLAGS, SIDE, clone, run, start, write_patches
+from support.tables import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -66,11 +65,6 @@ def test_a_run_that_was_stopped_and_killed_leaves_the_same_files(quiet, tmp_path
     assert differing(quiet, fingerprints(stopped)) == []
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def test_training_leaves_every_file_of_the_contract(trained):
     run_folder = trained[0] / "checkpoints" / "mini"
     for name in (
@@ -102,7 +96,7 @@ def test_the_log_holds_what_was_printed(trained):
 
 
 def test_evaluation_scores_every_mask_maker_on_every_split(trained):
-    rows = table(trained[0] / "checkpoints" / "mini" / "evaluation.csv")
+    rows = read_rows(trained[0] / "checkpoints" / "mini" / "evaluation.csv")
     whats = ["initial mask", "zero-shot SAM", "preliminary decoder", "round 1", "round 2"]
     assert [(r["split"], r["what"]) for r in rows] == [
         (s, w) for s in ("train", "val", "test") for w in whats
@@ -135,7 +129,7 @@ def test_one_changed_flag_redoes_its_stage_and_none_to_its_left(trained):
     same = [(other / name).read_bytes() == old for name, old in zip(weights, before, strict=True)]
     assert same == [True, True, False]
     assert "0 encoded now" in changed.stdout, "embeddings are shared by all runs"
-    assert {row["what"] for row in table(other / "evaluation.csv")}.isdisjoint({"round 2"})
+    assert {row["what"] for row in read_rows(other / "evaluation.csv")}.isdisjoint({"round 2"})
 
 
 def test_inference_writes_masks_overlays_and_figures(trained):
@@ -143,7 +137,7 @@ def test_inference_writes_masks_overlays_and_figures(trained):
     result = run(folder, "./infer.sh")
     assert result.returncode == 0, result.stdout + result.stderr
     output = folder / "infer_output" / "mini"
-    rows = {row["image"]: row for row in table(output / "metrics.csv")}
+    rows = {row["image"]: row for row in read_rows(output / "metrics.csv")}
     figures = json.loads((output / "summary.json").read_text())
     assert set(rows) == {"p0_1.png", "p1_1.png", "p2_0.png"}
     assert (figures["images"], figures["scored"], figures["failed"]) == (3, 2, 0)
@@ -172,7 +166,7 @@ def test_images_without_label_or_truth_of_any_size_are_taken(trained):
         INFER_FLAGS="--no-classifier_gate",
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    rows = {row["image"]: row for row in table(folder / "out" / "metrics.csv")}
+    rows = {row["image"]: row for row in read_rows(folder / "out" / "metrics.csv")}
     assert rows["broken.png"]["status"] == "failed"
     assert "not a readable" in rows["broken.png"]["reason"]
     assert int(rows["wide image.png"]["windows"]) == 6
@@ -190,7 +184,7 @@ def test_a_shut_gate_leaves_images_without_a_label_empty(trained, monkeypatch):
             **FLAGS_OF_RUN, test_dataset_dir="gate", output_dir="gated", gate_threshold=1.1
         )
     )
-    row = table(folder / "gated" / "metrics.csv")[0]
+    row = read_rows(folder / "gated" / "metrics.csv")[0]
     assert (row["gated"], row["tumour_share"]) == ("1", "0.0")
 
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,15 +31,12 @@ from epsam.metrics import PixelCounts
 from epsam.paths import RunPaths
 from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
 from epsam.training.decoder import PromptedPatch
+from support import arrays
 
 SIDE = 8
 
 
-def block(rows, columns):
-    mask = np.zeros((SIDE, SIDE), bool)
-    mask[rows, columns] = True
-    return mask
-
+block = partial(arrays.block, SIDE)
 
 GROUND_TRUTH, INITIAL_MASK = block(slice(0, 4), slice(0, 8)), block(slice(0, 8), slice(0, 4))
 INSIDE, OUTSIDE = block(slice(0, 4), slice(0, 4)), block(slice(0, 4), slice(4, 8))

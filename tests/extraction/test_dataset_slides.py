@@ -9,10 +9,10 @@ from support.slide_dataset import (
     make_dataset,
     options_for,
     statuses,
-    table,
     write_annotations,
     write_slide,
 )
+from support.tables import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +47,7 @@ def test_unused_slides_are_listed_and_never_negatives(dataset, caplog):
     }
     assert "not known to be normal" in outcomes["unknown"][1]
     assert "outlines without a slide" in outcomes["lonely"][1]
-    rows = table(dataset / "patches.csv")
+    rows = read_rows(dataset / "patches.csv")
     assert not [row for row in rows if row["slide"] == "c" and row["label"] == "0"]
     assert [row for row in rows if row["slide"] == "sound" and row["label"] == "0"]
     assert "ignored files: 1 .txt" in caplog.text
@@ -78,7 +78,7 @@ def test_a_missing_folder_and_a_folder_without_slides_are_errors(tmp_path):
 def test_a_dataset_without_a_table_is_split_by_ratio_without_overlap(dataset):
     (dataset / "splits.csv").unlink()
     main(options_for(dataset))
-    rows = table(dataset / "slides.csv")
+    rows = read_rows(dataset / "slides.csv")
     assert sorted(row["split"] for row in rows) == ["test", "train", "val"]
 
 
@@ -95,7 +95,9 @@ def test_camelyon_slides_follow_the_projects_tables(tmp_path):
         write_slide(root / "images" / f"{slide}.tif")
         write_annotations(root / "annotations" / f"{slide}.xml", group="metastases")
     main(options_for(root))
-    outcomes = {row["slide"]: (row["status"], row["split"]) for row in table(root / "slides.csv")}
+    outcomes = {
+        row["slide"]: (row["status"], row["split"]) for row in read_rows(root / "slides.csv")
+    }
     assert outcomes.pop("patient_099_node_1") == ("unused", "")
     assert outcomes == {slide: ("used", split) for slide, split in slides.items()}
 
@@ -128,7 +130,7 @@ def test_patients_whose_slides_the_authors_split_are_in_one_split_by_default(
         write_annotations(root / "annotations" / f"patient_{slide}.xml", group="metastases")
     main(options_for(root, **flags))
     splits_by_patient = {}
-    for row in table(root / "patches.csv"):
+    for row in read_rows(root / "patches.csv"):
         splits_by_patient.setdefault(row["slide"].split("_")[1], set()).add(row["split"])
     assert splits_by_patient == {**splits, "024": {"train"}}
 

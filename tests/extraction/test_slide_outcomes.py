@@ -8,10 +8,10 @@ from support.slide_dataset import (
     make_dataset,
     options_for,
     statuses,
-    table,
     write_annotations,
     write_slide,
 )
+from support.tables import read_rows
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_pixels_damaged_at_level_0_remove_all_patches_of_the_slide(dataset):
     main(options_for(dataset))
     assert statuses(dataset)["d"][0] == "failed"
     assert not list((dataset / "train").rglob("d_*"))
-    assert not [row for row in table(dataset / "patches.csv") if row["slide"] == "d"]
+    assert not [row for row in read_rows(dataset / "patches.csv") if row["slide"] == "d"]
 
 
 def test_an_unknown_group_fails_its_slide_only(dataset):
@@ -104,7 +104,7 @@ def test_fewer_candidates_than_the_limit_are_all_taken_and_logged(dataset, caplo
             dataset, max_per_bin=(0, 0, 0), max_positive=(1000, 1, 0), max_negative=(900, 1, 0)
         )
     )
-    rows = [(row["split"], row["label"]) for row in table(dataset / "patches.csv")]
+    rows = [(row["split"], row["label"]) for row in read_rows(dataset / "patches.csv")]
     # The slides have the same annotations and tissue; of the test split, all tiles are taken.
     positives, negatives = rows.count(("test", "1")), rows.count(("test", "0"))
     assert (rows.count(("train", "1")), rows.count(("train", "0"))) == (positives, negatives)

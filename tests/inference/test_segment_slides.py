@@ -20,7 +20,8 @@ from epsam.inference.slide_tables import (
 from epsam.inference.tile_model import Gate
 from epsam.wsi import reader, tiff, writer
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
-from support.slide_runs import TISSUE, TUMOUR, read_rows, segment_all
+from support.slide_runs import TISSUE, TUMOUR, segment_all
+from support.tables import read_rows
 
 
 def test_the_row_of_a_slide_holds_its_areas_tiles_and_seconds(slide_folder, tmp_path):

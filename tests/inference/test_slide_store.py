@@ -13,7 +13,8 @@ from epsam.inference.slide_tables import (
 )
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
 from support.holder import holding
-from support.slide_runs import SETTINGS, TISSUE, read_rows, segment_all
+from support.slide_runs import SETTINGS, TISSUE, segment_all
+from support.tables import read_rows
 from support.untimed import contents
 
 

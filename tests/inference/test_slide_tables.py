@@ -17,7 +17,8 @@ from epsam.inference.slide_tables import (
 )
 from epsam.inference.tile_model import Gate
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
-from support.slide_runs import SETTINGS, TUMOUR, read_rows, segment_all
+from support.slide_runs import SETTINGS, TUMOUR, segment_all
+from support.tables import read_rows
 
 
 @pytest.mark.parametrize(

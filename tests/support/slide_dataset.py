@@ -1,11 +1,10 @@
 """A dataset of small slides, and what the extraction of patches left of it."""
 
-import csv
-
 import numpy as np
 import tifffile
 
 from epsam.config.patches import PatchOptions
+from support.tables import read_rows
 
 WIDTH, HEIGHT = 384, 320
 TUMOUR = [(64, 64), (200, 64), (200, 176), (64, 176)]
@@ -52,13 +51,8 @@ def options_for(root, **changes):
     )
 
 
-def table(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def statuses(root):
-    return {row["slide"]: (row["status"], row["reason"]) for row in table(root / "slides.csv")}
+    return {row["slide"]: (row["status"], row["reason"]) for row in read_rows(root / "slides.csv")}
 
 
 def files(folder):

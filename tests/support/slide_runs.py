@@ -1,7 +1,5 @@
 """Small slides with boxes of tumour, and the way from them to result tables with a fake model."""
 
-import csv
-
 from epsam.inference.segment_slides import SlideSettings, segment_slides
 from epsam.inference.slide_store import SlideStore
 from epsam.inference.slide_tables import (
@@ -17,11 +15,6 @@ SETTINGS = SlideSettings(
     mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02)
 )
 TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
-
-
-def read_rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def segment_all(slides, output, model=None, settings=SETTINGS, fingerprint="x"):

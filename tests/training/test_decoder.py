@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -19,15 +21,12 @@ from epsam.training.decoder import (
     score_validation,
 )
 from epsam.training.training_prompts import sample_training_prompts
+from support import arrays
 
 SIDE = 16
 
 
-def block(rows, columns):
-    mask = np.zeros((SIDE, SIDE), bool)
-    mask[rows, columns] = True
-    return mask
-
+block = partial(arrays.block, SIDE)
 
 TARGET, INITIAL = block(slice(0, 4), slice(0, 8)), block(slice(0, 8), slice(8, 14))
 TRUTH = block(slice(9, 15), slice(0, 5))

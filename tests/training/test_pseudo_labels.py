@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from epsam.training.pseudo_labels import (
     load_initial_examples,
     write_pseudo_labels,
 )
+from support import arrays
 
 SIDE = 8
 
@@ -32,10 +35,7 @@ class FixedSegmenter:
         return np.stack([self._masks[name] * self._certainty for name in embeddings])
 
 
-def block(rows, columns):
-    mask = np.zeros((SIDE, SIDE), bool)
-    mask[rows, columns] = True
-    return mask
+block = partial(arrays.block, SIDE)
 
 
 @pytest.fixture

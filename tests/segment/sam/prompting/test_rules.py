@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,17 +23,14 @@ from epsam.segment.sam.prompting.rules import (
     sample_negatives,
     transform_inputs,
 )
+from support import arrays
 
 
 def rng(number=1):
     return generator(number, "test")
 
 
-def block(rows, columns, side=20):
-    mask = np.zeros((side, side), bool)
-    mask[rows, columns] = True
-    return mask
-
+block = partial(arrays.block, 20)
 
 MASK = block(slice(2, 8), slice(3, 12))
 GROUND_TRUTH = block(slice(12, 18), slice(12, 18))

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -19,15 +21,12 @@ from epsam.segment.sam.prompting.sam_prompt import (
     make_sam_prompts,
 )
 from epsam.segment.sam.segmenter import SamSegmenter
+from support import arrays
 
 SIDE = 64
 
 
-def block(rows, columns):
-    mask = np.zeros((SIDE, SIDE), bool)
-    mask[rows, columns] = True
-    return mask
-
+block = partial(arrays.block, SIDE)
 
 SMALL, LARGE, TINY = (
     block(slice(2, 8), slice(3, 12)),
