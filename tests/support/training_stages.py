@@ -46,12 +46,12 @@ def write_mini_dataset() -> None:
 
 
 def run_training(mask_flags: Sequence[str] = ()) -> None:
-    """All stages from patches to the decoder of round 1, in the working directory."""
+    """All stages from patches to the decoder of round 2, in the working directory."""
     flags = {name: shlex.split(value) for name, value in FLAGS.items()}
     classifier = [*DATASET, *flags["CLASSIFIER_FLAGS"]]
     masks = [*DATASET, *flags["MASK_FLAGS"], *mask_flags]
     decoder = [*DATASET, *SAM, *flags["DECODER_FLAGS"]]
-    rounds = [*DATASET, *SAM, *flags["RETRAIN_FLAGS"], "--n_iter", "1"]
+    rounds = [*DATASET, *SAM, *flags["RETRAIN_FLAGS"]]
 
     train_classifier.main(parse("train_classifier", ClassifierOptions, classifier))
     generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, masks))

@@ -32,8 +32,10 @@ from support.mini import REPOSITORY, SIDE
 from support.training_stages import run_training, working_in, write_mini_dataset
 
 SEED = 22
-N_ROUNDS = 2
-"""The preliminary decoder and a retraining round."""
+N_ROUNDS = 3
+"""The preliminary decoder and two retraining rounds; the second is the first that could begin with
+what another round has left in memory.
+"""
 GRID = ("--grid_search", "--grid_quantiles", "0.2,0.6", "--grid_kernels", "0,3")
 
 READERS_IN_TRAINING = {
