@@ -15,6 +15,7 @@ from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.config.presets import PRESETS
+from epsam.config.segmenter import SegmenterOptions
 from epsam.weak.adl import AttentionDropout
 from epsam.weak.resnet import NetworkSpec
 from support.mini import REPOSITORY
@@ -25,6 +26,7 @@ STAGES = {
     "train_classifier": ClassifierOptions,
     "generate_initial_masks": MaskOptions,
     "retrain_decoder": RetrainOptions,
+    "train_segmenter": SegmenterOptions,
     "evaluate": EvaluateOptions,
     "infer": InferOptions,
 }

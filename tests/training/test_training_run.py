@@ -58,6 +58,7 @@ MODULES_THAT_LOAD_GROUND_TRUTH = {
     # Of the validation split: choice of the epoch, and of quantile and kernel.
     "epsam.evaluation.threshold_search",
     "epsam.training.decoder",
+    "epsam.training.segmenter",
     # An upper bound: prompts from the ground truth, with --prompt ground_truth_random alone.
     "epsam.segment.sam.prompting.rules",
 }
