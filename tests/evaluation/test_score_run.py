@@ -29,6 +29,7 @@ from epsam.evaluation.score_run import (
 )
 from epsam.metrics import PixelCounts
 from epsam.paths import RunPaths
+from epsam.pseudo_labels.selection import IdsSelection
 from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
 from epsam.training.decoder import PromptedPatch
 from support import arrays
@@ -63,7 +64,7 @@ def make_evaluation(tmp_path):
             write_mask(run.initial_masks(split) / f"{name}.png", INITIAL_MASK)
             prompted.append(PromptedPatch(Patch(name, 1, image, mask), ()))
         case = SplitCase(split, {INITIAL: prompted, ZERO_SHOT: prompted}, None)
-        selection = {ZERO_SHOT: SelectionOptions()}
+        selection = {ZERO_SHOT: IdsSelection(0.9, 0.0)}
         return Evaluation(run, [case], [InitialMasks(run), *predictors], selection)
 
     return make
@@ -96,7 +97,7 @@ def test_train_rows_state_what_the_filter_would_accept(make_evaluation):
 def test_each_decoder_is_filtered_as_in_its_own_training(make_evaluation):
     evaluation = make_evaluation("train", FixedPredictor(), FixedPredictor("round 1"))
     # The second mask has no pixel in common with the initial one: IDS 0.
-    selection = {**evaluation.selection, "round 1": SelectionOptions(ids_threshold=-1)}
+    selection = {**evaluation.selection, "round 1": IdsSelection(-1, 0.0)}
     scores = score_splits(replace(evaluation, selection=selection))
     rows = {split_scores.predictor: split_scores.summary_row() for split_scores in scores}
     assert (rows[ZERO_SHOT]["kept"], rows["round 1"]["kept"]) == (0.5, 1)
@@ -111,7 +112,7 @@ def test_nothing_is_filtered_without_a_selection(make_evaluation):
 
 def test_a_filter_that_accepts_nothing_has_no_dice(make_evaluation):
     evaluation = make_evaluation("train", FixedPredictor())
-    selection = {ZERO_SHOT: SelectionOptions(ids_threshold=1)}
+    selection = {ZERO_SHOT: IdsSelection(1, 0.0)}
     row = score_splits(replace(evaluation, selection=selection))[1].summary_row()
     assert (row["kept"], row["kept_dice"]) == (0, "")
 

@@ -1,10 +1,9 @@
 """From a class activation map to an initial mask: quantile threshold and opening (paper 3.2.2)."""
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
+from epsam.cam.protocol import MapToMask
 from epsam.config.masks import MaskRule
 from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, Rgb
@@ -29,8 +28,7 @@ def cam_to_mask(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
     """The initial mask (height, width) of a map (h, w) in 0..1 and its RGB patch (height, width,
     3), by the method `rule.postprocess`.
     """
-    postprocess: Callable[[CamMap, Rgb, MaskRule], Mask]
-    postprocess = load_function(POSTPROCESSINGS, "--postprocess", rule.postprocess)
+    postprocess: MapToMask = load_function(POSTPROCESSINGS, "--postprocess", rule.postprocess)
     return postprocess(cam_map, image, rule)
 
 

@@ -1,12 +1,14 @@
 """Class activation maps averaged over rotations (paper 3.2.2, Eq. 3)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from epsam.cam.protocol import PredictMaps
 from epsam.core.errors import EpsamError, ImageError
 from epsam.methods import CAM_METHODS, load_function
 from epsam.weak.protocol import WeakModel
@@ -14,8 +16,6 @@ from epsam.weak.resnet import AdlResNet
 
 CamMethodFunction = Callable[[AdlResNet, Tensor, str], tuple[Tensor, Tensor]]
 """A CAM method: (model, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w)."""
-CamFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Images (B, 3, H, H) → logits (B,) and maps (B, h, w)."""
 
 
 def rotation_averaged_cam(
@@ -33,8 +33,21 @@ def rotation_averaged_cam(
 
     Raises ImageError if the images are not square.
     """
-    probabilities, cams = cam_per_rotation(model, images, range(rotations), cam, block)
-    return probabilities[0], average_cam(cams)
+    predict = select_cam(model, cam, block)
+    model.eval()
+    return RotationAverage(rotations)(predict, images)
+
+
+@dataclass(frozen=True)
+class RotationAverage:
+    """The paper's map refiner: the mean over the first `rotations` right-angle rotations (Eq. 3)."""
+
+    rotations: int = 4
+
+    def __call__(self, predict: PredictMaps, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `MapRefiner`."""
+        probabilities, cams = _predict_rotated(predict, images, range(self.rotations))
+        return probabilities[0], average_cam(cams)
 
 
 def cam_per_rotation(
@@ -49,6 +62,15 @@ def cam_per_rotation(
 
     The CAMs are rotated back and not scaled yet; the rest is as for `rotation_averaged_cam`.
     """
+    predict = select_cam(model, cam, block)
+    model.eval()
+    return _predict_rotated(predict, images, turns)
+
+
+def _predict_rotated(
+    predict: PredictMaps, images: Tensor, turns: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Probabilities (T, B) and maps (T, B, h, w), rotated back; see `cam_per_rotation`."""
     # A quarter turn of an image that is not square has another shape: it could not share a batch
     # with the upright one, nor its CAM a frame.
     height, width = images.shape[-2:]
@@ -57,12 +79,10 @@ def cam_per_rotation(
             f"images of {width} × {height} px: class activation maps need square ones; "
             "tile or resize them"
         )
-    predict_cam = select_cam(model, cam, block)
 
-    model.eval()
     with torch.no_grad():
         rotated = torch.cat([torch.rot90(images, turn, dims=(-2, -1)) for turn in turns])
-        logits, cams = predict_cam(rotated)
+        logits, cams = predict(rotated)
 
     upright = []
     for turn, chunk in zip(turns, cams.chunk(len(turns)), strict=True):
@@ -71,7 +91,7 @@ def cam_per_rotation(
     return probabilities, torch.stack(upright)
 
 
-def select_cam(model: Any, cam: str, block: str) -> CamFunction:
+def select_cam(model: Any, cam: str, block: str) -> PredictMaps:
     """How a weak model's maps are made: by a CAM method and block, or with "" for `cam` by itself.
 
     Raises EpsamError if the model has no features for a CAM method.

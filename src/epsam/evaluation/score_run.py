@@ -25,7 +25,7 @@ from epsam.evaluation.predictors import (
 )
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.pseudo_labels.ids import is_accepted, score_pseudo_label
+from epsam.pseudo_labels.selection import IdsSelection, PseudoLabelSelection
 from epsam.tables import INITIAL
 from epsam.training.cams import find_mask_classifier
 from epsam.training.decoder import PromptedPatch
@@ -60,7 +60,7 @@ class Evaluation:
     run: RunPaths
     cases: list[SplitCase]
     predictors: list[Predictor]
-    selection: dict[str, SelectionOptions]
+    selection: dict[str, PseudoLabelSelection]
 
     @property
     def last_predictor(self) -> Predictor:
@@ -165,12 +165,13 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
         cases.append(SplitCase(split, prompted_patches, cams))
 
     predictors: list[Predictor] = [InitialMasks(run)]
-    selection = {}
+    selection: dict[str, PseudoLabelSelection] = {}
     if sam_predictors:
         for name in sam_predictors.decoder_files:
             prompted = {case.split: case.prompted_patches[name] for case in cases}
             predictors.append(DecoderPredictor(name, sam_predictors, prompted))
-            selection[name] = merge_fields(SelectionOptions, metadata[name])
+            limits = merge_fields(SelectionOptions, metadata[name])
+            selection[name] = IdsSelection(limits.ids_threshold, limits.min_area_ratio)
     if run.segmenter.is_file():
         predictors.append(load_segmenter_predictor(options, run))
     return Evaluation(run, cases, predictors, selection)
@@ -243,7 +244,7 @@ def _score_masks(
     predictor: str,
     masks: Sequence[Mask],
     references: Sequence[_Reference],
-    selection: SelectionOptions | None = None,
+    selection: PseudoLabelSelection | None = None,
 ) -> SplitScores:
     """Compare masks with their references, and apply the filter of pseudo-labels, if any.
 
@@ -253,8 +254,7 @@ def _score_masks(
     for mask, reference in zip(masks, references, strict=True):
         accepted = None
         if selection is not None:
-            score = score_pseudo_label(reference.initial_mask, mask)
-            accepted = is_accepted(score, selection.ids_threshold, selection.min_area_ratio)
+            accepted = selection.decide(reference.initial_mask, mask).accepted
         overlap = count_pixels(mask, reference.ground_truth)
         patches.append(PatchScore(reference.name, overlap, accepted))
     return SplitScores(split, predictor, patches)

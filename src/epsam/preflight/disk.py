@@ -10,7 +10,8 @@ from epsam.config.decoder import DecoderOptions
 from epsam.config.patches import PatchOptions
 from epsam.extraction.sampling import FractionRange, limits_per_split, positive_limit
 from epsam.preflight.finding import Finding, problem, warning
-from epsam.segment.sam.models import PROMPT_DIM, SPECS
+from epsam.segment.sam.backbone import count_feature_bytes
+from epsam.segment.sam.models import SPECS
 from epsam.training.normal_patches import count_normal_patches
 
 PNG_COMPRESSION = 0.75
@@ -20,8 +21,6 @@ RUN_BYTES = 1_000_000_000
 """This project: a ResNet50 while it is trained (weights, best weights, Adam's two moments) and
 afterwards, decoders, masks, CAMs.
 """
-
-FP16_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ def estimate_needs(
 
     embedding_bytes = 0
     if decoder_options.embedding_cache:
-        sam = SPECS[decoder_options.sam_model_type]
-        bytes_per_embedding = PROMPT_DIM * sam.grid**2 * FP16_BYTES
+        shapes = SPECS[decoder_options.sam_model_type].feature_shapes()
+        bytes_per_embedding = count_feature_bytes(shapes)
         embedding_bytes = _count_embeddings(counts, decoder_options) * bytes_per_embedding
     return DiskNeeds(patch_bytes, embedding_bytes, RUN_BYTES)
 

@@ -19,7 +19,7 @@ from epsam.data.patches import Patch
 from epsam.engine.sanity import MaskCounts
 from epsam.metrics import count_pixels, macro_dice_iou
 from epsam.paths import RunPaths
-from epsam.pseudo_labels.ids import is_accepted, score_pseudo_label
+from epsam.pseudo_labels.selection import IdsSelection
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.tables import PSEUDO_LABEL_COLUMNS
 from epsam.training.decoder import Example, PromptedPatch, predict_probabilities
@@ -62,6 +62,7 @@ def write_pseudo_labels(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
+    selection = IdsSelection(options.ids_threshold, options.min_area_ratio)
     rows: list[dict[str, object]] = []
     mask_counts = MaskCounts()
     all_counts, accepted_counts = [], []
@@ -70,8 +71,8 @@ def write_pseudo_labels(
     ):
         patch, mask = prompted.patch, probability > 0.5
         mask_counts.add(mask)
-        score = score_pseudo_label(read_mask(initial_mask_path(run, "train", patch)), mask)
-        accepted = is_accepted(score, options.ids_threshold, options.min_area_ratio)
+        decision = selection.decide(read_mask(initial_mask_path(run, "train", patch)), mask)
+        score, accepted = decision.score, decision.accepted
         row = {
             "round": number,
             "id": patch.name,

@@ -23,8 +23,8 @@ from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, check_disk_sp
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.segment.sam.backbone import count_feature_bytes
 from epsam.segment.sam.models import (
-    PROMPT_DIM,
     SPECS,
     find_checkpoint,
     freeze,
@@ -38,7 +38,6 @@ from epsam.training.decoder import PromptedPatch
 
 log = logging.getLogger(__name__)
 
-FP16_BYTES = 2
 PROMPT_CHUNK = 16
 """This project: patches whose prompts are sampled in one batch."""
 GPU_CHUNK = 8
@@ -86,7 +85,7 @@ def prepare_sam(
     )
 
     folder = embedding_folder(options, checksum, device_config)
-    bytes_per_embedding = PROMPT_DIM * SPECS[options.sam_model_type].grid ** 2 * FP16_BYTES
+    bytes_per_embedding = count_feature_bytes(segmenter.backbone.feature_shapes())
     is_cached = options.embedding_cache and check_disk_space(
         folder, n_embeddings, bytes_per_embedding
     )

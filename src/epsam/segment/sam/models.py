@@ -15,6 +15,7 @@ from epsam.core.checkpoints import check_fit, load_plain, named_tensors
 from epsam.core.downloads import download
 from epsam.core.errors import WeightsError
 from epsam.segment.sam.attention import fuse_attention, scale_early
+from epsam.segment.sam.backbone import IMAGE, FeatureShapes
 from epsam.segment.sam.frames import PIXEL_MEAN, PIXEL_STD
 from epsam.segment.sam.mask_decoder import BatchedMaskDecoder
 
@@ -40,6 +41,10 @@ class SamSpec:
     def grid(self) -> int:
         """Side of the embedding, in tokens."""
         return self.input_px // self.token_px
+
+    def feature_shapes(self) -> FeatureShapes:
+        """The shapes of one image's features, before any weights are loaded."""
+        return {IMAGE: (PROMPT_DIM, self.grid, self.grid)}
 
     @property
     def url(self) -> str:

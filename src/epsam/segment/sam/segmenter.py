@@ -13,7 +13,7 @@ from torch import Tensor
 
 from epsam.core.device import DeviceConfig
 from epsam.data.images import Rgb
-from epsam.segment.sam.compiled_encoder import CompiledEncoder
+from epsam.segment.sam.backbone import IMAGE, SamBackbone
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.prompting.point_sampling import BOX_START, collate_points
@@ -37,7 +37,7 @@ class SamSegmenter:
             # For the convolutions of patch embedding and neck; on a CPU it gains nothing (ViT-B, 2
             # cores).
             sam.image_encoder.to(memory_format=torch.channels_last)
-        self._encoder = CompiledEncoder(sam.image_encoder) if compiled else sam.image_encoder
+        self.backbone = SamBackbone(sam, compiled)
         self.frame = SamFrame(patch_size, sam.image_encoder.img_size)
         self._n_point = n_point
         self.device_config = device_config
@@ -58,7 +58,7 @@ class SamSegmenter:
         pixels = torch.stack([self.frame.to_sam_image(image) for image in images])
         pixels = pixels.to(self.device_config.device)
         with self.device_config.autocast():
-            embeddings = self._encoder(pixels)
+            embeddings = self.backbone.encode(pixels)[IMAGE]
         # Rounded to fp16 even if they are not stored, so that a run with a cache and one without
         # give the same numbers.
         return list(embeddings.half().cpu().numpy())

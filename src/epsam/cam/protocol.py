@@ -1,0 +1,29 @@
+"""The slots between a weak model and its initial masks: map refiner, and map to mask."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from epsam.config.masks import MaskRule
+from epsam.data.cam_store import CamMap
+from epsam.data.images import Mask, Rgb
+
+PredictMaps = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Images (B, 3, H, H) → tumour logits (B,) and maps (B, h, w), none below 0."""
+
+
+class MapRefiner(Protocol):
+    """Better maps of the same images: it may look at them, and predict as often as it likes."""
+
+    def __call__(self, predict: PredictMaps, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Tumour probabilities (B,) and maps (B, h, w) in 0..1 of images (B, 3, H, H) in 0..1."""
+        ...
+
+
+class MapToMask(Protocol):
+    """What a row of `methods.POSTPROCESSINGS` names."""
+
+    def __call__(self, cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
+        """The mask (height, width) of a map (h, w) in 0..1 and its RGB patch (height, width, 3)."""
+        ...

@@ -1,0 +1,36 @@
+"""The slot of pseudo-label selection: which masks the next round learns from."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from epsam.data.images import Mask
+from epsam.pseudo_labels.ids import PseudoLabelScore, is_accepted, score_pseudo_label
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a pseudo-label is accepted, and the score behind it."""
+
+    accepted: bool
+    score: PseudoLabelScore
+
+
+class PseudoLabelSelection(Protocol):
+    """Decides on each pseudo-label by itself, without its ground truth."""
+
+    def decide(self, initial_mask: Mask, pseudo_label: Mask) -> Decision:
+        """The decision on a mask (height, width), given the patch's initial mask."""
+        ...
+
+
+@dataclass(frozen=True)
+class IdsSelection:
+    """The paper's selection: IDS above a threshold, and an area that is not too small (3.3.3)."""
+
+    ids_threshold: float
+    min_area_ratio: float
+
+    def decide(self, initial_mask: Mask, pseudo_label: Mask) -> Decision:
+        """See `PseudoLabelSelection`."""
+        score = score_pseudo_label(initial_mask, pseudo_label)
+        return Decision(is_accepted(score, self.ids_threshold, self.min_area_ratio), score)

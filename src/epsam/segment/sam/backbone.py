@@ -1,0 +1,54 @@
+"""The part of a promptable model that is frozen: images → features, which are cached."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from epsam.segment.sam.compiled_encoder import CompiledEncoder
+
+Features = dict[str, Tensor]
+"""Tensors (B, …) of a batch, by name: SAM has one, other backbones have several."""
+FeatureShapes = Mapping[str, tuple[int, ...]]
+"""The shapes of one image's features, by name."""
+
+IMAGE = "image"
+"""Name of SAM's only feature, its image embedding."""
+FP16_BYTES = 2
+
+
+class PromptableBackbone(Protocol):
+    """A frozen encoder whose features a decoder reads together with a prompt."""
+
+    def encode(self, images: Tensor) -> Features:
+        """The features of normalised images (B, 3, side, side)."""
+        ...
+
+    def feature_shapes(self) -> FeatureShapes:
+        """The shapes of one image's features."""
+        ...
+
+
+class SamBackbone:
+    """The image encoder of a SAM."""
+
+    def __init__(self, sam: Sam, compiled: bool = False) -> None:
+        """compiled: the encoder goes through torch.compile where that works."""
+        self._sam = sam
+        self._encoder: Any = CompiledEncoder(sam.image_encoder) if compiled else sam.image_encoder
+
+    def encode(self, images: Tensor) -> Features:
+        """The embeddings (B, 256, h, w) of normalised images (B, 3, side, side)."""
+        return {IMAGE: self._encoder(images)}
+
+    def feature_shapes(self) -> FeatureShapes:
+        """(256, h, w), as SAM's prompt encoder expects it."""
+        prompt_encoder = self._sam.prompt_encoder
+        return {IMAGE: (prompt_encoder.embed_dim, *prompt_encoder.image_embedding_size)}
+
+
+def count_feature_bytes(shapes: FeatureShapes) -> int:
+    """Bytes of one image's features in float16, as the cache stores them."""
+    return FP16_BYTES * sum(math.prod(shape) for shape in shapes.values())
