@@ -1,7 +1,6 @@
 """Before a run: list all that would stop or spoil it later and takes only seconds to check."""
 
 import logging
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.config.classifier import ClassifierOptions
-from epsam.config.command_line import parse, run_stage
+from epsam.config.command_line import end_with_flag_errors, list_flag_errors, parse, run_stage
 from epsam.config.common import SPLITS
 from epsam.config.decoder import DecoderOptions
 from epsam.config.masks import MaskOptions
@@ -21,6 +20,7 @@ from epsam.paths import DatasetPaths, run_folder
 from epsam.pipeline import StageSpec, recipe_stages
 from epsam.preflight.data import (
     check_grid_search,
+    check_patch_resolutions,
     check_patches,
     check_slides,
     count_patches,
@@ -28,6 +28,8 @@ from epsam.preflight.data import (
 )
 from epsam.preflight.disk import check_disk, count_patches_at_most, estimate_needs
 from epsam.preflight.finding import Finding, collect_findings
+from epsam.preflight.leaks import check_leaks
+from epsam.preflight.pixels import check_split_pixels
 from epsam.preflight.software import (
     check_codecs,
     check_device,
@@ -90,6 +92,7 @@ def build_checks(options: CheckOptions) -> list[Check]:
 
     Ends the process with 2 if the flags of a stage are wrong, as the stage itself would.
     """
+    require_readable_flags(options)
     of_stage = {}
     for stage in recipe_stages():
         of_stage[stage.name] = parse_stage_options(stage, options)
@@ -119,8 +122,23 @@ def build_checks(options: CheckOptions) -> list[Check]:
     ]
 
 
+def require_readable_flags(options: CheckOptions) -> None:
+    """End the process with 2 after a line for each bad flag of any stage."""
+    errors = []
+    for stage in recipe_stages():
+        arguments = stage_arguments(stage, options)
+        errors += list_flag_errors(stage.name, stage.load_options_class(), arguments)
+    if errors:
+        end_with_flag_errors(list(dict.fromkeys(errors)))
+
+
 def parse_stage_options(stage: StageSpec, options: CheckOptions) -> Any:
     """The options of a stage, from those that all stages share and from its own flags."""
+    return parse(stage.name, stage.load_options_class(), stage_arguments(stage, options))
+
+
+def stage_arguments(stage: StageSpec, options: CheckOptions) -> list[str]:
+    """The command line of a stage, as train.sh would give it."""
     options_class = stage.load_options_class()
     flags = getattr(options, stage.flags_option) if stage.flags_option else ""
     accepted = {field.name for field in fields(options_class)}
@@ -130,7 +148,8 @@ def parse_stage_options(stage: StageSpec, options: CheckOptions) -> Any:
         # An empty option is left to the dataset's preset.
         if name in accepted and value != "":
             arguments.append(f"--{name}={value}")
-    return parse(stage.name, options_class, [*arguments, *shlex.split(flags)])
+    # The shell splits an unquoted variable at blanks, and quotes in it are plain characters.
+    return [*arguments, *flags.split()]
 
 
 def build_data_checks(
@@ -157,6 +176,8 @@ def build_data_checks(
     image_dirs = (classifier.train_image_dir, classifier.val_image_dir, classifier.test_image_dir)
     for split, image_dir in zip(SPLITS, image_dirs, strict=True):
         checks.append(partial(check_patches, paths, split, image_dir))
+        checks.append(partial(check_split_pixels, paths, split, image_dir))
+    checks += [partial(check_leaks, paths), partial(check_patch_resolutions, paths)]
     return checks
 
 

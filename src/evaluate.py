@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
@@ -10,6 +10,7 @@ from epsam.config.evaluation import EvaluateOptions
 from epsam.config.flags import stored_options
 from epsam.core.files import read_table, write_table
 from epsam.core.records import add_to_record
+from epsam.data.cases import load_cases
 from epsam.data.images import Mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.engine.metric_logger import open_metric_logger
@@ -22,10 +23,10 @@ from epsam.evaluation.score_run import (
     score_splits,
     select_extreme_patches,
 )
-from epsam.paths import RunPaths, run_folder
+from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
-from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
+from epsam.tables import CASE_COLUMN, INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 from epsam.training.panels import pick_evenly, write_panel
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def main(options: EvaluateOptions) -> None:
     evaluation = prepare_evaluation(options)
     run = evaluation.run
     scores = score_splits(evaluation)
-    write_scores(run, scores)
+    write_scores(run, scores, load_cases(DatasetPaths.of(options).patch_table))
 
     for case in evaluation.cases:
         chosen = [case.patches[index] for index in pick_evenly(len(case.patches))]
@@ -57,15 +58,23 @@ def main(options: EvaluateOptions) -> None:
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 
 
-def write_scores(run: RunPaths, scores: Sequence[SplitScores]) -> None:
-    """Write evaluation.csv and evaluation_patches.csv, and log the former."""
+def write_scores(run: RunPaths, scores: Sequence[SplitScores], cases: Mapping[str, str]) -> None:
+    """Write evaluation.csv and evaluation_patches.csv, and log the former.
+
+    cases: patch name → case, where patches.csv states one; intervals then go by case.
+    """
     rows = [split_scores.summary_row() for split_scores in scores]
     write_table(run.evaluation, SCORE_COLUMNS, rows)
 
     patch_rows = []
     for split_scores in scores:
         patch_rows += split_scores.patch_rows()
-    write_table(run.patch_scores, PATCH_SCORE_COLUMNS, patch_rows)
+    columns = list(PATCH_SCORE_COLUMNS)
+    if cases:
+        columns.append(CASE_COLUMN)
+        for row in patch_rows:
+            row[CASE_COLUMN] = cases.get(row["id"], "")
+    write_table(run.patch_scores, columns, patch_rows)
 
     for row in rows:
         log.info(

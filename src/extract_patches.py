@@ -23,7 +23,11 @@ from epsam.extraction.patch_store import (
     publish_patches,
     staging_folder,
 )
-from epsam.extraction.selection import check_tumour_range, select_tiles
+from epsam.extraction.selection import (
+    check_tumour_range,
+    require_one_magnification,
+    select_tiles,
+)
 from epsam.extraction.slide_outcomes import SlideOutcomes
 from epsam.extraction.write_patches import write_all_patches
 from epsam.paths import DatasetPaths
@@ -71,6 +75,7 @@ def extract_patches(
             outcomes.add_scored(scored)
             outcomes.check_failures(options.strict)
 
+            require_one_magnification(scored)
             selections = select_tiles(scored, options)
             for written in write_all_patches(selections, options, staging):
                 outcomes.add_written(written)

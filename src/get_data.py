@@ -139,7 +139,7 @@ def convert_downloads(files: Sequence[RemoteFile], downloads: Path, folder: Path
         ebhi.unpack(archives[0], unpacked)
 
     counts = ebhi.convert_ebhi(downloads, folder, TABLES / ebhi.SPLIT_TABLE)
-    ebhi.write_case_table(folder)
+    ebhi.write_patch_table(folder)
     listed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     log.info("%s: %s", folder, listed)
 

@@ -22,10 +22,16 @@ SCORE_COLUMNS = (
 
 PATCH_SCORE_COLUMNS = ("split", "what", "id", "dice", "iou")
 
+CASE_COLUMN = "case"
+"""In evaluation_patches.csv at the end, where patches.csv states cases."""
+
 INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
 """Values of `what`; the decoders of later rounds are "round 1", "round 2", …"""
 
 METRIC_COLUMNS = ("stage", "epoch", "name", "value")
+
+BROUGHT_PATCH_COLUMNS = ("id", "split", "label", "case")
+"""patches.csv of patches that were not extracted here: without slides and places."""
 
 PATCH_COLUMNS = ("id", "slide", "split", "label", "x", "y", "size", "mpp", "tumour", "tissue")
 

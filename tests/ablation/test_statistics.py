@@ -44,3 +44,18 @@ def test_pairs_are_kept_together_and_the_interval_is_that_of_the_binomial_law():
 def test_only_common_patches_count_and_without_any_there_is_no_figure():
     assert paired_difference({"a": 0.1, "b": 0.2}, {"b": 0.5, "c": 0.9}, 10).patches == 1
     assert math.isnan(paired_difference({"a": 0.1}, {"c": 0.9}, 10).mean)
+
+
+def test_the_interval_goes_by_case_where_cases_are_stated():
+    """Two cases of equal patches: resampled, both, or one of them twice (1/4, 1/2, 1/4)."""
+    first = dict.fromkeys("abcdef", 0.0)
+    second = {**dict.fromkeys("abc", 0.0), **dict.fromkeys("def", 0.6)}
+    cases = dict(zip("abcdef", "xxxyyy", strict=True))
+    difference = paired_difference(first, second, cases=cases)
+    assert difference.mean == pytest.approx(0.3)
+    assert (difference.low, difference.high) == pytest.approx((0.0, 0.6))
+    by_patch = paired_difference(first, second)
+    assert by_patch.low > 0.0
+    # A case of one patch each says nothing new.
+    alone = {name: name for name in first}
+    assert paired_difference(first, second, cases=alone) == by_patch

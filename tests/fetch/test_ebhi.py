@@ -59,8 +59,8 @@ def test_listed_cases_of_three_classes_become_patches(source, splits, tmp_path):
 
 def test_the_case_of_each_patch_is_written_beside_them(source, splits, tmp_path):
     ebhi.convert_ebhi(source, tmp_path / "ebhi", splits)
-    ebhi.write_case_table(tmp_path / "ebhi")
-    rows = read_table(tmp_path / "ebhi" / "cases.csv", ("id", "label", "case", "split"))
+    ebhi.write_patch_table(tmp_path / "ebhi")
+    rows = read_table(tmp_path / "ebhi" / "patches.csv", ("id", "label", "case", "split"))
     assert [tuple(row.values()) for row in rows] == [
         ("adeno-GT11-1-400-001", "1", "11", "train"),
         ("normal-GTDC13-1-400-001", "0", "13", "train"),

@@ -116,7 +116,7 @@ def _list_predictors(scores_of_runs: Sequence[RunScores], split: str) -> list[st
 def _compare(
     predictor: str, run: str, metrics: PatchMetrics, base: PatchMetrics | None
 ) -> dict[str, Any]:
-    difference = paired_difference(base.dice if base else {}, metrics.dice)
+    difference = paired_difference(base.dice if base else {}, metrics.dice, cases=metrics.cases)
     record = {
         "masks": predictor,
         "run": run,

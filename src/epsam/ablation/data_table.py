@@ -48,7 +48,8 @@ def _count_slides(table: Path) -> Counter[str]:
     """Slides by split; empty without a table of patches."""
     if not table.is_file():
         return Counter()
-    rows = read_table(table, ("split", "slide"))
+    # Patches that the user brought may tell no slide.
+    rows = [row for row in read_table(table, ("split",)) if row.get("slide")]
     # A row a patch: a slide occurs many times.
     slides = {(row["split"], row["slide"]) for row in rows}
     return Counter(split for split, _ in slides)

@@ -1,13 +1,13 @@
 """The scores that a run's evaluation wrote, by split and predictor."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from epsam.ablation.paper_tables import FINAL
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_numbers
 from epsam.paths import RunPaths
-from epsam.tables import INITIAL, PATCH_SCORE_COLUMNS, ZERO_SHOT
+from epsam.tables import CASE_COLUMN, INITIAL, PATCH_SCORE_COLUMNS, ZERO_SHOT
 
 ScoreKey = tuple[str, str]
 """(split, predictor)"""
@@ -15,10 +15,11 @@ ScoreKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class PatchMetrics:
-    """Dice and IoU of each patch, by patch name."""
+    """Dice and IoU of each patch, and its case where one is stated, by patch name."""
 
     dice: Mapping[str, float]
     iou: Mapping[str, float]
+    cases: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_scores(run: RunPaths) -> dict[ScoreKey, PatchMetrics]:
@@ -38,14 +39,17 @@ def read_scores(run: RunPaths) -> dict[ScoreKey, PatchMetrics]:
     # Scores stay by patch: differences between runs are paired by patch.
     dice: dict[ScoreKey, dict[str, float]] = {}
     iou: dict[ScoreKey, dict[str, float]] = {}
+    cases: dict[str, str] = {}
     for row in rows:
         key = (row["split"], row["what"])
+        if row.get(CASE_COLUMN):
+            cases[row["id"]] = row[CASE_COLUMN]
         dice.setdefault(key, {})[row["id"]] = float(row["dice"])
         iou.setdefault(key, {})[row["id"]] = float(row["iou"])
 
     scores: dict[ScoreKey, PatchMetrics] = {}
     for split, predictor in dice:
-        metrics = PatchMetrics(dice[split, predictor], iou[split, predictor])
+        metrics = PatchMetrics(dice[split, predictor], iou[split, predictor], cases)
         scores[split, predictor] = metrics
         # Rounds are scored in their order, so the last one of a split stays.
         if predictor not in (INITIAL, ZERO_SHOT):

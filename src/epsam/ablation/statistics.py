@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from epsam.core.seeding import generator
 
@@ -61,13 +62,17 @@ def mean_over_seeds(scores: Sequence[Scores]) -> dict[str, float]:
 
 
 def paired_difference(
-    first: Scores, second: Scores, samples: int = BOOTSTRAP_SAMPLES, seed: int = SEED
+    first: Scores,
+    second: Scores,
+    samples: int = BOOTSTRAP_SAMPLES,
+    seed: int = SEED,
+    cases: Mapping[str, str] | None = None,
 ) -> Difference:
     """Mean of second − first over their common patches, and its percentile bootstrap interval.
 
-    Patches are resampled with replacement, both runs' scores of a patch together, so the interval
-    covers the choice of patches alone: patches of one slide resemble each other, and other seeds
-    differ too, of which it knows nothing.
+    Patches are resampled with replacement, both runs' scores of a patch together. With `cases`
+    (patch → case) whole cases are, as patches of one case resemble each other; a patch without a
+    case stands alone. Other seeds differ too, of which the interval knows nothing.
     """
     names = sorted(set(first) & set(second))
     if not names:
@@ -76,11 +81,31 @@ def paired_difference(
     differences = np.array([second[name] - first[name] for name in names])
     # Paired: a patch's difference is drawn, not the scores of its two runs apart, since most of
     # the spread between patches is common to both.
-    rng = generator(seed, "bootstrap", len(names))
+    groups = _number_groups(names, cases or {})
+    n_groups = int(groups.max()) + 1
+    rng = generator(seed, "bootstrap", n_groups)
     means = []
+    # Without cases every patch is a group of its own; summing groups would round differently.
+    is_by_patch = n_groups == len(names)
+    sums = np.bincount(groups, weights=differences)
+    counts = np.bincount(groups)
     for _ in range(samples):
-        resampled = differences[rng.integers(0, len(names), len(names))]
-        means.append(float(resampled.mean()))
+        drawn = rng.integers(0, n_groups, n_groups)
+        if is_by_patch:
+            means.append(float(differences[drawn].mean()))
+        else:
+            means.append(float(sums[drawn].sum() / counts[drawn].sum()))
 
     low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return Difference(float(differences.mean()), float(low), float(high), len(names))
+
+
+def _number_groups(names: Sequence[str], cases: Mapping[str, str]) -> npt.NDArray[np.int64]:
+    """The number of each patch's case (N,), from 0 in their order; every other patch has its own."""
+    numbers: dict[tuple[str, str], int] = {}
+    groups = []
+    for name in names:
+        case = cases.get(name, "")
+        key = ("case", case) if case else ("patch", name)
+        groups.append(numbers.setdefault(key, len(numbers)))
+    return np.array(groups, dtype=np.int64)

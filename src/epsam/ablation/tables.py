@@ -185,6 +185,7 @@ def _summarize(
     difference = paired_difference(
         mean_over_seeds([reference[seed].dice for seed in common_seeds]),
         mean_over_seeds([scores[seed].dice for seed in common_seeds]),
+        cases=scores[common_seeds[0]].cases if common_seeds else None,
     )
     return {
         "dice": dice,

@@ -9,11 +9,12 @@ import inspect
 import logging
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+from epsam.config.flag_messages import similar_flag, split_by_flag
 from epsam.config.flags import (
     THIS_PROJECT,
     current_value,
@@ -70,11 +71,55 @@ def _exclusive_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+class _BadFlagError(Exception):
+    """What argparse says of a flag that it cannot read."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises instead of ending the process at the first bad flag."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _BadFlagError(message)
+
+
 def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
     """Options of a stage: defaults < preset of the dataset < preset of the method < flags.
 
-    Bad flags end the process with exit code 2.
+    Bad flags end the process with exit code 2, after a line for each of them.
     """
+    errors = list_flag_errors(stage, kind, arguments)
+    if errors:
+        end_with_flag_errors(errors)
+    return _read_options(stage, kind, arguments)
+
+
+def end_with_flag_errors(errors: Sequence[str]) -> NoReturn:
+    """Print a line for each bad flag, and end the process with exit code 2."""
+    for line in errors:
+        print(line, file=sys.stderr)
+    raise SystemExit(2)
+
+
+def list_flag_errors(stage: str, kind: type[Any], arguments: list[str]) -> list[str]:
+    """A line for each flag of a stage that cannot be read or is out of its range."""
+    parser = _build_parser(stage, kind)
+    flags = [flag for flag in parser._option_string_actions if flag.startswith("--")]
+    errors = []
+    # One flag with its values at a time, since argparse stops at the first error.
+    for flag_and_values in split_by_flag(_in_current_spelling(kind, arguments)):
+        try:
+            parser.parse_args(flag_and_values)
+        except _BadFlagError as error:
+            hint = similar_flag(flag_and_values[0], flags)
+            errors.append(f"{stage}.py: error: {error}{hint}")
+    if not errors:
+        for line in range_errors(_read_options(stage, kind, arguments)):
+            errors.append(f"{stage}.py: error: {line}")
+    return errors
+
+
+def _read_options(stage: str, kind: type[Options], arguments: list[str]) -> Options:
+    """The options of flags that can be read, whatever their range."""
     parser = _build_parser(stage, kind)
     flags = vars(parser.parse_args(_in_current_spelling(kind, arguments)))
 
@@ -82,10 +127,7 @@ def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
     dataset_type = flags.get("dataset_type", defaults.get("dataset_type", ""))
     presets = preset(dataset_type, stage) | METHODS[flags.get("method", "paper")]
 
-    options = kind(**(read_stored(kind, presets) | flags))
-    for line in range_errors(options):
-        parser.error(line)
-    return options
+    return kind(**(read_stored(kind, presets) | flags))
 
 
 def _in_current_spelling(kind: type[Any], arguments: list[str]) -> list[str]:
@@ -122,11 +164,11 @@ def _log_renaming(old: str, current: str) -> None:
         log.warning("%s is now %s; the old spelling goes with the next version", old, current)
 
 
-def _build_parser(stage: str, kind: type[Any]) -> argparse.ArgumentParser:
+def _build_parser(stage: str, kind: type[Any]) -> _Parser:
     """A parser with one argument group for each dataclass that `kind` is composed of."""
     # No abbreviations: a flag that a later version adds could change what they mean. No defaults:
     # presets fill in what the command line leaves out.
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"{stage}.py",
         description=kind.__doc__,
         allow_abbrev=False,

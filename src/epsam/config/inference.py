@@ -42,8 +42,8 @@ class GateOptions:
         "and in each tile of larger images and slides",
         affects_result=True,
     )
-    gate_threshold: float = flag(
-        0.5, "tumour probability below which nothing is segmented", at_least=0, affects_result=True
+    gate_threshold: float = fraction(
+        0.5, "tumour probability below which nothing is segmented", affects_result=True
     )
 
 

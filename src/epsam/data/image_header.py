@@ -8,14 +8,16 @@ import struct
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_BMP = b"BM"
 _JP2 = b"\0\0\0\x0cjP  "
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 # TIFF tags.
 _WIDTH, _LENGTH = 256, 257
+_ORIENTATION = 274
 
 
 def image_size_from_header(content: bytes) -> tuple[int, int] | None:
-    """Width and height in px that the header of a PNG, JPEG, TIFF or JPEG 2000 image states.
+    """Width and height in px that the header of a PNG, JPEG, TIFF, BMP or JPEG 2000 image states.
 
     (0, 0) if the header is damaged, None for other formats.
     """
@@ -27,11 +29,56 @@ def image_size_from_header(content: bytes) -> tuple[int, int] | None:
             return _size_of_jpeg(content)
         if content[:4] == _JPEG_2000 or content[:8] == _JP2:
             return _size_of_jpeg_2000(content)
+        if content[:2] == _BMP:
+            return _size_of_bmp(content)
         if content[:2] in (b"II", b"MM") and content[2:4].strip(b"\0") in (b"*", b"+"):
             return _size_of_tiff(content)
     except (struct.error, IndexError):
         return 0, 0
     return None
+
+
+def orientation_from_header(content: bytes) -> int:
+    """EXIF's orientation that a JPEG states, 1 to 8; 1 for other content."""
+    offset = 2
+    try:
+        while content[:3] == _JPEG and content[offset] == 0xFF:
+            marker = content[offset + 1]
+            # The pixels begin: EXIF comes before them.
+            if marker == 0xDA:
+                break
+            (length,) = struct.unpack_from(">H", content, offset + 2)
+            if marker == 0xE1 and content[offset + 4 : offset + 10] == b"Exif\0\0":
+                return _orientation_of_tiff(content[offset + 10 : offset + 2 + length])
+            offset += 2 + length
+    except (struct.error, IndexError):
+        pass
+    return 1
+
+
+def _orientation_of_tiff(content: bytes) -> int:
+    """The orientation in the first directory of EXIF, which has the form of a TIFF."""
+    order = "<" if content[:2] == b"II" else ">"
+    (directory,) = struct.unpack_from(order + "I", content, 4)
+    (count,) = struct.unpack_from(order + "H", content, directory)
+    for number in range(count):
+        entry = directory + 2 + 12 * number
+        (tag,) = struct.unpack_from(order + "H", content, entry)
+        if tag == _ORIENTATION:
+            (orientation,) = struct.unpack_from(order + "H", content, entry + 8)
+            return orientation if 1 <= orientation <= 8 else 1
+    return 1
+
+
+def _size_of_bmp(content: bytes) -> tuple[int, int]:
+    (header_bytes,) = struct.unpack_from("<I", content, 14)
+    # The oldest header has 12 bytes, and sides of 16 bits.
+    if header_bytes == 12:
+        width, height = struct.unpack_from("<HH", content, 18)
+        return width, height
+    width, height = struct.unpack_from("<ii", content, 18)
+    # A negative height says that the rows run downwards.
+    return max(width, 0), abs(height)
 
 
 def _size_of_jpeg(content: bytes) -> tuple[int, int]:

@@ -3,6 +3,7 @@ memory and 0/255 on disk.
 """
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,27 +11,39 @@ import numpy.typing as npt
 
 from epsam.core.errors import ImageError
 from epsam.core.files import write_bytes
-from epsam.data.image_header import image_size_from_header
+from epsam.data.image_header import image_size_from_header, orientation_from_header
 
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+EXIF_BYTES = 1 << 17
+"""EXIF lies in the first segments of a JPEG, of 64 KiB at most each."""
 LARGEST_PX = 1 << 28
 """This project: 0.8 GB as RGB."""
 HEAD_BYTES = 4096
 """This project: enough for a PNG and most JPEGs. A TIFF's directory may stand anywhere; then the
 whole file is read.
 """
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+DARKEST_8_BIT, HIGHEST_12_BIT = 15, 4095
 
 
 def read_rgb(path: Path) -> Rgb:
     """Read an image as RGB uint8 (height, width, 3); grey and 16-bit images are converted, alpha is
-    dropped.
+    dropped. A turn that EXIF states is applied.
 
-    Raises ImageError if the file is missing or cannot be decoded.
+    Raises ImageError if the file is missing or cannot be decoded, or if its 16 bits hold 12 alone.
     """
-    return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[:, :, ::-1])
+    pixels = _decode(path, cv2.IMREAD_COLOR)
+    # 12 bits of 16 come out nearly black. The bits are looked up only then, as it takes as long.
+    if pixels.max() <= DARKEST_8_BIT:
+        raw = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if raw.dtype == np.uint16 and 0 < raw.max() <= HIGHEST_12_BIT:
+            raise ImageError(
+                f"{path}: 16 bits of which 12 or fewer are filled (highest value {raw.max()}), "
+                "which would be nearly black; save it with 8 bits a channel"
+            )
+    return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
 def read_mask(path: Path) -> Mask:
@@ -39,7 +52,40 @@ def read_mask(path: Path) -> Mask:
     Any value above 0 is foreground, so files of 0/1 and of 0/255 both work. Raises ImageError as
     `read_rgb` does.
     """
-    return _decode(path, cv2.IMREAD_GRAYSCALE) > 0
+    mask = _decode(path, cv2.IMREAD_GRAYSCALE) > 0
+    if mask.any():
+        return mask
+    # In 8 bits, the 1 of a mask of 16 bits is 0.
+    return np.asarray(read_mask_values(path) > 0)
+
+
+def read_mask_values(path: Path) -> npt.NDArray[Any]:
+    """The grey values of a mask (height, width) as they are stored, such as numbers of classes."""
+    return _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+
+
+def apply_exif_turn(mask: Mask, orientation: int) -> Mask:
+    """The mask (height, width) turned as EXIF's orientation 1 to 8 says, as images are when read."""
+    if orientation >= 5:
+        mask = mask.T
+    # After the transposition: 2 and 6 flip left and right, 4 and 8 up and down, 3 and 7 both.
+    if orientation in (2, 3, 6, 7):
+        mask = mask[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        mask = mask[::-1]
+    return np.ascontiguousarray(mask)
+
+
+def read_orientation(path: Path) -> int:
+    """EXIF's orientation of a JPEG image, 1 to 8; 1 where none is stated.
+
+    Raises ImageError if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return orientation_from_header(file.read(EXIF_BYTES))
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def read_probability(path: Path) -> npt.NDArray[np.float32]:
@@ -47,7 +93,7 @@ def read_probability(path: Path) -> npt.NDArray[np.float32]:
     return np.asarray(_decode(path, cv2.IMREAD_GRAYSCALE) / np.float32(255))
 
 
-def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
+def _decode(path: Path, mode: int) -> npt.NDArray[Any]:
     """The pixels of an image file in OpenCV's order (BGR). Raises ImageError."""
     try:
         content = path.read_bytes()
@@ -73,10 +119,10 @@ def _decode(path: Path, mode: int) -> npt.NDArray[np.uint8]:
             ) from error
     if image is None:
         raise ImageError(
-            f"{path}: not a readable PNG, JPEG or TIFF image ({len(content)} bytes); "
+            f"{path}: not a readable PNG, JPEG, TIFF or BMP image ({len(content)} bytes); "
             "replace or remove the file"
         )
-    return np.asarray(image, dtype=np.uint8)
+    return np.asarray(image)
 
 
 def read_image_size(path: Path) -> tuple[int, int] | None:
@@ -149,6 +195,16 @@ def list_images(folder: Path) -> list[Path]:
         is_image = path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
         if is_image and path.is_file():
             paths.append(path)
+    return paths
+
+
+def list_images_below(folder: Path) -> list[Path]:
+    """The image files in `folder` and in the folders below it, sorted, without hidden ones."""
+    paths = list_images(folder)
+    if folder.is_dir():
+        for child in sorted(folder.iterdir()):
+            if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
+                paths += list_images_below(child)
     return paths
 
 

@@ -3,14 +3,28 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from epsam.core.errors import DatasetError
-from epsam.core.files import read_numbers
-from epsam.data.images import Mask, Rgb, list_images, read_mask, read_rgb
+from epsam.core.files import read_numbers, read_table
+from epsam.data.images import (
+    Mask,
+    Rgb,
+    apply_exif_turn,
+    list_images,
+    list_images_below,
+    read_mask,
+    read_orientation,
+    read_rgb,
+)
+
+LABEL_TABLE = "labels.csv"
+"""In the folder of a split: columns image (with or without suffix) and label."""
+CLASS_NAMES = {"0": 0, "normal": 0, "negative": 0, "1": 1, "tumour": 1, "tumor": 1, "positive": 1}
+"""Names of folders, and values in labels.csv, that say a label (this project)."""
 
 _LABEL_SUFFIX = re.compile(r"_([01])$")
 
@@ -42,7 +56,7 @@ class Patch:
                 f"{self.image}: no ground-truth mask beside it; "
                 "put one into mask/ under the same name"
             )
-        mask = read_mask(self.mask)
+        mask = self._turn_as_image(read_mask(self.mask))
         shape = self.read().shape[:2]
         if mask.shape != shape:
             raise DatasetError(
@@ -50,6 +64,19 @@ class Patch:
                 f"{_format_size(shape)}; resize it"
             )
         return mask
+
+    def _turn_as_image(self, mask: Mask) -> Mask:
+        """The mask after the turn that EXIF states for the image alone.
+
+        A mask from a program that does not know of EXIF lies as the pixels are stored.
+        """
+        orientation = read_orientation(self.image)
+        if orientation == 1 or self.mask is None or read_orientation(self.mask) != 1:
+            return mask
+        # A mask that was drawn on the turned image has its shape.
+        if orientation >= 5 and mask.shape == self.read().shape[:2] != mask.T.shape:
+            return mask
+        return apply_exif_turn(mask, orientation)
 
 
 def label_from_name(stem: str) -> int | None:
@@ -80,20 +107,77 @@ def list_patches(image_dir: Path, mask_dir: Path) -> list[Patch]:
 
 
 def list_labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
-    """The patches of a split for training or scoring.
+    """The patches of a split for training or scoring, with those in folders below.
 
-    image_dir: replaces `split_dir`/image where it is not empty. Raises DatasetError if a name does
-    not end in a label.
+    image_dir: replaces `split_dir`/image where it is not empty. The label comes from
+    `split_dir`/labels.csv (columns image, label), else from a folder such as 1 or tumour, else from
+    the end of the name. A patch below another folder is named after both. Raises DatasetError if
+    a patch has no label, or if two share a name.
     """
     images = Path(image_dir) if image_dir else split_dir / "image"
-    patches = list_patches(images, split_dir / "mask")
-    unlabelled = [patch.image.name for patch in patches if patch.label is None]
+    table = _read_label_table(split_dir / LABEL_TABLE)
+    masks = {}
+    for path in list_images_below(split_dir / "mask"):
+        masks[_joined_name(path, split_dir / "mask")] = path
+
+    patches: dict[str, Patch] = {}
+    unlabelled = []
+    paths = list_images_below(images)
+    for path in paths:
+        patch = _label_patch(path, images, table, masks)
+        if patch.label is None:
+            unlabelled.append(path.name)
+        if patch.name in patches:
+            raise DatasetError(
+                f"{images}: {patches[patch.name].image.name} and {path.name} share a name; "
+                "rename one"
+            )
+        patches[patch.name] = patch
+
     if unlabelled:
         raise DatasetError(
-            f"{split_dir}: {len(unlabelled)} of {len(patches)} names have no label, such as "
-            f"{unlabelled[0]}; end them in _1 (tumour) or _0 (none)"
+            f"{split_dir}: {len(unlabelled)} of {len(paths)} names have no label, such as "
+            f"{unlabelled[0]}; end them in _1 (tumour) or _0 (none), put them into folders 1 and 0, "
+            f"or list them in {LABEL_TABLE}"
         )
-    return patches
+    return list(patches.values())
+
+
+def _read_label_table(table: Path) -> dict[str, int]:
+    """Image → label; empty without the table. Raises DatasetError on another label than 0 or 1."""
+    if not table.is_file():
+        return {}
+    labels = {}
+    for number, row in enumerate(read_table(table, ("image", "label")), start=2):
+        label = CLASS_NAMES.get(row["label"].strip().lower())
+        if label is None:
+            raise DatasetError(
+                f"{table} line {number}: label {row['label']!r}; write 1 (tumour) or 0 (none)"
+            )
+        labels[row["image"].strip()] = label
+    return labels
+
+
+def _label_patch(
+    path: Path, folder: Path, table: Mapping[str, int], masks: Mapping[str, Path]
+) -> Patch:
+    relative = path.relative_to(folder)
+    name = _joined_name(path, folder)
+    label = table.get(relative.as_posix(), table.get(path.name, table.get(path.stem)))
+    if label is None and len(relative.parts) > 1:
+        label = CLASS_NAMES.get(relative.parts[0].lower())
+
+    # Names end in their label everywhere, whatever says so: tables and results go by the name.
+    labelled_name = name
+    if label is not None and label_from_name(name) != label:
+        labelled_name = f"{name}_{label}"
+    mask = masks.get(labelled_name) or masks.get(name) or masks.get(path.stem)
+    return Patch(labelled_name, label_from_name(labelled_name), path, mask)
+
+
+def _joined_name(path: Path, folder: Path) -> str:
+    """The stem of a file, after the names of the folders between it and `folder`."""
+    return "-".join(path.relative_to(folder).with_suffix("").parts)
 
 
 def select_positives(patches: Sequence[Patch]) -> list[Patch]:
@@ -137,6 +221,9 @@ def load_median_mpp(patches: Sequence[Patch], table: Path) -> float | None:
     None if the table is absent or states none for these patches, such as for a user's own patches.
     """
     if not table.is_file():
+        return None
+    # Patches that a user brought may have no column mpp.
+    if not any("mpp" in row for row in read_table(table, ("id", "label"))):
         return None
     rows = read_numbers(
         table, ("id", "label", "mpp"), {"mpp": lambda text: float(text or 0)}, "leave it empty"

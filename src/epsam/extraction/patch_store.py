@@ -28,7 +28,7 @@ from epsam.core.files import (
     write_json,
     write_text,
 )
-from epsam.data.images import list_images
+from epsam.data.images import list_images, list_images_below
 from epsam.extraction.dataset_slides import load_slides
 from epsam.extraction.discovery import USED, SlideRecord, list_files
 from epsam.extraction.splits import normalize_slide_name
@@ -50,7 +50,7 @@ def are_patches_current(paths: DatasetPaths, tables: Path, options: PatchOptions
     """
     if options.restart:
         return False
-    n_patches = {split: len(list_images(paths.split(split) / "image")) for split in SPLITS}
+    n_patches = {split: len(list_images_below(paths.split(split) / "image")) for split in SPLITS}
     if n_patches["train"]:
         return _are_train_patches_current(paths, tables, options, n_patches["train"])
 
@@ -172,8 +172,9 @@ def find_removed_slides(paths: DatasetPaths) -> list[str]:
     if not paths.patch_table.is_file():
         return []
     on_disk = {normalize_slide_name(path.stem) for path in list_files(paths.slides)}
-    in_table = {row["slide"] for row in read_table(paths.patch_table, ("slide",))}
-    return sorted(in_table - on_disk)
+    # A table of patches that the user brought has no column for slides, or leaves it empty.
+    in_table = {row.get("slide", "") for row in read_table(paths.patch_table, ("id",))}
+    return sorted(in_table - on_disk - {""})
 
 
 def _read_provenance(source: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from epsam.config.patches import PatchOptions
 from epsam.core.errors import DatasetError
 from epsam.extraction.candidates import CandidateTiles, ScoredSlide
+from epsam.extraction.resolutions import REFUSE_RATIO, WARN_RATIO, describe_mixture
 from epsam.extraction.sampling import (
     FractionRange,
     Integers,
@@ -29,6 +30,24 @@ def check_tumour_range(options: PatchOptions) -> None:
             f"--max_tumour {options.max_tumour:g}: not above --min_tumour {options.min_tumour:g}, "
             "so that no patch could be positive; raise it"
         )
+
+
+def require_one_magnification(scored: Sequence[ScoredSlide]) -> None:
+    """Log slides whose patches differ in pixel size by 10 % or more.
+
+    Raises DatasetError from 1.5 times on: a classifier cannot tell a magnification from a tissue.
+    """
+    sizes_um = []
+    for slide in scored:
+        if slide.patch_mpp and not slide.error:
+            sizes_um.append(slide.patch_mpp)
+    ratio, counts = describe_mixture(sizes_um)
+    if ratio >= REFUSE_RATIO:
+        raise DatasetError(
+            f"slides of different pixel size: {counts}; give --mpp, at which patches are made"
+        )
+    if ratio >= WARN_RATIO:
+        log.warning("slides of different pixel size: %s; --mpp makes patches of one", counts)
 
 
 def select_tiles(scored: Sequence[ScoredSlide], options: PatchOptions) -> list[TileSelection]:

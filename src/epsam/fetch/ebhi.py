@@ -4,7 +4,6 @@ The set comes as `<class>/{image,label}/<name>.png`. Three of its six classes ar
 adenocarcinoma is tumour, normal mucosa and polyps are not; the others lie in between.
 """
 
-import csv
 import logging
 import re
 import shutil
@@ -15,8 +14,9 @@ from pathlib import Path
 
 from epsam.config.common import SPLITS
 from epsam.core.errors import DatasetError
-from epsam.core.files import read_table
+from epsam.core.files import read_table, write_table
 from epsam.data.images import read_mask, write_mask
+from epsam.tables import BROUGHT_PATCH_COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -89,15 +89,15 @@ def case_of(stem: str) -> str:
     return match.group(1) if match else ""
 
 
-def write_case_table(target: Path) -> None:
-    """Write `target`/cases.csv: which case each patch is of."""
-    with (target / "cases.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("id", "label", "case", "split"))
-        for split in SPLITS:
-            for image in sorted((target / split / "image").glob("*.png")):
-                patch, _, label = image.stem.rpartition("_")
-                writer.writerow((patch, label, case_of(patch.partition("-")[2]), split))
+def write_patch_table(target: Path) -> None:
+    """Write `target`/patches.csv: split and case of each patch. It names no slides: there are none."""
+    rows = []
+    for split in SPLITS:
+        for image in sorted((target / split / "image").glob("*.png")):
+            patch, _, label = image.stem.rpartition("_")
+            case = case_of(patch.partition("-")[2])
+            rows.append({"id": patch, "split": split, "label": label, "case": case})
+    write_table(target / "patches.csv", BROUGHT_PATCH_COLUMNS, rows)
 
 
 def _find_class_folder(source: Path, name: str) -> Path:

@@ -37,7 +37,9 @@ def find_images(folder: Path) -> list[Patch]:
     image_folder = folder / "image" if (folder / "image").is_dir() else folder
     images = list_patches(image_folder, folder / "mask")
     if not images:
-        raise DatasetError(f"{image_folder}: no .png, .jpg or .tif image in it; check the folder")
+        raise DatasetError(
+            f"{image_folder}: no .png, .jpg, .tif or .bmp image in it; check the folder"
+        )
 
     with_mask = sum(image.mask is not None for image in images)
     log.info("%s: %d images, %d with ground truth", image_folder, len(images), with_mask)

@@ -14,6 +14,7 @@ from epsam.config.sam import PromptOptions, PromptOverrides
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of, sha256_of
+from epsam.extraction.resolutions import REFUSE_RATIO, WARN_RATIO, describe_mixture
 from epsam.inference.pipeline import MapAndPromptOptions, Pipeline
 from epsam.inference.segment_slides import SlideSettings
 from epsam.inference.segmenter_model import SegmenterTileModel
@@ -212,6 +213,7 @@ def make_slide_settings(options: InferOptions, model: TileModel) -> SlideSetting
             "the decoder does not tell at which resolution it was trained; "
             "give --mpp, µm/px of the training patches"
         )
+    _require_trained_resolution(mpp, model.mpp)
     return SlideSettings(
         mpp=mpp,
         slide_mpp=options.slide_mpp,
@@ -222,6 +224,18 @@ def make_slide_settings(options: InferOptions, model: TileModel) -> SlideSetting
         min_region=options.min_region,
         asap=options.asap,
     )
+
+
+def _require_trained_resolution(mpp: float, trained_mpp: float | None) -> None:
+    """Raise WeightsError if --mpp is another magnification than that of the training patches."""
+    ratio, _ = describe_mixture([mpp, trained_mpp or mpp])
+    if ratio >= REFUSE_RATIO:
+        raise WeightsError(
+            f"--mpp {mpp:g}: the decoder was trained at {trained_mpp:g} µm/px; leave --mpp out, or "
+            "train at that resolution"
+        )
+    if ratio >= WARN_RATIO:
+        log.warning("--mpp %g, but the decoder was trained at %g µm/px", mpp, trained_mpp)
 
 
 def _map_and_prompt_options(options: InferOptions, metadata: dict[str, Any]) -> MapAndPromptOptions:

@@ -7,11 +7,11 @@ from pathlib import Path
 from epsam.config.common import SPLITS
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
-from epsam.core.errors import EpsamError
-from epsam.data.images import list_images, read_image_size
+from epsam.core.errors import DatasetError, EpsamError
+from epsam.core.files import read_table
+from epsam.data.images import list_images_below, read_image_size
 from epsam.data.patches import (
     Patch,
-    label_from_name,
     list_labelled_patches,
     read_patch_size,
     require_both_classes,
@@ -26,6 +26,7 @@ from epsam.extraction.candidates import (
 from epsam.extraction.dataset_slides import load_slides
 from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord
 from epsam.extraction.patch_store import describe_changes, find_removed_slides
+from epsam.extraction.resolutions import REFUSE_RATIO, WARN_RATIO, describe_mixture
 from epsam.extraction.slide_labels import NORMAL
 from epsam.paths import DatasetPaths
 from epsam.preflight.finding import Finding, note, problem, warning
@@ -39,7 +40,7 @@ N_EXAMPLES = 5
 
 def will_reuse_patches(paths: DatasetPaths, tables: Path, options: PatchOptions) -> bool:
     """Whether training starts from the patches on disk; otherwise step 1 extracts new ones."""
-    if options.restart or not list_images(paths.split("train") / "image"):
+    if options.restart or not list_images_below(paths.split("train") / "image"):
         return False
     try:
         # Without its slides a patch cannot be extracted again, so step 1 leaves them all.
@@ -51,7 +52,11 @@ def will_reuse_patches(paths: DatasetPaths, tables: Path, options: PatchOptions)
 
 def count_patches(paths: DatasetPaths, split: str) -> tuple[int, int]:
     """Numbers of positive and negative patches of a split."""
-    labels = [label_from_name(path.stem) for path in list_images(paths.split(split) / "image")]
+    try:
+        labels = [patch.label for patch in list_labelled_patches(paths.split(split))]
+    except DatasetError:
+        # `check_patches` reports it.
+        return 0, 0
     return labels.count(1), labels.count(0)
 
 
@@ -70,8 +75,8 @@ def check_patches(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[F
     if patches:
         yield from _check_sizes(patches, read_patch_size(patches))
 
-    names = {patch.name for patch in patches}
-    orphans = [path.name for path in list_images(mask_dir) if path.stem not in names]
+    masks = {patch.mask for patch in patches}
+    orphans = [path.name for path in list_images_below(mask_dir) if path not in masks]
     if orphans:
         yield warning(
             f"{mask_dir}: {len(orphans)} masks have no image of the same name, such as "
@@ -190,6 +195,7 @@ def _check_slide_files(
     """Open slides and annotations until the time is up."""
     started = time.monotonic()
     n_failed = 0
+    sizes_um: list[float] = []
     for number, record in enumerate(records):
         if time.monotonic() - started > max_seconds:
             yield warning(
@@ -197,8 +203,8 @@ def _check_slide_files(
                 f"{number - n_failed} of them without error; the rest is checked when patches are "
                 "extracted"
             )
-            return
-        error = _try_to_open(record, options)
+            break
+        error = _try_to_open(record, options, sizes_um)
         if not error:
             continue
         n_failed += 1
@@ -208,14 +214,42 @@ def _check_slide_files(
             yield warning(f"{error}; the slide will be left out")
     if records and n_failed == len(records):
         yield problem(f"none of the {n_failed} slides can be used")
+    yield from check_resolutions(sizes_um, "slides")
 
 
-def _try_to_open(record: SlideRecord, options: PatchOptions) -> str:
-    """The error of a slide that cannot be opened; empty if it can."""
+def check_resolutions(sizes_um: Sequence[float], kind: str) -> Iterator[Finding]:
+    """Slides or patches, of these pixel sizes, are of one magnification."""
+    ratio, counts = describe_mixture(sizes_um)
+    message = f"{kind} of different pixel size: {counts}; give --mpp, at which patches are made"
+    if ratio >= REFUSE_RATIO:
+        yield problem(message)
+    elif ratio >= WARN_RATIO:
+        yield warning(message)
+
+
+def check_patch_resolutions(paths: DatasetPaths) -> Iterator[Finding]:
+    """Patches that patches.csv states a pixel size of are of one magnification."""
+    if not paths.patch_table.is_file():
+        return
+    sizes_um = []
+    for row in read_table(paths.patch_table, ("id",)):
+        try:
+            sizes_um.append(float(row.get("mpp") or "nan"))
+        except ValueError:
+            continue
+    yield from check_resolutions([size for size in sizes_um if size > 0], "patches")
+
+
+def _try_to_open(record: SlideRecord, options: PatchOptions, sizes_um: list[float]) -> str:
+    """The error of a slide that cannot be opened; empty if it can, and `sizes_um` gets its pixel
+    size at which patches are made, if it is stated.
+    """
     try:
         load_annotations(record)
         with open_slide(require_slide_path(record), options.slide_mpp) as slide:
             level0_px_per_patch_px(slide, options.mpp)
+            if options.mpp or slide.mpp:
+                sizes_um.append(options.mpp or slide.mpp or 0.0)
     except EpsamError as error:
         return str(error)
     return ""
