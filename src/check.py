@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.config.classifier import ClassifierOptions
-from epsam.config.command_line import end_with_flag_errors, list_flag_errors, parse, run_stage
+from epsam.config.command_line import end_with_flag_errors, parse, run_stage, try_parse
 from epsam.config.common import SPLITS
 from epsam.config.decoder import DecoderOptions
 from epsam.config.masks import MaskOptions
@@ -92,10 +92,17 @@ def build_checks(options: CheckOptions) -> list[Check]:
 
     Ends the process with 2 if the flags of a stage are wrong, as the stage itself would.
     """
-    require_readable_flags(options)
-    of_stage = {}
+    of_stage: dict[str, Any] = {}
+    errors: list[str] = []
     for stage in recipe_stages():
-        of_stage[stage.name] = parse_stage_options(stage, options)
+        arguments = stage_arguments(stage, options)
+        of_stage[stage.name], bad_flags = try_parse(
+            stage.name, stage.load_options_class(), arguments
+        )
+        errors += bad_flags
+    # A bad flag that all stages share is told once for each of them.
+    if errors:
+        end_with_flag_errors(errors)
     patch: PatchOptions = of_stage["extract_patches"]
     classifier: ClassifierOptions = of_stage["train_classifier"]
     masks: MaskOptions = of_stage["generate_initial_masks"]
@@ -120,16 +127,6 @@ def build_checks(options: CheckOptions) -> list[Check]:
         partial(check_resnet_checkpoint, masks),
         *build_data_checks(DatasetPaths.of(options), patch, classifier, masks, decoder),
     ]
-
-
-def require_readable_flags(options: CheckOptions) -> None:
-    """End the process with 2 after a line for each bad flag of any stage."""
-    errors = []
-    for stage in recipe_stages():
-        arguments = stage_arguments(stage, options)
-        errors += list_flag_errors(stage.name, stage.load_options_class(), arguments)
-    if errors:
-        end_with_flag_errors(list(dict.fromkeys(errors)))
 
 
 def parse_stage_options(stage: StageSpec, options: CheckOptions) -> Any:

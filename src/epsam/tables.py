@@ -30,7 +30,7 @@ INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary 
 
 METRIC_COLUMNS = ("stage", "epoch", "name", "value")
 
-BROUGHT_PATCH_COLUMNS = ("id", "split", "label", "case")
+BROUGHT_PATCH_COLUMNS = ("id", "label", "case", "split")
 """patches.csv of patches that were not extracted here: without slides and places."""
 
 PATCH_COLUMNS = ("id", "slide", "split", "label", "x", "y", "size", "mpp", "tumour", "tissue")

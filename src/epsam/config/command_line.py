@@ -87,10 +87,19 @@ def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
 
     Bad flags end the process with exit code 2, after a line for each of them.
     """
-    errors = list_flag_errors(stage, kind, arguments)
-    if errors:
+    options, errors = try_parse(stage, kind, arguments)
+    if options is None:
         end_with_flag_errors(errors)
-    return _read_options(stage, kind, arguments)
+    return options
+
+
+def try_parse(
+    stage: str, kind: type[Options], arguments: list[str]
+) -> tuple[Options | None, list[str]]:
+    """The options of a stage, or None and a line for each bad flag."""
+    current = _in_current_spelling(kind, arguments)
+    errors = _list_flag_errors(stage, kind, current)
+    return (None, errors) if errors else (_read_options(stage, kind, current), [])
 
 
 def end_with_flag_errors(errors: Sequence[str]) -> NoReturn:
@@ -100,13 +109,13 @@ def end_with_flag_errors(errors: Sequence[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def list_flag_errors(stage: str, kind: type[Any], arguments: list[str]) -> list[str]:
+def _list_flag_errors(stage: str, kind: type[Any], arguments: list[str]) -> list[str]:
     """A line for each flag of a stage that cannot be read or is out of its range."""
     parser = _build_parser(stage, kind)
     flags = [flag for flag in parser._option_string_actions if flag.startswith("--")]
     errors = []
     # One flag with its values at a time, since argparse stops at the first error.
-    for flag_and_values in split_by_flag(_in_current_spelling(kind, arguments)):
+    for flag_and_values in split_by_flag(arguments):
         try:
             parser.parse_args(flag_and_values)
         except _BadFlagError as error:
@@ -121,7 +130,7 @@ def list_flag_errors(stage: str, kind: type[Any], arguments: list[str]) -> list[
 def _read_options(stage: str, kind: type[Options], arguments: list[str]) -> Options:
     """The options of flags that can be read, whatever their range."""
     parser = _build_parser(stage, kind)
-    flags = vars(parser.parse_args(_in_current_spelling(kind, arguments)))
+    flags = vars(parser.parse_args(arguments))
 
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     dataset_type = flags.get("dataset_type", defaults.get("dataset_type", ""))
