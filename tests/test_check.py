@@ -52,18 +52,19 @@ def test_wrong_flags_of_any_stage_end_with_2(flags, capsys):
 def test_all_bad_flags_of_all_stages_are_listed_at_once_with_what_was_meant(capsys):
     options = CheckOptions(
         classifier_flags="--epochs 3 --lr fast",
-        mask_flags="--quantil 0.3",
+        mask_flags="--quantil 0.3 --quantile 30",
         decoder_flags="--n_point 5",
     )
     with pytest.raises(SystemExit) as end:
         check.build_checks(options)
     assert end.value.code == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert "train_classifier.py: error:" in lines[0]
     assert "--epochs 3; did you mean --epoch?" in lines[0]
     assert "argument --lr: invalid float value: 'fast'" in lines[1]
     assert "--quantil 0.3; did you mean --quantile?" in lines[2]
+    assert "argument --quantile: 30.0 is out of range" in lines[3]
 
 
 def test_a_quoted_path_is_read_as_the_shell_gives_it_to_the_stage(capsys):

@@ -113,17 +113,18 @@ def _list_flag_errors(stage: str, kind: type[Any], arguments: list[str]) -> list
     """A line for each flag of a stage that cannot be read or is out of its range."""
     parser = _build_parser(stage, kind)
     flags = [flag for flag in parser._option_string_actions if flag.startswith("--")]
-    errors = []
+    errors: list[str] = []
+    readable: list[str] = []
     # One flag with its values at a time, since argparse stops at the first error.
     for flag_and_values in split_by_flag(arguments):
         try:
             parser.parse_args(flag_and_values)
+            readable += flag_and_values
         except _BadFlagError as error:
             hint = similar_flag(flag_and_values[0], flags)
             errors.append(f"{stage}.py: error: {error}{hint}")
-    if not errors:
-        for line in range_errors(_read_options(stage, kind, arguments)):
-            errors.append(f"{stage}.py: error: {line}")
+    for line in range_errors(_read_options(stage, kind, readable)):
+        errors.append(f"{stage}.py: error: {line}")
     return errors
 
 
