@@ -17,6 +17,7 @@ from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import run_stage
 from epsam.config.evaluation import EvaluateOptions
 from epsam.core.errors import EpsamError, TrainingError
+from epsam.core.output_folders import claim_output_folder
 from epsam.paths import DatasetPaths
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ def main(options: AblateOptions) -> None:
     if not rows:
         raise EpsamError("--rows: no flag set given; ./ablate.sh passes its list")
 
+    data = _dataset_paths(options)
+    folders = [data.root, *data.split_dirs]
+    claim_output_folder(ablation_folder(options), "ablate", folders, "NAME or --name")
     # All flags are parsed before the first run, which may take hours.
     patches_digest = digest_patches(options)
     plans = []
@@ -67,13 +71,17 @@ def run_script(name: str, options: Any) -> None:
 def print_tables(options: AblateOptions) -> None:
     """Write and log the tables of all rows, whether or not they ran now."""
     folder = ablation_folder(options)
-    data = DatasetPaths.of(
-        EvaluateOptions(dataset_type=options.dataset_type, dataset_root=options.dataset_root)
-    )
+    data = _dataset_paths(options)
     seeds = ", ".join(str(seed) for seed in options.seeds)
     heading = f"## {options.dataset_type}, seeds {seeds}\n"
     text = write_tables(folder, data, read_rows(options.rows), options.seeds, heading)
     log.info("%s\n%s: these tables, and each as CSV", text, folder / "tables" / "tables.md")
+
+
+def _dataset_paths(options: AblateOptions) -> DatasetPaths:
+    return DatasetPaths.of(
+        EvaluateOptions(dataset_type=options.dataset_type, dataset_root=options.dataset_root)
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from epsam.config.ablation import CompareOptions
 from epsam.config.command_line import run_stage
 from epsam.core.errors import EpsamError
 from epsam.core.files import write_table, write_text
+from epsam.core.output_folders import claim_output_folder
 from epsam.paths import RunPaths
 from epsam.tables import COMPARISON_COLUMNS
 
@@ -25,6 +26,9 @@ def main(options: CompareOptions) -> None:
         )
 
     runs = {name: RunPaths(Path(options.checkpoint_root) / name) for name in options.runs}
+    if options.output_dir:
+        folders = [run.root for run in runs.values()]
+        claim_output_folder(Path(options.output_dir), "compare", folders)
     records = compare_runs(runs, options.split)
     text = format_comparison(options_that_differ(runs), records, options.split)
     log.info("%s", text)

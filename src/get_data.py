@@ -13,6 +13,7 @@ from pathlib import Path
 from epsam.config.command_line import run_stage
 from epsam.config.fetch import GetDataOptions
 from epsam.core.errors import DatasetError, EpsamError
+from epsam.core.output_folders import check_output_folder, mark_output_folder
 from epsam.fetch import ebhi
 from epsam.fetch.listings import list_bucket, list_figshare_item
 from epsam.fetch.transfer import RemoteFile, check_md5, fetch_files, format_size, is_complete
@@ -60,6 +61,7 @@ def main(options: GetDataOptions) -> None:
     if not options.dataset_type:
         raise EpsamError(f"get_data: name a data set: {', '.join(HOMES)}")
     folder = Path(options.dataset_root) / options.dataset_type
+    check_output_folder(folder, "get_data", flag="--dataset_root")
     # EBHI's own folders lie apart from ours; CAMELYON's are the layout of a data set.
     downloads = folder / "source" if options.dataset_type == "ebhi" else folder
 
@@ -67,6 +69,7 @@ def main(options: GetDataOptions) -> None:
     if options.list:
         print_listing(files, downloads)
         return
+    mark_output_folder(folder, "get_data")
     if files:
         fetch_files(files, downloads)
         verify_files(files, downloads, options)

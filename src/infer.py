@@ -12,12 +12,13 @@ from epsam.config.inference import InferOptions
 from epsam.core.device import select_device
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_json, sha256_of, write_json, write_table, write_text
+from epsam.core.output_folders import INFERENCE, check_output_folder, mark_output_folder
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
 from epsam.evaluation.slide_scores import SlideScore, summarize_slide_scores
 from epsam.extraction.slide_labels import read_label_rules
 from epsam.inference.image_folder import segment_folder, summarize_images
-from epsam.inference.inputs import contains_slides, find_images, find_slides
+from epsam.inference.inputs import contains_slides, find_images, find_slides, list_input_folders
 from epsam.inference.loading import (
     compute_fingerprint,
     find_weights,
@@ -36,7 +37,7 @@ from epsam.inference.slide_tables import (
     write_tables,
 )
 from epsam.inference.tile_model import Gate
-from epsam.paths import test_folder
+from epsam.paths import run_folder, test_folder
 from epsam.report.cases import draw_image_cases, draw_slide_cases
 from epsam.report.inference import InferenceResults, render_inference_report
 from epsam.report.provenance import RunProvenance
@@ -52,6 +53,9 @@ Row = dict[str, Any]
 def main(options: InferOptions) -> None:
     """Segment every slide or every image of a folder with a trained run."""
     path = test_folder(options)
+    # Before anything else: the networks take their time to load.
+    inputs = [*list_input_folders(path), run_folder(options)]
+    check_output_folder(Path(options.output_dir), INFERENCE, inputs)
     if contains_slides(path):
         infer_slides(path, options)
     else:
@@ -81,6 +85,7 @@ def infer_slides(path: Path, options: InferOptions) -> None:
     elif slides:
         pipeline = load_tile_model(options, select_device(options.device, options.precision))
         settings = make_slide_settings(options, pipeline)
+        mark_output_folder(output, INFERENCE)
         slides = segment_slides(slides, pipeline, settings, store)
 
     rows, timings = collect_rows(slides, store)
@@ -131,6 +136,7 @@ def infer_images(path: Path, options: InferOptions) -> None:
     pipeline = load_tile_model(options, select_device(options.device, options.precision))
     gate = Gate(options.classifier_gate, options.gate_threshold)
     fingerprint = compute_fingerprint(options)
+    mark_output_folder(output, INFERENCE)
     rows, counts = segment_folder(images, pipeline, output, options.overlap, gate, fingerprint)
 
     # An image that could not be read is in the table, too, with its reason.

@@ -13,6 +13,7 @@ from epsam.annotations.asap_writer import format_asap_xml
 from epsam.config.command_line import run_stage
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_table, write_text
+from epsam.core.output_folders import claim_output_folder
 from epsam.core.parallel import parallel_map
 from epsam.core.seeding import generator
 from epsam.wsi.writer import PyramidFormat, write_slide
@@ -41,6 +42,7 @@ SPLITS = {
 def main(options: DemoOptions) -> None:
     """Make every slide that is not there yet."""
     root = Path(options.output_dir)
+    claim_output_folder(root, "make_demo_slides")
     rows = [{"slide": name, "split": split} for split, names in SPLITS.items() for name in names]
     names = [row["slide"] for row in rows]
     if options.restart:

@@ -30,6 +30,7 @@ from demo.sam_pretraining import (
 from epsam.config.command_line import run_stage
 from epsam.core.checkpoints import save_plain
 from epsam.core.errors import EpsamError
+from epsam.core.output_folders import check_output_file
 from epsam.core.seeding import seed_for
 from epsam.segment.sam.models import SPECS, build_sam, load_sam
 
@@ -74,6 +75,8 @@ easy at first.
 
 def main(options: PretrainOptions) -> None:
     """One phase after the other; the file is written after each."""
+    start_files = [Path(options.start)] if options.start else []
+    check_output_file(Path(options.output), start_files, "--output")
     torch.manual_seed(seed_for(options.seed, "pretrain", "weights"))
     sam = load_sam(SAM_NAME, Path(options.start)) if options.start else prime(build_sam(SAM_NAME))
     held_out = []

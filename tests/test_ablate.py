@@ -171,11 +171,13 @@ def test_running_again_runs_new_rows_alone(done, monkeypatch):
 @pytest.mark.long
 def test_runs_are_compared_side_by_side(done, tmp_path):
     runs = tuple(f"ablation/{row}/seed_22" for row in ("paper", "upper"))
-    compare(CompareOptions(runs=runs, output_dir=str(tmp_path)))
-    text = (tmp_path / "compare.md").read_text()
+    compare(CompareOptions(runs=runs, output_dir=str(tmp_path / "compared")))
+    text = (tmp_path / "compared" / "compare.md").read_text()
     assert "| generate_initial_masks.quantile | 0.3 | 0.8 |" in text
     assert "open_kernel" not in text
-    records = {(row["masks"], row["run"]): row for row in read_rows(tmp_path / "compare.csv")}
+    records = {
+        (row["masks"], row["run"]): row for row in read_rows(tmp_path / "compared" / "compare.csv")
+    }
     first, second = (records["initial mask", run] for run in runs)
     assert float(second["difference"]) == pytest.approx(
         float(second["dice"]) - float(first["dice"]), abs=1e-3

@@ -38,6 +38,7 @@ def test_slides_annotations_and_split_lie_where_the_pipeline_looks(options, tmp_
         "annotations/normal_001.xml",
         "splits.csv",
         "seed.txt",
+        ".results.json",
     }
     assert list(csv.reader(files["splits.csv"].decode().splitlines())) == [
         ["slide", "split"],

@@ -98,3 +98,21 @@ def test_the_resolution_of_patches_is_the_median_of_those_in_the_table(tmp_path)
     table.write_text("id,label,mpp\na,1,0.25\nb,1,0.5\nc,1,0.25\nd,1,\na,0,9\nelsewhere,1,2.0\n")
     assert load_median_mpp(patches, table) == 0.25
     assert load_median_mpp(patches[3:], table) is None
+
+
+@pytest.mark.parametrize("mark", [".results.json", ".finished.jsonl"])
+def test_predictions_are_no_ground_truth(tmp_path, mark, caplog):
+    for folder in ("image", "mask"):
+        write_mask(tmp_path / folder / "b_1.png", np.ones((4, 4), bool))
+    assert list_labelled_patches(tmp_path)[0].mask == tmp_path / "mask" / "b_1.png"
+    (tmp_path / mark).write_text('{"stage": "infer"}')
+    assert list_labelled_patches(tmp_path)[0].mask is None
+    assert "predictions of infer.py, which are no ground truth" in caplog.text
+
+
+def test_a_link_to_a_folder_of_predictions_is_no_ground_truth(tmp_path):
+    write_mask(tmp_path / "results" / "mask" / "b_1.png", np.ones((4, 4), bool))
+    write_mask(tmp_path / "test" / "image" / "b_1.png", np.ones((4, 4), bool))
+    (tmp_path / "results" / ".results.json").write_text('{"stage": "infer"}')
+    (tmp_path / "test" / "mask").symlink_to(tmp_path / "results" / "mask")
+    assert list_labelled_patches(tmp_path / "test")[0].mask is None

@@ -2,6 +2,7 @@
 (dataset/README.md).
 """
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from statistics import median
 
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_numbers, read_table
+from epsam.core.output_folders import INFERENCE, is_output_of
 from epsam.data.images import (
     Mask,
     Rgb,
@@ -25,6 +27,8 @@ LABEL_TABLE = "labels.csv"
 """In the folder of a split: columns image (with or without suffix) and label."""
 CLASS_NAMES = {"0": 0, "normal": 0, "negative": 0, "1": 1, "tumour": 1, "tumor": 1, "positive": 1}
 """Names of folders, and values in labels.csv, that say a label (this project)."""
+
+log = logging.getLogger(__name__)
 
 _LABEL_SUFFIX = re.compile(r"_([01])$")
 
@@ -85,13 +89,25 @@ def label_from_name(stem: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def list_patches(image_dir: Path, mask_dir: Path) -> list[Patch]:
+def ground_truth_folder(split_dir: Path) -> Path | None:
+    """mask/ of a folder of patches; None where it holds predictions of infer.py."""
+    mask_dir = split_dir / "mask"
+    # A link may lead from here into a folder of results.
+    for folder in (split_dir, mask_dir.resolve().parent):
+        if is_output_of(INFERENCE, folder):
+            log.warning("%s: holds predictions of infer.py, which are no ground truth", mask_dir)
+            return None
+    return mask_dir
+
+
+def list_patches(image_dir: Path, mask_dir: Path | None) -> list[Patch]:
     """The patches of a folder, sorted by name, each with the mask of the same stem.
 
-    An absent folder gives an empty list. Raises DatasetError if two images share a stem, since
+    mask_dir: None if there is no ground truth. An absent folder gives an empty list. Raises
+    DatasetError if two images share a stem, since
     every output is named after it.
     """
-    masks = {path.stem: path for path in list_images(mask_dir)}
+    masks = {path.stem: path for path in list_images(mask_dir)} if mask_dir else {}
     images: dict[str, Path] = {}
     for path in list_images(image_dir):
         if path.stem in images:
@@ -117,7 +133,8 @@ def list_labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
     images = Path(image_dir) if image_dir else split_dir / "image"
     table = _read_label_table(split_dir / LABEL_TABLE)
     masks = {}
-    for path in list_images_below(split_dir / "mask"):
+    mask_dir = ground_truth_folder(split_dir)
+    for path in list_images_below(mask_dir) if mask_dir else []:
         masks[_joined_name(path, split_dir / "mask")] = path
 
     patches: dict[str, Patch] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from epsam.annotations.groups import BUILT_IN, GroupNames
 from epsam.core.errors import DatasetError
-from epsam.data.patches import Patch, list_patches
+from epsam.data.patches import Patch, ground_truth_folder, list_patches
 from epsam.extraction.discovery import (
     FAILED,
     UNUSED,
@@ -27,6 +27,15 @@ IMAGE_OR_SLIDE_SUFFIXES = (".tif", ".tiff")
 """Both images and slides have these suffixes; the content of the file decides."""
 
 
+def list_input_folders(path: Path) -> list[Path]:
+    """What inference reads of `path`, with the folders in it that may be links to elsewhere."""
+    folders = [path]
+    for name in ("image", "mask", "images", "annotations"):
+        if (path / name).is_dir():
+            folders.append(path / name)
+    return folders
+
+
 def find_images(folder: Path) -> list[Patch]:
     """Images of `folder/image` or, without such a folder, of `folder`; masks of `folder/mask`.
 
@@ -35,7 +44,7 @@ def find_images(folder: Path) -> list[Patch]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; set TEST_DATASET_DIR or --test_dataset_dir")
     image_folder = folder / "image" if (folder / "image").is_dir() else folder
-    images = list_patches(image_folder, folder / "mask")
+    images = list_patches(image_folder, ground_truth_folder(folder))
     if not images:
         raise DatasetError(
             f"{image_folder}: no .png, .jpg, .tif or .bmp image in it; check the folder"
