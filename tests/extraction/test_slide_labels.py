@@ -17,10 +17,10 @@ from support.slide_dataset import (
     make_dataset,
     options_for,
     statuses,
-    table,
     write_annotations,
     write_slide,
 )
+from support.tables import read_rows
 
 TABLES = Path(__file__).resolve().parents[2] / "dataset"
 PARTIAL_CAMELYON16 = [
@@ -58,7 +58,7 @@ def dataset(tmp_path):
 
 
 def negatives(root, slide):
-    rows = [row for row in table(root / "patches.csv") if row["slide"] == slide]
+    rows = [row for row in read_rows(root / "patches.csv") if row["slide"] == slide]
     return {(int(row["x"]), int(row["y"])) for row in rows if row["label"] == "0"}
 
 
@@ -140,7 +140,7 @@ def test_camelyon16s_normal_slides_give_negatives_and_its_partial_ones_none(tmp_
     assert {status for status, _ in outcomes.values()} == {"used"}
     assert not negatives(root, "tumor_010")
     assert negatives(root, "tumor_001")
-    splits = {row["slide"]: row["split"] for row in table(root / "slides.csv")}
+    splits = {row["slide"]: row["split"] for row in read_rows(root / "slides.csv")}
     normal = [split for slide, split in splits.items() if slide.startswith("normal")]
     # 7, 1 and 2 of 10: the default ratio.
     assert [normal.count(split) for split in ("train", "val", "test")] == [7, 1, 2]
