@@ -1,5 +1,5 @@
-"""The order of the tests: quick files first; where several run at a time, slow ones, so that none is
-left to the end.
+"""The order of the tests: quick files first; where several run at a time, slow ones, so that none
+is left to the end.
 """
 
 import os

@@ -38,7 +38,8 @@ activation[4, 7], activation[15, 11], activation[9, 9] = 0.5, 0.9, 1.0
 mask = activation > 0
 mask[9, 9] = False
 asked = parse("finetune_decoder", DecoderOptions, ["--prompt", "peaks"])
-print(make_prompts(collate_inputs([PromptInputs(activation, mask)]), asked, [generator(1)])[0].tolist())
+inputs = collate_inputs([PromptInputs(activation, mask)])
+print(make_prompts(inputs, asked, [generator(1)])[0].tolist())
 
 rule = parse("generate_initial_masks", MaskOptions, ["--postprocess", "otsu"])
 halves = np.repeat(np.array([[0.1, 0.2, 0.8, 1.0]], np.float32), 4, axis=0)

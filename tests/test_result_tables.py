@@ -19,7 +19,8 @@ def result_tables(monkeypatch):
 
 def write_scores(folder):
     folder.joinpath("scores.csv").write_text(
-        "split,seed,masks,dice,sd\nval,1,round 1,0.50,0.1\nval,2,round 1,0.60,\ntest,1,round 1,0.7,\n"
+        "split,seed,masks,dice,sd\nval,1,round 1,0.50,0.1\nval,2,round 1,0.60,\n"
+        "test,1,round 1,0.7,\n"
     )
 
 

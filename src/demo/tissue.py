@@ -178,8 +178,8 @@ def _draw_glands(
     for gland in layout.glands:
         ring_points, ring_angles = _place_ring(rng, gland)
 
-        # Work on the square around the gland only: the wobble stretches it by 1.13 at most, the rest
-        # is room for its soft edge.
+        # Work on the square around the gland only: the wobble stretches it by 1.13 at most, the
+        # rest is room for its soft edge.
         reach = int(1.6 * gland.radius) + 4
         top, left = max(round(gland.y) - reach, 0), max(round(gland.x) - reach, 0)
         area = np.s_[top : min(top + 2 * reach, height), left : min(left + 2 * reach, width)]

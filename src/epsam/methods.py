@@ -1,7 +1,9 @@
-"""The exchangeable methods: CAM, postprocessing, prompt rule, weak model, segmenter. Each is registered here.
+"""The exchangeable methods: CAM, postprocessing, prompt rule, weak model, segmenter. Each is
+registered here.
 
-A row is {value of the flag: "module:function"}, or for models {value of the flag: "module"}. The command line lists all names without importing
-what stands behind them, since that takes seconds. docs/extending.md shows how to add a row.
+A row is {value of the flag: "module:function"}, or for models {value of the flag: "module"}. The
+command line lists all names without importing what stands behind them, since that takes seconds.
+docs/extending.md shows how to add a row.
 """
 
 from collections.abc import Mapping

@@ -24,8 +24,8 @@ class StageSpec:
     is the first. inputs, outputs: files and folders, `run/…` in the folder of the run, `dataset/…`
     in that of the dataset; `*` is any text and `{round}` the number of a round. completion: the
     name of its completion record. round: the number of the round that it is, which ends with
-    pseudo-labels; None if it is none, or many. trains: whether it is a part of the training, which a row of an
-    ablation may change. until: what a row of an ablation calls ending with this stage.
+    pseudo-labels; None if it is none, or many. trains: whether it is a part of the training, which
+    a row of an ablation may change. until: what a row of an ablation calls ending with this stage.
     """
 
     name: str

@@ -40,8 +40,8 @@ def read_rows(text: str) -> list[AblationRow]:
     lines are left out.
 
     As in train.sh, RETRAIN_FLAGS are DECODER_FLAGS unless they are given.
-    UNTIL=masks|preliminary|rounds names the last stage of a row's runs. Raises EpsamError that names the line if it cannot be
-    parsed or its name occurred before.
+    UNTIL=masks|preliminary|rounds names the last stage of a row's runs. Raises EpsamError that
+    names the line if it cannot be parsed or its name occurred before.
     """
     rows: list[AblationRow] = []
     for line in text.splitlines():

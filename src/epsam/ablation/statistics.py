@@ -101,7 +101,9 @@ def paired_difference(
 
 
 def _number_groups(names: Sequence[str], cases: Mapping[str, str]) -> npt.NDArray[np.int64]:
-    """The number of each patch's case (N,), from 0 in their order; every other patch has its own."""
+    """The number of each patch's case (N,), from 0 in their order; every other patch has its
+    own.
+    """
     numbers: dict[tuple[str, str], int] = {}
     groups = []
     for name in names:

@@ -22,9 +22,9 @@ def read_annotations(path: Path, groups: GroupNames = BUILT_IN) -> Annotations:
     """Annotations of a GeoJSON file, polygons in level-0 pixels; the class is the group.
 
     The rings of a polygon with holes are joined to one line, which leaves the holes out. (As hole
-    polygons of their own they would also clear whatever other polygon overlaps them.) Points and lines have no area and are dropped. Raises AnnotationError if the
-    file is no GeoJSON, holds a class without a meaning, more items than anyone draws, or
-    coordinates that are no numbers.
+    polygons of their own they would also clear whatever other polygon overlaps them.) Points and
+    lines have no area and are dropped. Raises AnnotationError if the file is no GeoJSON, holds a
+    class without a meaning, more items than anyone draws, or coordinates that are no numbers.
     """
     shapes: list[tuple[str, Polygon]] = []
     for number, feature in enumerate(_load_features(path), start=1):

@@ -40,7 +40,9 @@ def rotation_averaged_cam(
 
 @dataclass(frozen=True)
 class RotationAverage:
-    """The paper's map refiner: the mean over the first `rotations` right-angle rotations (Eq. 3)."""
+    """The paper's map refiner: the mean over the first `rotations` right-angle rotations (Eq.
+    3).
+    """
 
     rotations: int = 4
 

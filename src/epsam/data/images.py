@@ -65,7 +65,9 @@ def read_mask_values(path: Path) -> npt.NDArray[Any]:
 
 
 def apply_exif_turn(mask: Mask, orientation: int) -> Mask:
-    """The mask (height, width) turned as EXIF's orientation 1 to 8 says, as images are when read."""
+    """The mask (height, width) turned as EXIF's orientation 1 to 8 says, as images are when
+    read.
+    """
     if orientation >= 5:
         mask = mask.T
     # After the transposition: 2 and 6 flip left and right, 4 and 8 up and down, 3 and 7 both.

@@ -154,8 +154,8 @@ def list_labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
     if unlabelled:
         raise DatasetError(
             f"{split_dir}: {len(unlabelled)} of {len(paths)} names have no label, such as "
-            f"{unlabelled[0]}; end them in _1 (tumour) or _0 (none), put them into folders 1 and 0, "
-            f"or list them in {LABEL_TABLE}"
+            f"{unlabelled[0]}; end them in _1 (tumour) or _0 (none), put them into folders 1 and "
+            f"0, or list them in {LABEL_TABLE}"
         )
     return list(patches.values())
 

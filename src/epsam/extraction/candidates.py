@@ -199,8 +199,9 @@ def load_annotations(record: SlideRecord) -> Annotations:
     # Polygons without a group were sorted among the holes, and are told apart here.
     n_lines = annotations.n_dropped + len(annotations.tumour)
     n_ungrouped = len(annotations.ungrouped)
+    n_holes = len(annotations.holes) - n_ungrouped
     raise AnnotationError(
-        f"{record.annotations}: no tumour area in it ({len(annotations.holes) - n_ungrouped} holes, "
+        f"{record.annotations}: no tumour area in it ({n_holes} holes, "
         f"{n_ungrouped} outlines without a group, {n_lines} dots or lines); outline the tumour, or "
         "label the slide normal in splits.csv or slide_labels.csv"
     )

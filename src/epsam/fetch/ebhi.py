@@ -90,7 +90,9 @@ def case_of(stem: str) -> str:
 
 
 def write_patch_table(target: Path) -> None:
-    """Write `target`/patches.csv: split and case of each patch. It names no slides: there are none."""
+    """Write `target`/patches.csv: split and case of each patch. It names no slides: there are
+    none.
+    """
     rows = []
     for split in SPLITS:
         for image in sorted((target / split / "image").glob("*.png")):

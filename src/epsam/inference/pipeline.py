@@ -54,7 +54,9 @@ class Pipeline(GatedTileModel):
         seed: int,
         mpp: float | None = None,
     ) -> None:
-        """`classifier`: a `WeakModel`. `mpp`: resolution of the patches that both were trained on, µm/px; None: not known."""
+        """`classifier`: a `WeakModel`. `mpp`: resolution of the patches that both were trained on,
+        µm/px; None: not known.
+        """
         self._classifier = classifier
         self._segmenter = segmenter
         self._options = options

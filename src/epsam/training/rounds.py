@@ -58,7 +58,9 @@ class DecoderRound:
         return self._stage.is_current()
 
     def begin(self) -> None:
-        """Remove the completion record of this round, and everything that later rounds have left."""
+        """Remove the completion record of this round, and everything that later rounds have
+        left.
+        """
         context = self._context
         self._stage.begin()
         # Later rounds build on the pseudo-labels that this round is about to replace.
