@@ -19,7 +19,7 @@ from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.patch_store import (
     are_patches_current,
     digest_inputs,
-    provenance,
+    patch_key,
     publish_patches,
     staging_folder,
 )
@@ -68,8 +68,8 @@ def extract_patches(
 ) -> None:
     """Score candidate tiles, select among them, write the patches, and publish them all at once."""
     outcomes = SlideOutcomes(records)
-    origin = provenance(records, options)
-    with staging_folder(paths, origin, options.restart) as staging:
+    key = patch_key(records, options)
+    with staging_folder(paths, key, options.restart) as staging:
         try:
             scored = score_all_slides(records, options, staging, candidate_folder(paths))
             outcomes.add_scored(scored)
@@ -89,7 +89,7 @@ def extract_patches(
 
         outcomes.write_slide_table(staging / paths.slide_table.name)
         write_table(staging / paths.patch_table.name, PATCH_COLUMNS, outcomes.patches)
-        publish_patches(staging, paths, origin)
+        publish_patches(staging, paths, key)
 
     shutil.rmtree(candidate_folder(paths), ignore_errors=True)
     n_slides = len({patch["slide"] for patch in outcomes.patches})

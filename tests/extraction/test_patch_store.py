@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -95,6 +96,21 @@ def test_a_change_of_inputs_replaces_all_patches_without_a_trace_of_the_old(
     with caplog.at_level("INFO"):
         main(options_for(dataset, **options))
     assert "step skipped" in caplog.text
+
+
+def test_patches_of_an_earlier_version_are_current_and_named_when_stale(dataset, caplog):
+    main(options_for(dataset))
+    path = dataset / "patches.json"
+    stored = json.loads(path.read_text())
+    (digest,) = stored["inputs"].values()
+    # As version 0.1.0 wrote it.
+    path.write_text(json.dumps({"options": stored["options"], "slides": digest}))
+    before = files(dataset)
+    main(options_for(dataset))
+    assert files(dataset) == before
+    with caplog.at_level("INFO"):
+        main(options_for(dataset, stride=64))
+    assert "as this has changed: stride 32 → 64" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])

@@ -10,7 +10,7 @@ from epsam.config.patches import PatchOptions
 from epsam.core.files import write_json
 from epsam.data.images import write_mask, write_rgb
 from epsam.extraction.dataset_slides import load_slides
-from epsam.extraction.patch_store import provenance
+from epsam.extraction.patch_store import patch_key
 from epsam.paths import DatasetPaths
 from epsam.preflight.data import check_grid_search, check_patches, check_slides, will_reuse_patches
 from epsam.preflight.finding import collect_findings
@@ -156,7 +156,8 @@ def test_patches_that_step_1_will_replace_are_not_reused(slides):
     slide_findings(slides)
     write_patch(slides.split("train"), "a_1")
     write_json(
-        slides.patch_options, provenance(load_slides(slides, tables, options).records, options)
+        slides.patch_options,
+        patch_key(load_slides(slides, tables, options).records, options).record(),
     )
     assert will_reuse_patches(slides, tables, options)
     assert not will_reuse_patches(slides, tables, replace(options, stride=128))

@@ -32,7 +32,7 @@ class Key:
     options: by the name that is written to disk. inputs: digests of what is read, by name.
     defaults: of options, for records of versions that did not have one of them yet. flags: name of
     an option as the user types it, where that differs. older: digests that earlier versions wrote
-    for the same options and inputs. old_format: the digest as earlier versions compute it, where
+    for the same options and inputs. later_inputs: inputs that records may lack. old_format: the digest as earlier versions compute it, where
     files that other results are compared by hold it.
     """
 
@@ -41,6 +41,7 @@ class Key:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
     older: tuple[str, ...] = ()
+    later_inputs: tuple[str, ...] = ()
     old_format: str = ""
 
     @property
@@ -86,6 +87,8 @@ class Key:
             if stored.get(name) == self.inputs.get(name):
                 continue
             if name not in stored:
+                if name in self.later_inputs:
+                    continue
                 yield f"{name} is read now"
             elif name not in self.inputs:
                 yield f"{name} is no longer read"

@@ -6,15 +6,16 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from epsam.config.keys import part_key
 from epsam.config.patches import PatchOptions
+from epsam.core.artifact import Artifact, Record
 from epsam.core.errors import DatasetError
-from epsam.core.files import whole_file
+from epsam.core.files import sha256_of
 from epsam.core.parallel import parallel_map
 from epsam.core.shards import Shard
 from epsam.extraction.candidates import CandidateTiles, ScoredSlide, score_tiles
@@ -23,15 +24,6 @@ from epsam.paths import DatasetPaths
 
 log = logging.getLogger(__name__)
 
-_SCORING_OPTIONS = (
-    "patch_size",
-    "stride",
-    "mpp",
-    "slide_mpp",
-    "min_tumour",
-    "max_tumour",
-    "min_tissue",
-)
 _STORED_ARRAYS = {
     "left_px0": "left_px0",
     "top_px0": "top_px0",
@@ -109,12 +101,13 @@ def score_or_load(
 
 def save_candidates(folder: Path, slide: ScoredSlide, options: PatchOptions) -> None:
     """Save a scored slide, or its error, whole or not at all."""
+    artifact = _artifact(folder, slide.record, options)
     metadata = {
         "windows": slide.n_tiles,
         "mpp": slide.patch_mpp,
         "notes": slide.notes,
         "error": slide.error,
-        "fingerprint": _fingerprint(slide.record, options),
+        **artifact.key.record(),
     }
     arrays = {}
     if not slide.error:
@@ -122,8 +115,8 @@ def save_candidates(folder: Path, slide: ScoredSlide, options: PatchOptions) -> 
             metadata[kind] = tiles.side_px0
             for stored_name, field_name in _STORED_ARRAYS.items():
                 arrays[f"{kind}_{stored_name}"] = getattr(tiles, field_name)
-    with whole_file(_cache_file(folder, slide.record)) as temporary:
-        np.savez_compressed(temporary, facts=np.array(json.dumps(metadata)), **arrays)
+    with artifact.replace() as replacement:
+        np.savez_compressed(replacement.path, facts=np.array(json.dumps(metadata)), **arrays)
 
 
 def load_candidates(folder: Path, record: SlideRecord, options: PatchOptions) -> ScoredSlide | None:
@@ -131,11 +124,12 @@ def load_candidates(folder: Path, record: SlideRecord, options: PatchOptions) ->
 
     None if there is none, if it is damaged, or if it was scored with other options or files.
     """
+    artifact = _artifact(folder, record, options)
+    if not artifact.is_current():
+        return None
     try:
-        with np.load(_cache_file(folder, record), allow_pickle=False) as content:
+        with np.load(artifact.path, allow_pickle=False) as content:
             metadata = json.loads(str(content["facts"]))
-            if metadata["fingerprint"] != _fingerprint(record, options):
-                return None
             return ScoredSlide(
                 record,
                 positives=_load_tiles(content, metadata, "positives"),
@@ -189,20 +183,23 @@ def load_all_candidates(
     return slides
 
 
-def _cache_file(folder: Path, record: SlideRecord) -> Path:
-    return folder / f"{record.name}.npz"
+def _artifact(folder: Path, record: SlideRecord, options: PatchOptions) -> Artifact:
+    """The file of a scored slide, which holds its own completion record."""
+    inputs = {
+        # Reading a whole slide would take as long as scoring it.
+        "slide": str(record.path.stat().st_size if record.path else 0),
+        "annotations": sha256_of(record.annotations) if record.annotations else "",
+        "unannotated_is_normal": str(record.unannotated_is_normal),
+        "label": str(record.is_normal),
+    }
+    key = part_key(options, "candidates", inputs)
+    return Artifact(folder / f"{record.name}.npz", key, read=_read_metadata)
 
 
-def _fingerprint(record: SlideRecord, options: PatchOptions) -> str:
-    """Digest of all that decides the scores: options, the slide by size, annotations by content."""
-    lines = [f"{name}={getattr(options, name)}" for name in _SCORING_OPTIONS]
-    # Reading a whole slide would take as long as scoring it.
-    lines.append(str(record.path.stat().st_size if record.path else 0))
-    if record.annotations:
-        lines.append(sha256(record.annotations.read_bytes()).hexdigest())
-    else:
-        lines.append("")
-    lines.append(str(record.unannotated_is_normal))
-    lines.append(str(record.is_normal))
-    lines += [*options.tumour_groups, "", *options.hole_groups]
-    return sha256("\n".join(lines).encode()).hexdigest()
+def _read_metadata(path: Path) -> Record:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            metadata: Record = json.loads(str(content["facts"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path}: not readable ({error}); its slide is scored again") from error
+    return metadata

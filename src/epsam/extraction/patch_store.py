@@ -1,20 +1,20 @@
 """The patches of a dataset on disk: whether they are current, and how new ones replace them whole.
 
-`patches.json` beside the patches holds their provenance; patches without it were brought by the
-user and are never stale.
+`patches.json` beside the patches holds their key; patches without it were brought by the user and
+are never stale.
 """
 
-import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from epsam.config.common import SPLITS
-from epsam.config.flags import result_options
+from epsam.config.keys import result_key
 from epsam.config.patches import PatchOptions
+from epsam.core.artifact import Artifact, Key, Record
 from epsam.core.errors import DatasetError
 from epsam.core.files import (
     digest_of,
@@ -26,7 +26,6 @@ from epsam.core.files import (
     remove_leftovers,
     sha256_of,
     write_json,
-    write_text,
 )
 from epsam.data.images import list_images, list_images_below
 from epsam.extraction.dataset_slides import load_slides
@@ -37,6 +36,9 @@ from epsam.paths import DatasetPaths
 log = logging.getLogger(__name__)
 
 N_EXAMPLES = 5
+_SLIDES = "slides, splits or annotations"
+_LABELS = "labels of slides"
+"""Names of the inputs of patches, as a log line says what has changed."""
 _MOVING = "moving"
 """File in the staging folder from the moment on from which patches are being moved."""
 
@@ -106,7 +108,7 @@ def _refuse_foreign_files(paths: DatasetPaths) -> None:
                 )
 
 
-def provenance(records: Sequence[SlideRecord], options: PatchOptions) -> dict[str, Any]:
+def patch_key(records: Sequence[SlideRecord], options: PatchOptions) -> Key:
     """What decides the patches: the options, and a digest of the slides.
 
     The digest covers each slide's split, status and quick hash, and its annotations by content.
@@ -122,10 +124,10 @@ def provenance(records: Sequence[SlideRecord], options: PatchOptions) -> dict[st
             sha256_of(record.annotations) if record.annotations else None,
         )
         lines.append(repr(entry))
-    # Through JSON, so that tuples compare equal to the lists of patches.json.
-    stored_options = json.loads(json.dumps(result_options(options)))
     labels = [f"{record.name}: {record.label.label}" for record in records]
-    return {"options": stored_options, "slides": digest_of(lines), "labels": digest_of(labels)}
+    key = result_key(options, {_SLIDES: digest_of(lines), _LABELS: digest_of(labels)})
+    # Patches of version 0.1.0 do not say which labels they were extracted with.
+    return replace(key, later_inputs=(_LABELS,))
 
 
 def digest_inputs(records: Sequence[SlideRecord]) -> dict[str, str]:
@@ -148,23 +150,15 @@ def describe_changes(paths: DatasetPaths, tables: Path, options: PatchOptions) -
     Empty if nothing has, and for patches that the user brought. Raises DatasetError as
     `load_slides` does.
     """
-    stored = _read_provenance(paths.patch_options)
-    if not stored:
+    # Without a readable provenance nobody can tell that patches are stale, so they stay.
+    if not paths.patch_options.is_file():
         return ""
-    current = provenance(load_slides(paths, tables, options).records, options)
-
-    changes = []
-    for name, before in stored["options"].items():
-        # Options that have come or gone since then do not make patches stale.
-        after = current["options"].get(name, before)
-        if before != after:
-            changes.append(f"{name} {before} → {after}")
-    if stored["slides"] != current["slides"]:
-        changes.append("slides, splits or annotations")
-    # Patches of version 0.1.0 do not say which labels they were extracted with.
-    elif stored.get("labels", current["labels"]) != current["labels"]:
-        changes.append("labels of slides")
-    return ", ".join(changes)
+    try:
+        provenance = _read_provenance(paths.patch_options)
+    except DatasetError:
+        return ""
+    key = patch_key(load_slides(paths, tables, options).records, options)
+    return key.why_stale(provenance)
 
 
 def find_removed_slides(paths: DatasetPaths) -> list[str]:
@@ -177,26 +171,26 @@ def find_removed_slides(paths: DatasetPaths) -> list[str]:
     return sorted(in_table - on_disk - {""})
 
 
-def _read_provenance(source: Path) -> dict[str, Any]:
-    """The provenance that was stored with the patches; empty if it is absent or damaged."""
-    if not source.is_file():
-        return {}
-    # Without a readable provenance nobody can tell that patches are stale, so they stay.
-    try:
-        stored = read_json(source)
-    except DatasetError:
-        return {}
-    is_complete = isinstance(stored.get("options"), dict) and "slides" in stored
-    return stored if is_complete else {}
+def _read_provenance(source: Path) -> Record:
+    """The key that was stored with patches. Raises DatasetError if it is damaged."""
+    stored = read_json(source)
+    # Earlier versions have the digests beside the options.
+    if "slides" in stored:
+        stored["inputs"] = {_SLIDES: stored["slides"]}
+        if "labels" in stored:
+            stored["inputs"][_LABELS] = stored["labels"]
+    if not isinstance(stored.get("options"), dict) or "inputs" not in stored:
+        raise DatasetError(f"{source}: does not say how patches were extracted; remove it")
+    return stored
 
 
 @contextmanager
-def staging_folder(paths: DatasetPaths, origin: Mapping[str, Any], restart: bool) -> Iterator[Path]:
+def staging_folder(paths: DatasetPaths, key: Key, restart: bool) -> Iterator[Path]:
     """A folder beside the patches to write new ones into, removed when the block ends.
 
     After an interruption, a kill or a full disk it stays, and the next block resumes with what it
-    holds, if the provenance `origin` is the same and not `restart`. Raises DatasetError if a folder
-    that will be replaced is a link: its target is not ours to remove.
+    holds, if that has the same key and not `restart`. Raises DatasetError if a folder that will be
+    replaced is a link: its target is not ours to remove.
     """
     staging = _staging_path(paths)
     for folder in _patch_folders(paths):
@@ -205,13 +199,11 @@ def staging_folder(paths: DatasetPaths, origin: Mapping[str, Any], restart: bool
                 f"{folder}: is a link, and patches would replace it; remove the link"
             )
 
-    origin_file = staging / "made_for.txt"
-    origin_text = json.dumps(origin, sort_keys=True)
-    is_same = origin_file.is_file() and origin_file.read_text("utf-8") == origin_text
+    staged = Artifact(staging, key, record=staging / "made_for.txt", read=_read_provenance)
     # Once patches were being moved, part of them is no longer in the staging folder.
-    if restart or not is_same or (staging / _MOVING).exists():
+    if restart or not staged.is_current() or (staging / _MOVING).exists():
         _empty_staging(staging)
-        write_text(origin_file, origin_text)
+        staged.complete()
     else:
         log.info("resuming with what was written before the interruption")
         remove_leftovers(staging)
@@ -235,13 +227,13 @@ def _empty_staging(staging: Path) -> None:
     (staging / "thumbnails").mkdir()
 
 
-def publish_patches(staging: Path, paths: DatasetPaths, origin: Mapping[str, Any]) -> None:
+def publish_patches(staging: Path, paths: DatasetPaths, key: Key) -> None:
     """Move finished patches, their tables and thumbnails to where older ones were.
 
     The train images come last: they mark the stage as done, so after a power cut in between, the
     next run extracts everything again.
     """
-    write_json(staging / paths.patch_options.name, origin)
+    write_json(staging / paths.patch_options.name, key.record())
     (staging / _MOVING).touch()
     # The mark of the older patches goes first, so that no mixture counts as done.
     shutil.rmtree(paths.split("train") / "image", ignore_errors=True)

@@ -1,23 +1,22 @@
 """Write the selected tiles of each slide as patches: images, ground-truth masks, table rows."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from epsam.annotations.polygons import Annotations, rasterize_tumour
+from epsam.config.keys import part_key
 from epsam.config.patches import PatchOptions
-from epsam.core.errors import DatasetError, EpsamError
-from epsam.core.files import read_json, write_json
+from epsam.core.artifact import Artifact, Key
+from epsam.core.errors import EpsamError
+from epsam.core.files import digest_of
 from epsam.core.parallel import parallel_map
 from epsam.data.images import read_rgb, write_mask, write_rgb
 from epsam.extraction.candidates import CandidateTiles, load_annotations, require_slide_path
 from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.thumbnail import NEGATIVE, POSITIVE, draw_tiles
 from epsam.wsi.reader import Slide, open_slide, read_tile
-
-log = logging.getLogger(__name__)
 
 PatchRow = dict[str, object]
 """One row of patches.csv."""
@@ -57,18 +56,27 @@ def write_or_resume(
 
     A slide that failed is tried again.
     """
-    slide = selection.record.name
-    completion_record = staging / "cut" / f"{slide}.json"
-    if completion_record.is_file():
-        try:
-            return WrittenPatches(slide, read_json(completion_record)["rows"])
-        except (DatasetError, LookupError):
-            log.warning("%s is damaged; its patches are written again", completion_record)
+    artifact = Artifact(
+        staging / "cut" / f"{selection.record.name}.json", _patches_key(selection, options)
+    )
+    record = artifact.read_current()
+    if record is not None:
+        return WrittenPatches(selection.record.name, record["rows"])
     written = write_slide_patches(selection, options, staging)
     # Last, so that a kill in between leaves no record of half a slide.
     if not written.error:
-        write_json(completion_record, {"rows": written.rows})
+        artifact.complete(content={"rows": written.rows})
     return written
+
+
+def _patches_key(selection: TileSelection, options: PatchOptions) -> Key:
+    """What decides the patches of a slide, in a staging folder that is for one state of the slides:
+    the tiles, and at what size they are read.
+    """
+    lines = [selection.record.split]
+    for tiles in (selection.positives, selection.negatives):
+        lines.append(repr((tiles.side_px0, tiles.left_px0.tolist(), tiles.top_px0.tolist())))
+    return part_key(options, "candidates", {"tiles": digest_of(lines)})
 
 
 def write_slide_patches(
