@@ -49,12 +49,20 @@ def main(options: AblateOptions) -> None:
             plans.append(plan_run(row, seed, options, patches_digest))
 
     # A failed row leaves its lines empty; the tables of the others are worth having.
-    failures = run_plans(plans, run_script)
+    outcomes = run_plans(plans, run_script)
     print_tables(options)
-    if failures:
+    if outcomes.left_to_others:
+        log.warning(
+            "%d runs are left to the other ablate.sh, the first being %s; once it has ended, the "
+            "same command again makes the whole tables",
+            len(outcomes.left_to_others),
+            outcomes.left_to_others[0],
+        )
+    if outcomes.failures:
         raise TrainingError(
-            f"{len(failures)} of {len(plans)} runs failed, the first being {failures[0]}; "
-            "mend what the messages above say and run the same command again"
+            f"{len(outcomes.failures)} of {len(plans)} runs failed, the first being "
+            f"{outcomes.failures[0]}; mend what the messages above say and run the same command "
+            "again"
         )
 
 
@@ -85,4 +93,4 @@ def _dataset_paths(options: AblateOptions) -> DatasetPaths:
 
 
 if __name__ == "__main__":
-    run_stage("ablate", AblateOptions, main, owns=ablation_folder)
+    run_stage("ablate", AblateOptions, main)

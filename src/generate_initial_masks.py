@@ -29,10 +29,10 @@ from epsam.evaluation.threshold_search import (
 )
 from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.training.cams import (
+    cam_key,
     compute_cams,
     describe_external_classifier,
-    digest_of_cam_recipe,
-    load_matching_cams,
+    load_current_cams,
     write_initial_masks,
 )
 from epsam.training.panels import pick_evenly, write_panel
@@ -128,14 +128,14 @@ def write_cams(
         # The maps of an earlier run of the stage are reused if only the post-processing has
         # changed.
         method = options.cam or trained_cam(model)
-        recipe = digest_of_cam_recipe(method, options, checksum, digests[split])
-        split_cams = load_matching_cams(run.cams(split), checksum, recipe)
+        key = cam_key(method, options, checksum, digests[split])
+        split_cams = load_current_cams(run.cams(split), key)
         if split_cams is None:
             split_cams = compute_cams(
                 model, checksum, split_patches, size, options, options.batch_size, device_config
             )
         # New maps do not know their recipe yet. Writing reused ones again costs little.
-        cams[split] = dataclasses.replace(split_cams, recipe=recipe)
+        cams[split] = dataclasses.replace(split_cams, recipe=key.digest)
         save_cams(run.cams(split), cams[split])
     return cams
 

@@ -18,6 +18,7 @@ from epsam.ablation import run_plans
 from epsam.config.ablation import AblateOptions, CompareOptions
 from epsam.config.command_line import parse
 from epsam.core.errors import EpsamError
+from support.holder import holding
 from support.mini import FLAGS, REPOSITORY, smaller_sam, write_patches, write_random_sam
 from support.tables import read_rows
 
@@ -239,6 +240,48 @@ def test_others_reuse_what_a_row_has_computed_before_it_fails(tmp_path, monkeypa
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
     a, b = (Path(RUN.format(row, 22)) for row in "ab")
     assert reused == [(a, b, "train_classifier")]
+
+
+def test_a_run_on_which_another_process_works_is_left_to_it_and_the_others_go_on(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
+    called = []
+    for module in (ablate.train_classifier, ablate.generate_initial_masks, ablate.evaluate):
+        monkeypatch.setattr(
+            module, "main", lambda stage_options: called.append(stage_options.run.split("/")[1])
+        )
+    rows = "a UNTIL=masks\nb UNTIL=masks"
+    both = dataclasses.replace(options(seeds=(22,)), rows=rows)
+    with holding(Path(RUN.format("a", 22))):
+        ablate.main(both)
+    assert called == ["b"] * 3
+    assert "a with seed 22: left to the other run" in caplog.text
+    assert "1 runs are left to the other ablate.sh, the first being a with seed 22" in caplog.text
+    called.clear()
+    ablate.main(both)
+    assert called == ["a"] * 3
+
+
+def test_a_run_that_an_earlier_version_has_evaluated_is_done(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
+    called = []
+    for module in (ablate.train_classifier, ablate.generate_initial_masks, ablate.evaluate):
+        monkeypatch.setattr(module, "main", lambda stage_options: called.append(stage_options.run))
+    one = dataclasses.replace(options(seeds=(22,)), rows="a UNTIL=masks")
+    ablate.main(one)
+    path = Path(RUN.format("a", 22)) / "evaluated.json"
+    inputs = json.loads(path.read_text())["inputs"]
+    key = inputs.pop("flags or patches")
+    path.write_text(json.dumps({"key": key, "stages": inputs}))
+    called.clear()
+    ablate.main(one)
+    assert called == []
+    path.write_text(json.dumps({"key": "other", "stages": inputs}))
+    ablate.main(one)
+    assert len(called) == 3
 
 
 def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_skipped(

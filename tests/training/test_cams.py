@@ -9,10 +9,10 @@ from epsam.data.images import read_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.training.cams import (
+    cam_key,
     describe_external_classifier,
-    digest_of_cam_recipe,
     find_mask_classifier,
-    load_matching_cams,
+    load_current_cams,
     write_initial_masks,
 )
 
@@ -28,16 +28,17 @@ def example_cams(recipe="r"):
 
 def test_stored_cams_are_reused_only_if_their_recipe_matches(tmp_path):
     path = tmp_path / "train.npz"
-    assert load_matching_cams(path, "sum", "r") is None
-    save_cams(path, example_cams())
-    assert np.array_equal(load_matching_cams(path, "sum", "r").maps["a_1"], np.eye(4))
-    assert load_matching_cams(path, "sum", "other") is None
-    assert load_matching_cams(path, "other classifier", "r") is None
+    key = cam_key("adl", MaskOptions(), "sum", "p")
+    assert load_current_cams(path, key) is None
+    save_cams(path, example_cams(key.digest))
+    assert np.array_equal(load_current_cams(path, key).maps["a_1"], np.eye(4))
+    assert load_current_cams(path, cam_key("adl", MaskOptions(rotations=1), "sum", "p")) is None
+    assert load_current_cams(path, cam_key("adl", MaskOptions(), "other classifier", "p")) is None
 
 
 def test_the_recipe_depends_on_what_decides_a_cam_and_on_nothing_else():
     def recipe(method="adl", classifier="c", patches="p", **options):
-        return digest_of_cam_recipe(method, MaskOptions(**options), classifier, patches)
+        return cam_key(method, MaskOptions(**options), classifier, patches).digest
 
     assert recipe() == recipe(quantile=0.9, postprocess="crf", open_kernel=31, batch_size=1)
     recipes = {
@@ -49,6 +50,10 @@ def test_the_recipe_depends_on_what_decides_a_cam_and_on_nothing_else():
         recipe(cam_layer="4.0"),
     }
     assert len(recipes) == 6
+    # As version 0.1.0 computed it: the maps of finished runs are reused.
+    text = '["adl", "4.0", 1, "c", "p"]'
+    expected = hashlib.sha256(text.encode()).hexdigest()
+    assert recipe(rotations=1, cam_layer="4.0") == expected
 
 
 def test_masks_belong_to_the_external_classifier_or_else_to_the_runs_own_as_it_is_now(tmp_path):

@@ -10,7 +10,7 @@ from epsam.data.cam_store import CamStore, load_cams, save_cams
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
-from epsam.training.cams import describe_external_classifier, digest_of_cam_recipe
+from epsam.training.cams import cam_key, describe_external_classifier
 from epsam.training.normal_patches import NORMAL, count_normal_patches, prepare_normal_patches
 
 SIDE = 16
@@ -41,9 +41,8 @@ def test_patches_that_look_like_tumour_come_first_and_those_without_a_mask_are_l
         write_rgb(tmp_path / "image" / f"{name}.png", np.zeros((SIDE, SIDE, 3), np.uint8))
         patches.append(Patch(name, 0, tmp_path / "image" / f"{name}.png", None))
     checksum = sha256_of(run.classifier)
-    recipe = digest_of_cam_recipe(
-        "adl", rule, checksum, digest_of_files(patch.image for patch in patches)
-    )
+    digest = digest_of_files(patch.image for patch in patches)
+    recipe = cam_key("adl", rule, checksum, digest).digest
     maps = {"a_0": half, "b_0": np.zeros((4, 4), np.float32), "c_0": half.T}
     save_cams(run.cams(NORMAL), CamStore(checksum, maps, probabilities, recipe))
 

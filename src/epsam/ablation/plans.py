@@ -13,7 +13,8 @@ from epsam.ablation.rows import AblationRow
 from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import parse
 from epsam.config.common import SPLITS
-from epsam.config.flags import result_options
+from epsam.config.flags import part_options, result_options
+from epsam.config.masks import MaskRule
 from epsam.core.files import digest_of_names_and_sizes
 from epsam.paths import RunPaths
 from epsam.pipeline import STAGES, StageSpec, training_stages
@@ -45,8 +46,8 @@ class RunPlan:
     @property
     def cam_key(self) -> tuple[str, str]:
         """What decides the CAMs: the classifier, and how they are computed from it."""
-        masks = self.steps[1].options
-        return self.steps[0].key, f"maps {masks.cam} {masks.cam_layer} {masks.rotations}"
+        options = part_options(self.steps[1].options, "cams", MaskRule)
+        return self.steps[0].key, f"cams {json.dumps(options)}"
 
 
 def digest_patches(options: AblateOptions) -> str:

@@ -5,6 +5,7 @@ rest is computed.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,14 +13,18 @@ import torch
 from epsam.ablation.plans import RunPlan, Step
 from epsam.ablation.reuse import MASKS, read_fingerprint, reuse_cams, reuse_stage
 from epsam.config.command_line import one_line
-from epsam.core.errors import EpsamError, TrainingError
-from epsam.core.files import read_json, write_json
+from epsam.core.artifact import Artifact, Key, Record
+from epsam.core.errors import BusyError, EpsamError, TrainingError
+from epsam.core.files import read_json, remove_leftovers
+from epsam.core.locking import exclusive_lock
 from epsam.paths import RunPaths
 
 log = logging.getLogger(__name__)
 
 EVALUATED = "evaluated.json"
 """The file of a run that says with which options and stages it was evaluated."""
+
+_PLAN = "flags or patches"
 
 RunScript = Callable[[str, Any], None]
 """Runs a script, by its name, with its options."""
@@ -54,26 +59,40 @@ class SharedResults:
                 reuse_cams(source, plan.run)
 
 
-def run_plans(plans: Sequence[RunPlan], run_script: RunScript) -> list[str]:
-    """Run the plans in order; returns «row with seed N» of each that failed. A failure does not
-    stop the others.
+@dataclass
+class Outcomes:
+    """«row with seed N» of each run that failed, and of each that another process works on."""
+
+    failures: list[str] = field(default_factory=list)
+    left_to_others: list[str] = field(default_factory=list)
+
+
+def run_plans(plans: Sequence[RunPlan], run_script: RunScript) -> Outcomes:
+    """Run the plans in order, each with its run locked. Neither a failure nor a run on which
+    another process works stops the others.
     """
     results = SharedResults()
-    failures = []
+    outcomes = Outcomes()
     for number, plan in enumerate(plans, start=1):
         log.info("== %d/%d: %s, seed %d", number, len(plans), plan.row.name, plan.seed)
+        name = f"{plan.row.name} with seed {plan.seed}"
         try:
-            _run_plan(plan, results, run_script)
+            with exclusive_lock(plan.run.root, "run other rows meanwhile, by ONLY or --only"):
+                remove_leftovers(plan.run.root)
+                _run_plan(plan, results, run_script)
+        except BusyError as error:
+            log.warning("row %s: left to the other run: %s", name, error)
+            outcomes.left_to_others.append(name)
         except (EpsamError, OSError) as error:
             reason = " ".join(str(error).split())
             log.error("row %s, seed %d failed: %s", plan.row.name, plan.seed, reason)
-            failures.append(f"{plan.row.name} with seed {plan.seed}")
-    return failures
+            outcomes.failures.append(name)
+    return outcomes
 
 
 def _run_plan(plan: RunPlan, results: SharedResults, run_script: RunScript) -> None:
-    evaluated = plan.run.root / EVALUATED
-    is_complete = evaluated.is_file() and read_json(evaluated) == _describe_completion(plan)
+    # The key has the fingerprints of the stages, which may change while the plan runs.
+    is_complete = _evaluation(plan).is_current()
     if is_complete:
         log.info("done already with these flags and patches")
 
@@ -85,7 +104,7 @@ def _run_plan(plan: RunPlan, results: SharedResults, run_script: RunScript) -> N
         results.register(step, plan)
 
     if not is_complete:
-        write_json(evaluated, _describe_completion(plan))
+        _evaluation(plan).complete()
 
 
 def _run_step(step: Step, run_script: RunScript) -> None:
@@ -96,10 +115,19 @@ def _run_step(step: Step, run_script: RunScript) -> None:
         raise TrainingError(one_line(error, step.options)) from error
 
 
-def _describe_completion(plan: RunPlan) -> dict[str, Any]:
-    """What identifies a complete run: all its options, and the fingerprints of its stages."""
-    fingerprints = {}
+def _evaluation(plan: RunPlan) -> Artifact:
+    """The scores of a run: current for the same flags and patches, and the same stages as now."""
+    inputs = {_PLAN: plan.steps[-1].key}
     for step in plan.steps:
         for stage in step.stages:
-            fingerprints[stage] = read_fingerprint(plan.run, stage)
-    return {"key": plan.steps[-1].key, "stages": fingerprints}
+            inputs[stage] = read_fingerprint(plan.run, stage)
+    root = plan.run.root
+    return Artifact(root, Key({}, inputs), record=root / EVALUATED, read=_read_evaluated)
+
+
+def _read_evaluated(path: Path) -> Record:
+    """The completion record; one of an earlier version in the layout of today."""
+    record = read_json(path)
+    if "key" in record:
+        record = {"options": {}, "inputs": {_PLAN: record["key"], **record["stages"]}}
+    return record

@@ -1,5 +1,6 @@
 """The class activation maps (CAMs) of a split, and the initial masks made from them."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ from tqdm import tqdm
 
 from epsam.cam.postprocess import cam_to_mask
 from epsam.cam.rotation import rotation_averaged_cam, trained_cam
+from epsam.config.keys import part_key
 from epsam.config.masks import MaskRule
+from epsam.core.artifact import Key
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_json, sha256_of
@@ -76,21 +79,28 @@ def compute_cams(
     return cams
 
 
-def digest_of_cam_recipe(
-    method: str, rule: MaskRule, classifier_sha256: str, patches_digest: str
-) -> str:
-    """A digest of all that decides the CAMs of a split."""
-    recipe = [method, rule.cam_layer, rule.rotations, classifier_sha256, patches_digest]
-    return hashlib.sha256(json.dumps(recipe).encode("utf-8")).hexdigest()
+def cam_key(method: str, rule: MaskRule, classifier_sha256: str, patches_digest: str) -> Key:
+    """All that decides the CAMs of a split; its digest is the recipe of `CamStore`.
+
+    method: the CAM method of the rule, or of the classifier if the rule leaves it open.
+    """
+    inputs = {"classifier": classifier_sha256, "patches": patches_digest}
+    # The rule alone, without what else a stage's options hold.
+    key = part_key(rule, "cams", inputs, MaskRule)
+    options = {**key.options, "cam": method}
+    # Decoders are keyed by the files of the CAMs, so the recipe in them has to stay as it was.
+    recipe = json.dumps([*options.values(), *inputs.values()])
+    old_format = hashlib.sha256(recipe.encode("utf-8")).hexdigest()
+    return dataclasses.replace(key, options=options, old_format=old_format)
 
 
-def load_matching_cams(path: Path, classifier_sha256: str, recipe: str) -> CamStore | None:
-    """The stored CAMs if they were made by the same recipe, else None."""
+def load_current_cams(path: Path, key: Key) -> CamStore | None:
+    """The stored CAMs if they were computed with this key, else None."""
     try:
-        cams = load_cams(path, classifier_sha256)
+        cams = load_cams(path, key.inputs["classifier"])
     except DatasetError:
         return None
-    return cams if cams.recipe == recipe else None
+    return None if key.why_stale({"fingerprint": cams.recipe}) else cams
 
 
 def write_initial_masks(

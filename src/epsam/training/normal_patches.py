@@ -21,10 +21,10 @@ from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.training.cams import (
+    cam_key,
     compute_cams,
-    digest_of_cam_recipe,
     find_mask_classifier,
-    load_matching_cams,
+    load_current_cams,
     write_initial_masks,
 )
 from epsam.training.sam_setup import initial_mask_path, load_prompt_inputs
@@ -75,9 +75,9 @@ def prepare_normal_patches(
     classifier, checksum = find_mask_classifier(run)
     rule = merge_fields(MaskRule, read_json(run.mask_rule))
     images_digest = digest_of_files(patch.image for patch in patches)
-    recipe = digest_of_cam_recipe(rule.cam, rule, checksum, images_digest)
+    key = cam_key(rule.cam, rule, checksum, images_digest)
 
-    cams = load_matching_cams(run.cams(NORMAL), checksum, recipe)
+    cams = load_current_cams(run.cams(NORMAL), key)
     if cams is None:
         if not classifier.is_file() or sha256_of(classifier) != checksum:
             raise WeightsError(
@@ -86,7 +86,7 @@ def prepare_normal_patches(
             )
         model = load_weak_model(classifier, device_config)
         computed = compute_cams(model, checksum, patches, size, rule, batch_size, device_config)
-        cams = replace(computed, recipe=recipe)
+        cams = replace(computed, recipe=key.digest)
         save_cams(run.cams(NORMAL), cams)
     write_initial_masks(run, NORMAL, cams, patches, size, rule)
 
