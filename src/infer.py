@@ -20,8 +20,8 @@ from epsam.extraction.slide_labels import read_label_rules
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.inputs import contains_slides, find_images, find_slides, list_input_folders
 from epsam.inference.loading import (
-    compute_fingerprint,
     find_weights,
+    inference_key,
     load_tile_model,
     make_slide_settings,
 )
@@ -79,7 +79,7 @@ def infer_slides(path: Path, options: InferOptions) -> None:
     rules = read_label_rules(TABLES, options.dataset_type)
     records = find_slides(path, rules, GroupNames.of(options))
     slides = [slide for slide in records if shard.holds(slide.name)]
-    store = SlideStore(output, compute_fingerprint(options))
+    store = SlideStore(output, inference_key(options))
     if options.merge:
         store.check_complete(slides)
     elif slides:
@@ -135,9 +135,9 @@ def infer_images(path: Path, options: InferOptions) -> None:
     images = find_images(path)
     pipeline = load_tile_model(options, select_device(options.device, options.precision))
     gate = Gate(options.classifier_gate, options.gate_threshold)
-    fingerprint = compute_fingerprint(options)
+    key = inference_key(options)
     mark_output_folder(output, INFERENCE)
-    rows, counts = segment_folder(images, pipeline, output, options.overlap, gate, fingerprint)
+    rows, counts = segment_folder(images, pipeline, output, options.overlap, gate, key)
 
     # An image that could not be read is in the table, too, with its reason.
     metrics = summarize_images(rows, list(counts.values()))

@@ -25,9 +25,9 @@ from epsam.data.images import Mask, Rgb
 from epsam.extraction.discovery import FAILED
 from epsam.inference.inputs import find_slides
 from epsam.inference.loading import (
-    compute_fingerprint,
     find_last_decoder,
     find_segmenter,
+    inference_key,
     load_tile_model,
     make_slide_settings,
 )
@@ -119,7 +119,7 @@ class Run:
         """
         record = find_slides(Path(path))[0]
         settings = make_slide_settings(self._options, self._model)
-        store = SlideStore(Path(output_dir), compute_fingerprint(self._options))
+        store = SlideStore(Path(output_dir), inference_key(self._options))
         segment_slides([record], self._model, settings, store)
         result = store.read_result(record.name)
         if result is None:

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from epsam.core.artifact import Key
 from epsam.data.images import read_mask, read_rgb, write_mask, write_rgb
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.image_results import ResultCache
 from epsam.inference.inputs import find_images
 from epsam.inference.tile_model import Gate
 from support.fake_tile_model import FakeTileModel, blue, draw_slide
+from support.slide_runs import KEY, OTHER_KEY
 
 TUMOUR = (8, 8, 20, 24)
 OFF = Gate(False, 0.5)
@@ -16,10 +18,10 @@ OFF = Gate(False, 0.5)
 def segment(tmp_path):
     """Segments the images of a folder; returns the model, the rows by image, and the counts."""
 
-    def run(gate, fingerprint="x"):
+    def run(gate, key=KEY):
         model = FakeTileModel()
         rows, counts = segment_folder(
-            find_images(tmp_path), model, tmp_path / "out", 0.25, gate, fingerprint
+            find_images(tmp_path), model, tmp_path / "out", 0.25, gate, key
         )
         return model, {row["image"]: row for row in rows}, counts
 
@@ -86,7 +88,7 @@ def test_the_gate_empties_only_images_without_a_label(tmp_path, segment):
 def test_an_image_without_a_label_is_segmented_where_the_gate_is_open_or_off(tmp_path, segment):
     image = write_image(tmp_path, "y")
     for gate in (Gate(False, 0.9), Gate(True, 12 * 16 / 32**2)):
-        assert segment(gate, str(gate))[0].encoded == 1
+        assert segment(gate, Key({}, {"gate": str(gate)}))[0].encoded == 1
         assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "y.png"), blue(image))
 
 
@@ -142,8 +144,8 @@ def test_an_image_is_segmented_again_if_it_its_ground_truth_or_a_result_has_chan
     assert segment(OFF)[0].classified == 0
 
 
-def test_with_another_fingerprint_all_images_are_segmented_again(segment, segmented):
-    assert segment(OFF, "y")[0].classified == 3
+def test_with_another_key_all_images_are_segmented_again(segment, segmented):
+    assert segment(OFF, OTHER_KEY)[0].classified == 3
 
 
 def test_an_interrupted_run_goes_on_with_the_next_image(tmp_path, segment, segmented):
@@ -168,6 +170,6 @@ def test_an_image_that_failed_is_tried_again(tmp_path, segment):
 
 def test_an_image_that_is_gone_is_not_finished(tmp_path, segmented):
     item = find_images(tmp_path)[1]
-    assert ResultCache(tmp_path / "out", "x").find(item)
+    assert ResultCache(tmp_path / "out", KEY).find(item)
     item.image.unlink()
-    assert ResultCache(tmp_path / "out", "x").find(item) is None
+    assert ResultCache(tmp_path / "out", KEY).find(item) is None

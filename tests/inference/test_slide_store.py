@@ -1,8 +1,11 @@
 """Which slides count as finished, and who may work on one."""
 
+from dataclasses import replace
+
 import pytest
 
 from epsam.core.errors import DatasetError
+from epsam.core.files import quick_hash, read_json, write_json
 from epsam.core.shards import Shard
 from epsam.inference.inputs import find_slides
 from epsam.inference.segment_slides import segment_slides
@@ -13,7 +16,7 @@ from epsam.inference.slide_tables import (
 )
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
 from support.holder import holding
-from support.slide_runs import SETTINGS, TISSUE, segment_all
+from support.slide_runs import KEY, OTHER_KEY, SETTINGS, TISSUE, segment_all
 from support.tables import read_rows
 from support.untimed import contents
 
@@ -28,17 +31,40 @@ def test_finished_slides_are_skipped_until_something_changes(slide_folder, tmp_p
     assert int(segment_all(slides, output)[0].classified) == int(
         read_rows(output / "slides.csv")[0]["seen"]
     )
-    assert segment_all(slides, output, fingerprint="y")[0].classified > 0
+    assert segment_all(slides, output, key=OTHER_KEY)[0].classified > 0
 
 
 def test_a_slide_of_the_same_size_and_other_content_is_not_the_finished_one(slide_folder, tmp_path):
     slides, output = find_slides(slide_folder / "a.tif"), tmp_path / "out"
     segment_all(slides, output)
-    assert SlideStore(output, "x").is_finished(slides[0])
+    assert SlideStore(output, KEY).is_finished(slides[0])
     content = bytearray((slide_folder / "a.tif").read_bytes())
     content[-1] ^= 1
     (slide_folder / "a.tif").write_bytes(content)
-    assert not SlideStore(output, "x").is_finished(slides[0])
+    assert not SlideStore(output, KEY).is_finished(slides[0])
+
+
+def test_the_log_names_the_option_and_the_slide_that_have_changed(slide_folder, tmp_path, caplog):
+    slides, output = find_slides(slide_folder), tmp_path / "out"
+    segment_all(slides[:1], output)
+    segment_all(slides[:1], output, key=OTHER_KEY)
+    assert "a: done again: overlap 0.25 → 0.5" in caplog.text
+    write_lossless_slide(slide_folder / "a.tif", draw_slide(400, 448, TISSUE, []))
+    assert SlideStore(output, OTHER_KEY).why_stale(slides[0]) == "slide changed"
+
+
+def test_results_of_an_earlier_version_are_current_by_their_fingerprint(slide_folder, tmp_path):
+    slides, output = find_slides(slide_folder), tmp_path / "out"
+    segment_all(slides[:1], output)
+    path = output / "a" / "slide.json"
+    content = read_json(path)
+    for name in ("options", "inputs"):
+        del content[name]
+    write_json(path, content | {"fingerprint": f"old-{quick_hash(slide_folder / 'a.tif')}"})
+    assert not SlideStore(output, KEY).is_finished(slides[0])
+    assert SlideStore(output, replace(KEY, older=("old",))).is_finished(slides[0])
+    (output / "a" / "mask.tif").unlink()
+    assert not SlideStore(output, replace(KEY, older=("old",))).is_finished(slides[0])
 
 
 @pytest.mark.parametrize(
@@ -59,10 +85,10 @@ def test_a_finished_slide_that_lost_a_result_is_done_again(
     with pytest.raises(
         DatasetError, match="1 of 2 slides are not there with these options, such as a"
     ):
-        SlideStore(output, "x").check_complete(slides)
+        SlideStore(output, KEY).check_complete(slides)
     assert segment_all(slides, output)[0].classified == seen
     assert (output / "a" / name).read_bytes() == before
-    assert f"{name} cut, changed or missing; the slide is done again" in caplog.text
+    assert f"a: done again: {name} is missing or is not as it was written" in caplog.text
 
 
 def test_a_slide_on_which_another_run_works_is_left_to_it(slide_folder, tmp_path, caplog):
@@ -103,9 +129,9 @@ def test_three_shards_and_a_merge_leave_byte_for_byte_what_one_run_leaves(slide_
     ]
     assert all(len(part) < len(slides) for part in parts)
     for part in parts:
-        segment_slides(part, FakeTileModel(), SETTINGS, SlideStore(tmp_path / "three", "x"))
-    SlideStore(tmp_path / "three", "x").check_complete(slides)
-    write_tables(*collect_rows(slides, SlideStore(tmp_path / "three", "x")), [], tmp_path / "three")
+        segment_slides(part, FakeTileModel(), SETTINGS, SlideStore(tmp_path / "three", KEY))
+    SlideStore(tmp_path / "three", KEY).check_complete(slides)
+    write_tables(*collect_rows(slides, SlideStore(tmp_path / "three", KEY)), [], tmp_path / "three")
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
 
 
@@ -115,6 +141,6 @@ def test_a_merge_names_slides_that_are_missing_or_made_with_other_options(slide_
     with pytest.raises(
         DatasetError, match="1 of 2 slides are not there with these options, such as b"
     ):
-        SlideStore(output, "x").check_complete(slides)
+        SlideStore(output, KEY).check_complete(slides)
     with pytest.raises(DatasetError, match="1 of 1 slides"):
-        SlideStore(output, "y").check_complete(slides[:1])
+        SlideStore(output, OTHER_KEY).check_complete(slides[:1])

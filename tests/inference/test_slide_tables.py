@@ -17,7 +17,7 @@ from epsam.inference.slide_tables import (
 )
 from epsam.inference.tile_model import Gate
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
-from support.slide_runs import SETTINGS, TUMOUR, segment_all
+from support.slide_runs import KEY, SETTINGS, TUMOUR, segment_all
 from support.tables import read_rows
 
 
@@ -42,7 +42,7 @@ def test_seconds_are_logged_by_phase(slide_folder, tmp_path, caplog):
     slides, output = find_slides(slide_folder), tmp_path / "out"
     segment_all(slides, output)
     with caplog.at_level(logging.INFO):
-        log_summary(*collect_rows(slides, SlideStore(output, "x")), output)
+        log_summary(*collect_rows(slides, SlideStore(output, KEY)), output)
     assert "tiles a second: decode " in caplog.text
     timing = json.loads((output / "a" / "timings.json").read_text())
     parts = sum(
@@ -154,7 +154,7 @@ def test_damaged_results_are_not_scored_and_the_others_are(slide_folder, tmp_pat
     (output / "a" / name).unlink()
     if content:
         (output / "a" / name).write_bytes(content)
-    scores, unscored = score_slides(slides, SlideStore(output, "x"))
+    scores, unscored = score_slides(slides, SlideStore(output, KEY))
     assert [score.slide for score in scores] == ["b"]
     assert list(unscored) == ["a"]
     assert unscored["a"].startswith("not scored: ")

@@ -1,5 +1,6 @@
 """Small slides with boxes of tumour, and the way from them to result tables with a fake model."""
 
+from epsam.core.artifact import Key
 from epsam.inference.segment_slides import SlideSettings, segment_slides
 from epsam.inference.slide_store import SlideStore
 from epsam.inference.slide_tables import (
@@ -14,12 +15,14 @@ from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_sl
 SETTINGS = SlideSettings(
     mpp=0.5, slide_mpp=0.0, overlap=0.25, min_tissue=0.01, gate=Gate(True, 0.02)
 )
+KEY = Key({"overlap": 0.25}, {"decoder": "d"})
+OTHER_KEY = Key({"overlap": 0.5}, {"decoder": "d"})
 TISSUE, TUMOUR = [(64, 64, 384, 320)], [(96, 96, 200, 176), (240, 250, 300, 290)]
 
 
-def segment_all(slides, output, model=None, settings=SETTINGS, fingerprint="x"):
+def segment_all(slides, output, model=None, settings=SETTINGS, key=KEY):
     model = model or FakeTileModel()
-    store = SlideStore(output, fingerprint)
+    store = SlideStore(output, key)
     slides = segment_slides(slides, model, settings, store)
     rows, timings = collect_rows(slides, store)
     scores, unscored = score_slides(slides, store)

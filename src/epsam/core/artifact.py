@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.core.errors import DatasetError
-from epsam.core.files import digest_of, read_json, sha256_of, whole_file, write_json
+from epsam.core.files import digest_of, file_size, read_json, sha256_of, whole_file, write_json
 
 log = logging.getLogger(__name__)
 
@@ -98,15 +98,19 @@ class Key:
 
 @dataclass(frozen=True)
 class FileCheck:
-    """How a record notices that a file was changed: entry of the record, and what it compares."""
+    """How a record notices that a file was changed: entry of the record, and what it compares.
+
+    ignored: names of files that may change.
+    """
 
     entry: str
     measure: Callable[[Path], Any]
+    ignored: tuple[str, ...] = ()
 
 
 CHECKSUMS = FileCheck("outputs", sha256_of)
-# For files whose content takes too long to read.
-SIZES = FileCheck("files", lambda path: path.stat().st_size)
+SIZES = FileCheck("files", file_size)
+"""For files whose content takes too long to read."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,8 @@ class Artifact:
     ) -> Record:
         measures = {}
         for path in files:
-            measures[path.relative_to(root).as_posix()] = self._check.measure(path)
+            if path.name not in self._check.ignored:
+                measures[path.relative_to(root).as_posix()] = self._check.measure(path)
         return {**self.key.record(), **content, self._check.entry: measures}
 
     def _first_changed_file(self, record: Record) -> str:

@@ -183,6 +183,11 @@ def digest_of_names_and_sizes(files: Iterable[Path]) -> str:
     return digest_of(f"{path.name}:{path.stat().st_size}" for path in files)
 
 
+def file_size(path: Path) -> int:
+    """Bytes of a file."""
+    return path.stat().st_size
+
+
 def quick_hash(path: Path) -> str:
     """A digest of a large file's size, first and last 64 KiB; reading all takes too long."""
     size = path.stat().st_size

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from epsam.core.artifact import Key
 from epsam.core.errors import EpsamError
 from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import Patch
@@ -28,16 +29,16 @@ def segment_folder(
     output: Path,
     overlap: float,
     gate: Gate,
-    fingerprint: str,
+    key: Key,
 ) -> tuple[list[dict[str, Any]], dict[str, PixelCounts]]:
     """Write mask/<name>.png and overlay/<name>.png for each image that is not finished.
 
-    Finished images are those with a current result for `fingerprint`. `overlap` is that of
+    Finished images are those with a current result for `key`. `overlap` is that of
     neighbouring tiles, 0 to 0.9. Returns a row of metrics.csv for each image, and pixel counts by
     file name of those whose ground truth has tumour. An image that cannot be read, or whose ground
     truth does not fit, gets a row with the reason, and stops no other.
     """
-    cache = ResultCache(output, fingerprint)
+    cache = ResultCache(output, key)
     rows: list[dict[str, Any]] = []
     counts: dict[str, PixelCounts] = {}
     n_cached, total_dice = 0, 0.0

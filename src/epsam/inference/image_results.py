@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from epsam.core.artifact import Key
 from epsam.core.files import append_text, digest_of, quick_hash
 from epsam.data.patches import Patch
 from epsam.metrics import PixelCounts
@@ -34,13 +35,13 @@ def overlay_file(output: Path, image: Patch) -> Path:
 class ResultCache:
     """A hidden file in the folder of results: a line for each image, added after its files.
 
-    A line is current for the same `fingerprint` (weights and options), the same image and ground
-    truth, and result files of the same size.
+    A line is current for the same `key` (weights and options), the same image and ground truth, and
+    result files of the same size.
     """
 
-    def __init__(self, output: Path, fingerprint: str) -> None:
+    def __init__(self, output: Path, key: Key) -> None:
         self._output = output
-        self._fingerprint = fingerprint
+        self._key = key
         self._lines = {line["image"]: line for line in _read_lines(output / CACHE_FILE)}
 
     def find(self, image: Patch) -> ImageResult | None:
@@ -49,11 +50,11 @@ class ResultCache:
         if line is None:
             return None
         try:
-            key = self._key(image)
+            key = self._image_key(image)
         except OSError:
             # An image that cannot be read any more fails when it is segmented, with its reason.
             return None
-        if line["key"] != key:
+        if key.why_stale({"fingerprint": line["key"]}):
             return None
         return ImageResult(line["row"], _counts_from_json(line["overlap"]))
 
@@ -61,20 +62,24 @@ class ResultCache:
         """Store the result of an image whose mask and overlay are written."""
         line = {
             "image": image.image.name,
-            "key": self._key(image),
+            "key": self._image_key(image).digest,
             "row": result.row,
             "overlap": _counts_to_json(result.counts),
         }
         # A kill may have cut the line before; it must not take this one with it.
         append_text(self._output / CACHE_FILE, "\n" + json.dumps(line))
 
-    def _key(self, image: Patch) -> str:
-        lines = [self._fingerprint, str(image.mask is None), quick_hash(image.image)]
+    def _image_key(self, image: Patch) -> Key:
+        """The key of one image's result; a line has its digest alone, to stay short."""
+        lines = [str(image.mask is None), quick_hash(image.image)]
         if image.mask is not None:
             lines.append(quick_hash(image.mask))
         for path in (mask_file(self._output, image), overlay_file(self._output, image)):
             lines.append(str(path.stat().st_size) if path.is_file() else "none")
-        return digest_of(lines)
+
+        inputs = {**self._key.inputs, "files": digest_of(lines)}
+        older = tuple(digest_of([fingerprint, *lines]) for fingerprint in self._key.older)
+        return replace(self._key, inputs=inputs, older=older)
 
 
 def _counts_to_json(counts: PixelCounts | None) -> dict[str, int] | None:

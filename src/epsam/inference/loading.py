@@ -1,16 +1,18 @@
 """Put a trained pipeline together from the checkpoints of a run."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from epsam.cam.postprocess import require_postprocessing
-from epsam.config.flags import stored_options
 from epsam.config.inference import InferOptions
+from epsam.config.keys import part_key
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import explicit_fields, merge_fields
 from epsam.config.presets import preset
 from epsam.config.sam import PromptOptions, PromptOverrides
+from epsam.core.artifact import Key
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of, sha256_of
@@ -30,7 +32,14 @@ log = logging.getLogger(__name__)
 
 PUBLISHED_PATCH_SIZE = 512
 
-FINGERPRINT_OPTIONS = (
+_WEIGHT_NAMES = {
+    1: ("segmenter",),
+    2: ("classifier", "segmenter"),
+    3: ("classifier", "decoder", "sam"),
+}
+"""By number of the files of `find_weights`: what each is called if it has changed."""
+
+_FINGERPRINT_OF_0_1 = (
     "seed",
     "n_point",
     "n_draw",
@@ -46,8 +55,8 @@ FINGERPRINT_OPTIONS = (
     "asap",
     "dataset_type",
 )
-"""Stored names of the options that decide what results are. Names and order are part of every
-fingerprint: with others, the results of earlier runs would no longer count as finished.
+"""The options behind the fingerprint of results up to version 0.1, in their order, as they are
+written to disk. It never changes: later options are compared by name.
 """
 
 
@@ -172,15 +181,23 @@ def find_sam_weights(options: InferOptions) -> tuple[Path, Path, Path]:
     return classifier, decoder, sam
 
 
-def compute_fingerprint(options: InferOptions) -> str:
-    """A digest of the weights and options that decide what results are.
+def inference_key(options: InferOptions) -> Key:
+    """All that decides what results are: options, and the weights by content.
 
     The device and what else only decides where or how fast they are computed is left out.
     """
-    stored = stored_options(options)
-    values = [f"{name}={stored[name]}" for name in FINGERPRINT_OPTIONS]
-    weights = [sha256_of(path) for path in find_weights(options)]
-    return digest_of([*values, *weights])
+    paths = find_weights(options)
+    weights = {}
+    for name, path in zip(_WEIGHT_NAMES[len(paths)], paths, strict=True):
+        weights[name] = sha256_of(path)
+    key = part_key(options, "inference", weights)
+
+    # A later option that is not at its default gives other results than version 0.1 did.
+    for name, value in key.options.items():
+        if name not in _FINGERPRINT_OF_0_1 and value != key.defaults[name]:
+            return key
+    values = [f"{name}={key.options[name]}" for name in _FINGERPRINT_OF_0_1]
+    return replace(key, older=(digest_of([*values, *weights.values()]),))
 
 
 def find_last_decoder(run: RunPaths) -> Path:

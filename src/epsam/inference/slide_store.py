@@ -5,15 +5,15 @@ folder, and the record that a slide is done.
 """
 
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from epsam.core.artifact import NOT_DONE, Artifact, FileCheck, Key, Replacement
 from epsam.core.errors import BusyError, DatasetError
-from epsam.core.files import quick_hash, read_json, write_json
+from epsam.core.files import file_size, quick_hash, read_json, write_json
 from epsam.core.locking import exclusive_lock
 from epsam.evaluation.slide_scores import ResultFrame
 from epsam.extraction.discovery import FAILED, SlideRecord
@@ -26,6 +26,9 @@ RESULT_FILE = "slide.json"
 TIMING_FILE = "timings.json"
 LOCK_FOLDER = ".locks"
 
+# Seconds differ from run to run.
+_SIZES_OF_RESULTS = FileCheck("files", file_size, ignored=(TIMING_FILE,))
+
 _TOTALS = ("seconds", "windows_per_second")
 """Columns of timings.csv beside the phases, which depend on the model."""
 
@@ -36,63 +39,55 @@ Row = dict[str, Any]
 class SlideResult:
     """The content of a slide's slide.json.
 
-    row: the slide's row of slides.csv. fingerprint: of run and slide, see `SlideStore`. frame: how
-    the results lie on the slide; None if the slide failed. sizes: bytes by name of result file.
+    row: the slide's row of slides.csv. frame: how the results lie on the slide; None if the slide
+    failed.
     """
 
     row: Row
-    fingerprint: str
     frame: ResultFrame | None
-    sizes: dict[str, int]
 
 
 @dataclass(frozen=True)
 class StagedSlide:
-    """A slide whose results are written to `folder`, until `publish` or `fail` moves them."""
+    """A slide whose results are written to a staging folder, which replaces the old results at the
+    end of `SlideStore.stage`.
+    """
 
     name: str
-    folder: Path
-    target: Path
-    fingerprint: str
+    replacement: Replacement
+
+    @property
+    def folder(self) -> Path:
+        """The staging folder."""
+        return self.replacement.path
 
     def publish(self, row: Row, frame: ResultFrame, timer: PhaseTimer) -> None:
-        """Move the results to their final folder, with `row` and the seconds that they took."""
+        """Complete the results by `row` and the seconds that they took."""
         tiles = row["seen"]
         write_json(self.folder / TIMING_FILE, _timing_row(self.name, tiles, timer))
         # The keys of slide.json are data: results of older versions are read by them.
         stored_frame = {"scale": frame.scale, "mpp": frame.mpp, "side_px0": frame.side_px0}
-        self._move(row, stored_frame)
+        self.replacement.content.update(row=row, frame=stored_frame)
 
     def fail(self, reason: str) -> None:
-        """Drop what was written, and keep the reason of the failure for slides.csv."""
+        """Drop what was written, and store the reason of the failure for slides.csv."""
         log.warning("failed: %s", reason)
         for path in self.folder.iterdir():
             path.unlink()
-        self._move({"slide": self.name, "status": FAILED, "reason": reason}, None)
-
-    def _move(self, row: Row, stored_frame: dict[str, Any] | None) -> None:
-        content = {
-            "fingerprint": self.fingerprint,
-            "row": row,
-            "frame": stored_frame,
-            "files": _file_sizes(self.folder),
-        }
-        write_json(self.folder / RESULT_FILE, content)
-        # One rename, so that a kill leaves either the old results or the new ones.
-        shutil.rmtree(self.target, ignore_errors=True)
-        self.folder.replace(self.target)
+        row = {"slide": self.name, "status": FAILED, "reason": reason}
+        self.replacement.content.update(row=row, frame=None)
 
 
 class SlideStore:
     """`output`/<slide>/ for each slide.
 
-    Results are current if they were made with the same `fingerprint` (weights and options, see
-    `compute_fingerprint`) from the same slide, and if no file was changed since.
+    Results are current if they were computed with the same `key` (weights and options, see
+    `inference_key`) from the same slide, and if no file was changed since.
     """
 
-    def __init__(self, output: Path, fingerprint: str) -> None:
+    def __init__(self, output: Path, key: Key) -> None:
         self.output = output
-        self._fingerprint = fingerprint
+        self._key = key
         self._locked_by_others: list[SlideRecord] = []
 
     @contextmanager
@@ -114,21 +109,17 @@ class SlideStore:
                 yield None
                 return
 
-            # Asked under the lock: another run may have finished the slide a moment ago.
-            if self.is_finished(record):
+            # Under the lock: another run may have finished the slide a moment ago.
+            reason = self.why_stale(record)
+            if not reason:
                 log.info("%s: finished before", record.name)
                 yield None
                 return
+            if reason != NOT_DONE:
+                log.warning("%s: done again: %s", self.output / record.name, reason)
 
-            target = self.output / record.name
-            staging = target.with_name(f".{target.name}.part")
-            # What a run that was killed has left.
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(parents=True)
-            try:
-                yield StagedSlide(record.name, staging, target, self._slide_fingerprint(record))
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
+            with self._artifact(record).replace() as replacement:
+                yield StagedSlide(record.name, replacement)
 
     def drop_unfinished(self, records: Sequence[SlideRecord]) -> list[SlideRecord]:
         """The records without the slides that another run still works on."""
@@ -144,10 +135,18 @@ class SlideStore:
 
     def is_finished(self, record: SlideRecord) -> bool:
         """Whether the slide was segmented, and its results are current."""
+        return not self.why_stale(record)
+
+    def why_stale(self, record: SlideRecord) -> str:
+        """Why the slide has to be segmented, by names of options, inputs and files; "" if its
+        results are current.
+        """
         result = self.read_result(record.name)
-        if result is None or result.row["status"] != "done":
-            return False
-        return self._is_current(record, result)
+        if result is None:
+            return NOT_DONE
+        if result.row["status"] != "done":
+            return "it failed before"
+        return self._artifact(record).why_stale()
 
     def check_complete(self, records: Sequence[SlideRecord]) -> None:
         """Raise DatasetError unless each slide has a current result or reason of its failure."""
@@ -155,7 +154,7 @@ class SlideStore:
         # A failure counts, too: its reason belongs into the merged table.
         for record in records:
             result = self.read_result(record.name)
-            if result is None or not self._is_current(record, result):
+            if result is None or not self._artifact(record).is_current():
                 missing.append(record.name)
         if missing:
             raise DatasetError(
@@ -174,9 +173,7 @@ class SlideStore:
             # A row without a status is damaged, too.
             return SlideResult(
                 {"slide": name, **content["row"], "status": content["row"]["status"]},
-                content["fingerprint"],
                 ResultFrame(frame["scale"], frame["mpp"], frame["side_px0"]) if frame else None,
-                dict(content.get("files", {})),
             )
         except (DatasetError, LookupError, TypeError, ValueError) as error:
             log.warning("%s: damaged (%r); the slide is done again", path, error)
@@ -201,20 +198,15 @@ class SlideStore:
             return None
         return {"slide": name, **seconds}
 
-    def _is_current(self, record: SlideRecord, result: SlideResult) -> bool:
-        if result.fingerprint != self._slide_fingerprint(record):
-            return False
-        folder = self.output / record.name
-        sizes = _file_sizes(folder)
-        changed = [name for name, size in result.sizes.items() if sizes.get(name) != size]
-        if changed:
-            names = ", ".join(changed)
-            log.warning("%s: %s cut, changed or missing; the slide is done again", folder, names)
-        return not changed
-
-    def _slide_fingerprint(self, record: SlideRecord) -> str:
+    def _artifact(self, record: SlideRecord) -> Artifact:
+        """The folder of a slide's results."""
         slide_hash = quick_hash(record.path) if record.path and record.path.is_file() else ""
-        return f"{self._fingerprint}-{slide_hash}"
+        inputs = {**self._key.inputs, "slide": slide_hash}
+        # Up to version 0.1: the fingerprint of the run, and the slide's.
+        older = tuple(f"{fingerprint}-{slide_hash}" for fingerprint in self._key.older)
+        folder = self.output / record.name
+        key = replace(self._key, inputs=inputs, older=older)
+        return Artifact(folder, key, record=folder / RESULT_FILE, check=_SIZES_OF_RESULTS)
 
 
 def timing_columns(timings: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -228,15 +220,6 @@ def timing_columns(timings: Iterable[Mapping[str, Any]]) -> list[str]:
 def list_timed_phases(timings: Iterable[Mapping[str, Any]]) -> list[str]:
     """The phases among the columns of timings.csv."""
     return timing_columns(timings)[1 + len(_TOTALS) :]
-
-
-def _file_sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each result by name; seconds differ from run to run and are left out."""
-    sizes = {}
-    for path in sorted(folder.iterdir()):
-        if path.name not in (RESULT_FILE, TIMING_FILE):
-            sizes[path.name] = path.stat().st_size
-    return sizes
 
 
 def _timing_row(name: str, tiles: int, timer: PhaseTimer) -> Row:
