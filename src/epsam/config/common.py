@@ -112,11 +112,13 @@ class AnnotationOptions:
         "further groups (ASAP) or classes (QuPath) of annotations that are tumour; spaces and the "
         "case of letters play no part",
         affects_result=True,
+        affects_only=("candidates", "selection"),
     )
     hole_groups: tuple[str, ...] = flag(
         (),
         "further groups or classes of annotations that are cleared from the tumour",
         affects_result=True,
+        affects_only=("candidates", "selection"),
     )
 
 
