@@ -93,6 +93,16 @@ def test_sizes_alone_are_compared_where_content_takes_too_long(folder, tmp_path)
     assert not folder(check=SIZES).is_current()
 
 
+def test_a_damaged_list_of_files_means_that_the_result_is_stale(folder, tmp_path):
+    write_json(tmp_path / "result" / "record.json", {**KEY.record(), "outputs": 3})
+    assert folder().why_stale() == "its completion record is damaged"
+
+
+def test_an_input_that_came_later_leaves_earlier_records_valid_where_it_may(folder):
+    assert folder(changed({}, {"labels": "l"}, later_inputs=("labels",))).is_current()
+    assert not folder(changed({}, {"val": "w"}, later_inputs=("val",))).is_current()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]"])
 def test_a_damaged_or_missing_record_means_not_done(folder, tmp_path, content):
     (tmp_path / "result" / "record.json").write_text(content)

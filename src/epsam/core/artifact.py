@@ -223,7 +223,10 @@ class Artifact:
         return {**self.key.record(), **content, self._check.entry: measures}
 
     def _first_changed_file(self, record: Record) -> str:
-        for name, measure in record.get(self._check.entry, {}).items():
+        measures = record.get(self._check.entry, {})
+        if not isinstance(measures, Mapping):
+            return "its completion record is damaged"
+        for name, measure in measures.items():
             path = self.path / name
             if not path.is_file() or self._check.measure(path) != measure:
                 return f"{name} is missing or is not as it was written"
