@@ -238,7 +238,7 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
     def step() -> None:
         (batch,) = task.batches(0, 0)
         task.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(task.loss(batch, 0))
+        torch.autograd.backward(task.loss(batch, 0).mean())
         task.optimiser.step()
 
     return step
