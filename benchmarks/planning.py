@@ -23,7 +23,8 @@ from epsam.config.classifier import ClassifierOptions
 from epsam.config.decoder import DecoderOptions, RetrainOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
-from epsam.preflight.disk import FP16_BYTES, PNG_COMPRESSION
+from epsam.preflight.disk import PNG_COMPRESSION
+from epsam.segment.sam.backbone import FP16_BYTES
 from epsam.segment.sam.models import PROMPT_DIM, SPECS
 from epsam.weak.resnet import NetworkSpec, build_classifier
 
