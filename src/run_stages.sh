@@ -46,6 +46,8 @@ stage() {
     [[ $(trap -p INT) == *pass_on* ]] && heed=1
     EPSAM_HEED_INTERRUPT=$heed "$PYTHON" "$@" &
     stage_pid=$!
+    # A request that came between the start and the line above had nobody to be passed on to.
+    [[ -z $interrupted ]] || kill -USR1 "$stage_pid" 2> /dev/null || :
     while :; do
         local before=$interrupted
         interrupted=
