@@ -32,8 +32,8 @@ class Key:
     options: by the name that is written to disk. inputs: digests of what is read, by name.
     defaults: of options, for records of versions that did not have one of them yet. flags: name of
     an option as the user types it, where that differs. older: digests that earlier versions wrote
-    for the same options and inputs. later_inputs: inputs that records may lack. old_format: the digest as earlier versions compute it, where
-    files that other results are compared by hold it.
+    for the same options and inputs. later_inputs: inputs that records may lack. old_format: the
+    digest as earlier versions compute it, where files that other results are compared by hold it.
     """
 
     options: Mapping[str, Any]
