@@ -49,6 +49,7 @@ stage() {
     # A request that came between the start and the line above had nobody to be passed on to.
     [[ -z $interrupted ]] || kill -USR1 "$stage_pid" 2> /dev/null || :
     while :; do
+        if exit_code_is_lost; then code=130; break; fi
         local before=$interrupted
         interrupted=
         code=0
@@ -61,6 +62,12 @@ stage() {
     if [[ -n $interrupted && $code == 138 ]]; then code=0; fi
     if (( code )); then return "$code"; fi
     stop_if_interrupted
+}
+
+# bash 5.2 drops the exit code of a child that ends at the very moment of a signal. It then takes the child for running,
+# and would wait for it forever.
+exit_code_is_lost() {
+    ! kill -0 "$stage_pid" 2> /dev/null && grep -qx "$stage_pid" <<< "$(jobs -rp)"
 }
 
 stop_if_interrupted() {
