@@ -7,7 +7,7 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 
-# `found` is no name for overlaps, logits or a match; CONTRIBUTING.md lists the words to use.
+# `found` is no name for overlaps, logits or a match; docs/glossary.md has the field's words.
 UNCLEAR = {
     "asked",
     "asking",

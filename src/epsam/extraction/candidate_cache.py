@@ -19,7 +19,7 @@ from epsam.core.files import sha256_of
 from epsam.core.parallel import parallel_map
 from epsam.core.shards import Shard
 from epsam.extraction.candidates import CandidateTiles, ScoredSlide, score_tiles
-from epsam.extraction.discovery import USED, SlideRecord
+from epsam.extraction.discovery import INCLUDED, SlideRecord
 from epsam.paths import DatasetPaths
 
 log = logging.getLogger(__name__)
@@ -43,31 +43,31 @@ def candidate_folder(paths: DatasetPaths) -> Path:
 def score_all_slides(
     records: Sequence[SlideRecord], options: PatchOptions, staging: Path, shard_folder: Path
 ) -> list[ScoredSlide]:
-    """Score every tile of all used slides, or with --merge load what the shards scored.
+    """Score every tile of all included slides, or with --merge load what the shards scored.
 
     Thumbnails and, for resuming, scored slides go into `staging`.
     """
-    used = [record for record in records if record.status == USED]
+    included = [record for record in records if record.status == INCLUDED]
     if options.merge:
-        return load_all_candidates(shard_folder, used, options, staging / "thumbnails")
+        return load_all_candidates(shard_folder, included, options, staging / "thumbnails")
     score = partial(
         score_or_load,
         options=options,
         cache=staging / "measured",
         thumbnails=staging / "thumbnails",
     )
-    return list(parallel_map(score, used, options.workers, "scoring tiles"))
+    return list(parallel_map(score, included, options.workers, "scoring tiles"))
 
 
 def score_shard(records: Sequence[SlideRecord], options: PatchOptions, cache: Path) -> None:
-    """Score those used slides of one shard that `cache` does not hold yet.
+    """Score those included slides of one shard that `cache` does not hold yet.
 
     --merge then selects among all slides, once all shards are done.
     """
     shard = Shard.parse(options.shard)
     in_shard, pending = [], []
     for record in records:
-        if record.status != USED or not shard.holds(record.name):
+        if record.status != INCLUDED or not shard.holds(record.name):
             continue
         in_shard.append(record)
         cached = load_candidates(cache, record, options)

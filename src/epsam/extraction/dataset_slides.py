@@ -12,8 +12,8 @@ from epsam.core.errors import DatasetError
 from epsam.extraction.discovery import (
     EXCLUDED,
     FAILED,
+    INCLUDED,
     UNUSED,
-    USED,
     SlideRecord,
     apply_exclusions,
     assign_splits,
@@ -88,7 +88,7 @@ def _load_splits(
     is_annotated = {}
     # Slides that are not used must not take up part of the ratio.
     for record in records:
-        if record.status == USED:
+        if record.status == INCLUDED:
             is_annotated[record.name] = record.annotations is not None
     return split_by_ratio(is_annotated, options.split_ratio, options.seed), "the ratio"
 
@@ -105,7 +105,7 @@ def _add_normal_slides(
     extended = dict(splits)
     others = {}
     for record in records:
-        if record.status != USED or not record.is_normal or record.name in splits:
+        if record.status != INCLUDED or not record.is_normal or record.name in splits:
             continue
         patient = patient_of(record.name)
         if patient in split_of_patient:

@@ -13,7 +13,7 @@ from epsam.extraction.slide_labels import NORMAL, PARTIAL, SlideLabel, SlideLabe
 from epsam.extraction.splits import normalize_slide_name
 from epsam.wsi.reader import SLIDE_SUFFIXES
 
-USED, EXCLUDED, FAILED, UNUSED = "used", "excluded", "failed", "unused"
+INCLUDED, EXCLUDED, FAILED, UNUSED = "used", "excluded", "failed", "unused"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SlideRecord:
     annotations: Path | None
     label: SlideLabel = SlideLabel()
     split: str = ""
-    status: str = USED
+    status: str = INCLUDED
     reason: str = ""
     groups: GroupNames = BUILT_IN
 
@@ -156,10 +156,10 @@ def apply_exclusions(
     updated = []
     for record in records:
         action, reason = exclusions.get(record.name, ("", ""))
-        if record.status == USED and action == "drop":
+        if record.status == INCLUDED and action == "drop":
             record = record.mark_as(EXCLUDED, reason)
-        elif record.status == USED and action:
-            record = record.mark_as(USED, f"{action}: {reason}")
+        elif record.status == INCLUDED and action:
+            record = record.mark_as(INCLUDED, f"{action}: {reason}")
         updated.append(record)
     return updated
 
@@ -174,7 +174,7 @@ def assign_splits(
     assigned = []
     for record in records:
         record = replace(record, split=splits.get(record.name, ""))
-        if record.status == USED and not record.split:
+        if record.status == INCLUDED and not record.split:
             record = record.mark_as(UNUSED, f"not listed in {source}")
         assigned.append(record)
     return assigned

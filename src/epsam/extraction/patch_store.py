@@ -29,7 +29,7 @@ from epsam.core.files import (
 )
 from epsam.data.images import list_images, list_images_below
 from epsam.extraction.dataset_slides import load_slides
-from epsam.extraction.discovery import USED, SlideRecord, list_files
+from epsam.extraction.discovery import INCLUDED, SlideRecord, list_files
 from epsam.extraction.splits import normalize_slide_name
 from epsam.paths import DatasetPaths
 
@@ -131,13 +131,13 @@ def patch_key(records: Sequence[SlideRecord], options: PatchOptions) -> Key:
 
 
 def digest_inputs(records: Sequence[SlideRecord]) -> dict[str, str]:
-    """Digests of the used slides and annotations, for the record of the stage.
+    """Digests of the included slides and annotations, for the record of the stage.
 
     Slides count by name and size: reading all their bytes would take longer than the stage.
     """
-    used = [record for record in records if record.status == USED]
-    slides = [record.path for record in used if record.path]
-    annotations = [record.annotations for record in used if record.annotations]
+    included = [record for record in records if record.status == INCLUDED]
+    slides = [record.path for record in included if record.path]
+    annotations = [record.annotations for record in included if record.annotations]
     return {
         "slides": digest_of_names_and_sizes(slides),
         "outlines": digest_of_files(annotations),

@@ -10,7 +10,7 @@ from epsam.config.common import SPLITS
 from epsam.core.errors import DatasetError, SlideError
 from epsam.core.files import write_table
 from epsam.extraction.candidates import ScoredSlide
-from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord
+from epsam.extraction.discovery import FAILED, INCLUDED, UNUSED, SlideRecord
 from epsam.extraction.write_patches import PatchRow, WrittenPatches
 from epsam.tables import SLIDE_COLUMNS
 
@@ -94,7 +94,7 @@ class SlideOutcomes:
             return row | {"status": FAILED, "reason": self.errors[record.name]}
         slide = self.scored.get(record.name)
         # Not scored: not used from the start, or the run ended before.
-        if slide is None or record.status != USED:
+        if slide is None or record.status != INCLUDED:
             return row
 
         status, reason = _judge_slide(slide, n_positives + n_negatives)
@@ -115,7 +115,7 @@ def _judge_slide(slide: ScoredSlide, n_patches: int) -> tuple[str, str]:
     """The status of a slide that was scored, and the reason for it if it gave no patch."""
     # Reasons are values of slides.csv and keep their wording, as scripts of users may match it.
     if n_patches:
-        return USED, ""
+        return INCLUDED, ""
     if len(slide.positives) or len(slide.negatives):
         return UNUSED, "none of its windows was drawn"
     return (

@@ -9,8 +9,8 @@ from epsam.core.errors import DatasetError
 from epsam.data.patches import Patch, ground_truth_folder, list_patches
 from epsam.extraction.discovery import (
     FAILED,
+    INCLUDED,
     UNUSED,
-    USED,
     SlideRecord,
     discover_slides,
     list_files,
@@ -72,9 +72,9 @@ def find_slides(
 ) -> list[SlideRecord]:
     """The slides of a folder and those below it, or the slide that `path` is.
 
-    Annotations come from `annotations/` in the folder of the slides or beside it. A record is USED
-    if its ground truth is known: by annotations, whose `groups` are named, or by a table or one of
-    the dataset's `rules` that says "normal". Raises DatasetError if there is no slide.
+    Annotations come from `annotations/` in the folder of the slides or beside it. A record is
+    INCLUDED if its ground truth is known: by annotations, whose `groups` are named, or by a table
+    or one of the dataset's `rules` that says "normal". Raises DatasetError if there is no slide.
     """
     if path.is_file():
         for record in _discover(path.parent, rules, groups):
@@ -93,7 +93,7 @@ def find_slides(
 
 def has_ground_truth(record: SlideRecord) -> bool:
     """Whether all tumour of the slide is known."""
-    return record.status == USED and record.unannotated_is_normal
+    return record.status == INCLUDED and record.unannotated_is_normal
 
 
 def _discover(

@@ -24,7 +24,7 @@ from epsam.extraction.candidates import (
     require_slide_path,
 )
 from epsam.extraction.dataset_slides import load_slides
-from epsam.extraction.discovery import FAILED, UNUSED, USED, SlideRecord
+from epsam.extraction.discovery import FAILED, INCLUDED, UNUSED, SlideRecord
 from epsam.extraction.patch_store import describe_changes, find_removed_slides
 from epsam.extraction.resolutions import REFUSE_RATIO, WARN_RATIO, describe_mixture
 from epsam.extraction.slide_labels import NORMAL
@@ -156,16 +156,16 @@ def check_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> It
     for reason, slides in slides_by_reason.items():
         yield warning(f"{len(slides)} slides are left out ({_format_names(slides)}): {reason}")
 
-    used = [record for record in records if record.status == USED]
-    yield from _list_labels(used)
-    used_splits = {record.split for record in used}
+    included = [record for record in records if record.status == INCLUDED]
+    yield from _list_labels(included)
+    used_splits = {record.split for record in included}
     for split in SPLITS:
         if split not in used_splits:
             yield problem(
                 f"{split}: no slide; add slides or say in {paths.split_table} (columns "
                 "slide,split) which is where"
             )
-    yield from _check_slide_files(used, options)
+    yield from _check_slide_files(included, options)
 
 
 def _list_labels(records: Sequence[SlideRecord]) -> Iterator[Finding]:
