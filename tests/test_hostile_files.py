@@ -36,8 +36,8 @@ def patch_sizes(table):
 
 
 def curves(table):
-    found = curves_from_metrics(read_table(table, METRIC_COLUMNS))
-    return [draw_curves(series, title) for title, series in found.items()]
+    curves = curves_from_metrics(read_table(table, METRIC_COLUMNS))
+    return [draw_curves(series, title) for title, series in curves.items()]
 
 
 def scores(table):
@@ -176,10 +176,10 @@ def test_fuzzed_maps_are_an_error_that_says_how_to_make_them_again(tmp_path):
     def attempt(content):
         path.write_bytes(content)
         try:
-            found = load_cams(path, "abc")
+            loaded = load_cams(path, "abc")
         except DatasetError as error:
             return str(error)
-        assert np.array_equal(found.maps.get("p_1", maps.maps["p_1"]), maps.maps["p_1"])
+        assert np.array_equal(loaded.maps.get("p_1", maps.maps["p_1"]), maps.maps["p_1"])
         return ""
 
     outcome = fuzz(damaged(path.read_bytes()), 100, attempt)

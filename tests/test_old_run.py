@@ -68,8 +68,8 @@ def old_run(tmp_path_factory):
 
 def digests(folder):
     """What the stages made, by content; records of when and how long are left out."""
-    made = [path for path in folder.rglob("*") if path.suffix in (".pth", ".npz", ".png")]
-    return {path: sha256_of(path) for path in made if path.is_file()}
+    outputs = [path for path in folder.rglob("*") if path.suffix in (".pth", ".npz", ".png")]
+    return {path: sha256_of(path) for path in outputs if path.is_file()}
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)

@@ -61,10 +61,10 @@ def test_the_last_bit_of_a_weight_and_of_a_map_is_noticed(tool, tmp_path):
 def test_a_pixel_and_a_cell_are_numbers_an_option_is_metadata(tool, tmp_path):
     old = write_run(tmp_path / "old")
     new = write_run(tmp_path / "new", option="b", dice="0.50001", masked=True)
-    found = {
+    differences = {
         (difference.value, difference.is_number) for difference in tool.compare_folders(old, new)
     }
-    assert found == {("pixels", True), ("line 2, value", True), ("/options/prompt", False)}
+    assert differences == {("pixels", True), ("line 2, value", True), ("/options/prompt", False)}
 
 
 def test_a_file_that_one_side_lacks_counts_as_a_number(tool, tmp_path):

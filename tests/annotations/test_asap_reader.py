@@ -6,7 +6,7 @@ from epsam.annotations.asap_reader import read_annotations
 from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.core.errors import AnnotationError
 
-REAL_XML = Path(__file__).resolve().parents[1] / "data" / "xml"
+REAL_XML = Path(__file__).resolve().parents[1] / "fixtures" / "xml"
 SHARED_XML = Path(__file__).resolve().parents[3] / "shared" / "data" / "xml"
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
 

@@ -22,9 +22,9 @@ def server():
         knows_ranges, cut_after, requests = True, None, []
 
         def do_GET(self):
-            wanted = self.headers.get("Range", "")
-            type(self).requests.append(wanted)
-            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+            byte_range = self.headers.get("Range", "")
+            type(self).requests.append(byte_range)
+            start = int(byte_range.removeprefix("bytes=").rstrip("-")) if byte_range else 0
             resumes = self.knows_ranges and start > 0
             content = CONTENT[start:] if resumes else CONTENT
             self.send_response(206 if resumes else 200)

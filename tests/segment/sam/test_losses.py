@@ -84,10 +84,10 @@ def test_certainty_is_what_one_bit_of_entropy_leaves():
 
 
 def test_soft_targets_by_hand():
-    trust = 1 + 0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)
+    certain = 1 + 0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)
     loss = decoder_loss(logits_of(0.5, 0.5, 0.9), torch.tensor([[[1.0, 0.25, 0.5]]]), soft=True)
-    # The first pixel counts once, the second `trust` times, the third, whose target is ½, not at
+    # The first pixel counts once, the second `certain` times, the third, whose target is ½, not at
     # all.
-    both, total = 0.5 + trust * 0.5 * 0.25, 0.5 + trust * 0.5 + 1 + trust * 0.25
+    both, total = 0.5 + certain * 0.5 * 0.25, 0.5 + certain * 0.5 + 1 + certain * 0.25
     expected = (1 - (2 * both + EPS) / (total + EPS)) + (1 - (both + EPS) / (total - both + EPS))
     assert float(loss) == pytest.approx(expected, abs=1e-6)
