@@ -11,12 +11,12 @@ RUN=${RUN:-$DATASET_TYPE}                                 # the run whose checkp
 TEST_DATASET_DIR=${TEST_DATASET_DIR:-dataset/$DATASET_TYPE/test}
 RESNET_CHECKPOINT=${RESNET_CHECKPOINT:-}                  # empty: the run's classifier
 SAM_DECODER_CHECKPOINT=${SAM_DECODER_CHECKPOINT:-}        # empty: the run's last decoder
-SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}                        # empty: the dataset's preset, else vit_b
+SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}                        # empty: that of the decoder
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}                        # empty: SAM's own file name in checkpoints/
 OUTPUT_DIR=${OUTPUT_DIR:-infer_output/$RUN}
 SEED=${SEED:-22}
 DEVICE=${DEVICE:-auto}
-INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --min_region 1000
+INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --as images
 
 run_all() {
     source src/environment.sh

@@ -24,6 +24,7 @@ from epsam.inference.loading import (
     inference_key,
     load_tile_model,
     make_slide_settings,
+    resolve_sam_model_type,
 )
 from epsam.inference.segment_slides import segment_slides
 from epsam.inference.slide_store import SlideStore
@@ -56,7 +57,8 @@ def main(options: InferOptions) -> None:
     # Before anything else: the networks take their time to load.
     inputs = [*list_input_folders(path), run_folder(options)]
     check_output_folder(Path(options.output_dir), INFERENCE, inputs)
-    if contains_slides(path):
+    options = resolve_sam_model_type(options)
+    if options.as_ == "slides" or (options.as_ == "auto" and contains_slides(path)):
         infer_slides(path, options)
     else:
         require_no_shard(options)
@@ -132,7 +134,7 @@ def infer_images(path: Path, options: InferOptions) -> None:
     """A mask and an overlay for each image, a table of metrics, and a report."""
     started = time.monotonic()
     output = Path(options.output_dir)
-    images = find_images(path)
+    images = find_images(path, options.labels)
     pipeline = load_tile_model(options, select_device(options.device, options.precision))
     gate = Gate(options.classifier_gate, options.gate_threshold)
     key = inference_key(options)

@@ -134,7 +134,8 @@ def test_one_changed_flag_redoes_its_stage_and_none_to_its_left(trained):
 
 def test_inference_writes_masks_overlays_and_figures(trained):
     folder, _ = trained
-    result = run(folder, "./infer.sh")
+    # Which SAM it was trained with is said by the decoder's file.
+    result = run(folder, "./infer.sh", SAM_MODEL_TYPE="")
     assert result.returncode == 0, result.stdout + result.stderr
     output = folder / "infer_output" / "mini"
     rows = {row["image"]: row for row in read_rows(output / "metrics.csv")}
@@ -146,6 +147,16 @@ def test_inference_writes_masks_overlays_and_figures(trained):
     assert not read_mask(output / "mask" / "p2_0.png").any()
     assert "Dice of single images" in (output / "report.html").read_text("utf-8")
     assert read_rgb(output / "overlay" / "p0_1.png").shape == (SIDE, SIDE, 3)
+
+
+def test_an_output_folder_that_is_the_input_is_refused_and_nothing_is_overwritten(trained):
+    folder, _ = trained
+    truth = {path: path.read_bytes() for path in (folder / "dataset/mini/test").rglob("*.png")}
+    result = run(folder, "./infer.sh", OUTPUT_DIR="dataset/mini/../mini/test")
+    last = (result.stdout + result.stderr).splitlines()[-1]
+    assert (result.returncode, "is the input" in last) == (1, True)
+    after = {path: path.read_bytes() for path in (folder / "dataset/mini/test").rglob("*.png")}
+    assert after == truth
 
 
 def test_images_without_label_or_truth_of_any_size_are_taken(trained):

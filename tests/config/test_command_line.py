@@ -9,6 +9,7 @@ from epsam import pipeline
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse, run_stage
 from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.flags import flag_name, stored_options
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
@@ -248,7 +249,7 @@ def test_help_has_every_flag_with_default_and_source(stage, capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert end.value.code == 0
     for field in dataclasses.fields(STAGES[stage]):
-        assert f"--{field.name}" in text
+        assert flag_name(field) in text
     assert "paper" in text or stage in ("evaluate", "infer", "report")
     assert "spec/" not in text
     assert "methods D" not in text
@@ -327,6 +328,13 @@ def test_sigterm_ends_a_stage_like_ctrl_c(capsys, monkeypatch):
         run_stage("infer", InferOptions, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     assert end.value.code == 130
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_flag_that_is_a_word_of_python_is_read_and_stored_without_its_underscore(caplog):
+    options = parse("infer", InferOptions, ["--as", "images"])
+    assert options.as_ == "images"
+    assert stored_options(options)["as"] == "images"
+    assert caplog.text == ""
 
 
 @pytest.mark.usefixtures("_handlers")

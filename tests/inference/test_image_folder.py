@@ -21,7 +21,7 @@ def segment(tmp_path):
     def run(gate, key=KEY):
         model = FakeTileModel()
         rows, counts = segment_folder(
-            find_images(tmp_path), model, tmp_path / "out", 0.25, gate, key
+            find_images(tmp_path, "names"), model, tmp_path / "out", 0.25, gate, key
         )
         return model, {row["image"]: row for row in rows}, counts
 

@@ -1,10 +1,12 @@
 """What counts as a slide, as an image, and as ground truth."""
 
+import numpy as np
 import pytest
 import tifffile
 
 from epsam.core.errors import DatasetError
-from epsam.inference.inputs import contains_slides, find_slides, has_ground_truth
+from epsam.data.images import write_mask
+from epsam.inference.inputs import contains_slides, find_images, find_slides, has_ground_truth
 from support.fake_tile_model import draw_slide, write_lossless_slide
 
 
@@ -38,3 +40,24 @@ def test_slides_of_a_dataset_have_ground_truth_and_earlier_results_are_no_slides
     assert [(record.name, has_ground_truth(record)) for record in single] == [("tumor_001", True)]
     with pytest.raises(DatasetError, match="no slide in it"):
         find_slides(tmp_path / "images" / "out")
+
+
+@pytest.mark.parametrize("layout", ["", "image"])
+@pytest.mark.parametrize("evidence", ["mask/tile_1.png", "labels.csv", "patches.csv"])
+def test_a_name_is_a_label_only_in_a_split_of_a_dataset(tmp_path, layout, evidence):
+    for name in ("tile_0", "tile_1"):
+        write_mask(tmp_path / layout / f"{name}.png", np.ones((4, 4), bool))
+    assert [image.label for image in find_images(tmp_path)] == [None, None]
+    assert [image.label for image in find_images(tmp_path, "names")] == [0, 1]
+    (tmp_path / evidence).parent.mkdir(exist_ok=True)
+    write_mask(tmp_path / "one.png", np.ones((4, 4), bool))
+    (tmp_path / "one.png").rename(tmp_path / evidence)
+    assert [image.label for image in find_images(tmp_path)] == [0, 1]
+
+
+def test_predictions_beside_images_make_no_split(tmp_path):
+    for folder in ("image", "mask"):
+        write_mask(tmp_path / folder / "tile_0.png", np.ones((4, 4), bool))
+    (tmp_path / ".finished.jsonl").touch()
+    (image,) = find_images(tmp_path)
+    assert (image.label, image.mask) == (None, None)

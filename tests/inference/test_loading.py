@@ -1,11 +1,18 @@
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
+import torch
 
 from epsam.config.inference import InferOptions
+from epsam.core.checkpoints import save_plain
 from epsam.core.errors import WeightsError
 from epsam.inference import loading
-from epsam.inference.loading import find_last_decoder, inference_key
+from epsam.inference.loading import (
+    find_last_decoder,
+    inference_key,
+    resolve_sam_model_type,
+)
 from epsam.paths import RunPaths
 
 
@@ -32,7 +39,13 @@ def weights(tmp_path, monkeypatch):
 def test_where_weights_lie_and_how_results_are_computed_changes_no_key(weights):
     key = inference_key(InferOptions())
     other = InferOptions(
-        output_dir="o", batch_size=9, sam_checkpoint="s", resnet_checkpoint="r", device="cpu"
+        output_dir="o",
+        batch_size=9,
+        sam_checkpoint="s",
+        sam_model_type="vit_l",
+        resnet_checkpoint="r",
+        device="cpu",
+        as_="images",
     )
     assert inference_key(other) == key
     weights[1].write_text("trained again")
@@ -73,3 +86,22 @@ def test_the_fingerprint_of_version_0_1_is_recognised(weights):
     fingerprint = sha256("\n".join(lines).encode()).hexdigest()
     assert inference_key(InferOptions()).why_stale({"fingerprint": fingerprint}) == ""
     assert inference_key(InferOptions(seed=1)).why_stale({"fingerprint": fingerprint}) != ""
+
+
+def test_the_sam_of_a_run_is_that_of_its_decoder_unless_set_by_flag(tmp_path):
+    save_plain(
+        tmp_path / "mine" / "sam_pre_decoder.pth", {"made_with": {"sam_model_type": "vit_l"}}
+    )
+    options = InferOptions(dataset_type="demo", run="mine", checkpoint_root=str(tmp_path))
+    assert resolve_sam_model_type(options).sam_model_type == "vit_l"
+    chosen = replace(options, sam_model_type="vit_h")
+    assert resolve_sam_model_type(chosen).sam_model_type == "vit_h"
+
+
+@pytest.mark.parametrize(("dataset", "model_type"), [("demo", "vit_demo"), ("mine", "vit_b")])
+def test_the_preset_stands_in_for_a_decoder_of_the_published_code(tmp_path, dataset, model_type):
+    save_plain(tmp_path / "decoder.pth", {"weight": torch.zeros(1)})
+    options = InferOptions(
+        dataset_type=dataset, sam_decoder_checkpoint=str(tmp_path / "decoder.pth")
+    )
+    assert resolve_sam_model_type(options).sam_model_type == model_type

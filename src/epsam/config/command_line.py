@@ -18,6 +18,7 @@ from epsam.config.flag_messages import similar_flag, split_by_flag
 from epsam.config.flags import (
     THIS_PROJECT,
     current_value,
+    flag_name,
     format_default,
     format_range,
     range_errors,
@@ -145,7 +146,7 @@ def _in_current_spelling(kind: type[Any], arguments: list[str]) -> list[str]:
     # Replaced before parsing, so that help and error messages show the current spelling only.
     by_name = {}
     for field in dataclasses.fields(kind):
-        by_name[f"--{field.name}"] = by_name[f"--{stored_name(field)}"] = field
+        by_name[flag_name(field)] = by_name[f"--{stored_name(field)}"] = field
 
     current: list[str] = []
     value_of = None  # the flag whose value comes next
@@ -153,9 +154,9 @@ def _in_current_spelling(kind: type[Any], arguments: list[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         if name in by_name:
             field = by_name[name]
-            _log_renaming(name, f"--{field.name}")
+            _log_renaming(name, flag_name(field))
             value = _rename_value(field, value)
-            current.append(f"--{field.name}{equals}{value}")
+            current.append(f"{flag_name(field)}{equals}{value}")
             value_of = None if equals else field
         else:
             current.append(_rename_value(value_of, argument) if value_of else argument)
@@ -165,7 +166,7 @@ def _in_current_spelling(kind: type[Any], arguments: list[str]) -> list[str]:
 
 def _rename_value(field: dataclasses.Field[Any], value: str) -> str:
     current = str(current_value(field, value))
-    _log_renaming(f"--{field.name} {value}", f"--{field.name} {current}")
+    _log_renaming(f"{flag_name(field)} {value}", f"{flag_name(field)} {current}")
     return current
 
 
@@ -210,17 +211,25 @@ def _fields_by_group(kind: type[Any]) -> dict[str, list[dataclasses.Field[Any]]]
 
 
 def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any], type_: Any) -> None:
-    name, text, choices = f"--{field.name}", _help_text(field), field.metadata["choices"]
+    name, text, choices = flag_name(field), _help_text(field), field.metadata["choices"]
     if type_ is bool:
-        group.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
+        group.add_argument(name, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
     elif typing.get_origin(type_) is tuple:
-        group.add_argument(name, type=_tuple_reader(type_), metavar="A,B,…", help=text)
+        group.add_argument(
+            name, dest=field.name, type=_tuple_reader(type_), metavar="A,B,…", help=text
+        )
     elif choices:
         group.add_argument(
-            name, type=type_, choices=[type_(choice) for choice in choices], help=text
+            name,
+            dest=field.name,
+            type=type_,
+            choices=[type_(choice) for choice in choices],
+            help=text,
         )
     else:
-        group.add_argument(name, type=type_, metavar=type_.__name__.upper(), help=text)
+        group.add_argument(
+            name, dest=field.name, type=type_, metavar=type_.__name__.upper(), help=text
+        )
 
 
 def _help_text(field: dataclasses.Field[Any]) -> str:

@@ -131,7 +131,7 @@ def default_options(kind: type[Any]) -> dict[str, Any]:
 
 def stored_name(item: Field[Any]) -> str:
     """The name under which a flag's value is written to disk."""
-    return _old_spelling(item).name or item.name
+    return _old_spelling(item).name or flag_name(item).removeprefix("--")
 
 
 def stored_value(item: Field[Any], value: Any) -> Any:
@@ -167,12 +167,17 @@ def _old_spelling(item: Field[Any]) -> OldSpelling:
     return old
 
 
+def flag_name(item: Field[Any]) -> str:
+    """The flag of a field; the field of --as is `as_`, since `as` is a word of Python."""
+    return f"--{item.name.rstrip('_')}"
+
+
 def flag_rows(stage: str, group: type[Any]) -> Iterator[tuple[str, str, str, str]]:
     """(stage, flag, default, source) for each flag of a stage that has a source worth naming."""
     for item in fields(group):
         source = item.metadata["source"]
         if item.metadata["affects_result"] or source != THIS_PROJECT:
-            yield stage, f"--{item.name}", format_default(item.default), source
+            yield stage, flag_name(item), format_default(item.default), source
 
 
 def format_default(value: Any) -> str:
@@ -201,12 +206,12 @@ def range_errors(options: Any) -> Iterator[str]:
         expected = format_range(least, most)
 
         if value == () and expected:
-            yield f"argument --{item.name}: no number given, expected one at least, {expected}"
+            yield f"argument {flag_name(item)}: no number given, expected one at least, {expected}"
 
         for number in value if isinstance(value, tuple) else (value,):
             if not _in_range(number, least, most):
                 yield (
-                    f"argument --{item.name}: {number} is out of range, "
+                    f"argument {flag_name(item)}: {number} is out of range, "
                     f"expected {expected or 'a finite number'}"
                 )
 

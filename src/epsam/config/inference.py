@@ -91,6 +91,27 @@ class InferOptions(
 ):
     """Step 6: images or slides → masks, overlays, metrics."""
 
+    sam_model_type: str = flag(
+        "",
+        "SAM's image encoder; empty: that of the decoder's training, by its file",
+        choices=("vit_b", "vit_l", "vit_h", "vit_demo"),
+        affects_result=True,
+        names_weights=True,
+    )
+    as_: str = flag(
+        "auto",
+        "what the test folder holds; auto: slides if there is one, else images",
+        affects_result=False,
+        choices=("auto", "images", "slides"),
+    )
+    labels: str = flag(
+        "auto",
+        "whether _1 and _0 at the end of an image's name are its label; auto: in a folder with "
+        "mask/, labels.csv or patches.csv; names: in any folder",
+        affects_result=True,
+        choices=("auto", "names"),
+    )
+
     output_dir: str = flag(
         "infer_output", "folder for masks, overlays and metrics", affects_result=False
     )

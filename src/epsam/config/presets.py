@@ -24,7 +24,6 @@ _ON_A_CPU: dict[str, Row] = {
     "finetune_decoder": _SHORT_DECODER,
     "retrain_decoder": _SHORT_ROUND,
     "evaluate": _SMALL_SAM,
-    "infer": _SMALL_SAM,
 }
 
 PRESETS: dict[str, dict[str, Row]] = {

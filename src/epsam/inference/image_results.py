@@ -8,7 +8,7 @@ from typing import Any
 
 from epsam.core.artifact import Key
 from epsam.core.files import append_text, digest_of, quick_hash
-from epsam.data.patches import Patch
+from epsam.data.patches import Patch, label_from_name
 from epsam.metrics import PixelCounts
 
 CACHE_FILE = ".finished.jsonl"
@@ -74,6 +74,9 @@ class ResultCache:
         lines = [str(image.mask is None), quick_hash(image.image)]
         if image.mask is not None:
             lines.append(quick_hash(image.mask))
+        # Until 0.2.0 a name was a label in every folder; such a result is not current without one.
+        if image.label is None and label_from_name(image.name) is not None:
+            lines.append("name is no label")
         for path in (mask_file(self._output, image), overlay_file(self._output, image)):
             lines.append(str(path.stat().st_size) if path.is_file() else "none")
 

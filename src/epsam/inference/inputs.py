@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from epsam.annotations.groups import BUILT_IN, GroupNames
 from epsam.core.errors import DatasetError
-from epsam.data.patches import Patch, ground_truth_folder, list_patches
+from epsam.data.patches import LABEL_TABLE, Patch, ground_truth_folder, list_patches
 from epsam.extraction.discovery import (
     FAILED,
     INCLUDED,
@@ -23,6 +24,8 @@ from epsam.wsi.tiff import is_slide_tiff
 
 log = logging.getLogger(__name__)
 
+LABEL_TABLES = (LABEL_TABLE, "patches.csv")
+"""Tables that a folder of a dataset has."""
 IMAGE_OR_SLIDE_SUFFIXES = (".tif", ".tiff")
 """Both images and slides have these suffixes; the content of the file decides."""
 
@@ -36,10 +39,11 @@ def list_input_folders(path: Path) -> list[Path]:
     return folders
 
 
-def find_images(folder: Path) -> list[Patch]:
+def find_images(folder: Path, labels: str = "auto") -> list[Patch]:
     """Images of `folder/image` or, without such a folder, of `folder`; masks of `folder/mask`.
 
-    Raises DatasetError if there is no folder or no image in it.
+    labels: `--labels`. With "auto", a name such as tile_0 states a label only in a split of a
+    dataset. Raises DatasetError if there is no folder or no image in it.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; set TEST_DATASET_DIR or --test_dataset_dir")
@@ -50,9 +54,20 @@ def find_images(folder: Path) -> list[Patch]:
             f"{image_folder}: no .png, .jpg, .tif or .bmp image in it; check the folder"
         )
 
+    if labels != "names" and not _is_split(folder):
+        images = [replace(image, label=None) for image in images]
     with_mask = sum(image.mask is not None for image in images)
     log.info("%s: %d images, %d with ground truth", image_folder, len(images), with_mask)
     return images
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether a folder of images is a split of a dataset, whose names end in a label."""
+    if (folder / "mask").is_dir() and ground_truth_folder(folder):
+        return True
+    # The tables of a dataset lie beside its splits.
+    places = [folder, folder.parent] if (folder / "image").is_dir() else [folder]
+    return any((place / name).is_file() for place in places for name in LABEL_TABLES)
 
 
 def contains_slides(path: Path) -> bool:

@@ -11,8 +11,9 @@ from epsam.config.keys import part_key
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import explicit_fields, merge_fields
 from epsam.config.presets import preset
-from epsam.config.sam import PromptOptions, PromptOverrides
+from epsam.config.sam import PromptOptions, PromptOverrides, SamOptions
 from epsam.core.artifact import Key
+from epsam.core.checkpoints import load_plain
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of, sha256_of
@@ -110,6 +111,7 @@ def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipelin
     stands in. Raises WeightsError if a file is missing or does not fit, or if the decoder was
     trained with another SAM or, unless `--resnet_checkpoint` is given, with another classifier.
     """
+    options = resolve_sam_model_type(options)
     classifier_file, decoder_file, sam_file = find_sam_weights(options)
     sam = freeze(load_sam(options.sam_model_type, sam_file))
     metadata = load_decoder(decoder_file, sam)
@@ -155,17 +157,37 @@ def find_weights(options: InferOptions) -> tuple[Path, ...]:
     return (classifier, segmenter) if classifier else (segmenter,)
 
 
+def resolve_sam_model_type(options: InferOptions) -> InferOptions:
+    """The options with the SAM that the decoder was trained with, unless one is set by flag.
+
+    A decoder of the published code does not hold it: the preset of the dataset stands in.
+    """
+    # A segmenter without prompts has no SAM.
+    if options.sam_model_type or find_segmenter(options) is not None:
+        return options
+    metadata = load_plain(find_decoder(options)).get("made_with", {})
+    model_type = metadata.get("sam_model_type")
+    if not model_type:
+        defaults = preset(options.dataset_type, "evaluate")
+        model_type = defaults.get("sam_model_type", SamOptions.sam_model_type)
+    return replace(options, sam_model_type=model_type)
+
+
+def find_decoder(options: InferOptions) -> Path:
+    """The file of the decoder. Raises WeightsError if the run has none."""
+    if options.sam_decoder_checkpoint:
+        return Path(options.sam_decoder_checkpoint)
+    return find_last_decoder(RunPaths.of(options))
+
+
 def find_sam_weights(options: InferOptions) -> tuple[Path, Path, Path]:
     """The files of the classifier, the decoder, and SAM.
 
     Raises WeightsError if one of them is needed and missing.
     """
     run = RunPaths.of(options)
-    if options.sam_decoder_checkpoint:
-        decoder = Path(options.sam_decoder_checkpoint)
-    else:
-        decoder = find_last_decoder(run)
-
+    decoder = find_decoder(options)
+    options = resolve_sam_model_type(options)
     if options.resnet_checkpoint:
         classifier = Path(options.resnet_checkpoint)
     elif run.classifier.is_file():
