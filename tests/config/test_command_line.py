@@ -9,6 +9,7 @@ from epsam import pipeline
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse, run_stage
 from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.evaluation import EvaluateOptions
 from epsam.config.flags import flag_name, stored_options
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
@@ -56,6 +57,19 @@ def test_every_preset_names_real_stages_and_flags():
         for stage, row in stages.items():
             names = {field.name for field in dataclasses.fields(STAGES[stage])}
             assert set(row) <= names, (dataset, stage)
+
+
+def test_real_tissue_on_a_cpu_needs_no_weights_that_are_not_here():
+    ebhi = ["--dataset_type", "ebhi"]
+    classifier = parse("train_classifier", ClassifierOptions, ebhi)
+    assert (classifier.pretrained, classifier.backbone, classifier.workers) == (
+        "none",
+        "resnet18",
+        0,
+    )
+    rounds = parse("retrain_decoder", RetrainOptions, ebhi)
+    assert (rounds.sam_model_type, rounds.epoch, rounds.n_iter) == ("vit_demo", 6, 2)
+    assert parse("evaluate", EvaluateOptions, ebhi).sam_model_type == "vit_demo"
 
 
 def test_a_method_beats_the_dataset_and_a_flag_beats_the_method(monkeypatch):

@@ -75,6 +75,11 @@ def test_a_missing_folder_and_a_folder_without_slides_are_errors(tmp_path):
         main(options_for(root))
 
 
+def test_a_missing_public_data_set_can_be_fetched(tmp_path):
+    with pytest.raises(DatasetError, match=r"or fetch it: python src/get_data\.py ebhi$"):
+        main(options_for(tmp_path / "ebhi"))
+
+
 def test_a_dataset_without_a_table_is_split_by_ratio_without_overlap(dataset):
     (dataset / "splits.csv").unlink()
     main(options_for(dataset))

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 
 from epsam.config.flags import flag
 
+PUBLIC_DATASETS = ("ebhi", "camelyon16", "camelyon17")
+"""The data sets that get_data.py fetches."""
+
 
 @dataclass(frozen=True)
 class GetDataOptions:
     """A public data set, fetched from its home into dataset/<name>/."""
 
-    dataset_type: str = flag(
-        "", "data set to fetch", choices=("ebhi", "camelyon16", "camelyon17"), affects_result=True
-    )
+    dataset_type: str = flag("", "data set to fetch", choices=PUBLIC_DATASETS, affects_result=True)
     dataset_root: str = flag("dataset", "folder that holds the datasets", affects_result=False)
     only: tuple[str, ...] = flag(
         (),

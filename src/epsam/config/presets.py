@@ -75,6 +75,24 @@ PRESETS: dict[str, dict[str, Row]] = {
         },
         "train_classifier": {**_SHORT_RESNET50, "epoch": 12},
     },
+    # This project: 1,174 patches of 224 px (src/get_data.py ebhi), in half an hour on two CPU cores
+    # (docs/real_tissue.md).
+    "ebhi": {
+        **_ON_A_CPU,
+        "train_classifier": {
+            "backbone": "resnet18",
+            "pretrained": "none",
+            "epoch": 8,
+            "lr": 5e-4,
+            "batch_size": 16,
+            "workers": 0,
+        },
+        # Most of a positive patch is tumour, 50 to 90 %, so little of the CAM is cut off.
+        "generate_initial_masks": {"quantile": 0.2, "open_kernel": 3},
+        # 402 positives: an epoch has four times the steps of the demo's.
+        "finetune_decoder": {**_SHORT_DECODER, "epoch": 4},
+        "retrain_decoder": {**_SHORT_DECODER, "epoch": 6, "n_iter": 2},
+    },
     # This project: 512 px patches without slides, resized to 256 px for the classifier.
     "glas": {
         **_ON_A_CPU,

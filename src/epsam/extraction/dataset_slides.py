@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epsam.annotations.groups import GroupNames
+from epsam.config.fetch import PUBLIC_DATASETS
 from epsam.config.patches import PatchOptions
 from epsam.core.errors import DatasetError
 from epsam.extraction.discovery import (
@@ -57,9 +58,12 @@ def load_slides(paths: DatasetPaths, tables: Path, options: PatchOptions) -> Dat
     if a table is wrong.
     """
     if not paths.slides.is_dir():
+        fetch = ""
+        if options.dataset_type in PUBLIC_DATASETS:
+            fetch = f", or fetch it: python src/get_data.py {options.dataset_type}"
         raise DatasetError(
             f"{paths.slides}: no such folder; put slides there and annotations into "
-            f"{paths.annotations}, or your own patches into {paths.split('train') / 'image'}"
+            f"{paths.annotations}, or your own patches into {paths.split('train') / 'image'}{fetch}"
         )
     labels = load_slide_labels(paths.root, read_label_rules(tables, options.dataset_type))
     records, ignored = discover_slides(
