@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from epsam.cam.postprocess import cam_to_mask
-from epsam.cam.rotation import rotation_averaged_cam, trained_cam
+from epsam.cam.refiner import compute_refined_maps
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
@@ -137,16 +137,11 @@ class Run:
         weak_model = getattr(self._model, "weak_model", None)
         if weak_model is None:
             raise WeightsError("the run has no weak model; train one by train_classifier.py")
-        images = torch.from_numpy(np.ascontiguousarray(image)).to(self._device_config.device)
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device_config.device)
+        images = pixels.permute(2, 0, 1)[None].float() / 255
         rule = self._mask_rule
         with self._device_config.autocast():
-            probabilities, maps = rotation_averaged_cam(
-                weak_model,
-                images.permute(2, 0, 1)[None].float() / 255,
-                rule.rotations,
-                rule.cam or trained_cam(weak_model),
-                rule.cam_layer,
-            )
+            probabilities, maps = compute_refined_maps(weak_model, images, rule)
         cam_map = maps[0].float().cpu().numpy()
         return ImageCam(float(probabilities[0]), cam_map, cam_to_mask(cam_map, image, rule))
 

@@ -1,5 +1,5 @@
-"""The exchangeable methods: CAM, postprocessing, prompt rule, weak model, segmenter. Each is
-registered here.
+"""The exchangeable methods: CAM, map refiner, postprocessing, prompt rule, selection of
+pseudo-labels, weak model, segmenter. Each is registered here.
 
 A row is {value of the flag: "module:function"}, or for models {value of the flag: "module"}. The
 command line lists all names without importing what stands behind them, since that takes seconds.
@@ -33,6 +33,12 @@ CAM_METHODS = {
 }
 """`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), ≥ 0."""
 
+MAP_REFINERS = {
+    "rotation_average": "epsam.cam.refiner:average_over_rotations",
+    "none": "epsam.cam.refiner:leave_unrefined",
+}
+"""`--refiner`: MaskRule → an `epsam.cam.protocol.MapRefiner`."""
+
 POSTPROCESSINGS = {
     "quantile_opening": "epsam.cam.postprocess:quantile_opening",
     "crf": "epsam.cam.crf:dense_crf",
@@ -50,6 +56,11 @@ PROMPTS = {
 }
 """`--prompt`: (PromptInputs of a batch, PromptOptions, a Generator per patch) → a prompt each."""
 
+SELECTIONS = {
+    "ids": "epsam.pseudo_labels.selection:select_by_ids",
+    "all": "epsam.pseudo_labels.selection:select_all",
+}
+"""`--selection`: SelectionOptions → an `epsam.pseudo_labels.selection.PseudoLabelSelection`."""
 
 WEAK_MODELS = {
     "adl_resnet": "epsam.weak.adl_method",

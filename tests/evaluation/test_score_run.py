@@ -124,8 +124,8 @@ def test_metadata_that_a_decoder_lacks_is_that_of_the_preliminary_one(run_and_me
         for predictor, trained_with in metadata.items()
     }
     assert selection == {
-        **dict.fromkeys((INITIAL, ZERO_SHOT, PRELIMINARY), SelectionOptions(0.8, 0.1)),
-        "round 1": SelectionOptions(0.95, 0.1),
+        **dict.fromkeys((INITIAL, ZERO_SHOT, PRELIMINARY), SelectionOptions("ids", 0.8, 0.1)),
+        "round 1": SelectionOptions("ids", 0.95, 0.1),
     }
 
 

@@ -64,13 +64,13 @@ def random_tiles(count, low=0, high=256):
 
 
 @pytest.mark.parametrize("rotations", [1, 2, 4])
-def test_classifying_then_averaging_gives_the_rotation_averaged_cam(rotations):
+def test_classifying_then_refining_gives_the_rotation_averaged_cam(rotations):
     images, model = random_tiles(3), pipeline(rotations)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     probabilities, maps = rotation_averaged_cam(Bright(), batch, rotations)
     scores, upright = model.classify(images, PhaseTimer(model.phases))
     np.testing.assert_allclose(scores, probabilities)
-    np.testing.assert_allclose(np.stack(model.average_rotations(images, upright)), maps, atol=1e-6)
+    np.testing.assert_allclose(np.stack(model.refine_maps(images, upright)), maps, atol=1e-6)
     assert model._classifier.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
 
 

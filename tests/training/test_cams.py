@@ -48,8 +48,9 @@ def test_the_recipe_depends_on_what_decides_a_cam_and_on_nothing_else():
         recipe(patches="q"),
         recipe(rotations=1),
         recipe(cam_layer="4.0"),
+        recipe(refiner="none"),
     }
-    assert len(recipes) == 6
+    assert len(recipes) == 7
     # As version 0.1.0 computed it: the maps of finished runs are reused.
     text = '["adl", "4.0", 1, "c", "p"]'
     expected = hashlib.sha256(text.encode()).hexdigest()

@@ -20,6 +20,13 @@ class MapRefiner(Protocol):
         """Tumour probabilities (B,) and maps (B, h, w) in 0..1 of images (B, 3, H, H) in 0..1."""
         ...
 
+    def refine(self, predict: PredictMaps, images: Tensor, maps: Tensor) -> Tensor:
+        """The same maps, where the unrefined ones (B, h, w) of the images are there already.
+
+        Inference scores every tile, and refines the maps of those alone that pass the gate.
+        """
+        ...
+
 
 class MapToMask(Protocol):
     """What a row of `methods.POSTPROCESSINGS` names."""

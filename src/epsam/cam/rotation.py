@@ -48,31 +48,29 @@ class RotationAverage:
 
     def __call__(self, predict: PredictMaps, images: Tensor) -> tuple[Tensor, Tensor]:
         """See `MapRefiner`."""
-        probabilities, cams = _predict_rotated(predict, images, range(self.rotations))
+        probabilities, cams = predict_rotated(predict, images, range(self.rotations))
         return probabilities[0], average_cam(cams)
 
-
-def cam_per_rotation(
-    model: Any,
-    images: Tensor,
-    turns: Sequence[int],
-    cam: str = "enhanced_adl",
-    block: str = "",
-) -> tuple[Tensor, Tensor]:
-    """Tumour probabilities (T, B) and CAMs (T, B, h, w), float32, of images (B, 3, H, H) rotated by
-    each number of right angles.
-
-    The CAMs are rotated back and not scaled yet; the rest is as for `rotation_averaged_cam`.
-    """
-    predict = select_cam(model, cam, block)
-    model.eval()
-    return _predict_rotated(predict, images, turns)
+    def refine(self, predict: PredictMaps, images: Tensor, maps: Tensor) -> Tensor:
+        """See `MapRefiner`."""
+        # The upright CAMs are there already; only the other rotations cost a forward pass.
+        cams = maps[None]
+        turns = range(1, self.rotations)
+        if turns:
+            _, rotated = predict_rotated(predict, images, turns)
+            # Autocast may leave bfloat16.
+            cams = torch.cat([cams, rotated.float()])
+        return average_cam(cams)
 
 
-def _predict_rotated(
+def predict_rotated(
     predict: PredictMaps, images: Tensor, turns: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Probabilities (T, B) and maps (T, B, h, w), rotated back; see `cam_per_rotation`."""
+    """Tumour probabilities (T, B) and maps (T, B, h, w), float32, of images (B, 3, H, H) rotated by
+    each number of right angles.
+
+    The maps are rotated back and not scaled yet. Raises ImageError if the images are not square.
+    """
     # A quarter turn of an image that is not square has another shape: it could not share a batch
     # with the upright one, nor its CAM a frame.
     height, width = images.shape[-2:]

@@ -6,13 +6,22 @@ from epsam.config.common import SeedOptions, StageOptions
 from epsam.config.flags import OldSpelling, flag
 from epsam.config.presets import METHODS
 from epsam.config.sam import OLD_PROMPTS, CacheOptions, PromptOptions, SamOptions
-from epsam.methods import PROMPTS
+from epsam.methods import PROMPTS, SELECTIONS
 
 
 @dataclass(frozen=True)
 class SelectionOptions:
     """Selection of pseudo-labels"""
 
+    selection: str = flag(
+        "ids",
+        "pseudo-labels that the next round learns from: those that IDS accepts, or all that are "
+        "not empty",
+        source="paper 3.3.3",
+        choices=tuple(SELECTIONS),
+        affects_result=True,
+        since="0.3",
+    )
     # docs/deviations.md, "IDS".
     ids_threshold: float = flag(
         0.9,

@@ -107,6 +107,11 @@ def options_of_older_versions(options: Any) -> dict[str, Any]:
     return stored
 
 
+def options_added_since(kind: type[Any]) -> list[str]:
+    """The options that the first version had not yet, by the name that is written to disk."""
+    return [stored_name(item) for item in fields(kind) if item.metadata["since"]]
+
+
 def part_options(options: Any, part: str, group: type[Any] | None = None) -> dict[str, Any]:
     """Of the result options, those that affect one of `RESULT_PARTS`, without those that only name
     weights: the caller's key has the content of the weights.

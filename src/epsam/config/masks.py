@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from epsam.config.common import StageOptions
 from epsam.config.flags import OldSpelling, flag, fraction
-from epsam.methods import CAM_METHODS, POSTPROCESSINGS
+from epsam.methods import CAM_METHODS, MAP_REFINERS, POSTPROCESSINGS
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,14 @@ class MaskRule:
         "",
         "block whose features make the CAM, such as 4.0; empty: the last block",
         affects_result=True,
+    )
+    refiner: str = flag(
+        "rotation_average",
+        "what makes the CAM better before it becomes a mask: an average over rotations, or nothing",
+        source="paper 3.2.2",
+        choices=tuple(MAP_REFINERS),
+        affects_result=True,
+        since="0.3",
     )
     rotations: int = flag(
         4,

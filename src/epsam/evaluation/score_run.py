@@ -25,7 +25,7 @@ from epsam.evaluation.predictors import (
 )
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.pseudo_labels.selection import IdsSelection, PseudoLabelSelection
+from epsam.pseudo_labels.selection import PseudoLabelSelection, build_selection
 from epsam.tables import INITIAL
 from epsam.training.cams import find_mask_classifier
 from epsam.training.decoder import PromptedPatch
@@ -170,8 +170,7 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
         for name in sam_predictors.decoder_files:
             prompted = {case.split: case.prompted_patches[name] for case in cases}
             predictors.append(DecoderPredictor(name, sam_predictors, prompted))
-            limits = merge_fields(SelectionOptions, metadata[name])
-            selection[name] = IdsSelection(limits.ids_threshold, limits.min_area_ratio)
+            selection[name] = build_selection(merge_fields(SelectionOptions, metadata[name]))
     if run.segmenter.is_file():
         predictors.append(load_segmenter_predictor(options, run))
     return Evaluation(run, cases, predictors, selection)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from epsam.cam.postprocess import cam_to_mask, upsample
-from epsam.cam.rotation import average_cam, cam_per_rotation, trained_cam
+from epsam.cam.refiner import build_refiner
+from epsam.cam.rotation import predict_rotated, select_cam, trained_cam
 from epsam.config.masks import MaskRule
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
@@ -57,9 +58,14 @@ class Pipeline(GatedTileModel):
         """`classifier`: a `WeakModel`. `mpp`: resolution of the patches that both were trained on,
         µm/px; None: not known.
         """
-        self._classifier = classifier
+        self._classifier = classifier.eval()
         self._segmenter = segmenter
         self._options = options
+        masks = options.masks
+        self._predict_maps = select_cam(
+            classifier, masks.cam or trained_cam(classifier), masks.cam_layer
+        )
+        self._refiner = build_refiner(masks)
         self._device_config = device_config
         self.batch_size = batch_size
         self.mpp = mpp
@@ -90,53 +96,40 @@ class Pipeline(GatedTileModel):
     def classify(
         self, tiles: Sequence[Rgb], timer: PhaseTimer
     ) -> tuple[Sequence[float], Sequence[Map]]:
-        """Tumour probability of each tile, and its CAM (h, w), not yet averaged over rotations."""
+        """Tumour probability of each tile, and its CAM (h, w), not yet refined."""
         with timer.phase("gate"):
-            scores, cams = self._rotated_cams(tiles, quarter_turns=range(1))
-            return scores[0].tolist(), list(cams[0].cpu().numpy())
+            images = self._to_images(tiles)
+            with self._device_config.autocast():
+                scores, cams = predict_rotated(self._predict_maps, images, range(1))
+            # Autocast may leave bfloat16, which NumPy does not know.
+            return scores[0].tolist(), list(cams[0].float().cpu().numpy())
 
     def segment_passed(
         self, tiles: TileBatch, contexts: Sequence[Map], name: str, timer: PhaseTimer
     ) -> Map:
         """Tumour probabilities (tiles, side, side); `contexts` are the tiles' upright CAMs."""
         with timer.phase("gate"):
-            cams = self.average_rotations(tiles.images, contexts)
+            cams = self.refine_maps(tiles.images, contexts)
         with timer.phase("encoder"):
             encoded = self.encode(tiles.images)
         with timer.phase("decoder"):
             return self.decode(encoded, tiles.images, cams, name, tiles.numbers)
 
-    def average_rotations(self, tiles: Sequence[Rgb], cams: Sequence[Map]) -> list[Map]:
-        """The CAMs of up to `batch_size` tiles, averaged with those of their rotations (Eq. 3).
+    def refine_maps(self, tiles: Sequence[Rgb], cams: Sequence[Map]) -> list[Map]:
+        """The refined CAMs of up to `batch_size` tiles, such as averaged over rotations (Eq. 3).
 
         Not a part of `classify`: only tiles that pass the gate need it, and most of a slide's do
         not pass.
         """
-        # The upright CAMs are there already; only the other rotations cost a forward pass.
-        upright = torch.from_numpy(np.stack(cams)[None]).to(self._device_config.device)
-        quarter_turns = range(1, self._options.masks.rotations)
-        if quarter_turns:
-            _, rotated = self._rotated_cams(tiles, quarter_turns)
-            upright = torch.cat([upright, rotated])
-        return list(average_cam(upright).cpu().numpy())
-
-    def _rotated_cams(
-        self, tiles: Sequence[Rgb], quarter_turns: Sequence[int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tumour probabilities (turns, tiles) and CAMs (turns, tiles, h, w), rotated back."""
-        options = self._options.masks
-        batch = torch.from_numpy(np.stack(tiles)).to(self._device_config.device)
-        images = batch.permute(0, 3, 1, 2).float() / 255
+        maps = torch.from_numpy(np.stack(cams)).to(self._device_config.device)
         with self._device_config.autocast():
-            scores, cams = cam_per_rotation(
-                self._classifier,
-                images,
-                quarter_turns,
-                options.cam or trained_cam(self._classifier),
-                options.cam_layer,
-            )
-        # Autocast may leave bfloat16, which NumPy does not know.
-        return scores, cams.float()
+            refined = self._refiner.refine(self._predict_maps, self._to_images(tiles), maps)
+        return list(refined.float().cpu().numpy())
+
+    def _to_images(self, tiles: Sequence[Rgb]) -> torch.Tensor:
+        """RGB tiles as (B, 3, side, side) in 0..1."""
+        batch = torch.from_numpy(np.stack(tiles)).to(self._device_config.device)
+        return batch.permute(0, 3, 1, 2).float() / 255
 
     def encode(self, tiles: Sequence[Rgb]) -> Encoded:
         """SAM's embeddings of up to `batch_size` tiles, for each TTA transform."""

@@ -10,7 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from epsam.cam.postprocess import cam_to_mask
-from epsam.cam.rotation import rotation_averaged_cam, trained_cam
+from epsam.cam.refiner import compute_refined_maps
+from epsam.config.flags import options_added_since
 from epsam.config.keys import part_key
 from epsam.config.masks import MaskRule
 from epsam.core.artifact import Key
@@ -58,18 +59,16 @@ def compute_cams(
     batch_size: int,
     device_config: DeviceConfig,
 ) -> CamStore:
-    """Rotation-averaged CAMs (paper Eq. 3) and tumour probabilities of patches of size × size px.
+    """Refined CAMs (paper Eq. 3) and tumour probabilities of patches of size × size px.
 
     model: a `WeakModel`. checksum: SHA-256 of the classifier's file.
     """
     cams = CamStore(checksum, {}, {})
-    method = rule.cam or trained_cam(model)
     bar = tqdm(total=len(patches), desc="class activation maps", disable=None, leave=False)
     for batch in load_batches(patches, size, batch_size, workers=0):
         with device_config.autocast():
-            probabilities, maps = rotation_averaged_cam(
-                model, scale_images(batch, device_config), rule.rotations, method, rule.cam_layer
-            )
+            images = scale_images(batch, device_config)
+            probabilities, maps = compute_refined_maps(model, images, rule)
 
         rows = zip(batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True)
         for name, probability, cam_map in rows:
@@ -88,8 +87,13 @@ def cam_key(method: str, rule: MaskRule, classifier_sha256: str, patches_digest:
     # The rule alone, without what else a stage's options hold.
     key = part_key(rule, "cams", inputs, MaskRule)
     options = {**key.options, "cam": method}
-    # Decoders are keyed by the files of the CAMs, so the recipe in them has to stay as it was.
-    recipe = json.dumps([*options.values(), *inputs.values()])
+    # Decoders are keyed by the files of the CAMs, so the recipe in them has to stay as it was:
+    # without options that are younger than it, as long as these have their defaults.
+    parts = dict(options)
+    for name in options_added_since(MaskRule):
+        if name in parts and parts[name] == key.defaults[name]:
+            del parts[name]
+    recipe = json.dumps([*parts.values(), *inputs.values()])
     old_format = hashlib.sha256(recipe.encode("utf-8")).hexdigest()
     return dataclasses.replace(key, options=options, old_format=old_format)
 

@@ -19,7 +19,7 @@ from epsam.data.patches import Patch
 from epsam.engine.sanity import MaskCounts
 from epsam.metrics import count_pixels, macro_dice_iou
 from epsam.paths import RunPaths
-from epsam.pseudo_labels.selection import IdsSelection
+from epsam.pseudo_labels.selection import build_selection
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.tables import PSEUDO_LABEL_COLUMNS
 from epsam.training.decoder import Example, PromptedPatch, predict_probabilities
@@ -62,7 +62,7 @@ def write_pseudo_labels(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
-    selection = IdsSelection(options.ids_threshold, options.min_area_ratio)
+    selection = build_selection(options)
     rows: list[dict[str, object]] = []
     mask_counts = MaskCounts()
     all_counts, accepted_counts = [], []

@@ -1,0 +1,38 @@
+"""Map refiners by their name in `methods.MAP_REFINERS`, and the refined maps of a weak model."""
+
+from typing import Any
+
+from torch import Tensor
+
+from epsam.cam.protocol import MapRefiner
+from epsam.cam.rotation import RotationAverage, select_cam, trained_cam
+from epsam.config.masks import MaskRule
+from epsam.methods import MAP_REFINERS, load_function
+
+
+def average_over_rotations(rule: MaskRule) -> RotationAverage:
+    """The row `rotation_average`: the paper's Eq. 3, over --rotations."""
+    return RotationAverage(rule.rotations)
+
+
+def leave_unrefined(rule: MaskRule) -> RotationAverage:
+    """The row `none`: maps of the images as they are, only scaled to 0..1."""
+    return RotationAverage(1)
+
+
+def build_refiner(rule: MaskRule) -> MapRefiner:
+    """The map refiner of --refiner."""
+    build = load_function(MAP_REFINERS, "--refiner", rule.refiner)
+    refiner: MapRefiner = build(rule)
+    return refiner
+
+
+def compute_refined_maps(model: Any, images: Tensor, rule: MaskRule) -> tuple[Tensor, Tensor]:
+    """Tumour probabilities (B,) and maps (B, h, w) in 0..1 of square RGB images (B, 3, H, H) in
+    0..1, made and refined as the rule says; the model, a `WeakModel`, is set to evaluation mode.
+
+    Raises ImageError if the images are not square.
+    """
+    predict = select_cam(model, rule.cam or trained_cam(model), rule.cam_layer)
+    model.eval()
+    return build_refiner(rule)(predict, images)
