@@ -110,10 +110,14 @@ def test_the_wheel_holds_epsam_alone_and_can_be_imported(tmp_path):
     subprocess.run([*install, source], check=True, capture_output=True)
     top = {path.name for path in (tmp_path / "site").iterdir() if "dist-info" not in path.name}
     assert top == {"epsam"}
-    code = "import epsam.api; print(epsam.api.__file__)"
+    # A template is no Python file: it is there if it is named as data of the package.
+    report = "from epsam.report.training import TrainingResults, render_training_report"
+    page = 'render_training_report(TrainingResults("a", [], [], [], {}))'
+    code = f"import epsam.api; print(epsam.api.__file__); {report}; print({page})"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-c", code]
     result = subprocess.run(
         command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
     )
     assert result.stdout.startswith(str(tmp_path / "site"))
+    assert "<h1>EP-SAM, run a</h1>" in result.stdout

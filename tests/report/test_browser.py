@@ -10,7 +10,6 @@ from epsam.inference.pipeline import Pipeline
 from epsam.inference.progress import list_phases
 from epsam.pictures.curves import draw_curves
 from epsam.report.inference import InferenceResults, render_inference_report
-from epsam.report.page import render_page, render_paragraph
 from epsam.report.training import TrainingResults, render_training_report
 from support.browser import find_browser, open_browser
 
@@ -141,15 +140,10 @@ def test_a_page_is_readable(browser, tmp_path, page, width):
 
 
 def test_the_test_would_notice_scripts_network_and_overflow(browser, tmp_path):
-    html = render_page(
-        "t",
-        [
-            (
-                "a",
-                render_paragraph("x") + '<div style="width: 3000px">wide</div>'
-                '<img src="http://127.0.0.1:9/a.png"><script>document.body.innerHTML = ""</script>',
-            )
-        ],
+    html = (
+        '<!doctype html><meta name="viewport" content="width=device-width">'
+        '<p>x</p><div style="width: 3000px">wide</div>'
+        '<img src="http://127.0.0.1:9/a.png"><script>document.body.innerHTML = ""</script>'
     )
     write_text(tmp_path / "bad.html", html)
     shot = browser.shoot((tmp_path / "bad.html").as_uri(), 390)

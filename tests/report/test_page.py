@@ -4,15 +4,20 @@ from html.parser import HTMLParser
 
 import cv2
 import numpy as np
+import pytest
+from jinja2 import UndefinedError
 
 from epsam.report.page import (
-    draw_histogram,
+    TEMPLATES,
     embed_drawing,
     embed_photo,
+    load_environment,
+    make_histogram,
+    make_table,
     render_page,
-    render_table,
-    render_warnings,
 )
+
+PARTS = load_environment().get_template("parts.html.j2").module
 
 
 class Balance(HTMLParser):
@@ -40,44 +45,55 @@ def parsed(html):
     return reader.tags
 
 
-def test_a_page_is_self_contained():
-    page = render_page(
-        "A run", [("Scores", render_table(["what"], [{"what": "a"}])), ("Nothing", "")]
-    )
-    tags = parsed(page)
-    assert "Nothing" not in page
-    assert not [tag for tag, _ in tags if tag in ("script", "link", "iframe")]
-    assert not re.search(r"https?://", page)
+@pytest.mark.parametrize("path", sorted(TEMPLATES.iterdir()), ids=lambda path: path.name)
+def test_no_template_has_anything_active_or_from_elsewhere(path):
+    text = path.read_text("utf-8")
+    assert not re.search(r"https?://|<(script|link|iframe)|\bsafe\b|autoescape", text)
+
+
+@pytest.mark.parametrize("template", ["training.html.j2", "inference.html.j2"])
+def test_a_page_without_its_values_is_an_error(template):
+    with pytest.raises(UndefinedError, match="'warnings' is undefined"):
+        render_page(template, title="a")
 
 
 def test_names_from_outside_cannot_become_markup():
-    hostile = '<script>alert("x")</script>'
-    page = render_page(
-        hostile,
-        [(hostile, render_table([hostile], [{hostile: hostile}]) + render_warnings([hostile]))],
+    hostile = '<script>alert("x")</script>\'" onload=x'
+    image = np.zeros((8, 12, 3), np.uint8)
+    page = str(
+        PARTS.table(make_table([hostile], [{hostile: hostile}], hostile))
+        + PARTS.warning_list([hostile])
+        + PARTS.figure(embed_photo(image, hostile))
+        + PARTS.histogram(make_histogram([0.5], hostile))
     )
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 6  # title twice, heading, column, cell, warning
+    # Summary, column, cell, warning, text instead of the image, and two captions.
+    assert page.count("&lt;script&gt;") == 7
+    (attributes,) = [attributes for tag, attributes in parsed(page) if tag == "img"]
+    assert list(attributes) == ["alt", "src"]
+    assert attributes["alt"] == hostile
 
 
 def test_a_table_leaves_empty_what_a_row_lacks_and_puts_numbers_to_the_right():
-    html = render_table(["a", "b"], [{"a": "text", "b": 0.5}, {"a": "more"}])
+    html = PARTS.table(make_table(["a", "b"], [{"a": "text", "b": 0.5}, {"a": "more"}]))
     assert re.findall(r"<td[^>]*>[^<]*</td>", html) == [
         "<td>text</td>",
         '<td class="number">0.5</td>',
         "<td>more</td>",
         '<td class="number"></td>',
     ]
-    mixed = render_table(["a", "b"], [{"a": "0.5", "b": "x" * 40}, {"a": "none"}])
+    mixed = PARTS.table(make_table(["a", "b"], [{"a": "0.5", "b": "x" * 40}, {"a": "none"}]))
     assert re.findall(r"<td[^>]*>", mixed) == ["<td>", '<td class="long">', "<td>", "<td>"]
-    assert render_table(["a"], []) == ""
+    assert make_table(["a"], []) is None
+    assert PARTS.table(None) == ""
 
 
 def test_images_are_embedded_in_the_page():
     image = np.zeros((8, 12, 3), np.uint8)
     image[:, :, 0] = 200
     for embed, kind in ((embed_photo, "jpeg"), (embed_drawing, "png")):
-        ((_, attributes),) = [tag for tag in parsed(embed(image, "a < b")) if tag[0] == "img"]
+        html = PARTS.figure(embed(image, "a < b"))
+        ((_, attributes),) = [tag for tag in parsed(html) if tag[0] == "img"]
         head, content = attributes["src"].split(",")
         assert head == f"data:image/{kind};base64"
         decoded = cv2.imdecode(
@@ -88,9 +104,15 @@ def test_images_are_embedded_in_the_page():
 
 
 def test_a_histogram_counts_every_value_once():
-    html = draw_histogram([0.0, 0.04, 0.5, 1.0], "Dice", bins=10)
+    html = PARTS.histogram(make_histogram([0.0, 0.04, 0.5, 1.0], "Dice", bins=10))
     counts = [int(number) for number in re.findall(r"<title>[^:]*: (\d+)</title>", html)]
     assert counts == [2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
     assert "Dice; lowest 0.000, median 0.270, highest 1.000" in html
     assert re.findall(r'font-size="10"[^>]*>(\d+)<', html) == ["2", "1", "1"]
-    assert draw_histogram([], "none") == ""
+    # Bars stand on the baseline; the first, of two values, is as high as the plot.
+    bars = [attributes for tag, attributes in parsed(html) if tag == "rect"]
+    assert [bar["x"] for bar in bars[:3]] == ["10.0", "50.0", "90.0"]
+    assert (bars[0]["y"], bars[0]["height"], bars[0]["width"]) == ("24.0", "120.0", "39.0")
+    assert (bars[5]["y"], bars[5]["height"]) == ("84.0", "60.0")
+    assert make_histogram([], "none") is None
+    assert PARTS.histogram(None) == ""

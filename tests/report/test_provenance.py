@@ -1,4 +1,9 @@
-from epsam.report.provenance import render_options, render_stages, stage_rows
+from epsam.report.provenance import (
+    describe_last_machine,
+    option_tables,
+    stage_rows,
+    stage_table,
+)
 
 
 def test_stages_are_in_the_order_in_which_they_ended():
@@ -16,18 +21,13 @@ def test_stages_are_in_the_order_in_which_they_ended():
         {"stage": "b", "seconds": 3.0, "RAM, GiB": 1.5},
     ]
     stages["b"]["machine"] = {"cores": 2}
-    assert "2026-01-02; 2 CPU cores; " in render_stages(stages)
-    assert render_stages({}) == ""
+    assert describe_last_machine(stages).startswith("2026-01-02; 2 CPU cores; ")
+    assert stage_table(stages).columns == ["stage", "seconds", "RAM, GiB", "GPU, GiB"]
+    assert stage_table({}) is None
+    assert describe_last_machine({}) == ""
 
 
 def test_every_option_is_listed_as_a_user_would_type_it():
-    page = render_options({"a stage": {"run": "", "lr": 0.5, "grid": [1, 2]}})
-    assert "<summary>a stage: 3 options</summary>" in page
-    assert [cell.split("<")[0] for cell in page.split("<td>")[1:]] == [
-        "--run",
-        "empty",
-        "--lr",
-        "0.5",
-        "--grid",
-        "1,2",
-    ]
+    (table,) = option_tables({"a stage": {"run": "", "lr": 0.5, "grid": [1, 2]}, "none": {}})
+    assert table.summary == "a stage: 3 options"
+    assert table.lines == [["--run", "empty"], ["--lr", "0.5"], ["--grid", "1,2"]]

@@ -9,20 +9,19 @@ from typing import Any
 from epsam.data.images import Rgb
 from epsam.inference.slide_store import list_timed_phases
 from epsam.report.page import (
-    draw_histogram,
+    PageTable,
     embed_photo,
-    render_folded,
+    make_histogram,
+    make_table,
     render_page,
-    render_paragraph,
-    render_table,
-    render_warnings,
 )
 from epsam.report.provenance import (
     RunProvenance,
+    describe_last_machine,
     format_failures,
+    option_tables,
     options_of_stages,
-    render_options,
-    render_stages,
+    stage_table,
     warn_of_small_sam,
 )
 
@@ -84,21 +83,21 @@ class InferenceResults:
 def render_inference_report(results: InferenceResults) -> str:
     """The report as HTML."""
     kind = f"{results.key}s"
-    histogram = draw_histogram(
-        list(results.dice.values()), f"{len(results.dice)} {kind} with tumour"
-    )
-    timings = render_table(("phase", "seconds", "fraction"), phase_rows(results.timings))
+    dice = list(results.dice.values())
     return render_page(
-        f"EP-SAM, masks of {results.folder}",
-        [
-            ("Warnings", render_warnings(inference_warnings(results))),
-            ("Metrics", _render_metrics(results)),
-            (f"Dice of single {kind}", histogram),
-            ("Cases", _render_cases(results)),
-            (kind.capitalize(), _render_rows(results)),
-            ("Seconds and memory", render_stages(results.provenance) + timings),
-            ("Options", render_options(options_of_stages(results.provenance))),
-        ],
+        "inference.html.j2",
+        title=f"EP-SAM, masks of {results.folder}",
+        kind=kind,
+        warnings=inference_warnings(results),
+        metrics=_metric_table(results),
+        has_dice=bool(dice),
+        dice=make_histogram(dice, f"{len(dice)} {kind} with tumour"),
+        cases=[embed_photo(image, caption) for caption, image in results.cases.items()],
+        rows=_result_table(results),
+        stages=stage_table(results.provenance),
+        machine=describe_last_machine(results.provenance),
+        timings=make_table(("phase", "seconds", "fraction"), phase_rows(results.timings)),
+        options=option_tables(options_of_stages(results.provenance)),
     )
 
 
@@ -146,31 +145,15 @@ def phase_rows(timings: Sequence[ResultRow]) -> list[dict[str, object]]:
     return rows
 
 
-def _render_metrics(results: InferenceResults) -> str:
+def _metric_table(results: InferenceResults) -> PageTable | None:
     rows = []
     for name, value in results.metrics.items():
         rows.append({"metric": name, "value": "none" if value is None else value})
-    content = render_table(("metric", "value"), rows)
-    if results.dice:
-        content += render_paragraph(
-            f"Dice and IoU: over {results.key}s that truly have tumour; pooled: all their pixels "
-            "counted together."
-        )
-    return content
+    return make_table(("metric", "value"), rows)
 
 
-def _render_cases(results: InferenceResults) -> str:
-    if not results.cases:
-        return ""
-    rule = "by their Dice, from the lowest to the highest" if results.dice else "by their names"
-    text = f"Evenly spaced over the {results.key}s ordered {rule}, not picked."
-    photos = [embed_photo(image, caption) for caption, image in results.cases.items()]
-    return render_paragraph(text) + "".join(photos)
-
-
-def _render_rows(results: InferenceResults) -> str:
+def _result_table(results: InferenceResults) -> PageTable | None:
     columns = SLIDE_COLUMNS if results.key == "slide" else IMAGE_COLUMNS
-    table = render_table(columns, results.rows)
-    if len(results.rows) > LONG_LIST:
-        return render_folded(f"all {len(results.rows)} {results.key}s", table)
-    return table
+    is_long = len(results.rows) > LONG_LIST
+    summary = f"all {len(results.rows)} {results.key}s" if is_long else ""
+    return make_table(columns, results.rows, summary)

@@ -5,7 +5,7 @@ failures.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from epsam.report.page import render_folded, render_paragraph, render_table
+from epsam.report.page import PageTable, make_table
 
 RunProvenance = Mapping[str, Mapping[str, Any]]
 """Stage → its entry of record.json."""
@@ -32,19 +32,33 @@ def stage_rows(stages: RunProvenance) -> list[dict[str, object]]:
     return rows
 
 
-def render_stages(stages: RunProvenance) -> str:
-    """Seconds and memory of each stage, and on what the last one ran; empty without any."""
-    if not stages:
-        return ""
+def stage_table(stages: RunProvenance) -> PageTable | None:
+    """Seconds and memory of each stage; None without any."""
     rows = stage_rows(stages)
     columns = ["stage"]
     for title in COST_COLUMNS.values():
         # A CPU has no GPU memory to report.
         if any(title in row for row in rows):
             columns.append(title)
+    return make_table(columns, rows)
 
-    _, last_entry = _in_order(stages)[-1]
-    return render_table(columns, rows) + render_paragraph(_describe_machine(last_entry))
+
+def describe_last_machine(stages: RunProvenance) -> str:
+    """When the last stage ended, on what machine, and with which versions; empty without any."""
+    if not stages:
+        return ""
+    _, entry = _in_order(stages)[-1]
+    machine = entry.get("machine", {})
+    versions = entry.get("versions", {})
+    # Entries of older records may lack fields.
+    parts = [
+        str(entry.get("ended", "")),
+        machine.get("gpu", f"{machine.get('cores', '?')} CPU cores"),
+        f"PyTorch {versions.get('torch', '?')}",
+        f"Python {versions.get('python', '?')}",
+        f"code {entry.get('code', {}).get('git', '?')}",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def options_of_stages(stages: RunProvenance) -> dict[str, Mapping[str, Any]]:
@@ -52,17 +66,17 @@ def options_of_stages(stages: RunProvenance) -> dict[str, Mapping[str, Any]]:
     return {stage: entry["options"] for stage, entry in stages.items()}
 
 
-def render_options(options: OptionsByStage) -> str:
-    """Every option of each stage, folded."""
-    parts = []
+def option_tables(options: OptionsByStage) -> list[PageTable]:
+    """A folded table of each stage's options."""
+    tables = []
     for stage, flags in options.items():
         rows = []
         for name, value in flags.items():
             rows.append({"flag": f"--{name}", "value": _format_value(value)})
-        parts.append(
-            render_folded(f"{stage}: {len(flags)} options", render_table(("flag", "value"), rows))
-        )
-    return "".join(parts)
+        table = make_table(("flag", "value"), rows, f"{stage}: {len(flags)} options")
+        if table:
+            tables.append(table)
+    return tables
 
 
 def format_failures(failures: Sequence[tuple[str, str]], total: int, kind: str) -> list[str]:
@@ -89,20 +103,6 @@ def warn_of_small_sam(options: OptionsByStage) -> list[str]:
 def _in_order(stages: RunProvenance) -> list[tuple[str, Mapping[str, Any]]]:
     """(stage, entry) in the order in which they ended."""
     return sorted(stages.items(), key=lambda item: str(item[1].get("ended", "")))
-
-
-def _describe_machine(entry: Mapping[str, Any]) -> str:
-    machine = entry.get("machine", {})
-    versions = entry.get("versions", {})
-    # Entries of older records may lack fields.
-    parts = [
-        str(entry.get("ended", "")),
-        machine.get("gpu", f"{machine.get('cores', '?')} CPU cores"),
-        f"PyTorch {versions.get('torch', '?')}",
-        f"Python {versions.get('python', '?')}",
-        f"code {entry.get('code', {}).get('git', '?')}",
-    ]
-    return "; ".join(part for part in parts if part)
 
 
 def _format_value(value: object) -> object:

@@ -13,20 +13,21 @@ from epsam.engine.stage import find_degenerate_outputs
 from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.page import (
-    draw_histogram,
+    Histogram,
+    PageTable,
     embed_drawing,
     embed_photo,
+    make_histogram,
+    make_table,
     render_page,
-    render_paragraph,
-    render_table,
-    render_warnings,
 )
 from epsam.report.provenance import (
     RunProvenance,
+    describe_last_machine,
     format_failures,
+    option_tables,
     options_of_stages,
-    render_options,
-    render_stages,
+    stage_table,
     warn_of_small_sam,
 )
 from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
@@ -102,25 +103,24 @@ def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
 
 def render_training_report(results: TrainingResults) -> str:
     """The report as HTML."""
-    drawings = [embed_drawing(image, title) for title, image in results.curves.items()]
-    photos = []
+    panels = []
     for name, text in PANELS.items():
         if name in results.panels:
-            photos.append(embed_photo(results.panels[name], text, wide=True))
+            panels.append(embed_photo(results.panels[name], text, wide=True))
     round_columns = ("round", "best val_dice", *ROUND_METRICS.values())
 
     return render_page(
-        f"EP-SAM, run {results.name}",
-        [
-            ("Warnings", render_warnings(run_warnings(results))),
-            ("Dice and IoU", _render_scores(results)),
-            ("Rounds", render_table(round_columns, round_rows(results.metrics))),
-            ("Dice of single patches", _draw_patch_histogram(results)),
-            ("Cases", "".join(photos)),
-            ("Training", "".join(drawings)),
-            ("Seconds and memory", render_stages(results.stages)),
-            ("Options", render_options(results.options)),
-        ],
+        "training.html.j2",
+        title=f"EP-SAM, run {results.name}",
+        warnings=run_warnings(results),
+        scores=_score_table(results),
+        rounds=make_table(round_columns, round_rows(results.metrics)),
+        patch_dice=_patch_histogram(results),
+        panels=panels,
+        curves=[embed_drawing(image, title) for title, image in results.curves.items()],
+        stages=stage_table(results.stages),
+        machine=describe_last_machine(results.stages),
+        options=option_tables(results.options),
     )
 
 
@@ -173,27 +173,23 @@ def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [rows[number] for number in sorted(rows, key=int)]
 
 
-def _render_scores(results: TrainingResults) -> str:
-    if not results.scores:
-        return ""
+def _score_table(results: TrainingResults) -> PageTable | None:
     rows = []
     for row in results.scores:
         rounded = {}
         for name, value in row.items():
             rounded[name] = f"{float(value):.4f}" if "." in value else value
         rows.append(rounded)
-    return render_table(SCORE_COLUMNS, rows) + render_paragraph(
-        "Means over patches with tumour; pooled: all their pixels counted together."
-    )
+    return make_table(SCORE_COLUMNS, rows)
 
 
-def _draw_patch_histogram(results: TrainingResults) -> str:
+def _patch_histogram(results: TrainingResults) -> Histogram | None:
     split, predictor = results.last_score
     dice = []
     for row in results.patches:
         if (row["split"], row["what"]) == (split, predictor):
             dice.append(float(row["dice"]))
-    return draw_histogram(dice, f"{len(dice)} {split} patches, {predictor}")
+    return make_histogram(dice, f"{len(dice)} {split} patches, {predictor}")
 
 
 def _read_options(run: RunPaths, data: DatasetPaths) -> dict[str, Mapping[str, Any]]:
