@@ -5,7 +5,10 @@
 # Running it again goes on after an interruption and runs the rows that were added to the list. What rows have in
 # common (embeddings, classifiers, CAMs, masks, decoders) is computed once and reused.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")"
+source src/variables.sh
+resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR
 
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/
 NAME=${NAME:-ablation-$DATASET_TYPE}          # folder under checkpoints/ that gets the runs and tables/
@@ -13,6 +16,9 @@ SEEDS=${SEEDS:-22,23,24}                      # seeds of training, with commas; 
 ONLY=${ONLY:-}                                # names of rows, with commas; empty: all of them
 SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # as in train.sh
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # as in train.sh
+DATA_ROOT=${DATA_ROOT:-}                      # as in train.sh
+CHECKPOINT_ROOT=${CHECKPOINT_ROOT:-}          # as in train.sh
+LOG_DIR=${LOG_DIR:-}                          # as in train.sh
 DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
 
 DEMO_FLAGS=${DEMO_FLAGS:-}                    # flags of all rows, as in train.sh; a row's own flags follow them
@@ -67,12 +73,13 @@ quoted() { printf "'%s'" "$(sed "s/'/'\"'\"'/g" <<< "$1")"; }
 run_all() {
     source src/environment.sh
     # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those.
-    local data=("--dataset_type=$DATASET_TYPE")
+    local data=("--dataset_type=$DATASET_TYPE" ${DATA_ROOT:+"--dataset_root=$DATA_ROOT"})
     if [[ $DATASET_TYPE == demo ]]; then
-        stage src/make_demo_slides.py $DEMO_FLAGS
+        stage src/make_demo_slides.py ${DATA_ROOT:+"--output_dir=$DATA_ROOT/demo"} $DEMO_FLAGS
     fi
     stage src/extract_patches.py "${data[@]}" $PATCH_FLAGS
-    stage src/ablate.py "${data[@]}" "--name=$NAME" "--seeds=$SEEDS" "--only=$ONLY" "--rows=$ROWS" \
+    stage src/ablate.py "${data[@]}" ${CHECKPOINT_ROOT:+"--checkpoint_root=$CHECKPOINT_ROOT"} \
+        "--name=$NAME" "--seeds=$SEEDS" "--only=$ONLY" "--rows=$ROWS" \
         --common_flags="--device $DEVICE" \
         --sam_flags="${SAM_MODEL_TYPE:+--sam_model_type=$(quoted "$SAM_MODEL_TYPE")} ${SAM_CHECKPOINT:+--sam_checkpoint=$(quoted "$SAM_CHECKPOINT")}" \
         --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
@@ -80,5 +87,7 @@ run_all() {
 }
 
 source src/run_stages.sh
-start_log "logging_${NAME//\//_}.txt"
+start_log "${LOG_DIR:+$LOG_DIR/}logging_${NAME//\//_}.txt"
+warn_of_misspelt_variables ablate.sh
+echo "dataset $DATASET_TYPE, runs in $NAME, SAM ${SAM_MODEL_TYPE:-of the preset}, device $DEVICE"
 run_all

@@ -4,11 +4,18 @@
 # The folder holds images, or image/ and, with ground truth, mask/ with files of the same names; or slides, or images/ and
 # annotations/ as in a dataset. A single slide may stand for the folder. Finished slides are not segmented again.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")"
+source src/variables.sh
+resolve_paths TEST_DATASET_DIR OUTPUT_DIR RESNET_CHECKPOINT SAM_DECODER_CHECKPOINT SAM_CHECKPOINT \
+    DATA_ROOT CHECKPOINT_ROOT LOG_DIR
 
 DATASET_TYPE=${DATASET_TYPE:-demo}                        # whose preset to use
 RUN=${RUN:-$DATASET_TYPE}                                 # the run whose checkpoints are loaded
-TEST_DATASET_DIR=${TEST_DATASET_DIR:-dataset/$DATASET_TYPE/test}
+DATA_ROOT=${DATA_ROOT:-}                                  # folder that holds the datasets; empty: dataset/
+CHECKPOINT_ROOT=${CHECKPOINT_ROOT:-}                      # folder that holds SAM's weights and the runs; empty: checkpoints/
+LOG_DIR=${LOG_DIR:-}                                      # folder of the log; empty: this one
+TEST_DATASET_DIR=${TEST_DATASET_DIR:-${DATA_ROOT:-dataset}/$DATASET_TYPE/test}
 RESNET_CHECKPOINT=${RESNET_CHECKPOINT:-}                  # empty: the run's classifier
 SAM_DECODER_CHECKPOINT=${SAM_DECODER_CHECKPOINT:-}        # empty: the run's last decoder
 SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}                        # empty: that of the decoder
@@ -22,6 +29,7 @@ run_all() {
     source src/environment.sh
     stage src/infer.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" "--seed=$SEED" "--device=$DEVICE" \
         "--test_dataset_dir=$TEST_DATASET_DIR" "--output_dir=$OUTPUT_DIR" \
+        ${DATA_ROOT:+"--dataset_root=$DATA_ROOT"} ${CHECKPOINT_ROOT:+"--checkpoint_root=$CHECKPOINT_ROOT"} \
         ${RESNET_CHECKPOINT:+"--resnet_checkpoint=$RESNET_CHECKPOINT"} \
         ${SAM_DECODER_CHECKPOINT:+"--sam_decoder_checkpoint=$SAM_DECODER_CHECKPOINT"} \
         ${SAM_MODEL_TYPE:+"--sam_model_type=$SAM_MODEL_TYPE"} \
@@ -29,5 +37,7 @@ run_all() {
 }
 
 source src/run_stages.sh
-start_log logging_inference.txt
+start_log "${LOG_DIR:+$LOG_DIR/}logging_inference.txt"
+warn_of_misspelt_variables infer.sh
+echo "$TEST_DATASET_DIR, run $RUN, results in $OUTPUT_DIR, device $DEVICE"
 run_all

@@ -4,7 +4,10 @@
 #     DATASET_TYPE=camelyon16 ./train.sh
 # Running it again goes on where it was interrupted. `python src/<stage>.py --help` lists every flag.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")"
+source src/variables.sh
+resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR
 
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
 RUN=${RUN:-$DATASET_TYPE}                     # name of this run: its folder under checkpoints/
@@ -12,6 +15,9 @@ SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # vit_b, vit_l, vit_h, vit_demo; e
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # SAM's weights; empty: the known file, downloaded into checkpoints/ once
 SEED=${SEED:-22}                              # seed of every random draw
 DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
+DATA_ROOT=${DATA_ROOT:-}                      # folder that holds the datasets; empty: dataset/
+CHECKPOINT_ROOT=${CHECKPOINT_ROOT:-}          # folder that holds SAM's weights and the runs; empty: checkpoints/
+LOG_DIR=${LOG_DIR:-}                          # folder of the log; empty: this one
 TENSORBOARD=${TENSORBOARD:-}                  # 1: --tensorboard for every training stage (pip install tensorboard)
 
 DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py, for DATASET_TYPE=demo, such as: --seed 1 --restart
@@ -28,18 +34,19 @@ if [[ -n $TENSORBOARD ]]; then
     done
 fi
 
-report_run() { "$PYTHON" src/report.py "--dataset_type=$DATASET_TYPE" "--run=$RUN"; }
+report_run() { "$PYTHON" src/report.py "${data[@]}" "${run_folder[@]}"; }
 
 run_all() {
     source src/environment.sh
     # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those.
-    local data=("--dataset_type=$DATASET_TYPE") seed=("--seed=$SEED")
-    local run=("${data[@]}" "--run=$RUN" "--device=$DEVICE") sam=("${seed[@]}")
+    data=("--dataset_type=$DATASET_TYPE" ${DATA_ROOT:+"--dataset_root=$DATA_ROOT"})
+    run_folder=("--run=$RUN" ${CHECKPOINT_ROOT:+"--checkpoint_root=$CHECKPOINT_ROOT"})
+    local seed=("--seed=$SEED") run=("${data[@]}" "${run_folder[@]}" "--device=$DEVICE") sam=("--seed=$SEED")
     [[ -n $SAM_MODEL_TYPE ]] && sam+=("--sam_model_type=$SAM_MODEL_TYPE")
     [[ -n $SAM_CHECKPOINT ]] && sam+=("--sam_checkpoint=$SAM_CHECKPOINT")
 
     if [[ $DATASET_TYPE == demo ]]; then
-        stage src/make_demo_slides.py $DEMO_FLAGS                    # synthetic slides
+        stage src/make_demo_slides.py ${DATA_ROOT:+"--output_dir=$DATA_ROOT/demo"} $DEMO_FLAGS  # synthetic slides
     fi
     # Checks in seconds what would stop the run later. It takes each stage's flags as one word.
     stage src/check.py "${run[@]}" "${sam[@]}" --patch_flags="$PATCH_FLAGS" --classifier_flags="$CLASSIFIER_FLAGS" \
@@ -53,9 +60,11 @@ run_all() {
     stage src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS   # initial masks → preliminary decoder
     stage src/retrain_decoder.py "${run[@]}" "${sam[@]}" $RETRAIN_FLAGS    # pseudo-labels → final decoder
     stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves
-    stage src/report.py "${data[@]}" "--run=$RUN"                      # one page of it all
+    stage src/report.py "${data[@]}" "${run_folder[@]}"  # one page of it all
 }
 
 source src/run_stages.sh
-start_log "logging_${RUN//\//_}.txt"
+start_log "${LOG_DIR:+$LOG_DIR/}logging_${RUN//\//_}.txt"
+warn_of_misspelt_variables train.sh
+echo "dataset $DATASET_TYPE, run $RUN, SAM ${SAM_MODEL_TYPE:-of the preset}, device $DEVICE"
 run_all

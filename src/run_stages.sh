@@ -9,6 +9,11 @@ on_failure=:
 
 # From here on, everything that is printed also goes to a file.
 start_log() {
+    # tee would say it in words of its own, and the run would go on without a log.
+    if ! mkdir -p -- "$(dirname -- "$1")" 2> /dev/null || ! { : >> "$1"; } 2> /dev/null; then
+        echo "error: $1: cannot be written; change the folder's permissions, or give another folder by LOG_DIR" >&2
+        exit 1
+    fi
     # Ctrl-C and SIGTERM are for the stage, which then says what it has saved: the log has to outlive it.
     # Progress bars need a terminal behind stderr; without one, everything goes through the log.
     if [[ -t 2 ]]; then

@@ -4,6 +4,7 @@ does.
 
 import re
 import shlex
+import signal
 import subprocess
 
 import pytest
@@ -93,3 +94,36 @@ def test_flags_in_the_text_exist(stage):
     for flag in set(re.findall(r"`(--[a-z_]+)", TEXT)):
         arguments = [flag, "1/3"] if flag == "--shard" else [flag]
         assert parse(*stage, arguments)
+
+
+TRAINING = """#!/bin/bash
+trap 'echo saved >> calls; exit 130' TERM
+echo "started $DATASET_TYPE"
+sleep 30 & wait $!
+"""
+
+
+def start_training(folder, text):
+    script(folder / "train.sh", text)
+    script(folder / "bin" / "scontrol", '#!/bin/bash\necho "$@" >> calls\n')
+    return subprocess.Popen(
+        ["bash", "-c", "PATH=$PWD/bin:$PATH SLURM_JOB_ID=12 exec bash train.sbatch"],
+        cwd=folder,
+        env={"DATASET_TYPE": "mine", "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_training_whose_time_is_over_saves_its_state_and_is_queued_again(folder):
+    process = start_training(folder, TRAINING)
+    assert process.stdout.readline() == "started mine\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert (folder / "calls").read_text().splitlines() == ["saved", "requeue 12"]
+
+
+def test_a_training_that_fails_is_a_failed_job_and_not_queued_again(folder):
+    process = start_training(folder, "#!/bin/bash\nexit 1\n")
+    assert process.wait(timeout=20) == 1
+    assert not (folder / "calls").exists()

@@ -13,7 +13,7 @@ import pytest
 from epsam.pipeline import recipe_stages
 from support.mini import REPOSITORY
 
-HELPERS = ("src/environment.sh", "src/run_stages.sh")
+HELPERS = ("src/environment.sh", "src/variables.sh", "src/run_stages.sh")
 STAGES = ["check", *(stage.name for stage in recipe_stages())]
 
 
@@ -31,15 +31,15 @@ def run_script(tmp_path):
     )
     python.chmod(0o755)
 
-    def run(script, **variables):
+    def run(script, cwd=tmp_path, **variables):
         environment = {
             "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
             "VIRTUAL_ENV": str(tmp_path),
             **variables,
         }
         return subprocess.run(
-            ["bash", script],
-            cwd=tmp_path,
+            ["bash", str(tmp_path / script)],
+            cwd=cwd,
             env=environment,
             capture_output=True,
             text=True,
@@ -281,3 +281,65 @@ def test_tensorboard_is_for_every_stage_with_metrics_or_panels(run_script, chose
     assert all("<--lr><0.5>" in lines[stage] for stage in ("finetune_decoder", "retrain_decoder"))
     # The check beforehand gets each stage's flags as one word.
     assert len(re.findall(r"<--\w+_flags=[^>]* --tensorboard>", lines["check"])) == len(stages)
+
+
+def test_relative_paths_are_those_of_the_folder_that_the_user_stands_in(run_script, tmp_path):
+    folder = tmp_path / "my place"
+    folder.mkdir()
+    output = run_script("infer.sh", folder, TEST_DATASET_DIR="a b", OUTPUT_DIR="/out").stdout
+    assert f"<--test_dataset_dir={folder}/a b><--output_dir=/out>" in output
+    # What is not given stays in the project's folder.
+    assert "<--output_dir=infer_output/x>" in run_script("infer.sh", folder, RUN="x").stdout
+
+
+def test_roots_reach_every_stage_and_the_log_its_folder(run_script, tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    roots = {"DATA_ROOT": "data", "CHECKPOINT_ROOT": "/runs", "LOG_DIR": "my logs"}
+    result = run_script("train.sh", folder, DATASET_TYPE="x", **roots)
+    lines = [line for line in result.stdout.splitlines() if "<src/" in line]
+    assert len(lines) == len(STAGES)
+    for line in lines:
+        assert f"<--dataset_root={folder}/data>" in line
+        assert ("<--checkpoint_root=/runs>" in line) == ("extract_patches" not in line)
+    assert (folder / "my logs" / "logging_x.txt").read_text("utf-8") == result.stdout
+    demo = run_script("train.sh", folder, **roots).stdout.splitlines()
+    assert f"<src/make_demo_slides.py><--output_dir={folder}/data/demo>" in demo
+
+
+@pytest.mark.parametrize("script", ["train.sh", "infer.sh", "ablate.sh"])
+def test_a_log_that_cannot_be_written_is_one_line(run_script, tmp_path, script):
+    (tmp_path / "file").touch()
+    result = run_script(script, LOG_DIR="file/below", DATASET_TYPE="x")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "cannot be written; change the folder's permissions, or give another" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("DATASETTYPE", "DATASET_TYPE"),
+        ("dataset_type", "DATASET_TYPE"),
+        ("DATASET", "DATASET_TYPE"),
+        ("DATSAET_TYPE", "DATASET_TYPE"),
+        ("SEEDS", "SEED"),
+        ("run", "RUN"),
+        ("DECODERFLAG", "DECODER_FLAGS"),
+    ],
+)
+def test_a_misspelt_variable_is_told_in_the_first_line_and_in_the_log(
+    run_script, tmp_path, variable, meant
+):
+    result = run_script("train.sh", **{"DATASET_TYPE": "x", variable: "y"})
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"warning: {variable} is no variable of train.sh; did you mean {meant}?"
+    assert lines[1] == "dataset x, run x, SAM of the preset, device auto"
+    assert (tmp_path / "logging_x.txt").read_text("utf-8") == result.stdout
+
+
+@pytest.mark.parametrize("script", ["train.sh", "infer.sh", "ablate.sh"])
+def test_variables_of_others_are_passed_over(run_script, script):
+    others = ("LC_NAME", "LOGNAME", "RUNNER", "NODE", "ROS_ROOT", "OMP_NUM_THREADS", "DATE")
+    result = run_script(script, DATASET_TYPE="x", **dict.fromkeys(others, "y"))
+    assert "did you mean" not in result.stdout

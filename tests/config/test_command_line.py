@@ -388,3 +388,16 @@ def test_debug_and_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr("sys.argv", ["stage"])
     with pytest.raises(RuntimeError, match="a bug"):
         run_stage("infer", InferOptions, main)
+
+
+def test_a_flag_may_be_called_as_a_word_of_python(capsys):
+    assert parse("infer", InferOptions, ["--as", "images"]).as_ == "images"
+    with pytest.raises(SystemExit):
+        parse("infer", InferOptions, ["--as", "films"])
+    assert "--as" in capsys.readouterr().err
+
+
+def test_a_gate_threshold_is_a_probability(capsys):
+    with pytest.raises(SystemExit):
+        parse("infer", InferOptions, ["--gate_threshold", "5"])
+    assert "--gate_threshold: 5.0 is out of range" in capsys.readouterr().err

@@ -161,3 +161,12 @@ def test_a_pipe_or_a_folder_instead_of_an_image_is_left_out(tmp_path):
     os.mkfifo(tmp_path / "pipe_1.png")
     (tmp_path / "dangling_1.png").symlink_to(tmp_path / "nowhere.png")
     assert list_patches(tmp_path, tmp_path) == []
+
+
+def test_opencv_prints_nothing_of_a_damaged_image(tmp_path, capfd):
+    whole = cv2.imencode(".tif", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    path = tmp_path / "a.tif"
+    path.write_bytes(whole[1].tobytes()[:200] + bytes(400))
+    with pytest.raises(ImageError):
+        read_rgb(path)
+    assert capfd.readouterr().err == ""

@@ -56,9 +56,11 @@ def test_bmp_is_read_with_its_size(tmp_path):
     assert labels(tmp_path) == {"a_1": 1}
 
 
-def test_twelve_bits_of_sixteen_are_refused_and_sixteen_are_read(tmp_path):
-    path = tmp_path / "a_1.png"
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_twelve_bits_of_sixteen_are_refused_and_sixteen_are_read(tmp_path, suffix):
+    path = tmp_path / f"a_1.{suffix}"
     values = np.random.default_rng(0).integers(1000, 4096, (6, 6, 3)).astype(np.uint16)
+    values[0, 0] = 4095
     cv2.imwrite(str(path), values)
     with pytest.raises(ImageError, match="12 or fewer"):
         read_rgb(path)

@@ -1,5 +1,8 @@
+import re
+
 import numpy as np
 import pytest
+import tifffile
 
 from epsam.core.artifact import Key
 from epsam.data.images import read_mask, read_rgb, write_mask, write_rgb
@@ -173,3 +176,20 @@ def test_an_image_that_is_gone_is_not_finished(tmp_path, segmented):
     assert ResultCache(tmp_path / "out", KEY).find(item)
     item.image.unlink()
     assert ResultCache(tmp_path / "out", KEY).find(item) is None
+
+
+@pytest.mark.parametrize(
+    ("bits", "reason"), [(1, "all black \\(highest value 0 of 255\\)"), (12, "12 or fewer")]
+)
+def test_an_image_that_is_black_or_of_12_bits_fails_with_the_reason(
+    tmp_path, segment, bits, reason
+):
+    write_image(tmp_path, "a")
+    (tmp_path / "image" / "a.png").unlink()
+    values = np.random.default_rng(0).integers(0, 2**bits, (32, 32, 3), np.uint16)
+    if bits == 1:
+        values *= 0
+    tifffile.imwrite(tmp_path / "image" / "a.tif", values, photometric="rgb")
+    model, rows, _ = segment(OFF)
+    assert (model.classified, rows["a.tif"]["status"]) == (0, "failed")
+    assert re.search(reason, rows["a.tif"]["reason"])

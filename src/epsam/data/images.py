@@ -13,9 +13,15 @@ from epsam.core.errors import ImageError
 from epsam.core.files import write_bytes
 from epsam.data.image_header import image_size_from_header, orientation_from_header
 
+# What OpenCV prints of a damaged file would stand in the log beside our own error, which names the
+# file and what to do.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+BLACK = 10
+"""This project: an image without any value above this holds no stained tissue."""
 EXIF_BYTES = 1 << 17
 """EXIF lies in the first segments of a JPEG, of 64 KiB at most each."""
 LARGEST_PX = 1 << 28
@@ -25,7 +31,9 @@ HEAD_BYTES = 4096
 whole file is read.
 """
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-DARKEST_8_BIT, HIGHEST_12_BIT = 15, 4095
+HIGHEST_12_BIT = 4095
+HIGHEST_12_BIT_IN_8 = 16
+"""4095 of 65535 comes out of a PNG as 15 of 255, and out of a TIFF as 16, which OpenCV rounds."""
 
 
 def read_rgb(path: Path) -> Rgb:
@@ -36,7 +44,7 @@ def read_rgb(path: Path) -> Rgb:
     """
     pixels = _decode(path, cv2.IMREAD_COLOR)
     # 12 bits of 16 come out nearly black. The bits are looked up only then, as it takes as long.
-    if pixels.max() <= DARKEST_8_BIT:
+    if pixels.max() <= HIGHEST_12_BIT_IN_8:
         raw = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         if raw.dtype == np.uint16 and 0 < raw.max() <= HIGHEST_12_BIT:
             raise ImageError(
@@ -44,6 +52,11 @@ def read_rgb(path: Path) -> Rgb:
                 "which would be nearly black; save it with 8 bits a channel"
             )
     return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def is_black(image: Rgb) -> bool:
+    """Whether no pixel is brighter than `BLACK`; networks call such an image anything."""
+    return int(image.max()) <= BLACK
 
 
 def read_mask(path: Path) -> Mask:

@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from epsam.core.artifact import Key
-from epsam.core.errors import EpsamError
-from epsam.data.images import Rgb, write_mask, write_rgb
+from epsam.core.errors import EpsamError, ImageError
+from epsam.data.images import Rgb, is_black, write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.inference.image_results import ImageResult, ResultCache, mask_file, overlay_file
 from epsam.inference.tile_model import Gate, Segmentation, TileModel, segment_image
@@ -107,6 +107,11 @@ def _segment_file(
 ) -> ImageResult:
     started = time.perf_counter()
     pixels = image.read()
+    if is_black(pixels):
+        raise ImageError(
+            f"{image.image}: all black (highest value {pixels.max()} of 255); leave it out or save "
+            "it again"
+        )
     # Before the model: a mask that does not fit should not cost minutes of a large image.
     ground_truth = image.ground_truth() if image.mask else None
 

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from epsam.data.images import read_mask, read_mask_values, read_orientation
+from epsam.data.images import is_black, read_mask, read_mask_values, read_orientation
 from epsam.data.patches import Patch, list_labelled_patches
 from epsam.paths import DatasetPaths
 from epsam.preflight.finding import Finding, problem, warning
 
 MAX_PATCHES = 200
 """This project: patches of a split that are decoded, a second or two; evenly spaced by name."""
-BLACK = 10
-"""This project: an image without any value above this holds no stained tissue."""
 
 
 def check_split_pixels(paths: DatasetPaths, split: str, image_dir: str) -> Iterator[Finding]:
@@ -33,7 +31,7 @@ def check_pixels(patches: Sequence[Patch]) -> Iterator[Finding]:
     filled: list[Path] = []
     turned: list[Path] = []
     for patch in sample:
-        if patch.read().max() <= BLACK:
+        if is_black(patch.read()):
             black.append(patch.image)
         if read_orientation(patch.image) != 1:
             turned.append(patch.image)
