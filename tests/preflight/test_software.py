@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import tifffile
 import torch
+from packaging.specifiers import SpecifierSet
 
 from epsam.config.masks import MaskOptions
 from epsam.preflight import software
@@ -35,7 +36,14 @@ def test_an_old_python_stops_and_a_new_one_does_not():
         ("3.0", ">=2.4,<3", False),
         ("2.6.0+cu124", ">=2.4,<3", True),
         ("1.0", "==1.0", True),
-        ("1.0.1", "==1.0", True),
+        ("1.0.0", "==1.0", True),
+        ("1.0.1", "==1.0", False),
+        ("1.0.1", "==1.0.*", True),
+        ("1.5", "!=1.5", False),
+        ("1.5", "~=1.4", True),
+        ("2.0", "~=1.4", False),
+        ("2.6.0a0+ecf3bae40a.nv25.01", ">=2.4,<3", True),
+        ("as it was", ">=2", False),
         ("1.1", "==1.0", False),
         ("2024.1.30", ">=2024.1.30,<2027", True),
         ("", ">=2", True),
@@ -43,7 +51,7 @@ def test_an_old_python_stops_and_a_new_one_does_not():
     ],
 )
 def test_bounds_of_versions(version, bounds, is_within):
-    assert is_within_bounds(version, bounds) == is_within
+    assert is_within_bounds(version, SpecifierSet(bounds)) == is_within
 
 
 def test_packages_are_compared_with_the_requirements(tmp_path):
@@ -57,6 +65,23 @@ def test_packages_are_compared_with_the_requirements(tmp_path):
     assert "package torch is 2" in old.message
     assert absent.message == (
         "package not-a-package-of-any-kind is not installed; run: pip install -r requirements.txt"
+    )
+
+
+def test_a_requirement_counts_only_where_its_marker_holds(tmp_path):
+    listed = tmp_path / "requirements.txt"
+    listed.write_text(
+        'numpy>=99; python_version < "3"\nnumpy>=98 ; python_version >= "3"\nnumpy!=1.0\n'
+    )
+    (old,) = list(check_packages(listed))
+    assert "this was made with >=98" in old.message
+
+
+def test_a_line_that_is_no_requirement_is_named(tmp_path):
+    listed = tmp_path / "requirements.txt"
+    listed.write_text("numpy>=1.0\nnumpy 1.0\n")
+    assert_single(
+        check_packages(listed), True, "requirements.txt line 2: 'numpy 1.0' is no requirement"
     )
 
 

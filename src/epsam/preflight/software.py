@@ -1,7 +1,6 @@
 """Versions of Python and packages, codecs, and the device."""
 
 import importlib.util
-import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -9,6 +8,9 @@ from pathlib import Path
 
 import tifffile
 import torch
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion
 
 from epsam.cam.postprocess import require_postprocessing
 from epsam.config.masks import MaskRule
@@ -35,9 +37,6 @@ CODECS = {
 GPU_GIB = 11.5
 """This project: what a GPU sold with 12 GB has at least, GiB; the defaults fit into that."""
 
-_REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)\s*((?:[<>=]=?\s*[0-9.]+\s*,?\s*)*)")
-_BOUND = re.compile(r"([<>=]=?)\s*([0-9.]+)")
-
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Iterator[Finding]:
     """Python is new enough."""
@@ -49,24 +48,40 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Iterator[Fi
 
 def check_packages(requirements: Path) -> Iterator[Finding]:
     """Every package of the requirements file is installed, in a version that it allows."""
-    for line in requirements.read_text("utf-8").splitlines():
-        requirement = _REQUIREMENT.fullmatch(line.split("#")[0].strip())
-        if not requirement:
+    for number, line in enumerate(requirements.read_text("utf-8").splitlines(), 1):
+        text = line.split("#")[0].strip()
+        # `-r other.txt` and other options of pip are no requirements.
+        if not text or text.startswith("-"):
             continue
-        package, bounds = requirement[1], requirement[2].strip()
-        import_name = IMPORT_NAMES.get(package, package.replace("-", "_"))
-        # Not imported: that would take seconds a package.
-        if importlib.util.find_spec(import_name) is None:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
             yield problem(
-                f"package {package} is not installed; run: pip install -r {requirements.name}"
+                f"{requirements.name} line {number}: {text!r} is no requirement; write it as "
+                "name>=version,<version"
             )
             continue
-        version = _installed_version(package)
-        if not is_within_bounds(version, bounds):
-            yield warning(
-                f"package {package} is {version}, this was made with {bounds}; "
-                f"run: pip install -r {requirements.name}"
-            )
+        if requirement.marker is None or requirement.marker.evaluate():
+            yield from _check_package(requirement, requirements)
+
+
+def _check_package(requirement: Requirement, requirements: Path) -> Iterator[Finding]:
+    """The package is installed, in a version that the requirement allows."""
+    package = requirement.name
+    import_name = IMPORT_NAMES.get(package, package.replace("-", "_"))
+    # Not imported: that would take seconds a package.
+    if importlib.util.find_spec(import_name) is None:
+        yield problem(
+            f"package {package} is not installed; run: pip install -r {requirements.name}"
+        )
+        return
+
+    version = _installed_version(package)
+    if not is_within_bounds(version, requirement.specifier):
+        yield warning(
+            f"package {package} is {version}, this was made with {requirement.specifier}; "
+            f"run: pip install -r {requirements.name}"
+        )
 
 
 def check_tensorboard(is_needed: bool) -> Iterator[Finding]:
@@ -84,31 +99,18 @@ def check_postprocessing(rule: MaskRule) -> Iterator[Finding]:
     yield from ()
 
 
-def is_within_bounds(version: str, bounds: str) -> bool:
+def is_within_bounds(version: str, bounds: SpecifierSet) -> bool:
     """Whether a version such as `2.4.1+cu121` is within bounds such as `>=2.4,<3`.
 
     An unknown version, the empty string, is.
     """
     if not version:
         return True
-    numbers = _version_numbers(version)
-    for sign, bound in _BOUND.findall(bounds):
-        if not _fulfils(numbers, sign, _version_numbers(bound)):
-            return False
-    return True
-
-
-def _fulfils(version: tuple[int, ...], sign: str, bound: tuple[int, ...]) -> bool:
-    if sign == ">=":
-        return version >= bound
-    if sign == "<=":
-        return version <= bound
-    if sign == "<":
-        return version < bound
-    if sign == ">":
-        return version > bound
-    # `==1.0` also allows 1.0.1.
-    return version[: len(bound)] == bound
+    try:
+        # Vendors ship PyTorch as a pre-release of the next version.
+        return bounds.contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _installed_version(package: str) -> str:
@@ -117,12 +119,6 @@ def _installed_version(package: str) -> str:
     except metadata.PackageNotFoundError:
         # Importable under another name, such as opencv-python for its headless twin.
         return ""
-
-
-def _version_numbers(version: str) -> tuple[int, ...]:
-    # What follows `+` names the build, such as that for a CUDA version.
-    public_version = version.split("+")[0]
-    return tuple(int(number) for number in re.findall(r"\d+", public_version)[:3])
 
 
 def check_codecs() -> Iterator[Finding]:
