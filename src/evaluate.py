@@ -3,6 +3,8 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
@@ -14,19 +16,28 @@ from epsam.data.cases import load_cases
 from epsam.data.images import Mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.engine.metric_logger import open_metric_logger
+from epsam.evaluation.classification import Classification
 from epsam.evaluation.predictors import DecoderPredictor
+from epsam.evaluation.prepare_run import prepare_evaluation
 from epsam.evaluation.score_run import (
     Evaluation,
     SplitCase,
     SplitScores,
-    prepare_evaluation,
     score_splits,
     select_extreme_patches,
 )
 from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
-from epsam.tables import CASE_COLUMN, INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
+from epsam.tables import (
+    ALL_PATCH_COLUMNS,
+    CASE_COLUMN,
+    CLASSIFIER_COLUMNS,
+    INITIAL,
+    METRIC_COLUMNS,
+    PATCH_SCORE_COLUMNS,
+    SCORE_COLUMNS,
+)
 from epsam.training.panels import pick_evenly, write_panel
 
 log = logging.getLogger(__name__)
@@ -40,7 +51,9 @@ def main(options: EvaluateOptions) -> None:
     evaluation = prepare_evaluation(options)
     run = evaluation.run
     scores = score_splits(evaluation)
-    write_scores(run, scores, load_cases(DatasetPaths.of(options).patch_table))
+    case_by_patch = load_cases(DatasetPaths.of(options).patch_table)
+    write_scores(run, scores, case_by_patch)
+    write_classifier_scores(run, list(evaluation.classifications.values()), case_by_patch)
 
     for case in evaluation.cases:
         chosen = [case.patches[index] for index in pick_evenly(len(case.patches))]
@@ -64,17 +77,12 @@ def write_scores(run: RunPaths, scores: Sequence[SplitScores], cases: Mapping[st
     cases: patch name → case, where patches.csv states one; intervals then go by case.
     """
     rows = [split_scores.summary_row() for split_scores in scores]
-    write_table(run.evaluation, SCORE_COLUMNS, rows)
+    write_table(run.evaluation, (*SCORE_COLUMNS, *ALL_PATCH_COLUMNS), rows)
 
     patch_rows = []
     for split_scores in scores:
         patch_rows += split_scores.patch_rows()
-    columns = list(PATCH_SCORE_COLUMNS)
-    if cases:
-        columns.append(CASE_COLUMN)
-        for row in patch_rows:
-            row[CASE_COLUMN] = cases.get(row["id"], "")
-    write_table(run.patch_scores, columns, patch_rows)
+    write_patch_table(run.patch_scores, PATCH_SCORE_COLUMNS, patch_rows, cases)
 
     for row in rows:
         log.info(
@@ -87,6 +95,37 @@ def write_scores(run: RunPaths, scores: Sequence[SplitScores], cases: Mapping[st
         )
     if not rows:
         log.warning("no patch of any split has a ground-truth mask: nothing can be scored")
+
+
+def write_classifier_scores(
+    run: RunPaths, classifications: Sequence[Classification], cases: Mapping[str, str]
+) -> None:
+    """Write evaluation_classifier.csv, and log the classifier's figures of each split."""
+    rows = []
+    for classification in classifications:
+        rows += classification.patch_rows()
+        columns = classification.summary_columns()
+        log.info(
+            "%-5s  classifier: AUROC %s, sensitivity %s of %d, specificity %s of %d",
+            classification.split,
+            columns["auroc"],
+            columns["sensitivity"],
+            columns["positives"],
+            columns["specificity"],
+            columns["negatives"],
+        )
+    write_patch_table(run.classifier_scores, CLASSIFIER_COLUMNS, rows, cases)
+
+
+def write_patch_table(
+    table: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]], cases: Mapping[str, str]
+) -> None:
+    """Write a table with a row for each patch, and with its case where any is stated."""
+    if not cases:
+        write_table(table, columns, rows)
+        return
+    rows_with_case = [{**row, CASE_COLUMN: cases.get(row["id"], "")} for row in rows]
+    write_table(table, (*columns, CASE_COLUMN), rows_with_case)
 
 
 def write_prediction_panel(

@@ -3,7 +3,18 @@ import math
 import numpy as np
 import pytest
 
-from epsam.metrics import PixelCounts, accuracy, auroc, count_pixels, macro_dice_iou, sum_counts
+from epsam.metrics import (
+    PixelCounts,
+    ReliabilityBin,
+    accuracy,
+    auroc,
+    count_pixels,
+    expected_calibration_error,
+    macro_dice_iou,
+    reliability_bins,
+    sensitivity_specificity,
+    sum_counts,
+)
 
 EPS = 1e-3
 
@@ -58,3 +69,35 @@ def test_auroc_needs_both_classes():
 def test_accuracy_by_hand():
     assert accuracy([0.6, 0.4, 0.5, 0.9], [1, 1, 0, 0]) == 0.5
     assert math.isnan(accuracy([], []))
+
+
+def test_precision_and_recall_by_hand():
+    counts = PixelCounts(tp=2, predicted=8, target=5)
+    assert (counts.precision, counts.recall) == (0.25, 0.4)
+    empty = PixelCounts(0, 0, 0)
+    assert math.isnan(empty.precision)
+    assert math.isnan(empty.recall)
+
+
+def test_sensitivity_and_specificity_count_the_threshold_itself_as_tumour():
+    scores, labels = [0.5, 0.4, 0.9, 0.5, 0.1], [1, 1, 1, 0, 0]
+    assert sensitivity_specificity(scores, labels, 0.5) == (pytest.approx(2 / 3), 0.5)
+    sensitivity, specificity = sensitivity_specificity([0.2], [1], 0.5)
+    assert sensitivity == 0
+    assert math.isnan(specificity)
+
+
+def test_calibration_error_by_hand():
+    # Two bins of ten: 0.1..0.2 with mean 0.15 and no positive, 0.8..0.9 with mean 0.85 and 2 of 3.
+    scores, labels = [0.1, 0.2 - 1e-9, 0.8, 0.85, 0.9 - 1e-9], [0, 0, 1, 1, 0]
+    low, high = reliability_bins(scores, labels)
+    assert low == ReliabilityBin(0.1, 0.2, 2, pytest.approx(0.15), 0.0)
+    assert high == ReliabilityBin(0.8, 0.9, 3, pytest.approx(0.85), pytest.approx(2 / 3))
+    expected = 2 / 5 * 0.15 + 3 / 5 * (0.85 - 2 / 3)
+    assert expected_calibration_error(scores, labels) == pytest.approx(expected)
+
+
+def test_calibration_of_certain_and_right_patches_is_exact_and_of_none_unknown():
+    assert expected_calibration_error([0.0, 1.0], [0, 1]) == 0
+    assert expected_calibration_error([1.0], [0]) == 1
+    assert math.isnan(expected_calibration_error([], []))

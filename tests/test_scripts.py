@@ -80,6 +80,7 @@ def test_training_leaves_every_file_of_the_contract(trained):
         "panels/decoder_2.png",
         "panels/cases.png",
         "evaluation_patches.csv",
+        "evaluation_classifier.csv",
         "report.html",
     ):
         assert (run_folder / name).is_file(), name
@@ -97,11 +98,31 @@ def test_the_log_holds_what_was_printed(trained):
 
 def test_evaluation_scores_every_mask_maker_on_every_split(trained):
     rows = read_rows(trained[0] / "checkpoints" / "mini" / "evaluation.csv")
-    whats = ["initial mask", "zero-shot SAM", "preliminary decoder", "round 1", "round 2"]
+    whats = [
+        "fill",
+        "all",
+        "initial mask",
+        "zero-shot SAM",
+        "preliminary decoder",
+        "round 1",
+        "round 2",
+    ]
     assert [(r["split"], r["what"]) for r in rows] == [
         (s, w) for s in ("train", "val", "test") for w in whats
     ]
     assert all(0 <= float(r["iou"]) <= float(r["dice"]) <= 1 for r in rows)
+    counts = {row["split"]: (row["patches"], row["negatives"]) for row in rows}
+    assert counts == {"train": ("6", "4"), "val": ("3", "2"), "test": ("2", "1")}
+    for row in rows:
+        assert 0 <= float(row["all_iou"]) <= float(row["pooled_iou"])
+        assert row["what"] in ("fill", "all") or 0 <= float(row["auroc"]) <= 1
+
+
+def test_evaluation_lists_the_classifiers_probability_of_every_patch(trained):
+    rows = read_rows(trained[0] / "checkpoints" / "mini" / "evaluation_classifier.csv")
+    assert len(rows) == 10 + 5 + 3
+    assert {row["label"] for row in rows if row["id"].endswith("_0")} == {"0"}
+    assert all(0 <= float(row["probability"]) <= 1 for row in rows)
 
 
 def test_the_frozen_parts_of_sam_are_not_in_the_decoders_file_and_did_not_learn(trained):

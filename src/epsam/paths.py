@@ -133,6 +133,11 @@ class RunPaths:
         return self.root / "evaluation_patches.csv"
 
     @property
+    def classifier_scores(self) -> Path:
+        """The classifier's tumour probability of every patch."""
+        return self.root / "evaluation_classifier.csv"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -151,6 +151,7 @@ _STAGES = (
         outputs=(
             "run/evaluation.csv",
             "run/evaluation_patches.csv",
+            "run/evaluation_classifier.csv",
             "run/panels/train.png",
             "run/panels/val.png",
             "run/panels/test.png",

@@ -20,10 +20,36 @@ SCORE_COLUMNS = (
 `kept_dice`: their mean Dice.
 """
 
+ALL_PATCH_COLUMNS = (
+    "all_patches",
+    "all_iou",
+    "precision",
+    "recall",
+    "negatives",
+    "false_positive_area",
+    "positives",
+    "auroc",
+    "sensitivity",
+    "specificity",
+)
+"""evaluation.csv, at its end, since 0.3: figures that count negatives, too. All of `all_patches`
+(`patches` and `negatives`) are pooled in `all_iou`, `precision` and `recall`;
+`false_positive_area` is the fraction of the area of the `negatives`. The last three are the
+classifier's, of `positives` and `negatives`.
+"""
+
+CLASSIFIER_COLUMNS = ("split", "id", "label", "probability")
+"""evaluation_classifier.csv: the classifier's tumour probability of every patch."""
+
 PATCH_SCORE_COLUMNS = ("split", "what", "id", "dice", "iou")
 
 CASE_COLUMN = "case"
-"""In evaluation_patches.csv at the end, where patches.csv states cases."""
+"""At the end of evaluation_patches.csv and evaluation_classifier.csv, where patches.csv states
+cases.
+"""
+
+FILL, ALL_FILLED = "fill", "all"
+"""Values of `what` for no method: every positive patch filled, and every patch filled."""
 
 INITIAL, ZERO_SHOT, PRELIMINARY = "initial mask", "zero-shot SAM", "preliminary decoder"
 """Values of `what`; the decoders of later rounds are "round 1", "round 2", …"""

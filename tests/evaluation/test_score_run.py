@@ -12,6 +12,7 @@ from epsam.core.checkpoints import save_plain
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.evaluation import predictors as predictors_module
+from epsam.evaluation.classification import Classification
 from epsam.evaluation.predictors import (
     InitialMasks,
     SamPredictors,
@@ -21,6 +22,7 @@ from epsam.evaluation.predictors import (
 )
 from epsam.evaluation.score_run import (
     Evaluation,
+    NegativeCounts,
     PatchScore,
     SplitCase,
     SplitScores,
@@ -30,7 +32,14 @@ from epsam.evaluation.score_run import (
 from epsam.metrics import PixelCounts
 from epsam.paths import RunPaths
 from epsam.pseudo_labels.selection import IdsSelection
-from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
+from epsam.tables import (
+    ALL_FILLED,
+    ALL_PATCH_COLUMNS,
+    FILL,
+    INITIAL,
+    PRELIMINARY,
+    ZERO_SHOT,
+)
 from epsam.training.decoder import PromptedPatch
 from support import arrays
 
@@ -70,8 +79,12 @@ def make_evaluation(tmp_path):
     return make
 
 
+def methods_alone(scores):
+    return [of_split for of_split in scores if of_split.predictor not in (FILL, ALL_FILLED)]
+
+
 def test_train_rows_state_what_the_filter_would_accept(make_evaluation):
-    scores = score_splits(make_evaluation("train", FixedPredictor()))
+    scores = methods_alone(score_splits(make_evaluation("train", FixedPredictor())))
     rows = [split_scores.summary_row() for split_scores in scores]
     patch_rows = [row for split_scores in scores for row in split_scores.patch_rows()]
     assert [row["what"] for row in rows] == [INITIAL, ZERO_SHOT]
@@ -113,7 +126,7 @@ def test_nothing_is_filtered_without_a_selection(make_evaluation):
 def test_a_filter_that_accepts_nothing_has_no_dice(make_evaluation):
     evaluation = make_evaluation("train", FixedPredictor())
     selection = {ZERO_SHOT: IdsSelection(1, 0.0)}
-    row = score_splits(replace(evaluation, selection=selection))[1].summary_row()
+    row = score_splits(replace(evaluation, selection=selection))[-1].summary_row()
     assert (row["kept"], row["kept_dice"]) == (0, "")
 
 
@@ -133,7 +146,67 @@ def test_other_splits_have_no_filter_and_a_run_of_masks_alone_is_scored(make_eva
     scores = score_splits(make_evaluation("val", FixedPredictor()))
     assert all("kept" not in split_scores.summary_row() for split_scores in scores)
     scores = score_splits(make_evaluation("val"))
-    assert [split_scores.predictor for split_scores in scores] == [INITIAL]
+    assert [split_scores.predictor for split_scores in scores] == [FILL, ALL_FILLED, INITIAL]
+
+
+def classified(probabilities, threshold=0.5):
+    """The two patches of `make_evaluation`, and negatives: their tumour probability by name."""
+    patches = [Patch(name, int(name[-1]), None, None) for name in probabilities]
+    return Classification("test", patches, probabilities, threshold)
+
+
+def test_all_patches_are_scored_with_the_negatives_that_the_gate_lets_pass(make_evaluation):
+    evaluation = make_evaluation("test", FixedPredictor())
+    probabilities = {"a_1": 0.9, "b_1": 0.4, "c_0": 0.6, "d_0": 0.1, "e_0": 0.5}
+    # FixedPredictor marks 16 px in each of the two that pass; d_0 stays empty.
+    passed = evaluation.cases[0]
+    evaluation = replace(
+        evaluation,
+        classifications={"test": classified(probabilities)},
+        passed_negatives={"test": replace(passed, split="test")},
+    )
+    rows = {s.predictor: s.summary_row() for s in score_splits(evaluation)}
+    row = rows[ZERO_SHOT]
+    # Positives: 16 of 32 true px in each, 16 marked. Negatives: 2 × 16 of 3 × 64 px marked.
+    assert (row["patches"], row["negatives"], row["all_patches"]) == (2, 3, 5)
+    assert row["all_iou"] == pytest.approx(32 / (32 + 32 + 64 - 32), abs=1e-4)
+    assert (row["precision"], row["recall"]) == (0.5, 0.5)
+    assert row["false_positive_area"] == pytest.approx(32 / 192, abs=1e-6)
+    # The gate lets one of two positives pass, and two of three negatives.
+    assert (row["positives"], row["sensitivity"]) == (2, 0.5)
+    assert row["specificity"] == pytest.approx(1 / 3, abs=1e-6)
+    # Of six pairs of a positive and a negative, a_1 wins three and b_1 one.
+    assert row["auroc"] == pytest.approx(4 / 6, abs=1e-6)
+
+    # Filled by label: 128 px marked, 64 of them true. Everything filled: 320 px marked.
+    fill, everything = rows[FILL], rows[ALL_FILLED]
+    assert (fill["all_iou"], fill["precision"]) == (pytest.approx(0.5, abs=1e-4), 0.5)
+    assert (fill["false_positive_area"], fill["recall"], "auroc" in fill) == (0.0, 1.0, False)
+    assert everything["all_iou"] == pytest.approx(64 / 320, abs=1e-4)
+    assert (everything["false_positive_area"], everything["dice"]) == (1.0, fill["dice"])
+    assert fill["dice"] == pytest.approx(2 * 32 / (64 + 32), abs=1e-4)
+
+
+def test_without_a_gate_all_negatives_pass_and_without_negatives_nothing_is_marked():
+    probabilities = {"a_1": 0.9, "b_0": 0.0, "c_0": 0.2}
+    assert len(classified(probabilities, threshold=0.0).passed_negatives()) == 2
+    assert classified(probabilities).passed_negatives() == []
+    row = SplitScores(
+        "test",
+        "x",
+        [PatchScore("a_1", PixelCounts(5, 10, 10))],
+        NegativeCounts(0, 0, 0),
+        classified({"a_1": 0.9}),
+    ).summary_row()
+    assert (row["all_patches"], row["false_positive_area"]) == (1, "")
+    assert (row["auroc"], row["specificity"], row["sensitivity"]) == ("", "", 1.0)
+    assert row["all_iou"] == row["pooled_iou"]
+
+
+def test_the_columns_of_older_tables_stay_without_a_classification(make_evaluation):
+    scores = score_splits(make_evaluation("test", FixedPredictor()))
+    for of_split in scores:
+        assert not set(of_split.summary_row()) & set(ALL_PATCH_COLUMNS)
 
 
 @pytest.fixture

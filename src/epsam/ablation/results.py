@@ -7,7 +7,7 @@ from epsam.ablation.paper_tables import FINAL
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_numbers
 from epsam.paths import RunPaths
-from epsam.tables import CASE_COLUMN, INITIAL, PATCH_SCORE_COLUMNS, ZERO_SHOT
+from epsam.tables import ALL_FILLED, CASE_COLUMN, FILL, INITIAL, PATCH_SCORE_COLUMNS, ZERO_SHOT
 
 ScoreKey = tuple[str, str]
 """(split, predictor)"""
@@ -52,6 +52,6 @@ def read_scores(run: RunPaths) -> dict[ScoreKey, PatchMetrics]:
         metrics = PatchMetrics(dice[split, predictor], iou[split, predictor], cases)
         scores[split, predictor] = metrics
         # Rounds are scored in their order, so the last one of a split stays.
-        if predictor not in (INITIAL, ZERO_SHOT):
+        if predictor not in (FILL, ALL_FILLED, INITIAL, ZERO_SHOT):
             scores[split, FINAL] = metrics
     return scores

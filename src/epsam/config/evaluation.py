@@ -4,12 +4,20 @@ from dataclasses import dataclass
 
 from epsam.config.common import LoggerOptions, RunOptions, SeedOptions, SplitOptions
 from epsam.config.flags import flag
+from epsam.config.inference import GateOptions
 from epsam.config.sam import CacheOptions, PromptOverrides, SamOptions
 
 
 @dataclass(frozen=True)
 class EvaluateOptions(
-    PromptOverrides, SamOptions, CacheOptions, SeedOptions, LoggerOptions, RunOptions, SplitOptions
+    PromptOverrides,
+    GateOptions,
+    SamOptions,
+    CacheOptions,
+    SeedOptions,
+    LoggerOptions,
+    RunOptions,
+    SplitOptions,
 ):
     """Scores and panels of all masks and decoders of a run."""
 

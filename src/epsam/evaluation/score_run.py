@@ -2,34 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from epsam.config.common import SPLITS
-from epsam.config.decoder import SelectionOptions
-from epsam.config.evaluation import EvaluateOptions
-from epsam.config.metadata import explicit_fields, merge_fields
-from epsam.config.sam import PromptOptions, PromptOverrides
-from epsam.data.cam_store import CamStore, load_cams
+import numpy as np
+
+from epsam.data.cam_store import CamStore
 from epsam.data.images import Mask, read_mask
-from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
-from epsam.evaluation.predictors import (
-    DecoderPredictor,
-    InitialMasks,
-    Predictor,
-    load_preliminary_metadata,
-    load_segmenter_predictor,
-    metadata_by_predictor,
-    open_predictors,
-    prompt_options_by_predictor,
-)
+from epsam.data.patches import Patch
+from epsam.evaluation.classification import Classification, round_or_empty
+from epsam.evaluation.predictors import Predictor
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
-from epsam.paths import DatasetPaths, RunPaths
-from epsam.pseudo_labels.selection import PseudoLabelSelection, build_selection
-from epsam.tables import INITIAL
-from epsam.training.cams import find_mask_classifier
+from epsam.paths import RunPaths
+from epsam.pseudo_labels.selection import PseudoLabelSelection
+from epsam.tables import ALL_FILLED, FILL, INITIAL
 from epsam.training.decoder import PromptedPatch
-from epsam.training.sam_setup import initial_mask_path, prompt_patches
+from epsam.training.sam_setup import initial_mask_path
 
 
 @dataclass(frozen=True)
@@ -54,13 +42,17 @@ class Evaluation:
     """A run ready to be scored.
 
     predictors: in the order of training. selection: by predictor, how its pseudo-labels are
-    filtered; nothing is filtered for a predictor without an entry.
+    filtered; nothing is filtered for a predictor without an entry. classifications: by split.
+    passed_negatives: by split, the negatives that pass the gate; a split without an entry has none,
+    or none was classified.
     """
 
     run: RunPaths
     cases: list[SplitCase]
     predictors: list[Predictor]
     selection: dict[str, PseudoLabelSelection]
+    classifications: dict[str, Classification] = field(default_factory=dict)
+    passed_negatives: dict[str, SplitCase] = field(default_factory=dict)
 
     @property
     def last_predictor(self) -> Predictor:
@@ -82,12 +74,40 @@ class PatchScore:
 
 
 @dataclass(frozen=True)
+class NegativeCounts:
+    """What a predictor marks in all negatives of a split: patches, their area, and the marked area
+    in it, px.
+    """
+
+    patches: int
+    area: int
+    marked: int
+
+    @property
+    def pixels(self) -> PixelCounts:
+        """The same beside a ground truth without tumour."""
+        return PixelCounts(0, self.marked, 0)
+
+    @property
+    def marked_fraction(self) -> float:
+        """The false-positive area as a fraction of the area; nan without negatives."""
+        return self.marked / self.area if self.area else math.nan
+
+
+@dataclass(frozen=True)
 class SplitScores:
-    """The scores of one predictor on all patches of a split."""
+    """The scores of one predictor on all patches of a split.
+
+    patches: those with tumour. negatives: what the predictor marks in all negatives together, after
+    the gate; None if that is not known. classification: None if nothing was classified, or for the
+    masks of no method.
+    """
 
     split: str
     predictor: str
     patches: list[PatchScore]
+    negatives: NegativeCounts | None = None
+    classification: Classification | None = None
 
     def summary_row(self) -> dict[str, Any]:
         """A row of evaluation.csv: macro averages over patches, and micro averages ("pooled")."""
@@ -111,8 +131,26 @@ class SplitScores:
             # Without an accepted mask the mean is nan, which the table leaves empty.
             accepted_dice, _ = macro_dice_iou(accepted)
             row["kept"] = round(len(accepted) / len(self.patches), 6)
-            row["kept_dice"] = "" if math.isnan(accepted_dice) else round(accepted_dice, 6)
-        return row
+            row["kept_dice"] = round_or_empty(accepted_dice)
+        return {**row, **self._all_patch_columns(total)}
+
+    def _all_patch_columns(self, positives: PixelCounts) -> dict[str, Any]:
+        """The columns that count negatives, too; `positives` are the counts of patches with
+        tumour.
+        """
+        columns = self.classification.summary_columns() if self.classification else {}
+        if self.negatives is None:
+            return columns
+        total = sum_counts([positives, self.negatives.pixels])
+        columns |= {
+            "all_patches": len(self.patches) + self.negatives.patches,
+            "all_iou": round(total.iou, 6),
+            "precision": round_or_empty(total.precision),
+            "recall": round_or_empty(total.recall),
+            "negatives": self.negatives.patches,
+            "false_positive_area": round_or_empty(self.negatives.marked_fraction),
+        }
+        return columns
 
     def patch_rows(self) -> list[dict[str, Any]]:
         """A row of evaluation_patches.csv for each patch."""
@@ -129,86 +167,78 @@ class SplitScores:
         return rows
 
 
-def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
-    """Load a run's predictors, and prompt each patch that has a ground-truth mask; splits without
-    any are left out.
-    """
-    data, run = DatasetPaths.of(options), RunPaths.of(options)
-    positives = {}
-    for split in SPLITS:
-        positives[split] = select_positives(list_labelled_patches(data.split(split)))
-    patch_size = read_patch_size(positives["train"])
+@dataclass(frozen=True)
+class _Reference:
+    """What the predicted masks of a patch are compared with."""
 
-    scored_patches = {}
-    for split, patches in positives.items():
-        with_mask = [patch for patch in patches if patch.mask]
-        if with_mask:
-            scored_patches[split] = with_mask
-
-    # A run may end with its initial masks; then there is no decoder to load.
-    preliminary = load_preliminary_metadata(run)
-    metadata = metadata_by_predictor(run, preliminary)
-    overrides = explicit_fields(PromptOverrides, options)
-    prompt_options = prompt_options_by_predictor(metadata, overrides)
-    sam_predictors = None
-    if preliminary:
-        sam_predictors = open_predictors(options, run, scored_patches, patch_size, prompt_options)
-
-    # The checksum refuses CAMs of another classifier.
-    _, classifier_checksum = find_mask_classifier(run)
-    cases = []
-    for split, patches in scored_patches.items():
-        cams = load_cams(run.cams(split), classifier_checksum)
-        prompted_patches = _prompt_for_predictors(
-            run, split, patches, cams, prompt_options, options.seed
-        )
-        cases.append(SplitCase(split, prompted_patches, cams))
-
-    predictors: list[Predictor] = [InitialMasks(run)]
-    selection: dict[str, PseudoLabelSelection] = {}
-    if sam_predictors:
-        for name in sam_predictors.decoder_files:
-            prompted = {case.split: case.prompted_patches[name] for case in cases}
-            predictors.append(DecoderPredictor(name, sam_predictors, prompted))
-            selection[name] = build_selection(merge_fields(SelectionOptions, metadata[name]))
-    if run.segmenter.is_file():
-        predictors.append(load_segmenter_predictor(options, run))
-    return Evaluation(run, cases, predictors, selection)
-
-
-def _prompt_for_predictors(
-    run: RunPaths,
-    split: str,
-    patches: Sequence[Patch],
-    cams: CamStore,
-    prompt_options: dict[str, PromptOptions],
-    seed: int,
-) -> dict[str, list[PromptedPatch]]:
-    """The patches of a split by predictor, prompted for it."""
-    # Sampling is slow; predictors with equal options share their prompts.
-    prompts_by_options = {}
-    for options in set(prompt_options.values()):
-        prompts_by_options[options] = prompt_patches(run, split, patches, cams, options, (seed,))
-
-    prompted_patches = {}
-    for predictor, options in prompt_options.items():
-        prompted_patches[predictor] = prompts_by_options[options]
-    return prompted_patches
+    name: str
+    ground_truth: Mask
+    initial_mask: Mask
 
 
 def score_splits(evaluation: Evaluation) -> list[SplitScores]:
     """Scores of every predictor on every split, splits in their order and predictors in that of
-    training.
+    training, after the masks of no method.
     """
     scores = []
     for case in evaluation.cases:
         references = _load_references(evaluation.run, case)
+        classification = evaluation.classifications.get(case.split)
+        scores += _score_filled(case.split, references, classification)
         for predictor in evaluation.predictors:
             masks = predictor.masks(case.split, case.patches)
             # Only predictions on train become pseudo-labels.
             selection = evaluation.selection.get(predictor.name) if case.split == "train" else None
-            scores.append(_score_masks(case.split, predictor.name, masks, references, selection))
+            patches = _score_masks(masks, references, selection)
+            negatives = None
+            if classification is not None:
+                passed = evaluation.passed_negatives.get(case.split)
+                negatives = _count_in_negatives(predictor, classification, passed, references)
+            scores.append(
+                SplitScores(case.split, predictor.name, patches, negatives, classification)
+            )
     return scores
+
+
+def _score_filled(
+    split: str, references: Sequence[_Reference], classification: Classification | None
+) -> list[SplitScores]:
+    """Scores of two masks of no method: every positive patch filled, and every patch filled.
+
+    The first knows all labels; what is not above it has outlined nothing.
+    """
+    filled = [np.ones_like(reference.ground_truth) for reference in references]
+    patches = _score_masks(filled, references)
+    by_label = by_all = None
+    if classification is not None:
+        area = _area_of_negatives(classification, references)
+        n_negatives = len(classification.negatives)
+        by_label = NegativeCounts(n_negatives, area, 0)
+        by_all = NegativeCounts(n_negatives, area, area)
+    return [
+        SplitScores(split, FILL, patches, by_label),
+        SplitScores(split, ALL_FILLED, patches, by_all),
+    ]
+
+
+def _count_in_negatives(
+    predictor: Predictor,
+    classification: Classification,
+    passed: SplitCase | None,
+    references: Sequence[_Reference],
+) -> NegativeCounts:
+    """What a predictor marks in a split's negatives; only those that `passed` are predicted."""
+    marked = 0
+    if passed is not None:
+        for mask in predictor.masks(passed.split, passed.patches):
+            marked += int(np.count_nonzero(mask))
+    area = _area_of_negatives(classification, references)
+    return NegativeCounts(len(classification.negatives), area, marked)
+
+
+def _area_of_negatives(classification: Classification, references: Sequence[_Reference]) -> int:
+    """The area of a split's negatives, px: all patches of a dataset have one size."""
+    return len(classification.negatives) * references[0].ground_truth.size
 
 
 def select_extreme_patches(scores: SplitScores, count: int = 2) -> list[str]:
@@ -221,15 +251,6 @@ def select_extreme_patches(scores: SplitScores, count: int = 2) -> list[str]:
     return list(dict.fromkeys(patch.name for patch in extremes))
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """What the predicted masks of a patch are compared with."""
-
-    name: str
-    ground_truth: Mask
-    initial_mask: Mask
-
-
 def _load_references(run: RunPaths, case: SplitCase) -> list[_Reference]:
     references = []
     for patch in case.patches:
@@ -239,12 +260,10 @@ def _load_references(run: RunPaths, case: SplitCase) -> list[_Reference]:
 
 
 def _score_masks(
-    split: str,
-    predictor: str,
     masks: Sequence[Mask],
     references: Sequence[_Reference],
     selection: PseudoLabelSelection | None = None,
-) -> SplitScores:
+) -> list[PatchScore]:
     """Compare masks with their references, and apply the filter of pseudo-labels, if any.
 
     All masks are scored, accepted or not: the paper's Table 5 is before the filter.
@@ -256,4 +275,4 @@ def _score_masks(
             accepted = selection.decide(reference.initial_mask, mask).accepted
         overlap = count_pixels(mask, reference.ground_truth)
         patches.append(PatchScore(reference.name, overlap, accepted))
-    return SplitScores(split, predictor, patches)
+    return patches

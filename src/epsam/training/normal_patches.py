@@ -7,8 +7,8 @@ decoder learns to answer such prompts with an empty mask.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from pathlib import Path
+from typing import Any
 
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
@@ -46,8 +46,7 @@ class NormalPatches:
 
     def load_prompt_inputs(self, patch: Patch) -> PromptInputs:
         """The prompt inputs of a normal patch, whose ground truth is empty."""
-        inputs = load_prompt_inputs(self.run, NORMAL, patch, self.cams)
-        return PromptInputs(inputs.cam, inputs.mask, lambda: np.zeros_like(inputs.mask))
+        return load_prompt_inputs(self.run, NORMAL, patch, self.cams)
 
 
 def count_normal_patches(fraction: float, n_positive: int) -> int:
@@ -63,6 +62,43 @@ def count_normal_patches(fraction: float, n_positive: int) -> int:
     return round(fraction / (1 - fraction) * n_positive)
 
 
+def prepare_normal_cams(
+    run: RunPaths,
+    folder: str,
+    patches: Sequence[Patch],
+    size: int,
+    batch_size: int,
+    device_config: DeviceConfig,
+) -> CamStore:
+    """CAMs of normal patches as step 3 makes them, stored under the name `folder`, which stands for
+    a split.
+
+    Raises WeightsError if they have to be computed and the classifier of step 3 is no longer there.
+    """
+    classifier, checksum = find_mask_classifier(run)
+    rule = merge_fields(MaskRule, read_json(run.mask_rule))
+    images_digest = digest_of_files(patch.image for patch in patches)
+    key = cam_key(rule.cam, rule, checksum, images_digest)
+
+    cams = load_current_cams(run.cams(folder), key)
+    if cams is None:
+        model = load_mask_classifier(classifier, checksum, device_config)
+        computed = compute_cams(model, checksum, patches, size, rule, batch_size, device_config)
+        cams = replace(computed, recipe=key.digest)
+        save_cams(run.cams(folder), cams)
+    return cams
+
+
+def load_mask_classifier(classifier: Path, checksum: str, device_config: DeviceConfig) -> Any:
+    """The `WeakModel` that a run's masks come from. Raises WeightsError if it is not there."""
+    if not classifier.is_file() or sha256_of(classifier) != checksum:
+        raise WeightsError(
+            f"{classifier}: missing, or not the classifier with which the masks were made; put "
+            "it back or run generate_initial_masks.py again"
+        )
+    return load_weak_model(classifier, device_config)
+
+
 def prepare_normal_patches(
     run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, device_config: DeviceConfig
 ) -> NormalPatches:
@@ -72,22 +108,8 @@ def prepare_normal_patches(
     CAMs are stored and used again. Raises WeightsError if they have to be computed and the
     classifier of step 3 is no longer there.
     """
-    classifier, checksum = find_mask_classifier(run)
+    cams = prepare_normal_cams(run, NORMAL, patches, size, batch_size, device_config)
     rule = merge_fields(MaskRule, read_json(run.mask_rule))
-    images_digest = digest_of_files(patch.image for patch in patches)
-    key = cam_key(rule.cam, rule, checksum, images_digest)
-
-    cams = load_current_cams(run.cams(NORMAL), key)
-    if cams is None:
-        if not classifier.is_file() or sha256_of(classifier) != checksum:
-            raise WeightsError(
-                f"{classifier}: missing, or not the classifier with which the masks were made; put "
-                "it back or run generate_initial_masks.py again"
-            )
-        model = load_weak_model(classifier, device_config)
-        computed = compute_cams(model, checksum, patches, size, rule, batch_size, device_config)
-        cams = replace(computed, recipe=key.digest)
-        save_cams(run.cams(NORMAL), cams)
     write_initial_masks(run, NORMAL, cams, patches, size, rule)
 
     # Without an initial mask there is nothing to prompt for.

@@ -5,8 +5,10 @@ prompts of patches.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -136,10 +138,13 @@ def initial_mask_path(run: RunPaths, split: str, patch: Patch) -> Path:
 
 def load_prompt_inputs(run: RunPaths, split: str, patch: Patch, cams: CamStore) -> PromptInputs:
     """A patch's CAM in the patch's size, its initial mask and, where there is one, its ground
-    truth.
+    truth; that of a negative is empty.
     """
     mask = read_mask(initial_mask_path(run, split, patch))
-    return PromptInputs(upsample(cams.maps[patch.name], *mask.shape), mask, patch.ground_truth)
+    ground_truth = patch.ground_truth
+    if patch.label == 0:
+        ground_truth = partial(np.zeros_like, mask)
+    return PromptInputs(upsample(cams.maps[patch.name], *mask.shape), mask, ground_truth)
 
 
 def prompt_patches(

@@ -1,0 +1,113 @@
+"""The classifier's tumour probabilities of all patches, and which negatives pass its gate."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from epsam.config.evaluation import EvaluateOptions
+from epsam.config.inference import GateOptions
+from epsam.config.masks import MaskRule
+from epsam.config.metadata import merge_fields
+from epsam.core.device import select_device
+from epsam.core.errors import WeightsError
+from epsam.core.files import read_json
+from epsam.data.patches import Patch
+from epsam.metrics import auroc, sensitivity_specificity
+from epsam.paths import RunPaths
+from epsam.training.cams import compute_cams, find_mask_classifier
+from epsam.training.normal_patches import load_mask_classifier
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The patches of a split with the classifier's tumour probability of each, by patch name.
+
+    threshold: the gate's; 0 without a gate, so that everything passes.
+    """
+
+    split: str
+    patches: Sequence[Patch]
+    probabilities: Mapping[str, float]
+    threshold: float
+
+    @property
+    def negatives(self) -> list[Patch]:
+        """The patches without tumour."""
+        return [patch for patch in self.patches if patch.label == 0]
+
+    def passed_negatives(self) -> list[Patch]:
+        """The negatives that the gate takes for tumour, so that they are segmented."""
+        passed = []
+        for patch in self.negatives:
+            if self.probabilities[patch.name] >= self.threshold:
+                passed.append(patch)
+        return passed
+
+    def summary_columns(self) -> dict[str, Any]:
+        """The classifier's columns of evaluation.csv."""
+        labels = [patch.label or 0 for patch in self.patches]
+        scores = [self.probabilities[patch.name] for patch in self.patches]
+        sensitivity, specificity = sensitivity_specificity(scores, labels, self.threshold)
+        positives = sum(labels)
+        return {
+            "negatives": len(labels) - positives,
+            "positives": positives,
+            "auroc": round_or_empty(auroc(scores, labels)),
+            "sensitivity": round_or_empty(sensitivity),
+            "specificity": round_or_empty(specificity),
+        }
+
+    def patch_rows(self) -> list[dict[str, Any]]:
+        """A row of evaluation_classifier.csv for each patch."""
+        rows = []
+        for patch in self.patches:
+            row = {
+                "split": self.split,
+                "id": patch.name,
+                "label": patch.label,
+                "probability": round(self.probabilities[patch.name], 6),
+            }
+            rows.append(row)
+        return rows
+
+
+def classify_splits(
+    options: EvaluateOptions, run: RunPaths, patches_by_split: Mapping[str, list[Patch]], size: int
+) -> dict[str, Classification]:
+    """Classify all patches, of size × size px, of every split that has any.
+
+    Empty, with a warning, if the classifier of the run's masks is no longer there.
+    """
+    device_config = select_device(options.device, options.precision)
+    path, checksum = find_mask_classifier(run)
+    try:
+        model = load_mask_classifier(path, checksum, device_config)
+    except WeightsError as error:
+        log.warning("%s; negatives and the classifier are not scored", error)
+        return {}
+
+    # The gate looks at the upright patch alone: one pass instead of four.
+    rule = replace(merge_fields(MaskRule, read_json(run.mask_rule)), rotations=1)
+    classifications = {}
+    for split, patches in patches_by_split.items():
+        if patches:
+            cams = compute_cams(
+                model, checksum, patches, size, rule, options.batch_size, device_config
+            )
+            threshold = gate_threshold(options)
+            classifications[split] = Classification(split, patches, cams.probabilities, threshold)
+    return classifications
+
+
+def gate_threshold(options: GateOptions) -> float:
+    """The probability from which on a patch is segmented; 0 without a gate."""
+    return options.gate_threshold if options.classifier_gate else 0.0
+
+
+def round_or_empty(value: float) -> float | str:
+    """A number of a table; what cannot be computed is left empty."""
+    return "" if math.isnan(value) else round(value, 6)

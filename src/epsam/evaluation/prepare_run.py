@@ -1,0 +1,133 @@
+"""A run ready to be scored: its predictors, and its patches prompted for each of them."""
+
+from collections.abc import Sequence
+
+from epsam.config.common import SPLITS
+from epsam.config.decoder import SelectionOptions
+from epsam.config.evaluation import EvaluateOptions
+from epsam.config.masks import MaskRule
+from epsam.config.metadata import explicit_fields, merge_fields
+from epsam.config.sam import PromptOptions, PromptOverrides
+from epsam.core.device import select_device
+from epsam.core.files import read_json
+from epsam.data.cam_store import CamStore, load_cams
+from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
+from epsam.evaluation.classification import classify_splits
+from epsam.evaluation.predictors import (
+    DecoderPredictor,
+    InitialMasks,
+    Predictor,
+    load_preliminary_metadata,
+    load_segmenter_predictor,
+    metadata_by_predictor,
+    open_predictors,
+    prompt_options_by_predictor,
+)
+from epsam.evaluation.score_run import Evaluation, SplitCase
+from epsam.paths import DatasetPaths, RunPaths
+from epsam.pseudo_labels.selection import PseudoLabelSelection, build_selection
+from epsam.training.cams import find_mask_classifier, write_initial_masks
+from epsam.training.decoder import PromptedPatch
+from epsam.training.normal_patches import prepare_normal_cams
+from epsam.training.sam_setup import prompt_patches
+
+
+def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
+    """Load a run's predictors, classify all patches, and prompt each that has a ground-truth mask
+    or is a negative that passes the gate.
+
+    Splits without any ground-truth mask are classified, but not scored.
+    """
+    data, run = DatasetPaths.of(options), RunPaths.of(options)
+    patches = {split: list_labelled_patches(data.split(split)) for split in SPLITS}
+    patch_size = read_patch_size(select_positives(patches["train"]))
+    scored_patches = {}
+    for split, of_split in patches.items():
+        with_mask = [patch for patch in select_positives(of_split) if patch.mask]
+        if with_mask:
+            scored_patches[split] = with_mask
+
+    classifications = classify_splits(options, run, patches, patch_size)
+    # CAMs by what stands for a split in a run's paths, and the patches to prompt with them.
+    cams = _load_cams(run, list(scored_patches))
+    prompted = dict(scored_patches)
+    for split in scored_patches:
+        passed = classifications[split].passed_negatives() if classifications else []
+        if passed:
+            cams[_negatives_of(split)] = _prepare_negatives(options, run, split, passed, patch_size)
+            prompted[_negatives_of(split)] = passed
+
+    # A run may end with its initial masks; then there is no decoder to load.
+    preliminary = load_preliminary_metadata(run)
+    metadata = metadata_by_predictor(run, preliminary)
+    overrides = explicit_fields(PromptOverrides, options)
+    prompt_options = prompt_options_by_predictor(metadata, overrides)
+    cases = {}
+    for split, of_split in prompted.items():
+        by_predictor = _prompt_for_predictors(
+            run, split, of_split, cams[split], prompt_options, options.seed
+        )
+        cases[split] = SplitCase(split, by_predictor, cams[split])
+
+    predictors: list[Predictor] = [InitialMasks(run)]
+    selection: dict[str, PseudoLabelSelection] = {}
+    if preliminary:
+        sam_predictors = open_predictors(options, run, prompted, patch_size, prompt_options)
+        for name in sam_predictors.decoder_files:
+            of_predictor = {split: case.prompted_patches[name] for split, case in cases.items()}
+            predictors.append(DecoderPredictor(name, sam_predictors, of_predictor))
+            selection[name] = build_selection(merge_fields(SelectionOptions, metadata[name]))
+    if run.segmenter.is_file():
+        predictors.append(load_segmenter_predictor(options, run))
+
+    scored_cases = [cases[split] for split in scored_patches]
+    passed_negatives = {}
+    for split in scored_patches:
+        if _negatives_of(split) in cases:
+            passed_negatives[split] = cases[_negatives_of(split)]
+    return Evaluation(run, scored_cases, predictors, selection, classifications, passed_negatives)
+
+
+def _negatives_of(split: str) -> str:
+    """What stands for the negatives of a split in the paths of their CAMs and initial masks."""
+    return f"negatives_{split}"
+
+
+def _load_cams(run: RunPaths, splits: Sequence[str]) -> dict[str, CamStore]:
+    # The checksum refuses CAMs of another classifier.
+    _, classifier_checksum = find_mask_classifier(run)
+    return {split: load_cams(run.cams(split), classifier_checksum) for split in splits}
+
+
+def _prepare_negatives(
+    options: EvaluateOptions, run: RunPaths, split: str, patches: Sequence[Patch], size: int
+) -> CamStore:
+    """CAMs and initial masks of the negatives that pass the gate, as step 3 makes those of
+    positives.
+    """
+    device_config = select_device(options.device, options.precision)
+    name = _negatives_of(split)
+    cams = prepare_normal_cams(run, name, patches, size, options.batch_size, device_config)
+    rule = merge_fields(MaskRule, read_json(run.mask_rule))
+    write_initial_masks(run, name, cams, patches, size, rule)
+    return cams
+
+
+def _prompt_for_predictors(
+    run: RunPaths,
+    split: str,
+    patches: Sequence[Patch],
+    cams: CamStore,
+    prompt_options: dict[str, PromptOptions],
+    seed: int,
+) -> dict[str, list[PromptedPatch]]:
+    """The patches of a split by predictor, prompted for it."""
+    # Sampling is slow; predictors with equal options share their prompts.
+    prompts_by_options = {}
+    for options in set(prompt_options.values()):
+        prompts_by_options[options] = prompt_patches(run, split, patches, cams, options, (seed,))
+
+    prompted_patches = {}
+    for predictor, options in prompt_options.items():
+        prompted_patches[predictor] = prompts_by_options[options]
+    return prompted_patches
