@@ -26,6 +26,7 @@ from epsam.config.flags import (
     stored_name,
 )
 from epsam.config.presets import METHODS, preset
+from epsam.core.early_interrupt import INTERRUPTED
 from epsam.core.errors import EpsamError
 from epsam.core.files import DISK_FULL, remove_leftovers
 from epsam.core.locking import exclusive_lock
@@ -56,7 +57,7 @@ def run_stage(
     except KeyboardInterrupt:
         # One more of them must not cut off the last line.
         ignore_stop_signals()
-        _print_last_line("interrupted; run the same command again to go on")
+        _print_last_line(INTERRUPTED)
         raise SystemExit(130) from None
     except (EpsamError, OSError, RuntimeError) as error:
         if getattr(options, "debug", False) or not _is_for_the_user(error):
