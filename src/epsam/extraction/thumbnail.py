@@ -1,4 +1,4 @@
-"""A thumbnail of each slide with tissue, annotations and selected tiles, to spot wrong masks."""
+"""A thumbnail of each slide with tissue and annotations, to spot wrong masks."""
 
 import math
 
@@ -7,7 +7,6 @@ import numpy as np
 
 from epsam.annotations.polygons import Annotations
 from epsam.data.images import Mask, Rgb
-from epsam.extraction.sampling import Integers
 from epsam.wsi.reader import Slide, plan_overview, read_overview_strips
 
 SIDE = 1024
@@ -17,8 +16,6 @@ Colour = tuple[int, int, int]
 TISSUE: Colour = (0, 160, 60)
 TUMOUR: Colour = (220, 30, 30)
 HOLE: Colour = (30, 30, 220)
-POSITIVE: Colour = (255, 140, 0)
-NEGATIVE: Colour = (60, 60, 60)
 
 
 def read_overview(slide: Slide) -> Rgb:
@@ -49,25 +46,4 @@ def draw_thumbnail(image: Rgb, tissue: Mask, annotations: Annotations, width0: i
     for polygons, colour in ((annotations.tumour, TUMOUR), (annotations.holes, HOLE)):
         points = [np.rint(polygon * scale).astype(np.int32) for polygon in polygons]
         cv2.polylines(thumbnail, points, isClosed=True, color=colour, thickness=1)
-    return thumbnail
-
-
-def draw_tiles(
-    image: Rgb,
-    lefts_px0: Integers,
-    tops_px0: Integers,
-    side_px0: int,
-    scale: float,
-    colour: Colour,
-) -> Rgb:
-    """The image with a square around each tile.
-
-    Corners and side are in level-0 pixels, each of which spans `scale` pixels of the image.
-    """
-    thumbnail = np.ascontiguousarray(image)
-    # One pixel less, so that squares of neighbouring tiles do not cover each other.
-    side = max(1, round(side_px0 * scale) - 1)
-    for left_px0, top_px0 in zip(lefts_px0, tops_px0, strict=True):
-        left, top = round(float(left_px0) * scale), round(float(top_px0) * scale)
-        cv2.rectangle(thumbnail, (left, top), (left + side, top + side), colour, 1)
     return thumbnail

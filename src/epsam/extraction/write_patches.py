@@ -12,10 +12,10 @@ from epsam.core.artifact import Artifact, Key
 from epsam.core.errors import EpsamError
 from epsam.core.files import digest_of
 from epsam.core.parallel import parallel_map
-from epsam.data.images import read_rgb, write_mask, write_rgb
+from epsam.data.images import write_mask, write_rgb
 from epsam.extraction.candidates import CandidateTiles, load_annotations, require_slide_path
 from epsam.extraction.discovery import SlideRecord
-from epsam.extraction.thumbnail import NEGATIVE, POSITIVE, draw_tiles
+from epsam.extraction.tile_marks import mark_tiles
 from epsam.wsi.reader import Slide, open_slide, read_tile
 
 PatchRow = dict[str, object]
@@ -91,14 +91,16 @@ def write_slide_patches(
     split_folder = staging / record.split
     rows: list[PatchRow] = []
     try:
+        path = require_slide_path(record)
         annotations = load_annotations(record)
-        with open_slide(require_slide_path(record), options.slide_mpp) as slide:
+        with open_slide(path, options.slide_mpp) as slide:
             for label, tiles in ((1, selection.positives), (0, selection.negatives)):
                 for number in range(len(tiles)):
                     # Before the files are written, so that half a patch is removed, too.
                     rows.append(patch_row(selection, tiles, number, label))
                     _write_patch(slide, rows[-1], annotations, split_folder, options.patch_size)
-            _mark_thumbnail(staging / "thumbnails" / f"{record.name}.png", selection, slide.width0)
+            thumbnail = staging / "thumbnails" / f"{record.name}.png"
+            mark_tiles(thumbnail, selection.positives, selection.negatives, slide.width0)
     except EpsamError as error:
         for row in rows:
             for kind in ("image", "mask"):
@@ -139,12 +141,3 @@ def patch_row(selection: TileSelection, tiles: CandidateTiles, number: int, labe
         "tumour": f"{tiles.tumour_fraction[number]:.4f}",
         "tissue": f"{tiles.tissue_fraction[number]:.4f}",
     }
-
-
-def _mark_thumbnail(path: Path, selection: TileSelection, width0: int) -> None:
-    image = read_rgb(path)
-    scale = image.shape[1] / width0
-    # Positives last, on top: there are fewer of them.
-    for tiles, colour in ((selection.negatives, NEGATIVE), (selection.positives, POSITIVE)):
-        image = draw_tiles(image, tiles.left_px0, tiles.top_px0, tiles.side_px0, scale, colour)
-    write_rgb(path, image)

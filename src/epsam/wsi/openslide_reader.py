@@ -7,7 +7,8 @@ import numpy as np
 
 from epsam.core.errors import SlideError
 from epsam.data.images import Rgb
-from epsam.wsi.resolution import level_downsample, parse_numbers, plausible_size
+from epsam.wsi.pyramid import level_downsample
+from epsam.wsi.resolution import parse_numbers, plausible_size
 from epsam.wsi.slide import WHITE, Level, Slide
 
 

@@ -14,7 +14,8 @@ import tifffile
 from epsam.core.errors import SlideError
 from epsam.data.images import Rgb
 from epsam.wsi.pixels import samples_to_rgb
-from epsam.wsi.resolution import level_downsample, size_from_description, size_from_tags
+from epsam.wsi.pyramid import level_downsample
+from epsam.wsi.resolution import size_from_description, size_from_tags
 from epsam.wsi.slide import WHITE, Level, Slide
 from epsam.wsi.tiff_checks import check_jpeg_header, check_page, page_size, tile_size
 
