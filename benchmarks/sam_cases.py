@@ -20,6 +20,7 @@ from epsam.core.device import DeviceConfig, select_device
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import list_labelled_patches
+from epsam.segment.sam.backbone import IMAGE
 from epsam.segment.sam.compiled_encoder import CompiledEncoder
 from epsam.segment.sam.losses import dice_iou_loss
 from epsam.segment.sam.mask_decoder import decode
@@ -218,10 +219,10 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
         mask[64:400, 64:300] = True
         write_mask(folder / "mask" / f"p{number}_1.png", mask)
     patches = list_labelled_patches(folder)
-    embeddings = PatchEmbeddings(EmbeddingStore(folder / "embeddings", _noise), PATCH_PX)
+    embeddings = PatchEmbeddings(EmbeddingStore(folder / "embeddings", _noise, [IMAGE]), PATCH_PX)
     options = DecoderOptions(batch_size=BATCH, n_point=POINTS)
     embeddings.prepare(patches, options.embedding_transforms, 1)
-    if not all(isinstance(embeddings(patch), np.memmap) for patch in patches):
+    if not all(isinstance(embeddings(patch)[IMAGE], np.memmap) for patch in patches):
         raise ValueError("cached_step: embeddings are not mapped into memory; nothing was timed")
     examples = [Example(patch, patch.mask) for patch in patches if patch.mask]
     # With --train_prompt mask, the default, prompts come from the targets and need no CAM.
@@ -245,10 +246,9 @@ def _training_step(folder: Path, segmenter: SamSegmenter) -> Callable[[], None]:
 
 
 def _noise(images: Sequence[Rgb]) -> list[Any]:
-    return [
-        np.random.default_rng(0).normal(0, 1, (CHANNELS, GRID, GRID)).astype(np.float16)
-        for _ in images
-    ]
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, (CHANNELS, GRID, GRID)).astype(np.float16)
+    return [{IMAGE: noise} for _ in images]
 
 
 def _prompts(count: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -323,7 +323,7 @@ def test_a_step_is_timed_only_with_embeddings_mapped_into_memory(measure, monkey
         small(monkeypatch, sam_cases)._sam("cpu"), 128, 5, select_device("cpu", "fp32")
     )
     monkeypatch.setattr(
-        sam_cases, "EmbeddingStore", lambda folder, encode: EmbeddingStore(None, encode)
+        sam_cases, "EmbeddingStore", lambda folder, *rest: EmbeddingStore(None, *rest)
     )
     with pytest.raises(ValueError, match="not mapped into memory"):
         sam_cases._training_step(tmp_path, segmenter)

@@ -121,7 +121,7 @@ def test_target_and_prompt_are_flipped_together(tmp_path, epoch):
     write_mask(target, TARGET)
 
     def embeddings(patch, transform):
-        return np.zeros((1, 1, 1), np.float16)
+        return {"image": np.zeros((1, 1, 1), np.float16)}
 
     options = DecoderOptions(
         embedding_transforms=8, train_prompt="same", prompt="mask_random", n_point=20
@@ -152,9 +152,13 @@ def test_embedding_target_and_point_of_a_step_are_transformed_alike(
     )
     write_rgb(patch.image, pixel)
     write_mask(target, marked)
+
     # An encoder whose embedding is the image itself.
-    encoder = lambda images: [image.transpose(2, 0, 1).astype(np.float16) for image in images]  # noqa: E731
-    embeddings = PatchEmbeddings(EmbeddingStore(tmp_path / "kept", encoder), SIDE)
+    def encode(images):
+        return [{"image": image.transpose(2, 0, 1).astype(np.float16)} for image in images]
+
+    store = EmbeddingStore(tmp_path / "store", encode, ["image"])
+    embeddings = PatchEmbeddings(store, SIDE)
     embeddings.prepare([patch], 8, 1)
     monkeypatch.setattr("epsam.training.decoder.draw_d4", lambda n_transforms, rng: transform)
     batch = _load_batch(
@@ -170,14 +174,14 @@ def test_embedding_target_and_point_of_a_step_are_transformed_alike(
     row, column = [(2, 5), (2, 10), (13, 10), (13, 5), (10, 2), (10, 13), (5, 13), (5, 2)][
         transform
     ]
-    assert np.argwhere(batch.embeddings[0][0]).tolist() == [[row, column]]
+    assert np.argwhere(batch.embeddings[0]["image"][0]).tolist() == [[row, column]]
     assert np.argwhere(batch.targets[0].numpy()).tolist() == [[row, column]]
     assert batch.prompts[0].points.tolist() == [[column, row, 1]]
 
 
 def one_batch(tmp_path, example, inputs, **options):
     def embeddings(patch, transform):
-        return np.zeros((1, 1, 1), np.float16)
+        return {"image": np.zeros((1, 1, 1), np.float16)}
 
     return _load_batch(
         "decoder_0",

@@ -58,7 +58,10 @@ def test_too_little_gpu_memory_for_encoding_names_the_flag_of_the_encoder(tmp_pa
 
     write_rgb(tmp_path / "a_1.png", np.zeros((SIDE, SIDE, 3), np.uint8))
     setup = SamSetup(
-        None, PatchEmbeddings(EmbeddingStore(tmp_path / "embeddings", encode), SIDE), 8, ""
+        None,
+        PatchEmbeddings(EmbeddingStore(tmp_path / "embeddings", encode, ["image"]), SIDE),
+        8,
+        "",
     )
     with pytest.raises(DeviceError, match="encode 8 images at a time; lower --encoder_chunk"):
         prepare_embeddings(setup, [Patch("a_1", 1, tmp_path / "a_1.png", None)], 1)

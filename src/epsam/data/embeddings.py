@@ -1,9 +1,11 @@
-"""A cache of SAM's image embeddings: float16 files, memory-mapped, shared by runs, rounds and
-ablations.
+"""A cache of what a frozen encoder makes of images, such as SAM's embeddings: float16 files,
+memory-mapped, shared by runs, rounds and ablations.
 
 A file is named after the content of its image and lies in a folder named after the encoder's
-weights and frame, so one embedding cannot be taken for another. Two processes that encode the same
-image write the same bytes. Each file ends in a checksum; a damaged file is encoded again.
+weights and frame, so one embedding cannot be taken for another. A backbone may have several
+features, each in a file of its own: the first in <digest>.npy, others in <digest>.<name>.npy.
+Two processes that encode the same image write the same bytes. Each file ends in a checksum; a
+damaged file is encoded again.
 """
 
 import hashlib
@@ -22,8 +24,8 @@ from epsam.data.d4 import apply_d4
 from epsam.data.images import Rgb
 from epsam.data.patches import Patch, read_square
 
-Embedding = npt.NDArray[np.float16]
-"""SAM's embedding (channels, height, width) of one image."""
+Embedding = dict[str, npt.NDArray[np.float16]]
+"""The features of one image by name, each (channels, height, width); SAM has one."""
 Encoder = Callable[[Sequence[Rgb]], list[Embedding]]
 
 log = logging.getLogger(__name__)
@@ -41,10 +43,13 @@ class EmbeddingStore:
     Both ways give the same numbers.
     """
 
-    def __init__(self, folder: Path | None, encode: Encoder) -> None:
-        """folder: None stores nothing, and every request encodes."""
+    def __init__(self, folder: Path | None, encode: Encoder, features: Sequence[str]) -> None:
+        """folder: None stores nothing, and every request encodes. features: their names, in the
+        order of the backbone.
+        """
         self._folder = folder
         self._encode = encode
+        self._features = tuple(features)
         # A checksum is verified once in a process: reading whole files again would cost more than
         # the memory map saves.
         self._verified: set[str] = set()
@@ -55,7 +60,7 @@ class EmbeddingStore:
         return self._folder is not None
 
     def get(self, image: Rgb) -> Embedding:
-        """The embedding (channels, height, width) float16 of an RGB patch."""
+        """The embedding of an RGB patch."""
         if self.is_persistent:
             stored = self.load(digest_of_image(image))
             if stored is not None:
@@ -67,29 +72,38 @@ class EmbeddingStore:
         embeddings = self._encode(images)
         if self._folder is not None:
             for image, embedding in zip(images, embeddings, strict=True):
-                path = _embedding_file(self._folder, digest_of_image(image))
-                # Not durable: after a power cut the checksum fails, and the image is encoded again.
-                write_bytes(path, _serialise(embedding), durable=False)
+                digest = digest_of_image(image)
+                for name in self._features:
+                    # Not durable: after a power cut the checksum fails, and the image is encoded
+                    # again.
+                    path = self._feature_file(self._folder, digest, name)
+                    write_bytes(path, _serialise(embedding[name]), durable=False)
         return embeddings
 
     def load(self, digest: str) -> Embedding | None:
         """The stored embedding of the image with this `digest_of_image`.
 
-        None if there is none or its file is damaged.
+        None if there is none or a file of it is damaged.
         """
         if self._folder is None:
             return None
-        path = _embedding_file(self._folder, digest)
-        if not path.is_file():
-            return None
-
-        if digest not in self._verified and not _has_valid_checksum(path):
-            log.warning("%s is damaged; it is encoded again", path)
-            return None
-        self._verified.add(digest)
-
-        embedding: Embedding = np.load(path, mmap_mode="r", allow_pickle=False)
+        embedding: Embedding = {}
+        for name in self._features:
+            path = self._feature_file(self._folder, digest, name)
+            if not path.is_file():
+                return None
+            if path.name not in self._verified and not _has_valid_checksum(path):
+                log.warning("%s is damaged; it is encoded again", path)
+                return None
+            self._verified.add(path.name)
+            embedding[name] = np.load(path, mmap_mode="r", allow_pickle=False)
         return embedding
+
+    def _feature_file(self, folder: Path, digest: str, name: str) -> Path:
+        # The first has the name of versions that knew no other feature: their caches stay valid.
+        suffix = "" if name == self._features[0] else f".{name}"
+        # Subfolders by the first two digits: some file systems are slow with 10,000 files in one.
+        return folder / digest[:2] / f"{digest}{suffix}.npy"
 
 
 class PatchEmbeddings:
@@ -106,7 +120,7 @@ class PatchEmbeddings:
         self._digests: dict[tuple[Path, int], str] = {}
 
     def __call__(self, patch: Patch, transform: int = 0) -> Embedding:
-        """The embedding (channels, height, width) float16 of a patch under a transform of D4."""
+        """The embedding of a patch under a transform of D4."""
         digest = self._digests.get((patch.image, transform))
         embedding = self._store.load(digest) if digest else None
         if embedding is None:
@@ -165,14 +179,9 @@ def check_disk_space(folder: Path, n_images: int, bytes_per_image: int) -> bool:
     return False
 
 
-def _embedding_file(folder: Path, digest: str) -> Path:
-    # Subfolders by the first two digits: some file systems are slow with 10,000 files in one.
-    return folder / digest[:2] / f"{digest}.npy"
-
-
-def _serialise(embedding: Embedding) -> bytes:
+def _serialise(feature: npt.NDArray[np.float16]) -> bytes:
     stream = io.BytesIO()
-    np.save(stream, np.ascontiguousarray(embedding), allow_pickle=False)
+    np.save(stream, np.ascontiguousarray(feature), allow_pickle=False)
     content = stream.getvalue()
     return content + zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "big")
 

@@ -19,6 +19,7 @@ from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.seeding import generator
 from epsam.data.d4 import apply_d4, undo_d4
+from epsam.data.embeddings import Embedding
 from epsam.data.images import Rgb
 from epsam.inference.progress import PhaseTimer
 from epsam.inference.tile_model import GatedTileModel, TileBatch
@@ -28,8 +29,8 @@ from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import all_points, make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
 
-Encoded = list[list[npt.NDArray[np.float16]]]
-"""SAM's image embeddings (256, 64, 64), first by transform, then by tile."""
+Encoded = list[list[Embedding]]
+"""SAM's image embeddings, first by transform, then by tile."""
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,34 @@
 """The slot of segmenters: networks that learn from masks of patches.
 
-SAM's decoder is prompted, so that its task and its prompts are in `epsam.training.decoder`. A
-segmenter that sees nothing but the image needs no more than what is here.
+What a segmenter sees is its own: SAM's decoder takes prompted embeddings
+(`epsam.segment.sam.segmenter`), and its tasks and prompts are in `epsam.training.decoder`. Rows of
+`methods.SEGMENTERS` take images alone, and need no more than what is here.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.device import DeviceConfig
 
+Inputs = TypeVar("Inputs", contravariant=True)
 
-class Segmenter(Protocol):
-    """A network from images to masks; also a torch module (parameters, state dict, modes).
 
-    Images are RGB (B, 3, side, side) float in 0..1; C classes, of which 1 today: tumour.
+class Segmenter(Protocol[Inputs]):
+    """From a batch of B inputs to masks of C classes, of which 1 today: tumour.
+
+    Inputs of a row of `methods.SEGMENTERS` are RGB images (B, 3, side, side) float in 0..1; it is
+    also a torch module (parameters, state dict, modes).
     """
 
-    def loss(self, images: Tensor, masks: Tensor) -> Tensor:
-        """The loss of each image (B,), given masks (B, C, side, side) of 0 and 1."""
+    def loss(self, inputs: Inputs, masks: Tensor, /) -> Tensor:
+        """The loss of each input (B,), given masks (B, C, side, side) of 0 and 1."""
         ...
 
-    def predict(self, images: Tensor) -> Tensor:
+    def predict(self, inputs: Inputs, /) -> Tensor:
         """Probabilities (B, C, side, side)."""
         ...
 

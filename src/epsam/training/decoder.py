@@ -21,11 +21,10 @@ from epsam.data.images import Mask, read_mask, read_probability
 from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule, Task
 from epsam.metrics import count_pixels, macro_dice_iou
-from epsam.segment.sam.losses import decoder_loss
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt, all_points
-from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.segment.sam.segmenter import PromptedEmbeddings, SamSegmenter
 from epsam.training.training_prompts import sample_training_prompts
 
 
@@ -91,9 +90,8 @@ def build_decoder_task(
             yield _load_batch(name, chunk, embeddings, load_inputs, options, epoch)
 
     def loss(batch: DecoderBatch, epoch: int) -> Tensor:
-        # Dice and IoU are computed in the patch's frame, at full resolution.
-        logits = segmenter.predict_logits(batch.embeddings, batch.prompts)
-        return decoder_loss(logits, batch.targets.to(logits.device), options.soft_targets)
+        inputs = PromptedEmbeddings(batch.embeddings, batch.prompts)
+        return segmenter.loss(inputs, batch.targets[:, None], options.soft_targets)
 
     def validate() -> dict[str, float]:
         return score_validation(segmenter, embeddings, validation, options)

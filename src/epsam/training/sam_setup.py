@@ -87,11 +87,12 @@ def prepare_sam(
     )
 
     folder = embedding_folder(options, checksum, device_config)
-    bytes_per_embedding = count_feature_bytes(segmenter.backbone.feature_shapes())
+    shapes = segmenter.backbone.feature_shapes()
+    bytes_per_embedding = count_feature_bytes(shapes)
     is_cached = options.embedding_cache and check_disk_space(
         folder, n_embeddings, bytes_per_embedding
     )
-    store = EmbeddingStore(folder if is_cached else None, segmenter.encode)
+    store = EmbeddingStore(folder if is_cached else None, segmenter.encode, list(shapes))
     default_chunk = GPU_CHUNK if device_config.device.type == "cuda" else 1
     chunk = options.encoder_chunk or default_chunk
     return SamSetup(segmenter, PatchEmbeddings(store, patch_size), chunk, checksum)

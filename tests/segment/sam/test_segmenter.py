@@ -3,9 +3,10 @@ import torch
 
 from epsam.core.device import DeviceConfig
 from epsam.segment.sam import segmenter as module
+from epsam.segment.sam.backbone import IMAGE
 from epsam.segment.sam.models import PROMPT_DIM, SPECS, build_sam
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
-from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.segment.sam.segmenter import PromptedEmbeddings, SamSegmenter
 
 
 def test_prompts_are_padded_to_the_segmenters_number_of_points(monkeypatch):
@@ -19,5 +20,28 @@ def test_prompts_are_padded_to_the_segmenters_number_of_points(monkeypatch):
     segmenter = SamSegmenter(build_sam("vit_demo"), 64, 9, DeviceConfig(torch.device("cpu"), None))
     prompt = SamPrompt(np.array([[3.0, 5.0, 1.0]], np.float32), None)
     for padded in (segmenter, segmenter.padded_to(4), segmenter):
-        padded.predict_logits([np.zeros((PROMPT_DIM, grid, grid), np.float16)], [prompt])
+        padded.predict_logits([{IMAGE: np.zeros((PROMPT_DIM, grid, grid), np.float16)}], [prompt])
     assert lengths == [9, 4, 9]
+
+
+def test_sam_is_a_segmenter_of_prompted_embeddings():
+    """Loss and probabilities are those of its logits; Dice and IoU by hand."""
+    segmenter = SamSegmenter(build_sam("vit_demo"), 64, 2, DeviceConfig(torch.device("cpu"), None))
+    (embedding,) = segmenter.encode([np.full((64, 64, 3), 128, np.uint8)])
+    prompt = SamPrompt(np.array([[3.0, 5.0, 1.0]], np.float32), None)
+    inputs = PromptedEmbeddings([embedding, embedding], [prompt, prompt])
+    probabilities = segmenter.predict(inputs)
+    assert probabilities.shape == (2, 1, 64, 64)
+
+    masks = torch.zeros(2, 1, 64, 64)
+    masks[0, 0, :10] = 1
+    losses = segmenter.loss(inputs, masks)
+    predicted = probabilities[0, 0].sum()
+    overlap = probabilities[0, 0, :10].sum()
+    dice = (2 * overlap + 1e-3) / (predicted + 640 + 1e-3)
+    iou = (overlap + 1e-3) / (predicted + 640 - overlap + 1e-3)
+    # Cross-entropy where the target is empty.
+    empty = -(1 - probabilities[1, 0]).log().mean()
+    torch.testing.assert_close(losses.detach(), torch.stack([2 - dice - iou, empty]))
+    losses.sum().backward()
+    assert segmenter.sam.mask_decoder.mask_tokens.weight.grad is not None

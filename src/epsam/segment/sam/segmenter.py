@@ -4,6 +4,7 @@ the embedding and a prompt.
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +13,31 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from epsam.core.device import DeviceConfig
+from epsam.data.embeddings import Embedding
 from epsam.data.images import Rgb
-from epsam.segment.sam.backbone import IMAGE, SamBackbone
+from epsam.segment.sam.backbone import IMAGE, Features, SamBackbone
 from epsam.segment.sam.frames import SamFrame
+from epsam.segment.sam.losses import decoder_loss
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.prompting.point_sampling import BOX_START, collate_points
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 
 
+class PromptedEmbeddings(NamedTuple):
+    """A batch for SAM's decoder: the embedding and the prompt of each patch.
+
+    Either all prompts have a CAM or none, and all a box or none.
+    """
+
+    embeddings: Sequence[Embedding]
+    prompts: Sequence[SamPrompt]
+
+
 class SamSegmenter:
-    """A SAM on its device, for patches of one size and prompts padded to `n_point` points."""
+    """A SAM on its device, for patches of one size and prompts padded to `n_point` points.
+
+    It is a `Segmenter` of prompted embeddings, whose decoder alone is trained.
+    """
 
     def __init__(
         self,
@@ -53,31 +69,47 @@ class SamSegmenter:
         return other
 
     @torch.no_grad()
-    def encode(self, images: Sequence[Rgb]) -> list[npt.NDArray[np.float16]]:
-        """Embeddings (256, h, w) float16 of RGB patches (patch_size, patch_size, 3)."""
+    def encode(self, images: Sequence[Rgb]) -> list[Embedding]:
+        """Embeddings float16 of RGB patches (patch_size, patch_size, 3)."""
         pixels = torch.stack([self.frame.to_sam_image(image) for image in images])
         pixels = pixels.to(self.device_config.device)
         with self.device_config.autocast():
-            embeddings = self.backbone.encode(pixels)[IMAGE]
+            features = self.backbone.encode(pixels)
         # Rounded to fp16 even if they are not stored, so that a run with a cache and one without
         # give the same numbers.
-        return list(embeddings.half().cpu().numpy())
+        arrays = {name: feature.half().cpu().numpy() for name, feature in features.items()}
+        return [
+            {name: array[index] for name, array in arrays.items()} for index in range(len(images))
+        ]
+
+    def loss(self, inputs: PromptedEmbeddings, masks: Tensor, soft: bool = False) -> Tensor:
+        """See `Segmenter`; `masks` (B, 1, patch_size, patch_size). soft: see `decoder_loss`."""
+        # Dice and IoU are computed in the patch's frame, at full resolution.
+        logits = self.predict_logits(inputs.embeddings, inputs.prompts)
+        # Class 0 of 1: tumour.
+        return decoder_loss(logits, masks[:, 0].to(logits.device), soft)
+
+    @torch.no_grad()
+    def predict(self, inputs: PromptedEmbeddings) -> Tensor:
+        """See `Segmenter`: (B, 1, patch_size, patch_size)."""
+        self.sam.eval()
+        return self.predict_logits(inputs.embeddings, inputs.prompts).sigmoid()[:, None]
 
     def predict_logits(
-        self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[SamPrompt]
+        self, embeddings: Sequence[Embedding], prompts: Sequence[SamPrompt]
     ) -> Tensor:
         """Mask logits (B, patch_size, patch_size) float32 of B embeddings with a prompt each.
 
         Gradients reach the decoder. Either all prompts have a CAM or none, and all a box or none.
         """
         device = self.device_config.device
-        features = torch.from_numpy(np.stack(embeddings)).to(device).float()
+        features = self._collate_embeddings(embeddings)
         points = [prompt.points for prompt in prompts]
         coordinates, labels = collate_points(points, self.frame, self._n_point)
         with self.device_config.autocast():
             low_res = decode(
                 self.sam,
-                features,
+                features[IMAGE],
                 coordinates.to(device),
                 labels.to(device),
                 self._collate_cams(prompts),
@@ -86,7 +118,7 @@ class SamSegmenter:
 
     @torch.no_grad()
     def predict_probabilities(
-        self, embeddings: Sequence[npt.NDArray[np.float16]], prompts: Sequence[Sequence[SamPrompt]]
+        self, embeddings: Sequence[Embedding], prompts: Sequence[Sequence[SamPrompt]]
     ) -> npt.NDArray[np.float32]:
         """Tumour probabilities (B, patch_size, patch_size): the maximum over each patch's prompts.
 
@@ -98,13 +130,21 @@ class SamSegmenter:
         for group in _group_by_batchable(prompts):
             for start in range(0, len(group), len(embeddings)):
                 chunk = group[start : start + len(embeddings)]
-                logits = self.predict_logits(
+                inputs = PromptedEmbeddings(
                     [embeddings[index] for index, _ in chunk], [prompt for _, prompt in chunk]
                 )
-                probabilities = logits.sigmoid().cpu().numpy()
+                probabilities = self.predict(inputs)[:, 0].cpu().numpy()
                 for (index, _), probability in zip(chunk, probabilities, strict=True):
                     np.maximum(result[index], probability, out=result[index])
         return result
+
+    def _collate_embeddings(self, embeddings: Sequence[Embedding]) -> Features:
+        """Each feature of the batch, (B, …) float32, on the device."""
+        features = {}
+        for name in embeddings[0]:
+            stacked = torch.from_numpy(np.stack([embedding[name] for embedding in embeddings]))
+            features[name] = stacked.to(self.device_config.device).float()
+        return features
 
     def _collate_cams(self, prompts: Sequence[SamPrompt]) -> Tensor | None:
         """SAM's dense prompts (B, 1, h, w) as logits; None if the prompts have no CAM."""

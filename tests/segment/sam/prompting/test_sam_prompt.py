@@ -7,6 +7,7 @@ import torch
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.seeding import generator
+from epsam.segment.sam.backbone import IMAGE
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.models import build_sam
@@ -127,7 +128,7 @@ def segmenter():
 
 def embeddings(count):
     source = np.random.default_rng(0)
-    return [source.normal(size=(256, 32, 32)).astype(np.float16) for _ in range(count)]
+    return [{IMAGE: source.normal(size=(256, 32, 32)).astype(np.float16)} for _ in range(count)]
 
 
 def sam_prompt(*rows, cam=None):
@@ -173,7 +174,7 @@ def test_a_mask_prompt_gives_the_packages_result_for_its_logits(segmenter):
     coordinates, labels = collate_points([prompt.points], segmenter.frame, 4)
     sam = segmenter.sam
     sparse, dense = sam.prompt_encoder((coordinates, labels), None, logits)
-    stacked = torch.from_numpy(embedding).float()[None]
+    stacked = torch.from_numpy(embedding[IMAGE]).float()[None]
     masks, _ = sam.mask_decoder.predict_masks(
         stacked, sam.prompt_encoder.get_dense_pe(), sparse, dense
     )
