@@ -24,8 +24,7 @@ from epsam.config.decoder import DecoderOptions, RetrainOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.preflight.disk import PNG_COMPRESSION
-from epsam.segment.sam.backbone import FP16_BYTES
-from epsam.segment.sam.models import PROMPT_DIM, SPECS
+from epsam.segment.sam.specs import FP16_BYTES, PROMPT_DIM, SPECS
 from epsam.weak.resnet import NetworkSpec, build_classifier
 
 RESULTS = Path(__file__).with_name("results.json")

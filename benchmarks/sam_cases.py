@@ -20,14 +20,15 @@ from epsam.core.device import DeviceConfig, select_device
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import Rgb, write_mask, write_rgb
 from epsam.data.patches import list_labelled_patches
-from epsam.segment.sam.backbone import IMAGE
 from epsam.segment.sam.compiled_encoder import CompiledEncoder
 from epsam.segment.sam.losses import dice_iou_loss
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.models import build_sam, freeze
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.segment.sam.segmenter import SamSegmenter
-from epsam.training.decoder import Example, build_decoder_task
+from epsam.segment.sam.specs import IMAGE
+from epsam.training.decoder import build_decoder_task
+from epsam.training.round_data import Example
 
 PATCH_PX, POINTS, BATCH = 512, 50, 4
 ROUNDS, EPOCHS = 4, 20

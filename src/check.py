@@ -39,7 +39,7 @@ from epsam.preflight.software import (
     check_tensorboard,
 )
 from epsam.preflight.weights import check_classifier_start, check_resnet_checkpoint, check_sam
-from epsam.segment.sam.models import SPECS
+from epsam.segment.sam.specs import SPECS
 
 log = logging.getLogger(__name__)
 

@@ -1,34 +1,22 @@
 """Scores, panels and curves of all predictors of a run."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.evaluation import EvaluateOptions
-from epsam.config.flags import stored_options
 from epsam.core.files import read_table, write_table
-from epsam.core.records import add_to_record
 from epsam.data.cases import load_cases
 from epsam.data.images import Mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.engine.metric_logger import open_metric_logger
-from epsam.evaluation.classification import Classification
-from epsam.evaluation.predictors import DecoderPredictor
-from epsam.evaluation.prepare_run import prepare_evaluation
-from epsam.evaluation.score_run import (
-    Evaluation,
-    SplitCase,
-    SplitScores,
-    score_splits,
-    select_extreme_patches,
-)
+from epsam.engine.stage import Stage
+from epsam.evaluation.inputs import digest_inputs
 from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
-from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.tables import (
     ALL_PATCH_COLUMNS,
     CASE_COLUMN,
@@ -38,7 +26,13 @@ from epsam.tables import (
     PATCH_SCORE_COLUMNS,
     SCORE_COLUMNS,
 )
-from epsam.training.panels import pick_evenly, write_panel
+
+if TYPE_CHECKING:
+    from epsam.evaluation.classification import Classification
+    from epsam.evaluation.score_run import Evaluation, SplitCase, SplitScores
+    from epsam.segment.sam.prompting.point_sampling import PointPrompt
+
+NAME = "evaluate"
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +41,18 @@ def main(options: EvaluateOptions) -> None:
     """Write the scores, a panel for each split and of the extreme test patches, and the training
     curves.
     """
-    started = time.monotonic()
+    run = RunPaths.of(options)
+    stage = Stage(NAME, options, digest_inputs(run, options))
+    if stage.is_current():
+        return
+    stage.begin()
+
+    # PyTorch takes seconds to import, and a finished stage has no use for it.
+    from epsam.evaluation.prepare_run import prepare_evaluation
+    from epsam.evaluation.score_run import score_splits
+    from epsam.training.panels import pick_evenly
+
     evaluation = prepare_evaluation(options)
-    run = evaluation.run
     scores = score_splits(evaluation)
     case_by_patch = load_cases(DatasetPaths.of(options).patch_table)
     write_scores(run, scores, case_by_patch)
@@ -63,15 +66,18 @@ def main(options: EvaluateOptions) -> None:
     write_training_curves(run)
 
     # The panels again, for TensorBoard.
-    metric_logger = open_metric_logger(run, "evaluate", options.tensorboard)
-    for path in sorted(run.panels.iterdir()):
-        if path.stem in (*SPLITS, "cases"):
-            metric_logger.log_image(path, 0)
-    add_to_record(run.record, "evaluate", stored_options(options), time.monotonic() - started)
+    panels = [path for path in sorted(run.panels.iterdir()) if path.stem in (*SPLITS, "cases")]
+    metric_logger = open_metric_logger(run, NAME, options.tensorboard)
+    for path in panels:
+        metric_logger.log_image(path, 0)
+
+    curves = sorted((run.root / "curves").glob("*.png"))
+    tables = [run.evaluation, run.patch_scores, run.classifier_scores]
+    stage.finish([*tables, *panels, *curves])
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 
 
-def write_scores(run: RunPaths, scores: Sequence[SplitScores], cases: Mapping[str, str]) -> None:
+def write_scores(run: RunPaths, scores: Sequence["SplitScores"], cases: Mapping[str, str]) -> None:
     """Write evaluation.csv and evaluation_patches.csv, and log the former.
 
     cases: patch name → case, where patches.csv states one; intervals then go by case.
@@ -98,7 +104,7 @@ def write_scores(run: RunPaths, scores: Sequence[SplitScores], cases: Mapping[st
 
 
 def write_classifier_scores(
-    run: RunPaths, classifications: Sequence[Classification], cases: Mapping[str, str]
+    run: RunPaths, classifications: Sequence["Classification"], cases: Mapping[str, str]
 ) -> None:
     """Write evaluation_classifier.csv, and log the classifier's figures of each split."""
     rows = []
@@ -129,11 +135,14 @@ def write_patch_table(
 
 
 def write_prediction_panel(
-    name: str, evaluation: Evaluation, case: SplitCase, patches: Sequence[Patch]
+    name: str, evaluation: "Evaluation", case: "SplitCase", patches: Sequence[Patch]
 ) -> None:
     """Write panels/<name>.png: some patches of a split with the masks of the last predictor, and
     with its prompts, if it has any.
     """
+    from epsam.evaluation.predictors import DecoderPredictor
+    from epsam.training.panels import write_panel
+
     predictor = evaluation.last_predictor
     masks_by_name: dict[str, Mask] = {}
     # Every panel shows the initial masks anyway.
@@ -158,10 +167,12 @@ def write_prediction_panel(
     )
 
 
-def write_extreme_cases(evaluation: Evaluation, scores: SplitScores) -> None:
+def write_extreme_cases(evaluation: "Evaluation", scores: "SplitScores") -> None:
     """Write panels/cases.png: patches of the last split of lowest, middle and highest Dice, by the
     `scores` of the last predictor.
     """
+    from epsam.evaluation.score_run import select_extreme_patches
+
     case = evaluation.cases[-1]
     by_name = {patch.name: patch for patch in case.patches}
     chosen = [by_name[name] for name in select_extreme_patches(scores)]
@@ -178,4 +189,4 @@ def write_training_curves(run: RunPaths) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("evaluate", EvaluateOptions, main, owns=run_folder)
+    run_stage(NAME, EvaluateOptions, main, owns=run_folder)

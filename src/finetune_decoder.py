@@ -3,15 +3,8 @@
 from epsam.config.command_line import run_stage
 from epsam.config.decoder import DecoderOptions
 from epsam.engine.stage import check_predecessor
-from epsam.paths import run_folder
-from epsam.training.pseudo_labels import load_initial_examples
-from epsam.training.round_context import (
-    encode_positives,
-    load_frozen_sam,
-    load_round_data,
-    prepare_rounds,
-)
-from epsam.training.rounds import DecoderRound
+from epsam.paths import RunPaths, run_folder
+from epsam.training.round_data import is_round_finished, load_initial_examples, load_round_data
 
 
 def main(options: DecoderOptions) -> None:
@@ -23,13 +16,20 @@ def main(options: DecoderOptions) -> None:
     check_predecessor("decoder_0", "generate_initial_masks", options)
 
     data = load_round_data(options)
+    # Empty initial masks are left out.
+    examples = load_initial_examples(RunPaths.of(options), data.train)
+    if is_round_finished(0, options, data, examples):
+        return
+
+    # PyTorch takes seconds to import, and a finished stage has no use for it.
+    from epsam.training.round_context import encode_positives, load_frozen_sam, prepare_rounds
+    from epsam.training.rounds import DecoderRound
+
     sam = load_frozen_sam(options, data)
     # Once for all epochs and rounds: the frozen encoder is by far the slowest part.
     encode_positives(options, data, sam)
     context = prepare_rounds(options, data, sam)
 
-    # Empty initial masks are left out.
-    examples = load_initial_examples(context.run, context.train)
     preliminary = DecoderRound(0, context, examples)
     if preliminary.is_current():
         return

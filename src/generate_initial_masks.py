@@ -5,15 +5,14 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from epsam.cam.postprocess import require_postprocessing
-from epsam.cam.rotation import trained_cam
 from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.masks import MaskOptions, MaskRule
 from epsam.config.metadata import select_fields
-from epsam.core.device import DeviceConfig, select_device
+from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of_files, sha256_of, write_json
 from epsam.data.cam_store import CamStore, save_cams
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
@@ -28,16 +27,10 @@ from epsam.evaluation.threshold_search import (
     write_grid,
 )
 from epsam.paths import DatasetPaths, RunPaths, run_folder
-from epsam.training.cams import (
-    cam_key,
-    compute_cams,
-    describe_external_classifier,
-    load_current_cams,
-    write_initial_masks,
-)
-from epsam.training.panels import pick_evenly, write_panel
-from epsam.training.sam_setup import initial_mask_path
-from epsam.weak.registry import load_weak_model
+from epsam.training.round_data import initial_mask_path
+
+if TYPE_CHECKING:
+    from epsam.core.device import DeviceConfig
 
 NAME = "generate_initial_masks"
 
@@ -56,13 +49,20 @@ def main(options: MaskOptions) -> None:
         patches[split] = select_positives(list_labelled_patches(data.split(split)))
     size = read_patch_size(patches["train"])
 
-    classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
-    device_config = select_device(options.device, options.precision)
-    model = load_weak_model(classifier, device_config)
+    classifier = find_classifier(run, options)
     inputs = digest_inputs(classifier, patches, options)
     stage = Stage(NAME, options, inputs)
     if stage.is_current():
         return
+
+    # PyTorch takes seconds to import, and a finished stage has no use for it.
+    from epsam.cam.rotation import trained_cam
+    from epsam.core.device import select_device
+    from epsam.training.cams import describe_external_classifier
+    from epsam.weak.registry import load_weak_model
+
+    device_config = select_device(options.device, options.precision)
+    model = load_weak_model(classifier, device_config)
     stage.begin()
 
     # Whatever would fail later fails now, before hours of work.
@@ -98,6 +98,16 @@ def main(options: MaskOptions) -> None:
     stage.finish(outputs, counts["train"].degenerate_output("initial masks"))
 
 
+def find_classifier(run: RunPaths, options: MaskOptions) -> Path:
+    """The file of the classifier. Raises WeightsError if it is missing."""
+    classifier = Path(options.resnet_checkpoint) if options.resnet_checkpoint else run.classifier
+    if not classifier.is_file():
+        raise WeightsError(
+            f"{classifier}: no such file; run the stage that makes it, or correct the path"
+        )
+    return classifier
+
+
 def digest_inputs(
     classifier: Path, patches: Mapping[str, Sequence[Patch]], options: MaskOptions
 ) -> dict[str, str]:
@@ -119,9 +129,12 @@ def write_cams(
     patches: Mapping[str, Sequence[Patch]],
     size: int,
     options: MaskOptions,
-    device_config: DeviceConfig,
+    device_config: "DeviceConfig",
 ) -> dict[str, CamStore]:
     """Write the class activation maps of each split, and return them by split."""
+    from epsam.cam.rotation import trained_cam
+    from epsam.training.cams import cam_key, compute_cams, load_current_cams
+
     checksum = digests["classifier"]
     cams: dict[str, CamStore] = {}
     for split, split_patches in patches.items():
@@ -169,6 +182,9 @@ def write_masks_and_panels(
     rule: MaskRule,
 ) -> dict[str, MaskCounts]:
     """Write the masks and a panel of each split; return the counts of masks by split."""
+    from epsam.training.cams import write_initial_masks
+    from epsam.training.panels import pick_evenly, write_panel
+
     counts: dict[str, MaskCounts] = {}
     for split, split_patches in patches.items():
         counts[split] = write_initial_masks(run, split, cams[split], split_patches, size, rule)

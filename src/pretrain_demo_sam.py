@@ -32,7 +32,8 @@ from epsam.core.checkpoints import save_plain
 from epsam.core.errors import EpsamError
 from epsam.core.output_folders import check_output_file
 from epsam.core.seeding import seed_for
-from epsam.segment.sam.models import SPECS, build_sam, load_sam
+from epsam.segment.sam.models import build_sam, load_sam
+from epsam.segment.sam.specs import SPECS
 
 SAM_NAME = "vit_demo"
 HELD_OUT_BATCHES, HELD_OUT_POINTS, HELD_OUT_INKED = 8, 50, 0.65

@@ -2,19 +2,22 @@
 1).
 """
 
+from typing import TYPE_CHECKING
+
 from epsam.config.command_line import run_stage
 from epsam.config.decoder import RetrainOptions
 from epsam.engine.stage import check_predecessor
-from epsam.paths import run_folder
+from epsam.paths import RunPaths, run_folder
 from epsam.training.delete_rounds import delete_rounds_after
-from epsam.training.pseudo_labels import load_accepted_examples
-from epsam.training.round_context import (
-    encode_positives,
-    load_frozen_sam,
+from epsam.training.round_data import (
+    RoundData,
+    is_round_finished,
+    load_accepted_examples,
     load_round_data,
-    prepare_rounds,
 )
-from epsam.training.rounds import DecoderRound
+
+if TYPE_CHECKING:
+    from epsam.training.round_context import RoundContext
 
 
 def main(options: RetrainOptions) -> None:
@@ -25,16 +28,20 @@ def main(options: RetrainOptions) -> None:
     # Checked first, since encoding takes hours.
     check_predecessor("decoder_1", "decoder_0", options)
 
-    data = load_round_data(options)
-    sam = load_frozen_sam(options, data)
-    encode_positives(options, data, sam)
-    context = prepare_rounds(options, data, sam)
-
+    data, run = load_round_data(options), RunPaths.of(options)
+    context = None
     for number in range(1, options.n_iter + 1):
         check_predecessor(f"decoder_{number}", f"decoder_{number - 1}", options)
         examples = load_accepted_examples(
-            number, context.run, context.train, options.pl_mode, options.soft_targets
+            number, run, data.train, options.pl_mode, options.soft_targets
         )
+        if is_round_finished(number, options, data, examples):
+            continue
+
+        # PyTorch takes seconds to import, and a finished stage has no use for it.
+        from epsam.training.rounds import DecoderRound
+
+        context = context or load_context(options, data)
         decoder_round = DecoderRound(number, context, examples)
         if decoder_round.is_current():
             continue
@@ -44,7 +51,16 @@ def main(options: RetrainOptions) -> None:
         decoder_round.finish(state, summary)
 
     # A run may have had more rounds before, and inference takes the last decoder that exists.
-    delete_rounds_after(context.run, options.n_iter)
+    delete_rounds_after(run, options.n_iter)
+
+
+def load_context(options: RetrainOptions, data: RoundData) -> "RoundContext":
+    """SAM, the embeddings of all positives, and the prompts of validation, for all rounds."""
+    from epsam.training.round_context import encode_positives, load_frozen_sam, prepare_rounds
+
+    sam = load_frozen_sam(options, data)
+    encode_positives(options, data, sam)
+    return prepare_rounds(options, data, sam)
 
 
 if __name__ == "__main__":

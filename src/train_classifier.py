@@ -6,7 +6,6 @@ from pathlib import Path
 
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import run_stage
-from epsam.core.device import select_device
 from epsam.core.files import digest_of_files
 from epsam.core.records import copy_stage_record
 from epsam.data.patches import (
@@ -15,17 +14,10 @@ from epsam.data.patches import (
     read_patch_size,
     require_both_classes,
 )
-from epsam.engine.fit import fit
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import check_classifier
 from epsam.engine.stage import Stage
 from epsam.paths import DatasetPaths, run_folder
-from epsam.training.classifier import (
-    build_classifier_schedule,
-    build_classifier_task,
-    score_classifier,
-)
-from epsam.weak.registry import DEFAULT, build_weak_model, save_weak_model
 
 NAME = "train_classifier"
 
@@ -48,6 +40,21 @@ def main(options: ClassifierOptions) -> None:
     if stage.is_current():
         return
     stage.begin()
+    train(stage, patches, options)
+    copy_stage_record(data.record, stage.run.record, "extract_patches")
+
+
+def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierOptions) -> None:
+    """Train the classifier, score it on test, and complete the stage."""
+    # PyTorch takes seconds to import, and a finished stage has no use for it.
+    from epsam.core.device import select_device
+    from epsam.engine.fit import fit
+    from epsam.training.classifier import (
+        build_classifier_schedule,
+        build_classifier_task,
+        score_classifier,
+    )
+    from epsam.weak.registry import DEFAULT, build_weak_model, save_weak_model
 
     # The network and the weights that training starts from.
     device_config = select_device(options.device, options.precision)
@@ -85,7 +92,6 @@ def main(options: ClassifierOptions) -> None:
     stage.record(task.name, progress.history)
     metric_logger.log_scalars(progress.history)
     stage.finish([stage.run.classifier], check_classifier(progress.history, progress.best_epoch))
-    copy_stage_record(data.record, stage.run.record, "extract_patches")
 
 
 def digest_inputs(

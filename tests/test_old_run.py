@@ -10,6 +10,8 @@ import logging
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from epsam.config.masks import MaskOptions
 from epsam.core.files import read_json, sha256_of
 from epsam.data.images import read_mask
 from epsam.engine.stage import Stage
-from support.mini import smaller_sam
+from support.mini import REPOSITORY, smaller_sam
 
 ARCHIVE = Path(__file__).with_name("fixtures") / "run_0.1.0.tar.xz"
 RUN = "--dataset_type mini --device cpu"
@@ -90,6 +92,34 @@ def test_it_is_said_what_would_make_a_stage_of_it_again(old_run):
     assert Stage("train_classifier", options, inputs).why_stale() == ""
     changed = dataclasses.replace(options, lr=0.5)
     assert Stage("train_classifier", changed, inputs).why_stale() == "lr 0.0 → 0.5"
+
+
+WITHOUT_TORCH = """
+import importlib, logging, shlex, sys
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+from epsam.config.command_line import parse
+from epsam.pipeline import STAGES
+name, flags = sys.argv[1:]
+options = parse(name, STAGES[name].load_options_class(), shlex.split(flags))
+importlib.import_module(name).main(options)
+print("torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
+def test_a_finished_stage_says_so_without_importing_pytorch(old_run, stage):
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, stage.__name__, STAGES[stage][1]],
+        cwd=old_run,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0, result.stderr
+    assert "done already with these options and inputs" in result.stdout
+    assert lines[-1] == "False"
 
 
 def segment(output, *flags):

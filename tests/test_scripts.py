@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import infer
+import report
 from epsam.config.inference import InferOptions
+from epsam.config.report import ReportOptions
 from epsam.core.errors import EpsamError
 from epsam.data.images import read_mask, read_rgb, write_rgb
+from epsam.pipeline import list_outputs
 from support.kill_train import differing, fingerprints, finish, prepare_clone
 from support.mini import FLAGS, SIDE, clone, run, start, write_patches
 from support.tables import read_rows
@@ -135,6 +138,58 @@ def test_the_frozen_parts_of_sam_are_not_in_the_decoders_file_and_did_not_learn(
         content["model"]["mask_decoder.mask_tokens.weight"],
         start["mask_decoder.mask_tokens.weight"],
     )
+
+
+def test_outputs_of_completion_records_are_those_of_the_list_of_stages(trained):
+    run_folder = trained[0] / "checkpoints" / "mini"
+    for record in sorted((run_folder / "stages").glob("*.json")):
+        listed = list_outputs(run_folder, record.stem)
+        outputs = [run_folder / name for name in json.loads(record.read_text())["outputs"]]
+        assert outputs, record.stem
+        for output in outputs:
+            assert {output, *output.parents} & set(listed), output
+
+
+def test_a_second_run_finds_every_stage_finished(trained):
+    folder, _ = trained
+    run_folder = folder / "checkpoints" / "mini"
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*") if path.is_file()}
+    again = run(folder, "./train.sh")
+    assert again.returncode == 0, again.stderr
+    finished = [line.split(":")[0] for line in again.stdout.splitlines() if "done already" in line]
+    rounds = ["decoder_0", "decoder_1", "decoder_2"]
+    assert finished == [
+        "train_classifier",
+        "generate_initial_masks",
+        *rounds,
+        "evaluate",
+        "report",
+    ]
+    del before[run_folder / ".lock"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_changed_scores_are_evaluated_and_reported_again(trained, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    run_folder = trained[0] / "checkpoints" / "changed"
+    shutil.copytree(trained[0] / "checkpoints" / "mini", run_folder)
+    table_file = run_folder / "evaluation.csv"
+    scores = table_file.read_bytes()
+    table_file.write_bytes(scores.replace(b"test", b"rest"))
+    options = {"dataset_type": "mini", "run": "changed"}
+    report.main(ReportOptions(**options))
+    assert b"rest" in (run_folder / "report.html").read_bytes()
+    assert json.loads((run_folder / "record.json").read_text())["report"]["inputs"]
+
+    # Not in a process that has imported PyTorch already: what the user runs.
+    evaluated = run(
+        trained[0],
+        "python src/evaluate.py --run changed --dataset_type mini --device cpu "
+        "--sam_model_type vit_demo --sam_checkpoint random_sam.pth",
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "evaluate: done again: evaluation.csv" in evaluated.stdout
+    assert table_file.read_bytes() == scores
 
 
 def test_one_changed_flag_redoes_its_stage_and_none_to_its_left(trained):

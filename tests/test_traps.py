@@ -84,7 +84,7 @@ def folder(snapshots, tmp_path):
             [Kill(file="masks/iter_0/", number=2), Kill(file="pseudo_labels.csv")],
         ),
         ("finetune_decoder", [Kill(file="stages/decoder_0.json")]),
-        ("retrain_decoder", [Kill(call="retrain_decoder:DecoderRound", number=2)]),
+        ("retrain_decoder", [Kill(call="epsam.training.rounds:DecoderRound", number=2)]),
         (
             "retrain_decoder",
             [Kill(file="masks/iter_2/", number=2), Kill(file="stages/decoder_2.json")],

@@ -7,7 +7,8 @@ from epsam.config.sam import SamOptions
 from epsam.preflight import weights
 from epsam.preflight.finding import collect_findings
 from epsam.preflight.weights import check_classifier_start, check_resnet_checkpoint, check_sam
-from epsam.segment.sam.models import SPECS, build_sam
+from epsam.segment.sam.models import build_sam
+from epsam.segment.sam.specs import SPECS
 from support.findings import assert_single, listed
 
 

@@ -15,7 +15,8 @@ import torch
 from epsam.annotations.asap_writer import TUMOUR, AsapAnnotation, format_asap_xml
 from epsam.core.files import write_text
 from epsam.data.images import write_mask, write_rgb
-from epsam.segment.sam.models import SPECS, build_sam
+from epsam.segment.sam.models import build_sam
+from epsam.segment.sam.specs import SPECS
 from epsam.wsi.writer import PyramidFormat, write_slide
 
 REPOSITORY = Path(__file__).resolve().parents[2]

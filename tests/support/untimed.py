@@ -5,7 +5,7 @@ run.
 import csv
 from pathlib import Path
 
-TIMED = ("record.json", "report.html", "timings.json", "timings.csv", ".lock")
+TIMED = ("record.json", "report.html", "report.json", "timings.json", "timings.csv", ".lock")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

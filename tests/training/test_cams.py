@@ -11,10 +11,10 @@ from epsam.paths import RunPaths
 from epsam.training.cams import (
     cam_key,
     describe_external_classifier,
-    find_mask_classifier,
     load_current_cams,
     write_initial_masks,
 )
+from epsam.training.round_data import find_mask_classifier
 
 
 def example_cams(recipe="r"):

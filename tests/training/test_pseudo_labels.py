@@ -12,11 +12,8 @@ from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 from epsam.tables import PSEUDO_LABEL_COLUMNS
 from epsam.training.decoder import PromptedPatch
-from epsam.training.pseudo_labels import (
-    load_accepted_examples,
-    load_initial_examples,
-    write_pseudo_labels,
-)
+from epsam.training.pseudo_labels import write_pseudo_labels
+from epsam.training.round_data import load_accepted_examples, load_initial_examples
 from support import arrays
 
 SIDE = 8

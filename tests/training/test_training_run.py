@@ -44,7 +44,7 @@ READERS_IN_TRAINING = {
     # Pictures for the reader.
     "epsam.training.panels.write_panel",
     # Digests: other masks are other inputs of these scores and pictures.
-    "epsam.training.rounds.digest_inputs",
+    "epsam.training.round_data.digest_inputs",
 }
 """Functions that read true masks of training patches while the training stages run."""
 

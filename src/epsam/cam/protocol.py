@@ -1,26 +1,28 @@
 """The slots between a weak model and its initial masks: map refiner, and map to mask."""
 
 from collections.abc import Callable
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from epsam.config.masks import MaskRule
 from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, Rgb
 
-PredictMaps = Callable[[Tensor], tuple[Tensor, Tensor]]
+# Masks are made of maps without PyTorch, whose import takes seconds.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PredictMaps = Callable[["Tensor"], tuple["Tensor", "Tensor"]]
 """Images (B, 3, H, H) → tumour logits (B,) and maps (B, h, w), none below 0."""
 
 
 class MapRefiner(Protocol):
     """Better maps of the same images: it may look at them, and predict as often as it likes."""
 
-    def __call__(self, predict: PredictMaps, images: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, predict: PredictMaps, images: "Tensor") -> tuple["Tensor", "Tensor"]:
         """Tumour probabilities (B,) and maps (B, h, w) in 0..1 of images (B, 3, H, H) in 0..1."""
         ...
 
-    def refine(self, predict: PredictMaps, images: Tensor, maps: Tensor) -> Tensor:
+    def refine(self, predict: PredictMaps, images: "Tensor", maps: "Tensor") -> "Tensor":
         """The same maps, where the unrefined ones (B, h, w) of the images are there already.
 
         Inference scores every tile, and refines the maps of those alone that pass the gate.

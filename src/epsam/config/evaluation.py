@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-from epsam.config.common import LoggerOptions, RunOptions, SeedOptions, SplitOptions
+from epsam.config.common import (
+    LoggerOptions,
+    RestartOptions,
+    RunOptions,
+    SeedOptions,
+    SplitOptions,
+)
 from epsam.config.flags import flag
 from epsam.config.inference import GateOptions
 from epsam.config.sam import CacheOptions, PromptOverrides, SamOptions
@@ -16,6 +22,7 @@ class EvaluateOptions(
     CacheOptions,
     SeedOptions,
     LoggerOptions,
+    RestartOptions,
     RunOptions,
     SplitOptions,
 ):

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from epsam.config.common import RunFolderOptions, SplitOptions
+from epsam.config.common import RestartOptions, RunFolderOptions, SplitOptions
 
 
 @dataclass(frozen=True)
-class ReportOptions(RunFolderOptions, SplitOptions):
+class ReportOptions(RestartOptions, RunFolderOptions, SplitOptions):
     """One page about a run and its patches."""

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from epsam.config.common import StageOptions
+from epsam.config.evaluation import EvaluateOptions
 from epsam.config.flags import stored_options
 from epsam.config.keys import result_key
+from epsam.config.report import ReportOptions
 from epsam.core.artifact import NOT_DONE, Artifact, Key, Record
 from epsam.core.errors import DatasetError, TrainingError
 from epsam.core.files import read_json, read_table, write_json, write_table
@@ -32,7 +34,12 @@ class Stage:
     `finish()`.
     """
 
-    def __init__(self, name: str, options: StageOptions, inputs: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        options: StageOptions | EvaluateOptions | ReportOptions,
+        inputs: Mapping[str, str],
+    ) -> None:
         """`inputs`: name → digest of everything the stage reads (see `digest_of_files`)."""
         self.name = name
         self.run = RunPaths.of(options)

@@ -16,8 +16,9 @@ from epsam.core.files import read_json
 from epsam.data.patches import Patch
 from epsam.metrics import auroc, sensitivity_specificity
 from epsam.paths import RunPaths
-from epsam.training.cams import compute_cams, find_mask_classifier
+from epsam.training.cams import compute_cams
 from epsam.training.normal_patches import load_mask_classifier
+from epsam.training.round_data import find_mask_classifier
 
 log = logging.getLogger(__name__)
 

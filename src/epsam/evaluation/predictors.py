@@ -21,12 +21,8 @@ from epsam.segment.registry import LoadedSegmenter, load_segmenter
 from epsam.segment.sam.decoder_weights import load_decoder
 from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
 from epsam.training.decoder import PromptedPatch, predict_masks
-from epsam.training.sam_setup import (
-    SamSetup,
-    initial_mask_path,
-    prepare_embeddings,
-    prepare_sam,
-)
+from epsam.training.round_data import initial_mask_path
+from epsam.training.sam_setup import SamSetup, prepare_embeddings, prepare_sam
 from epsam.training.segmenter import predict_patches
 
 

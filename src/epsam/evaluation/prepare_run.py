@@ -26,9 +26,10 @@ from epsam.evaluation.predictors import (
 from epsam.evaluation.score_run import Evaluation, SplitCase
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.pseudo_labels.selection import PseudoLabelSelection, build_selection
-from epsam.training.cams import find_mask_classifier, write_initial_masks
+from epsam.training.cams import write_initial_masks
 from epsam.training.decoder import PromptedPatch
 from epsam.training.normal_patches import prepare_normal_cams
+from epsam.training.round_data import find_mask_classifier
 from epsam.training.sam_setup import prompt_patches
 
 

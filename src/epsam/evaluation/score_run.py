@@ -17,7 +17,7 @@ from epsam.paths import RunPaths
 from epsam.pseudo_labels.selection import PseudoLabelSelection
 from epsam.tables import ALL_FILLED, FILL, INITIAL
 from epsam.training.decoder import PromptedPatch
-from epsam.training.sam_setup import initial_mask_path
+from epsam.training.round_data import initial_mask_path
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from epsam.inference.tile_model import Gate, TileModel
 from epsam.paths import RunPaths
 from epsam.segment.registry import is_segmenter, load_segmenter
 from epsam.segment.sam.decoder_weights import load_decoder
-from epsam.segment.sam.models import find_checkpoint, freeze, load_sam
+from epsam.segment.sam.models import freeze, load_sam
 from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.segment.sam.specs import find_checkpoint
 from epsam.weak.registry import load_weak_model
 
 log = logging.getLogger(__name__)

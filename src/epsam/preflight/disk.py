@@ -10,8 +10,7 @@ from epsam.config.decoder import DecoderOptions
 from epsam.config.patches import PatchOptions
 from epsam.extraction.sampling import FractionRange, limits_per_split, positive_limit
 from epsam.preflight.finding import Finding, problem, warning
-from epsam.segment.sam.backbone import count_feature_bytes
-from epsam.segment.sam.models import SPECS
+from epsam.segment.sam.specs import SPECS, count_feature_bytes
 from epsam.training.normal_patches import count_normal_patches
 
 PNG_COMPRESSION = 0.75

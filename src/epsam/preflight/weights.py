@@ -12,7 +12,8 @@ from epsam.core.checkpoints import check_fit, load_plain, named_tensors
 from epsam.core.downloads import unreachable
 from epsam.core.files import sha256_of
 from epsam.preflight.finding import Finding, problem, warning
-from epsam.segment.sam.models import SPECS, build_sam
+from epsam.segment.sam.models import build_sam
+from epsam.segment.sam.specs import SPECS
 from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.weak.weights import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file, initialise_weights
 

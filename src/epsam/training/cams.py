@@ -17,7 +17,6 @@ from epsam.config.masks import MaskRule
 from epsam.core.artifact import Key
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DatasetError
-from epsam.core.files import read_json, sha256_of
 from epsam.data.batches import load_batches
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.images import write_mask
@@ -25,29 +24,12 @@ from epsam.data.patches import Patch, read_square
 from epsam.engine.sanity import MaskCounts
 from epsam.paths import RunPaths
 from epsam.training.classifier import scale_images
-
-CLASSIFIER_FILE = "classifier_file"
-"""Key of the mask rule: the path of an external classifier. It holds on this machine only and does
-not belong into a decoder's metadata.
-"""
+from epsam.training.round_data import CLASSIFIER_FILE
 
 
 def describe_external_classifier(path: Path, checksum: str) -> dict[str, str]:
     """The fields of the mask rule for a classifier that is not the run's own."""
     return {"classifier_sha256": checksum, CLASSIFIER_FILE: str(path.resolve())}
-
-
-def find_mask_classifier(run: RunPaths) -> tuple[Path, str]:
-    """File and checksum of the classifier that a run's masks must come from.
-
-    That is the external classifier of step 3, else the run's own.
-    """
-    rule = read_json(run.mask_rule) if run.mask_rule.is_file() else {}
-    if "classifier_sha256" in rule:
-        return Path(rule[CLASSIFIER_FILE]), rule["classifier_sha256"]
-    # The file is hashed as it is now: if it was trained again since, the older masks no longer
-    # match it.
-    return run.classifier, sha256_of(run.classifier)
 
 
 def compute_cams(

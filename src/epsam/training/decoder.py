@@ -25,19 +25,8 @@ from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt, all_points
 from epsam.segment.sam.segmenter import PromptedEmbeddings, SamSegmenter
+from epsam.training.round_data import Example
 from epsam.training.training_prompts import sample_training_prompts
-
-
-@dataclass(frozen=True)
-class Example:
-    """A training patch and the file of its target mask; None: the target is empty.
-
-    soft: the file of the target's tumour probabilities (--soft_targets).
-    """
-
-    patch: Patch
-    target: Path | None
-    soft: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,14 @@ from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.training.cams import (
     cam_key,
     compute_cams,
-    find_mask_classifier,
     load_current_cams,
     write_initial_masks,
 )
-from epsam.training.sam_setup import initial_mask_path, load_prompt_inputs
+from epsam.training.round_data import NORMAL, find_mask_classifier, initial_mask_path
+from epsam.training.sam_setup import load_prompt_inputs
 from epsam.weak.registry import load_weak_model
 
 log = logging.getLogger(__name__)
-
-NORMAL = "normal"
-"""Stands for a split in the paths of their CAMs and initial masks."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.pictures.panel import PanelRow, draw_panel
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
-from epsam.training.sam_setup import initial_mask_path
+from epsam.training.round_data import initial_mask_path
 
 ROWS = 5
 """This project: patches on a panel."""

@@ -11,19 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from epsam.config.decoder import DecoderOptions
-from epsam.core.errors import DatasetError, TrainingError
+from epsam.core.errors import DatasetError
 from epsam.core.files import read_table, write_table
 from epsam.data.embeddings import PatchEmbeddings
 from epsam.data.images import read_mask, write_mask, write_probability
-from epsam.data.patches import Patch
 from epsam.engine.sanity import MaskCounts
 from epsam.metrics import count_pixels, macro_dice_iou
 from epsam.paths import RunPaths
 from epsam.pseudo_labels.selection import build_selection
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.tables import PSEUDO_LABEL_COLUMNS
-from epsam.training.decoder import Example, PromptedPatch, predict_probabilities
-from epsam.training.sam_setup import initial_mask_path
+from epsam.training.decoder import PromptedPatch, predict_probabilities
+from epsam.training.round_data import initial_mask_path
 
 log = logging.getLogger(__name__)
 
@@ -100,63 +99,6 @@ def write_pseudo_labels(
     dice_all, _ = macro_dice_iou(all_counts)
     dice_accepted, _ = macro_dice_iou(accepted_counts)
     return RoundSummary(acceptance, dice_all, dice_accepted, mask_counts)
-
-
-def load_accepted_examples(
-    number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str, soft_targets: bool = False
-) -> list[Example]:
-    """The training examples of round `number`: the masks accepted in earlier rounds.
-
-    pl_mode "replace": those of the round before alone; "accumulate": a patch's newest accepted mask
-    (docs/deviations.md, "Pseudo-labels over rounds"). With `soft_targets` their probabilities, too.
-    Raises TrainingError if there are none, or if a file of probabilities is missing.
-    """
-    # Newest first.
-    rounds = [number - 1] if pl_mode == "replace" else range(number - 1, -1, -1)
-    examples = []
-    for patch in patches:
-        for earlier in rounds:
-            target = run.pseudo_masks(earlier) / f"{patch.name}.png"
-            if target.is_file():
-                soft = run.probabilities(earlier) / target.name if soft_targets else None
-                examples.append(Example(patch, target, soft))
-                break
-
-    if not examples:
-        raise TrainingError(
-            f"round {number}: no pseudo-label of round {number - 1} was accepted; look at "
-            f"{run.pseudo_labels} and lower --ids_threshold, or train the classifier longer"
-        )
-    for example in examples:
-        if example.soft and not example.soft.is_file():
-            raise TrainingError(
-                f"{example.soft}: missing, but --soft_targets needs it; give that flag to "
-                "finetune_decoder.py, too"
-            )
-    return examples
-
-
-def load_initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
-    """The training examples of the preliminary decoder: the initial masks that are not empty.
-
-    See docs/deviations.md, "Empty initial masks". Raises TrainingError if all of them are empty.
-    """
-    examples = []
-    for patch in patches:
-        target = initial_mask_path(run, "train", patch)
-        if read_mask(target).any():
-            examples.append(Example(patch, target))
-    log.info(
-        "initial masks: %d to fit to, %d empty ones left out",
-        len(examples),
-        len(patches) - len(examples),
-    )
-    if not examples:
-        raise TrainingError(
-            f"{run.initial_masks('train')}: all initial masks are empty; "
-            "lower --quantile or --open_kernel, or train the classifier longer"
-        )
-    return examples
 
 
 def _replace_round(table: Path, number: int, rows: list[dict[str, object]]) -> None:

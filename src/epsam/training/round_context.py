@@ -8,22 +8,17 @@ from typing import Any
 
 from epsam.config.decoder import DecoderOptions
 from epsam.core.device import select_device
-from epsam.data.cam_store import CamStore, load_cams
-from epsam.data.patches import (
-    Patch,
-    list_labelled_patches,
-    read_patch_size,
-    select_positives,
-)
-from epsam.paths import DatasetPaths, RunPaths
+from epsam.data.cam_store import CamStore
+from epsam.data.patches import Patch, read_patch_size
+from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.rules import PromptInputs
-from epsam.training.cams import find_mask_classifier
-from epsam.training.decoder import Example, PromptedPatch
+from epsam.training.decoder import PromptedPatch
 from epsam.training.normal_patches import (
     NormalPatches,
     count_normal_patches,
     prepare_normal_patches,
 )
+from epsam.training.round_data import Example, RoundData
 from epsam.training.sam_setup import (
     SamSetup,
     load_prompt_inputs,
@@ -31,21 +26,6 @@ from epsam.training.sam_setup import (
     prepare_sam,
     prompt_patches,
 )
-
-
-@dataclass(frozen=True)
-class RoundData:
-    """The positive patches of the dataset with their CAMs, and the normal patches of training."""
-
-    train: list[Patch]
-    val: list[Patch]
-    normal: list[Patch]
-    train_cams: CamStore
-    val_cams: CamStore
-
-    def count_normal(self, options: DecoderOptions) -> int:
-        """How many normal patches --normal_patches asks for at most."""
-        return count_normal_patches(options.normal_patches, len(self.train))
 
 
 @dataclass(frozen=True)
@@ -75,31 +55,11 @@ class RoundContext:
         return [Example(patch, None) for patch in self.normals.patches[:count]]
 
 
-def load_round_data(options: DecoderOptions) -> RoundData:
-    """List the patches of train and val, and load the CAMs of the positives.
-
-    Raises DatasetError if there are no positives, or no CAMs of the run's classifier.
-    """
-    data, run = DatasetPaths.of(options), RunPaths.of(options)
-    labelled = list_labelled_patches(data.split("train"))
-    train = select_positives(labelled)
-    val = select_positives(list_labelled_patches(data.split("val")))
-    # CAMs of another classifier than that of the initial masks are refused.
-    _, classifier_sha256 = find_mask_classifier(run)
-    return RoundData(
-        train,
-        val,
-        [patch for patch in labelled if patch.label == 0],
-        load_cams(run.cams("train"), classifier_sha256),
-        load_cams(run.cams("val"), classifier_sha256),
-    )
-
-
 def load_frozen_sam(options: DecoderOptions, data: RoundData) -> SamSetup:
     """SAM with frozen encoder and prompt encoder, and the cache for the embeddings of `data`."""
     n_embeddings = (
         len(data.train) * _count_train_transforms(options)
-        + data.count_normal(options) * options.embedding_transforms
+        + _count_normal(options, data) * options.embedding_transforms
         + len(data.val) * options.n_transform
     )
     return prepare_sam(
@@ -126,7 +86,7 @@ def prepare_rounds(options: DecoderOptions, data: RoundData, sam: SamSetup) -> R
     pretrained_decoder = copy.deepcopy(sam.segmenter.sam.mask_decoder.state_dict())
 
     normals = None
-    if n_normal := data.count_normal(options):
+    if n_normal := _count_normal(options, data):
         normals = prepare_normal_patches(
             run,
             data.normal,
@@ -138,6 +98,11 @@ def prepare_rounds(options: DecoderOptions, data: RoundData, sam: SamSetup) -> R
     return RoundContext(
         options, run, sam, data.train, validation, data.train_cams, pretrained_decoder, normals
     )
+
+
+def _count_normal(options: DecoderOptions, data: RoundData) -> int:
+    """How many normal patches --normal_patches asks for at most."""
+    return count_normal_patches(options.normal_patches, len(data.train))
 
 
 def _count_train_transforms(options: DecoderOptions) -> int:

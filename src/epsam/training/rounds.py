@@ -10,7 +10,7 @@ from typing import Any
 from epsam.config.decoder import SelectionOptions
 from epsam.config.metadata import select_fields
 from epsam.config.sam import PromptOptions
-from epsam.core.files import digest_of_files, read_json
+from epsam.core.files import read_json
 from epsam.data.patches import load_median_mpp
 from epsam.engine.fit import fit
 from epsam.engine.metric_logger import NULL_LOGGER, MetricLogger, open_metric_logger
@@ -19,20 +19,18 @@ from epsam.engine.stage import Stage
 from epsam.engine.train_state import TrainState
 from epsam.paths import DatasetPaths
 from epsam.segment.sam.decoder_weights import save_decoder
-from epsam.training.cams import CLASSIFIER_FILE
 from epsam.training.decoder import (
-    Example,
     PromptedPatch,
     build_decoder_schedule,
     build_decoder_task,
     predict_masks,
 )
 from epsam.training.delete_rounds import delete_rounds_after
-from epsam.training.normal_patches import NORMAL
 from epsam.training.panels import pick_evenly, write_panel
 from epsam.training.pseudo_labels import RoundSummary, write_pseudo_labels
 from epsam.training.round_context import RoundContext
-from epsam.training.sam_setup import initial_mask_path, prompt_patches
+from epsam.training.round_data import CLASSIFIER_FILE, Example, digest_inputs
+from epsam.training.sam_setup import prompt_patches
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +47,13 @@ class DecoderRound:
         self._context = context
         self._positives = list(examples)
         self._normals = context.normal_examples(len(examples))
-        inputs = digest_inputs(context, [*self._positives, *self._normals])
+        inputs = digest_inputs(
+            context.run,
+            context.train,
+            [prompted.patch for prompted in context.validation],
+            [*self._positives, *self._normals],
+            context.sam.checksum,
+        )
         self._stage = Stage(self.name, context.options, inputs)
         self._metric_logger: MetricLogger = NULL_LOGGER
 
@@ -177,39 +181,6 @@ class DecoderRound:
             [prompted.first_points for prompted in rows],
             masks,
         )
-
-
-def digest_inputs(context: RoundContext, examples: Sequence[Example]) -> dict[str, str]:
-    """Name → digest of everything a round reads. The order of the entries is part of the stage's
-    fingerprint.
-    """
-    run = context.run
-    val = [prompted.patch for prompted in context.validation]
-    normal = [example.patch for example in examples if example.target is None]
-    files: dict[str, list[Path]] = {
-        "train": [patch.image for patch in context.train],
-        "val": [patch.image for patch in val],
-        "train_truth": [patch.mask for patch in context.train if patch.mask],
-        "val_truth": [patch.mask for patch in val if patch.mask],
-        "targets": [example.target for example in examples if example.target],
-        "activations": [run.cams("train"), run.cams("val")],
-        "train_masks": [initial_mask_path(run, "train", patch) for patch in context.train],
-        "validation_masks": [initial_mask_path(run, "val", patch) for patch in val],
-    }
-    digests = {name: digest_of_files(paths) for name, paths in files.items()}
-    digests["sam"] = context.sam.checksum
-
-    # Only in the fingerprint of runs that use them, so that those of other runs stay valid.
-    optional_files: dict[str, list[Path]] = {
-        "soft_targets": [example.soft for example in examples if example.soft],
-        "normal_patches": [patch.image for patch in normal],
-        "normal_masks": [initial_mask_path(run, NORMAL, patch) for patch in normal],
-        "normal_activations": [run.cams(NORMAL)] if normal else [],
-    }
-    for name, paths in optional_files.items():
-        if paths:
-            digests[name] = digest_of_files(paths)
-    return digests
 
 
 def decoder_metadata(number: int, context: RoundContext) -> dict[str, Any]:

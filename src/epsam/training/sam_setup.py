@@ -25,18 +25,13 @@ from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, check_disk_sp
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.segment.sam.backbone import count_feature_bytes
-from epsam.segment.sam.models import (
-    SPECS,
-    find_checkpoint,
-    freeze,
-    load_sam,
-    parameter_counts,
-)
+from epsam.segment.sam.models import freeze, load_sam, parameter_counts
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt, make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.segment.sam.specs import SPECS, count_feature_bytes, find_checkpoint
 from epsam.training.decoder import PromptedPatch
+from epsam.training.round_data import initial_mask_path
 
 log = logging.getLogger(__name__)
 
@@ -130,11 +125,6 @@ def prepare_embeddings(sam: SamSetup, patches: Sequence[Patch], n_transforms: in
         n_transforms,
         n_encoded,
     )
-
-
-def initial_mask_path(run: RunPaths, split: str, patch: Patch) -> Path:
-    """The file of a patch's initial mask."""
-    return run.initial_masks(split) / f"{patch.name}.png"
 
 
 def load_prompt_inputs(run: RunPaths, split: str, patch: Patch, cams: CamStore) -> PromptInputs:

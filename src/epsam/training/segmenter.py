@@ -21,8 +21,7 @@ from epsam.engine.fit import FitSchedule, Task
 from epsam.metrics import count_pixels, macro_dice_iou
 from epsam.paths import RunPaths
 from epsam.training.classifier import scale_images
-from epsam.training.decoder import Example
-from epsam.training.pseudo_labels import load_accepted_examples, load_initial_examples
+from epsam.training.round_data import Example, load_accepted_examples, load_initial_examples
 
 NAME = "segmenter"
 

@@ -2,8 +2,9 @@
 
 import torch
 
-from epsam.segment.sam.backbone import IMAGE, SamBackbone, count_feature_bytes
-from epsam.segment.sam.models import SPECS, build_sam
+from epsam.segment.sam.backbone import SamBackbone
+from epsam.segment.sam.models import build_sam
+from epsam.segment.sam.specs import IMAGE, SPECS, count_feature_bytes
 from support.mini import smaller_sam
 
 

@@ -8,14 +8,8 @@ import pytest
 import torch
 
 from epsam.core.errors import WeightsError
-from epsam.segment.sam.models import (
-    SPECS,
-    build_sam,
-    find_checkpoint,
-    freeze,
-    load_sam,
-    parameter_counts,
-)
+from epsam.segment.sam.models import build_sam, freeze, load_sam, parameter_counts
+from epsam.segment.sam.specs import SPECS, find_checkpoint
 
 CONTENT = b"as good as weights"
 

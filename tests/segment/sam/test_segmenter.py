@@ -3,10 +3,10 @@ import torch
 
 from epsam.core.device import DeviceConfig
 from epsam.segment.sam import segmenter as module
-from epsam.segment.sam.backbone import IMAGE
-from epsam.segment.sam.models import PROMPT_DIM, SPECS, build_sam
+from epsam.segment.sam.models import build_sam
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 from epsam.segment.sam.segmenter import PromptedEmbeddings, SamSegmenter
+from epsam.segment.sam.specs import IMAGE, PROMPT_DIM, SPECS
 
 
 def test_prompts_are_padded_to_the_segmenters_number_of_points(monkeypatch):

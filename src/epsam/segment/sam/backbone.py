@@ -1,22 +1,15 @@
 """The part of a promptable model that is frozen: images → features, which are cached."""
 
-import math
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from segment_anything.modeling import Sam
 from torch import Tensor
 
 from epsam.segment.sam.compiled_encoder import CompiledEncoder
+from epsam.segment.sam.specs import IMAGE, FeatureShapes
 
 Features = dict[str, Tensor]
 """Tensors (B, …) of a batch, by name: SAM has one, other backbones have several."""
-FeatureShapes = Mapping[str, tuple[int, ...]]
-"""The shapes of one image's features, by name."""
-
-IMAGE = "image"
-"""Name of SAM's only feature, its image embedding."""
-FP16_BYTES = 2
 
 
 class PromptableBackbone(Protocol):
@@ -47,8 +40,3 @@ class SamBackbone:
         """(256, h, w), as SAM's prompt encoder expects it."""
         prompt_encoder = self._sam.prompt_encoder
         return {IMAGE: (prompt_encoder.embed_dim, *prompt_encoder.image_embedding_size)}
-
-
-def count_feature_bytes(shapes: FeatureShapes) -> int:
-    """Bytes of one image's features in float16, as the cache stores them."""
-    return FP16_BYTES * sum(math.prod(shape) for shape in shapes.values())

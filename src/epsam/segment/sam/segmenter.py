@@ -15,12 +15,13 @@ from torch import Tensor
 from epsam.core.device import DeviceConfig
 from epsam.data.embeddings import Embedding
 from epsam.data.images import Rgb
-from epsam.segment.sam.backbone import IMAGE, Features, SamBackbone
+from epsam.segment.sam.backbone import Features, SamBackbone
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.losses import decoder_loss
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.prompting.point_sampling import BOX_START, collate_points
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
+from epsam.segment.sam.specs import IMAGE
 
 
 class PromptedEmbeddings(NamedTuple):

@@ -7,7 +7,6 @@ import torch
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.seeding import generator
-from epsam.segment.sam.backbone import IMAGE
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.models import build_sam
@@ -22,6 +21,7 @@ from epsam.segment.sam.prompting.sam_prompt import (
     make_sam_prompts,
 )
 from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.segment.sam.specs import IMAGE
 from support import arrays
 
 SIDE = 64
