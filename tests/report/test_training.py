@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from epsam.core.errors import DatasetError
@@ -10,7 +12,7 @@ from epsam.report.training import (
     round_rows,
     run_warnings,
 )
-from epsam.tables import METRIC_COLUMNS
+from epsam.tables import ALL_PATCH_COLUMNS, METRIC_COLUMNS, SCORE_COLUMNS
 
 
 def metric(stage, epoch, name, value):
@@ -38,6 +40,8 @@ def score(split, what, dice):
         "iou": "0.5",
         "pooled_dice": "0.5",
         "pooled_iou": "0.5",
+        "kept": "",
+        "kept_dice": "",
     }
 
 
@@ -72,9 +76,60 @@ def test_a_stage_that_left_nothing_to_learn_from_is_the_first_warning(tmp_path):
         tmp_path / "stages" / "train_classifier.json",
         {"fingerprint": "x", "trouble": "it is at chance"},
     )
+    run.evaluation.write_text(",".join(SCORE_COLUMNS) + "\n")
     assert run_warnings(read_run(run, empty_dataset(tmp_path))) == [
         "train_classifier: it is at chance."
     ]
+
+
+def test_a_run_that_failed_says_so_before_anything_else(tmp_path):
+    write_json(
+        tmp_path / "stages" / "train_classifier.json",
+        {"fingerprint": "x", "trouble": "it is at chance"},
+    )
+    write_json(tmp_path / "failures.json", {"retrain_decoder": "p_1.png: no image; remove it"})
+    record = {}
+    for number, stage in enumerate(("train_classifier", "finetune_decoder")):
+        record[stage] = {"ended": f"2026-01-0{number + 1}", "options": {}}
+    write_json(RunPaths(tmp_path).record, record)
+    page = render_training_report(read_run(RunPaths(tmp_path), empty_dataset(tmp_path)))
+    messages = run_warnings(read_run(RunPaths(tmp_path), empty_dataset(tmp_path)))
+    assert messages[0] == "retrain_decoder failed: p_1.png: no image; remove it"
+    assert "not complete" in messages[1]
+    assert messages[1].endswith("The last stage that has ended is finetune_decoder.")
+    assert messages[2] == "train_classifier: it is at chance."
+    assert page.index("retrain_decoder failed") < page.index("<h2>Seconds")
+
+
+def test_tables_that_count_differently_say_so():
+    columns = dict.fromkeys(ALL_PATCH_COLUMNS, "0.5")
+    classified = [{"split": "test", "id": "a_1", "label": "1", "probability": "0.75"}]
+    run = replace(results([score("test", "round 1", 0.9) | columns]), classified=classified)
+    page = render_training_report(run)
+    means, all_patches, classifier = (
+        page.split(f"<h2>{heading}</h2>")[1].split("</section>")[0]
+        for heading in ("Dice and IoU", "All patches", "Classifier")
+    )
+    assert "Means over patches with tumour" in means
+    assert "all_iou" not in means
+    assert "Counted otherwise than above" in all_patches
+    assert "probability of at least\n0.5" in all_patches
+    assert "ECE 0.250" in classifier
+    assert "<circle" in classifier
+
+
+def test_scores_of_an_older_version_are_shown_without_the_later_columns():
+    page = render_training_report(results([score("test", "round 1", 0.9)]))
+    assert "<h2>Dice and IoU</h2>" in page
+    assert "<h2>All patches</h2>" not in page
+    assert "<h2>Classifier</h2>" not in page
+
+
+def test_the_gate_is_that_of_the_evaluation():
+    assert results().gate_threshold == 0.5
+    assert results(options={"evaluate": {"gate_threshold": 0.3}}).gate_threshold == 0.3
+    off = {"gate_threshold": 0.3, "classifier_gate": False}
+    assert results(options={"evaluate": off}).gate_threshold == 0
 
 
 def test_failed_slides_and_the_options_of_their_patches_are_listed(tmp_path):
@@ -89,7 +144,7 @@ def test_failed_slides_and_the_options_of_their_patches_are_listed(tmp_path):
     )
     write_json(data.patch_options, {"options": {"stride": 99}})
     read = read_run(RunPaths(tmp_path), data)
-    assert run_warnings(read) == ["1 of 2 slides failed.", "b: no pixel size"]
+    assert run_warnings(read)[1:] == ["1 of 2 slides failed.", "b: no pixel size"]
     assert read.options == {"extract_patches": {"stride": 99}}
 
 

@@ -28,6 +28,7 @@ from epsam.config.flags import (
 from epsam.config.presets import METHODS, preset
 from epsam.core.early_interrupt import INTERRUPTED
 from epsam.core.errors import EpsamError
+from epsam.core.failures import record_failure
 from epsam.core.files import DISK_FULL, remove_leftovers
 from epsam.core.locking import exclusive_lock
 from epsam.core.signals import ignore_stop_signals, interrupt_on_stop_signals
@@ -52,7 +53,7 @@ def run_stage(
     options = parse(stage, kind, sys.argv[1:])
 
     try:
-        with _exclusive_folder(owns(options)) if owns else nullcontext():
+        with _exclusive_folder(owns(options), stage, options) if owns else nullcontext():
             main(options)
     except KeyboardInterrupt:
         # One more of them must not cut off the last line.
@@ -67,10 +68,12 @@ def run_stage(
 
 
 @contextmanager
-def _exclusive_folder(folder: Path) -> Iterator[None]:
+def _exclusive_folder(folder: Path, stage: str, options: Any) -> Iterator[None]:
     with exclusive_lock(folder, "give this one another name with RUN or --run"):
         remove_leftovers(folder)
-        yield
+        # Inside of the lock: a stage that may not begin has not failed.
+        with record_failure(folder, stage, lambda error: one_line(error, options)):
+            yield
 
 
 class _BadFlagError(Exception):

@@ -100,6 +100,11 @@ def warn_of_small_sam(options: OptionsByStage) -> list[str]:
     return []
 
 
+def list_by_end(stages: RunProvenance) -> list[str]:
+    """The stages in the order in which they ended."""
+    return [stage for stage, _ in _in_order(stages)]
+
+
 def _in_order(stages: RunProvenance) -> list[tuple[str, Mapping[str, Any]]]:
     """(stage, entry) in the order in which they ended."""
     return sorted(stages.items(), key=lambda item: str(item[1].get("ended", "")))

@@ -7,11 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from epsam.config.inference import GateOptions
+from epsam.core.failures import read_failures
 from epsam.core.files import read_json, read_numbers
 from epsam.data.images import Rgb, read_rgb
 from epsam.engine.stage import find_degenerate_outputs
 from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.report.classifier import (
+    CLASSIFIER_TABLE_COLUMNS,
+    classifier_rows,
+    make_reliability_plot,
+)
 from epsam.report.page import (
     Histogram,
     PageTable,
@@ -25,12 +32,20 @@ from epsam.report.provenance import (
     RunProvenance,
     describe_last_machine,
     format_failures,
+    list_by_end,
     option_tables,
     options_of_stages,
     stage_table,
     warn_of_small_sam,
 )
-from epsam.tables import INITIAL, METRIC_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
+from epsam.tables import (
+    ALL_PATCH_COLUMNS,
+    CLASSIFIER_COLUMNS,
+    INITIAL,
+    METRIC_COLUMNS,
+    PATCH_SCORE_COLUMNS,
+    SCORE_COLUMNS,
+)
 
 Rows = list[dict[str, str]]
 
@@ -40,7 +55,9 @@ ROUND_METRICS = {
     "pseudo_dice_kept": "Dice of the accepted",
 }
 """Metrics of which a round has one value → their columns in the table of rounds."""
-_NUMBER_COLUMNS = {"dice", "iou", "value"}
+_NUMBER_COLUMNS = {"dice", "iou", "value", "label", "probability"}
+ALL_PATCH_TABLE_COLUMNS = ("split", "what", *ALL_PATCH_COLUMNS[:6])
+"""Without the classifier's figures, which are the same for each predictor of a split."""
 LOW_ACCEPTANCE = 0.05
 """This project: a round that accepts a smaller fraction of its pseudo-labels is warned about."""
 PANELS = {
@@ -54,7 +71,9 @@ PANELS = {
 class TrainingResults:
     """The files of a run: tables as rows of text, images by name.
 
-    slides: what became of the slides that its patches come from.
+    slides: what became of the slides that its patches come from. classified: rows of
+    evaluation_classifier.csv. failures: by stage, why it has failed. is_scored: whether the run has
+    come to its scores.
     """
 
     name: str
@@ -67,6 +86,9 @@ class TrainingResults:
     slides: Rows = field(default_factory=list)
     curves: Mapping[str, Rgb] = field(default_factory=dict)
     panels: Mapping[str, Rgb] = field(default_factory=dict)
+    classified: Rows = field(default_factory=list)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    is_scored: bool = True
 
     @property
     def last_score(self) -> tuple[str, str]:
@@ -74,6 +96,14 @@ class TrainingResults:
         if not self.scores:
             return "", ""
         return self.scores[-1]["split"], self.scores[-1]["what"]
+
+    @property
+    def gate_threshold(self) -> float:
+        """That of the evaluation; 0 without a gate."""
+        options = self.options.get("evaluate", {})
+        if not options.get("classifier_gate", True):
+            return 0.0
+        return float(options.get("gate_threshold", GateOptions.gate_threshold))
 
 
 def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
@@ -98,6 +128,9 @@ def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
         slides=_read_rows(data.slide_table, ("slide", "status", "reason")),
         curves=curves,
         panels=panels,
+        classified=_read_rows(run.classifier_scores, CLASSIFIER_COLUMNS),
+        failures=read_failures(run.root),
+        is_scored=run.evaluation.is_file(),
     )
 
 
@@ -113,7 +146,13 @@ def render_training_report(results: TrainingResults) -> str:
         "training.html.j2",
         title=f"EP-SAM, run {results.name}",
         warnings=run_warnings(results),
-        scores=_score_table(results),
+        scores=_score_table(results, SCORE_COLUMNS),
+        all_patches=_score_table(results, ALL_PATCH_TABLE_COLUMNS),
+        classifier=make_table(
+            CLASSIFIER_TABLE_COLUMNS, classifier_rows(results.classified, results.gate_threshold)
+        ),
+        gate_threshold=f"{results.gate_threshold:g}",
+        reliability=make_reliability_plot(results.classified),
         rounds=make_table(round_columns, round_rows(results.metrics)),
         patch_dice=_patch_histogram(results),
         panels=panels,
@@ -125,8 +164,11 @@ def render_training_report(results: TrainingResults) -> str:
 
 
 def run_warnings(results: TrainingResults) -> list[str]:
-    """What a reader should know before trusting the run."""
-    messages = [f"{stage}: {reason}." for stage, reason in results.degenerate_outputs.items()]
+    """What a reader should know before trusting the run; that it failed comes first."""
+    messages = [f"{stage} failed: {reason}" for stage, reason in results.failures.items()]
+    if not results.is_scored:
+        messages.append(_describe_unfinished(results.stages))
+    messages += [f"{stage}: {reason}." for stage, reason in results.degenerate_outputs.items()]
     failures = []
     for row in results.slides:
         if row["status"] == FAILED:
@@ -154,6 +196,12 @@ def run_warnings(results: TrainingResults) -> list[str]:
     return messages + warn_of_small_sam(results.options)
 
 
+def _describe_unfinished(stages: RunProvenance) -> str:
+    text = "This run is not complete: it has failed, was stopped, or still works; nothing is scored"
+    ended = list_by_end(stages)
+    return f"{text}. The last stage that has ended is {ended[-1]}." if ended else f"{text}."
+
+
 def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """A row for each decoder: its best validation Dice, and the metrics of its pseudo-labels."""
     rows: dict[str, dict[str, str]] = {}
@@ -173,14 +221,17 @@ def round_rows(metrics: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [rows[number] for number in sorted(rows, key=int)]
 
 
-def _score_table(results: TrainingResults) -> PageTable | None:
+def _score_table(results: TrainingResults, columns: Sequence[str]) -> PageTable | None:
+    """The scores in these columns; None if an older version has written none of them."""
     rows = []
     for row in results.scores:
+        if columns[-1] not in row:
+            return None
         rounded = {}
         for name, value in row.items():
             rounded[name] = f"{float(value):.4f}" if "." in value else value
         rows.append(rounded)
-    return make_table(SCORE_COLUMNS, rows)
+    return make_table(columns, rows)
 
 
 def _patch_histogram(results: TrainingResults) -> Histogram | None:
