@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, made from the CSV files in docs/results/.
+"""The tables of docs/results.md and docs/real_tissue.md, made from the CSV files in docs/results/.
 
     python benchmarks/result_tables.py
 
@@ -22,7 +22,8 @@ import csv
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = (DOCS / "results.md", DOCS / "real_tissue.md")
 TABLE = re.compile(r"(<!-- table\n(.*?)-->\n).*?(<!-- end -->)", re.DOTALL)
 FIELD = re.compile(r"{(\w+)}")
 
@@ -106,4 +107,6 @@ def format_line(cells: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(fill_page(PAGE.read_text("utf-8"), PAGE.with_suffix("")), "utf-8", newline="\n")
+    for page in PAGES:
+        text = fill_page(page.read_text("utf-8"), DOCS / "results")
+        page.write_text(text, "utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md are those of its CSV files."""
+"""The tables of docs/results.md and docs/real_tissue.md are those of their CSV files."""
 
 import csv
 from pathlib import Path
@@ -25,8 +25,10 @@ def write_scores(folder):
 
 
 def test_the_page_shows_what_the_files_hold(result_tables):
-    page = (ROOT / "docs" / "results.md").read_text("utf-8")
-    assert result_tables.fill_page(page, FOLDER) == page
+    for path in result_tables.PAGES:
+        page = path.read_text("utf-8")
+        assert "<!-- table" in page
+        assert result_tables.fill_page(page, FOLDER) == page
 
 
 def test_a_pivot_has_a_line_for_each_row_and_a_column_for_each_value(result_tables, tmp_path):
