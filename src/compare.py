@@ -26,6 +26,9 @@ def main(options: CompareOptions) -> None:
         )
 
     runs = {name: RunPaths(Path(options.checkpoint_root) / name) for name in options.runs}
+    for run in runs.values():
+        if not run.root.is_dir():
+            raise EpsamError(f"{run.root}: no such run; name folders of {options.checkpoint_root}/")
     if options.output_dir:
         folders = [run.root for run in runs.values()]
         claim_output_folder(Path(options.output_dir), "compare", folders)

@@ -1,7 +1,9 @@
 import pytest
 
+import compare
 from epsam.ablation.comparison import compare_runs, format_comparison, options_that_differ
-from epsam.core.errors import DatasetError
+from epsam.config.ablation import CompareOptions
+from epsam.core.errors import DatasetError, EpsamError
 from epsam.core.files import write_json, write_table
 from epsam.paths import RunPaths
 from epsam.tables import PATCH_SCORE_COLUMNS
@@ -66,3 +68,10 @@ def test_a_run_that_does_not_exist_or_was_not_scored_there_is_named(runs, tmp_pa
         options_that_differ({**runs, "c": RunPaths(tmp_path / "c")})
     with pytest.raises(DatasetError, match="no scores of split val"):
         compare_runs(runs, "val")
+
+
+def test_a_run_that_does_not_exist_is_named_and_no_stage_is_advised(tmp_path):
+    (tmp_path / "first").mkdir()
+    options = CompareOptions(runs=("first", "frist"), checkpoint_root=str(tmp_path))
+    with pytest.raises(EpsamError, match="frist: no such run; name folders of"):
+        compare.main(options)

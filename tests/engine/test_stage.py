@@ -129,6 +129,15 @@ def test_a_stage_refuses_to_follow_one_that_left_nothing_unless_allowed(options,
     check_predecessor("decoder_1", "never_run", options())
 
 
+def test_a_refusal_names_the_folder_of_panels_only_if_there_is_one(options, tmp_path):
+    finish(options(), degenerate_output="all masks are empty")
+    with pytest.raises(TrainingError, match="are empty; mend that stage, or"):
+        check_predecessor("decoder_1", "decoder_0", options())
+    (tmp_path / "r" / "panels").mkdir()
+    with pytest.raises(TrainingError, match="are empty; look at .*panels and mend that stage"):
+        check_predecessor("decoder_1", "decoder_0", options())
+
+
 def test_degenerate_outputs_of_a_run_are_those_of_its_stages(options, tmp_path):
     finish(options(), degenerate_output="all masks are empty")
     Stage("decoder_1", options(), {}).finish([])

@@ -1,10 +1,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import tifffile
 
 from epsam.core.errors import DatasetError
+from epsam.data.images import write_rgb
 from epsam.extraction import candidate_cache, write_patches
 from extract_patches import main
 from support.slide_dataset import (
@@ -21,6 +23,14 @@ from support.slide_dataset import (
 @pytest.fixture
 def dataset(tmp_path):
     return make_dataset(tmp_path / "mine")
+
+
+def test_patches_of_a_user_are_not_said_to_be_made_again(dataset, caplog):
+    write_rgb(dataset / "train" / "image" / "a_1.png", np.full((8, 8, 3), 200, np.uint8))
+    with caplog.at_level("INFO"):
+        main(options_for(dataset))
+    assert "holds 1 patches: step skipped" in caplog.text
+    assert "--restart" not in caplog.text
 
 
 def test_a_second_run_does_nothing_and_restart_makes_everything_again(dataset, caplog):

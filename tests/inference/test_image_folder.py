@@ -193,3 +193,14 @@ def test_an_image_that_is_black_or_of_12_bits_fails_with_the_reason(
     model, rows, _ = segment(OFF)
     assert (model.classified, rows["a.tif"]["status"]) == (0, "failed")
     assert re.search(reason, rows["a.tif"]["reason"])
+
+
+def test_images_of_one_name_in_two_folders_have_rows_and_masks_of_their_own(tmp_path, segment):
+    for folder in ("case1", "case2"):
+        write_image(tmp_path, f"{folder}/a")
+    for _ in range(2):
+        _, rows, _ = segment(OFF)
+        assert list(rows) == ["case1-a.png", "case2-a.png"]
+        assert [row["status"] for row in rows.values()] == ["done", "done"]
+    masks = sorted(path.name for path in (tmp_path / "out" / "mask").iterdir())
+    assert masks == ["case1-a.png", "case2-a.png"]

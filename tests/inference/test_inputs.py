@@ -49,9 +49,10 @@ def test_a_name_is_a_label_only_in_a_split_of_a_dataset(tmp_path, layout, eviden
         write_mask(tmp_path / layout / f"{name}.png", np.ones((4, 4), bool))
     assert [image.label for image in find_images(tmp_path)] == [None, None]
     assert [image.label for image in find_images(tmp_path, "names")] == [0, 1]
-    (tmp_path / evidence).parent.mkdir(exist_ok=True)
-    write_mask(tmp_path / "one.png", np.ones((4, 4), bool))
-    (tmp_path / "one.png").rename(tmp_path / evidence)
+    if evidence.endswith(".csv"):
+        (tmp_path / evidence).write_text("image,label\n")
+    else:
+        write_mask(tmp_path / evidence, np.ones((4, 4), bool))
     assert [image.label for image in find_images(tmp_path)] == [0, 1]
 
 
@@ -61,3 +62,39 @@ def test_predictions_beside_images_make_no_split(tmp_path):
     (tmp_path / ".finished.jsonl").touch()
     (image,) = find_images(tmp_path)
     assert (image.label, image.mask) == (None, None)
+
+
+def test_images_in_folders_below_are_taken_and_results_and_masks_are_not(tmp_path):
+    pixels = np.ones((4, 4), bool)
+    for name in ("a.png", "case1/a.png", "case1/deep/b.png", ".hidden/c.png"):
+        write_mask(tmp_path / name, pixels)
+    # What an earlier version left in the folder of the images, and a folder of results in it.
+    for name in ("mask/a.png", "overlay/a.png", "results/mask/a.png", "results/e.png"):
+        write_mask(tmp_path / name, pixels)
+    (tmp_path / ".finished.jsonl").touch()
+    (tmp_path / "results" / ".results.json").write_text('{"stage": "infer"}')
+    images = find_images(tmp_path)
+    assert [image.name for image in images] == ["a", "case1-a", "case1-deep-b"]
+    assert [image.file_name for image in images] == ["a.png", "case1-a.png", "case1-deep-b.png"]
+
+
+def test_ground_truth_of_images_in_folders_below_lies_in_such_folders(tmp_path):
+    for name in ("image/case1/a_1.png", "mask/case1/a_1.png", "image/a_1.png"):
+        write_mask(tmp_path / name, np.ones((4, 4), bool))
+    masks = {image.name: image.mask for image in find_images(tmp_path)}
+    assert masks == {"a_1": None, "case1-a_1": tmp_path / "mask" / "case1" / "a_1.png"}
+
+
+@pytest.mark.parametrize("layout", ["", "image"])
+def test_a_split_is_labelled_by_its_table_as_for_training(tmp_path, layout):
+    for name in ("x", "y_1"):
+        write_mask(tmp_path / layout / f"{name}.png", np.ones((4, 4), bool))
+    (tmp_path / "labels.csv").write_text("image,label\nx,1\n")
+    labels = {image.name: image.label for image in find_images(tmp_path)}
+    assert labels == {"x_1": 1, "y_1": 1}
+
+
+def test_one_image_instead_of_a_folder_is_refused_with_the_reason(tmp_path):
+    write_mask(tmp_path / "a.png", np.ones((4, 4), bool))
+    with pytest.raises(DatasetError, match=r"a\.png: is one image; give the folder that holds it"):
+        find_images(tmp_path / "a.png")

@@ -106,8 +106,8 @@ class InferOptions(
     )
     labels: str = flag(
         "auto",
-        "whether _1 and _0 at the end of an image's name are its label; auto: in a folder with "
-        "mask/, labels.csv or patches.csv; names: in any folder",
+        "whether _1 and _0 at the end of an image's name, or labels.csv and class folders, state "
+        "its label; auto: in a folder with mask/, labels.csv or patches.csv; names: in any folder",
         affects_result=True,
         choices=("auto", "names"),
     )

@@ -2,6 +2,7 @@
 memory and 0/255 on disk.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -213,13 +214,17 @@ def list_images(folder: Path) -> list[Path]:
     return paths
 
 
-def list_images_below(folder: Path) -> list[Path]:
-    """The image files in `folder` and in the folders below it, sorted, without hidden ones."""
+def list_images_below(folder: Path, skip: Callable[[Path], bool] | None = None) -> list[Path]:
+    """The image files in `folder` and in the folders below it, sorted, without hidden ones.
+
+    skip: says of a folder below that it is left out, with all in it.
+    """
     paths = list_images(folder)
     if folder.is_dir():
         for child in sorted(folder.iterdir()):
-            if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
-                paths += list_images_below(child)
+            is_hidden = child.is_symlink() or child.name.startswith(".")
+            if child.is_dir() and not is_hidden and not (skip and skip(child)):
+                paths += list_images_below(child, skip)
     return paths
 
 

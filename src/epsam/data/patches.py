@@ -16,7 +16,6 @@ from epsam.data.images import (
     Mask,
     Rgb,
     apply_exif_turn,
-    list_images,
     list_images_below,
     read_mask,
     read_orientation,
@@ -25,6 +24,8 @@ from epsam.data.images import (
 
 LABEL_TABLE = "labels.csv"
 """In the folder of a split: columns image (with or without suffix) and label."""
+NO_IMAGES = ("mask", "overlay")
+"""Folders beside images that hold ground truth or earlier results."""
 CLASS_NAMES = {"0": 0, "normal": 0, "negative": 0, "1": 1, "tumour": 1, "tumor": 1, "positive": 1}
 """Names of folders, and values in labels.csv, that say a label (this project)."""
 
@@ -37,7 +38,8 @@ _LABEL_SUFFIX = re.compile(r"_([01])$")
 class Patch:
     """One image file.
 
-    name: the file's stem. label: 1 with tumour, 0 without, None where the name states none.
+    name: the file's stem, after the names of folders below that of the images. label: 1 with
+    tumour, 0 without, None where nothing states one.
     mask: the file of its ground truth, if there is one.
     """
 
@@ -45,6 +47,13 @@ class Patch:
     label: int | None
     image: Path
     mask: Path | None
+
+    @property
+    def file_name(self) -> str:
+        """The name with the file's suffix, as in tables of results: unique also where files of
+        several folders share a name.
+        """
+        return f"{self.name}{self.image.suffix}"
 
     def read(self) -> Rgb:
         """The patch as RGB uint8 (height, width, 3)."""
@@ -101,63 +110,78 @@ def ground_truth_folder(split_dir: Path) -> Path | None:
 
 
 def list_patches(image_dir: Path, mask_dir: Path | None) -> list[Patch]:
-    """The patches of a folder, sorted by name, each with the mask of the same stem.
+    """The patches of a folder and of those below it, sorted by path, labelled by the end of their
+    names, each with the mask of the same name.
 
-    mask_dir: None if there is no ground truth. An absent folder gives an empty list. Raises
-    DatasetError if two images share a stem, since
-    every output is named after it.
+    mask_dir: None if there is no ground truth. An image in a folder below is named after both.
+    Masks, overlays and folders of results of infer.py are left out. An absent folder gives an empty
+    list. Raises DatasetError if two images share a name, since every output is named after it.
     """
-    masks = {path.stem: path for path in list_images(mask_dir)} if mask_dir else {}
-    images: dict[str, Path] = {}
-    for path in list_images(image_dir):
-        if path.stem in images:
-            raise DatasetError(
-                f"{image_dir}: {images[path.stem].name} and {path.name} share a name; rename one"
-            )
-        images[path.stem] = path
-
+    masks = _masks_by_name(mask_dir)
     patches = []
-    for stem, path in images.items():
-        patches.append(Patch(stem, label_from_name(stem), path, masks.get(stem)))
+    for path in list_images_below(image_dir, skip=_is_no_folder_of_images):
+        name = _joined_name(path, image_dir)
+        patches.append(Patch(name, label_from_name(name), path, masks.get(name)))
+    _require_unique_names(patches, image_dir)
     return patches
 
 
-def list_labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
-    """The patches of a split for training or scoring, with those in folders below.
+def list_split_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
+    """The patches of a split, with those in folders below; label None where nothing states one.
 
     image_dir: replaces `split_dir`/image where it is not empty. The label comes from
     `split_dir`/labels.csv (columns image, label), else from a folder such as 1 or tumour, else from
     the end of the name. A patch below another folder is named after both. Raises DatasetError if
-    a patch has no label, or if two share a name.
+    two patches share a name.
     """
     images = Path(image_dir) if image_dir else split_dir / "image"
     table = _read_label_table(split_dir / LABEL_TABLE)
-    masks = {}
-    mask_dir = ground_truth_folder(split_dir)
-    for path in list_images_below(mask_dir) if mask_dir else []:
-        masks[_joined_name(path, split_dir / "mask")] = path
+    masks = _masks_by_name(ground_truth_folder(split_dir))
+    patches = []
+    for path in list_images_below(images, skip=_is_no_folder_of_images):
+        patches.append(_label_patch(path, images, table, masks))
+    _require_unique_names(patches, images)
+    return patches
 
-    patches: dict[str, Patch] = {}
-    unlabelled = []
-    paths = list_images_below(images)
-    for path in paths:
-        patch = _label_patch(path, images, table, masks)
-        if patch.label is None:
-            unlabelled.append(path.name)
-        if patch.name in patches:
-            raise DatasetError(
-                f"{images}: {patches[patch.name].image.name} and {path.name} share a name; "
-                "rename one"
-            )
-        patches[patch.name] = patch
 
+def list_labelled_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
+    """The patches of a split for training or scoring, as `list_split_patches` lists them.
+
+    Raises DatasetError if a patch has no label, or if two share a name.
+    """
+    patches = list_split_patches(split_dir, image_dir)
+    unlabelled = [patch.image.name for patch in patches if patch.label is None]
     if unlabelled:
         raise DatasetError(
-            f"{split_dir}: {len(unlabelled)} of {len(paths)} names have no label, such as "
+            f"{split_dir}: {len(unlabelled)} of {len(patches)} names have no label, such as "
             f"{unlabelled[0]}; end them in _1 (tumour) or _0 (none), put them into folders 1 and "
             f"0, or list them in {LABEL_TABLE}"
         )
-    return list(patches.values())
+    return patches
+
+
+def _masks_by_name(mask_dir: Path | None) -> dict[str, Path]:
+    masks = {}
+    if mask_dir:
+        for path in list_images_below(mask_dir):
+            masks[_joined_name(path, mask_dir)] = path
+    return masks
+
+
+def _is_no_folder_of_images(folder: Path) -> bool:
+    return folder.name in NO_IMAGES or is_output_of(INFERENCE, folder)
+
+
+def _require_unique_names(patches: Sequence[Patch], image_dir: Path) -> None:
+    """Raise DatasetError if two patches share a name."""
+    by_name: dict[str, Patch] = {}
+    for patch in patches:
+        if patch.name in by_name:
+            raise DatasetError(
+                f"{image_dir}: {by_name[patch.name].image.name} and {patch.image.name} share a "
+                "name; rename one"
+            )
+        by_name[patch.name] = patch
 
 
 def _read_label_table(table: Path) -> dict[str, int]:

@@ -123,7 +123,7 @@ class Stage:
         log.info("%s: done in %.0f s; %s", self.name, seconds, _format_peak_memory())
         if degenerate_output:
             log.warning(
-                "WARNING: %s: %s; the next stage will refuse to go on from this",
+                "WARNING: %s: %s; the next stage goes on from this with --allow_degenerate alone",
                 self.name,
                 degenerate_output,
             )
@@ -168,9 +168,11 @@ def check_predecessor(stage: str, earlier: str, options: StageOptions) -> None:
     run = RunPaths.of(options)
     degenerate_output = find_degenerate_outputs(run).get(earlier, "")
     if degenerate_output and not options.allow_degenerate:
+        # The classifier draws no panels, so that the folder may not be there yet.
+        place = f"look at {run.panels} and " if run.panels.is_dir() else ""
         raise TrainingError(
-            f"{stage}: nothing to go on with, in {earlier} {degenerate_output}; look at "
-            f"{run.panels} and mend that stage, or go on with --allow_degenerate"
+            f"{stage}: nothing to go on with, in {earlier} {degenerate_output}; {place}mend that "
+            "stage, or go on with --allow_degenerate"
         )
 
 

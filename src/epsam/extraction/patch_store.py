@@ -90,7 +90,9 @@ def _are_train_patches_current(
         _refuse_foreign_files(paths)
         log.info("%s: its patches are extracted again, as this has changed: %s", folder, changes)
         return False
-    log.info("%s holds %d patches: step skipped (--restart makes them again)", folder, n_patches)
+    # Patches that a user brought have no slides that others could be made from.
+    hint = " (--restart makes them again)" if paths.patch_options.is_file() else ""
+    log.info("%s holds %d patches: step skipped%s", folder, n_patches, hint)
     return True
 
 

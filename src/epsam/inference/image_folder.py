@@ -52,7 +52,7 @@ def segment_folder(
 
             rows.append(result.row)
             if result.counts is not None:
-                counts[image.image.name] = result.counts
+                counts[image.file_name] = result.counts
                 # A running sum: the mean anew for each image would take ever longer.
                 total_dice += result.counts.dice
                 bar.set_postfix(dice=f"{total_dice / len(counts):.3f}")
@@ -96,7 +96,7 @@ def _segment_or_fail(
         result = _segment_file(image, model, output, overlap, gate)
     except EpsamError as error:
         log.warning("skipped: %s", error)
-        row = {"image": image.image.name, "status": "failed", "reason": str(error)}
+        row = {"image": image.file_name, "status": "failed", "reason": str(error)}
         return ImageResult(row, None)
     cache.add(image, result)
     return result
@@ -121,7 +121,7 @@ def _segment_file(
     write_rgb(overlay_file(output, image), overlay_mask(pixels, mask))
 
     row: dict[str, Any] = {
-        "image": image.image.name,
+        "image": image.file_name,
         "status": "done",
         "label": "" if image.label is None else image.label,
         "probability": round(segmentation.max_score, 6),

@@ -46,7 +46,7 @@ class ResultCache:
 
     def find(self, image: Patch) -> ImageResult | None:
         """The current result of an image, if there is one."""
-        line = self._lines.get(image.image.name)
+        line = self._lines.get(image.file_name)
         if line is None:
             return None
         try:
@@ -61,7 +61,7 @@ class ResultCache:
     def add(self, image: Patch, result: ImageResult) -> None:
         """Store the result of an image whose mask and overlay are written."""
         line = {
-            "image": image.image.name,
+            "image": image.file_name,
             "key": self._image_key(image).digest,
             "row": result.row,
             "overlap": _counts_to_json(result.counts),

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from epsam.annotations.groups import BUILT_IN, GroupNames
 from epsam.core.errors import DatasetError
-from epsam.data.patches import LABEL_TABLE, Patch, ground_truth_folder, list_patches
+from epsam.data.patches import (
+    LABEL_TABLE,
+    Patch,
+    ground_truth_folder,
+    list_patches,
+    list_split_patches,
+)
 from epsam.extraction.discovery import (
     FAILED,
     INCLUDED,
@@ -40,29 +46,35 @@ def list_input_folders(path: Path) -> list[Path]:
 
 
 def find_images(folder: Path, labels: str = "auto") -> list[Patch]:
-    """Images of `folder/image` or, without such a folder, of `folder`; masks of `folder/mask`.
+    """Images of `folder/image` or, without such a folder, of `folder`, with those in folders below;
+    masks of `folder/mask`.
 
-    labels: `--labels`. With "auto", a name such as tile_0 states a label only in a split of a
-    dataset. Raises DatasetError if there is no folder or no image in it.
+    labels: `--labels`. With "auto", the name, folder or labels.csv of an image states a label only
+    in a split of a dataset. Raises DatasetError if there is no folder or no image in it.
     """
+    if folder.is_file():
+        raise DatasetError(f"{folder}: is one image; give the folder that holds it")
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; set TEST_DATASET_DIR or --test_dataset_dir")
     image_folder = folder / "image" if (folder / "image").is_dir() else folder
-    images = list_patches(image_folder, ground_truth_folder(folder))
+    if labels == "names" or _is_split(folder):
+        images = list_split_patches(folder, str(image_folder))
+    else:
+        images = []
+        for image in list_patches(image_folder, ground_truth_folder(folder)):
+            images.append(replace(image, label=None))
     if not images:
         raise DatasetError(
             f"{image_folder}: no .png, .jpg, .tif or .bmp image in it; check the folder"
         )
 
-    if labels != "names" and not _is_split(folder):
-        images = [replace(image, label=None) for image in images]
     with_mask = sum(image.mask is not None for image in images)
     log.info("%s: %d images, %d with ground truth", image_folder, len(images), with_mask)
     return images
 
 
 def _is_split(folder: Path) -> bool:
-    """Whether a folder of images is a split of a dataset, whose names end in a label."""
+    """Whether a folder of images is a split of a dataset, which states labels."""
     if (folder / "mask").is_dir() and ground_truth_folder(folder):
         return True
     # The tables of a dataset lie beside its splits.

@@ -33,7 +33,7 @@ def draw_image_cases(
     done; all read from `output`.
     """
     done = _done_by_name(rows, "image")
-    done_images = {image.image.name: image for image in images if image.image.name in done}
+    done_images = {image.file_name: image for image in images if image.file_name in done}
 
     cases = {}
     for name in select_cases(list(done_images), dice, MAX_IMAGES):

@@ -106,7 +106,8 @@ def load_initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Examp
     if not examples:
         raise TrainingError(
             f"{run.initial_masks('train')}: all initial masks are empty; "
-            "lower --quantile or --open_kernel, or train the classifier longer"
+            "lower --quantile or --open_kernel (MASK_FLAGS of train.sh), or train the classifier "
+            "longer"
         )
     return examples
 
@@ -134,7 +135,8 @@ def load_accepted_examples(
     if not examples:
         raise TrainingError(
             f"round {number}: no pseudo-label of round {number - 1} was accepted; look at "
-            f"{run.pseudo_labels} and lower --ids_threshold, or train the classifier longer"
+            f"{run.pseudo_labels} and lower --ids_threshold (DECODER_FLAGS of train.sh), or train "
+            "the classifier longer"
         )
     for example in examples:
         if example.soft and not example.soft.is_file():
