@@ -102,6 +102,7 @@ def test_three_shards_in_parallel_and_a_merge_leave_byte_for_byte_what_one_run_l
         "mask.tif",
         "overlay.jpg",
         "probability.tif",
+        "regions.csv",
         "slide.json",
         "timings.json",
         "tumour.geojson",

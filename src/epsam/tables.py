@@ -80,6 +80,9 @@ GRID_SEARCH_COLUMNS = ("quantile", "open_kernel", "open_at", "patches", "dice", 
 
 TILE_COLUMNS = ("x", "y", "tissue", "probability", "gated")
 
+REGION_COLUMNS = ("region", "id", "area_um2", "perimeter_um", "mean_probability", "x", "y")
+"""regions.csv of a slide; `id` is that of the region in tumour.geojson."""
+
 SLIDE_RESULT_COLUMNS = (
     "slide",
     "status",

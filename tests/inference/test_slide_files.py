@@ -13,11 +13,13 @@ from epsam.annotations.polygons import Annotations, rasterize_tumour
 from epsam.data.images import read_rgb
 from epsam.extraction.discovery import SlideRecord
 from epsam.inference.inputs import find_slides
+from epsam.inference.slide_files import ContourSettings
 from epsam.inference.tile_model import Gate
 from epsam.pictures.panel import PREDICTED
 from epsam.wsi.reader import open_slide
 from support.fake_tile_model import PINK, FakeTileModel, blue, draw_slide, write_lossless_slide
 from support.slide_runs import SETTINGS, TISSUE, TUMOUR, segment_all
+from support.tables import read_rows
 
 
 def test_mask_and_probability_open_elsewhere_as_lossless_pyramids_with_the_slides_pixel_size(
@@ -78,7 +80,7 @@ def test_regions_and_holes_smaller_than_min_region_are_left_out_of_the_mask(tmp_
         [SlideRecord("a", path, None)],
         tmp_path / "out",
         model,
-        replace(SETTINGS, gate=Gate(False, 0.5), min_region=30),
+        replace(SETTINGS, gate=Gate(False, 0.5), contours=ContourSettings(min_region=30)),
     )
     mask, probability = (
         tifffile.imread(tmp_path / "out" / "a" / name) for name in ("mask.tif", "probability.tif")
@@ -95,10 +97,44 @@ def test_regions_and_holes_smaller_than_min_region_are_left_out_of_the_mask(tmp_
     assert [len(region["geometry"]["coordinates"]) for region in regions] == [1]
 
 
+def test_small_regions_have_no_outline_but_stay_in_the_mask_and_outlines_match_the_table(tmp_path):
+    """With 0.5 µm a pixel: a region of 64 px is 16 µm², one of 104 × 80 px, less a hole of 100 px,
+    2055 µm².
+    """
+    image = draw_slide(400, 448, TISSUE, [TUMOUR[0], (300, 200, 308, 208)])
+    image[120:130, 140:150] = PINK
+    path = write_lossless_slide(tmp_path / "a.tif", image)
+    settings = replace(
+        SETTINGS, gate=Gate(False, 0.5), contours=ContourSettings(min_outline=30, asap=True)
+    )
+    _, rows = segment_all(
+        [SlideRecord("a", path, None)], tmp_path / "out", FakeTileModel(tile_size=128), settings
+    )
+    folder = tmp_path / "out" / "a"
+    assert np.array_equal(tifffile.imread(folder / "mask.tif") > 0, blue(image))
+    assert int(rows[0]["regions"]) == 2
+
+    (feature,) = json.loads((folder / "tumour.geojson").read_text("utf-8"))["features"]
+    (row,) = read_rows(folder / "regions.csv")
+    # The hole stays, however small it is.
+    assert len(feature["geometry"]["coordinates"]) == 2
+    assert (feature["id"], feature["properties"]["name"]) == (row["id"], f"region {row['region']}")
+    assert feature["properties"]["measurements"]["Area µm^2"] == float(row["area_um2"])
+    # Contours cut each corner by an eighth of a pixel: four of the region, four of the hole.
+    assert float(row["area_um2"]) == pytest.approx((104 * 80 - 100) * 0.25, abs=0.5)
+    assert float(row["perimeter_um"]) == pytest.approx(2 * (104 + 80) * 0.5, abs=2)
+    # The model is certain of every tumour pixel.
+    assert float(row["mean_probability"]) == 1
+    assert (int(row["x"]), int(row["y"])) == (96 + 104 // 2, 96 + 80 // 2)
+    assert 'Annotation Name="region 1"' in (folder / "tumour.xml").read_text()
+
+
 @pytest.mark.parametrize("mpp", [0.5, 1.0])
 def test_contours_enclose_the_mask_at_level_0(slide_folder, tmp_path, mpp):
     slides, output = find_slides(slide_folder / "a.tif"), tmp_path / "out"
-    segment_all(slides, output, settings=replace(SETTINGS, mpp=mpp, asap=True))
+    segment_all(
+        slides, output, settings=replace(SETTINGS, mpp=mpp, contours=ContourSettings(asap=True))
+    )
     mask = tifffile.imread(output / "a" / "mask.tif") > 0
     features = json.loads((output / "a" / "tumour.geojson").read_text("utf-8"))["features"]
     rings = [
@@ -118,7 +154,9 @@ def test_every_result_is_on_the_disk_before_the_slide_counts_as_done(
     flushed = set()
     monkeypatch.setattr(os, "fsync", lambda number: flushed.add(os.fstat(number).st_ino))
     segment_all(
-        find_slides(slide_folder / "a.tif"), tmp_path / "out", settings=replace(SETTINGS, asap=True)
+        find_slides(slide_folder / "a.tif"),
+        tmp_path / "out",
+        settings=replace(SETTINGS, contours=ContourSettings(asap=True)),
     )
     assert [
         path.name

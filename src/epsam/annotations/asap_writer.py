@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from epsam.annotations.contours import Ring, rings_by_parent
 from epsam.annotations.polygons import Polygon
+from epsam.annotations.regions import list_regions
 
 TUMOUR = "Tumor"
 EXCLUSION = "Exclusion"
@@ -15,18 +16,26 @@ EXCLUSION = "Exclusion"
 
 @dataclass(frozen=True)
 class AsapAnnotation:
-    """A closed polygon: its group and its corners (n, 2) as (x, y), level-0 px."""
+    """A closed polygon: its group and its corners (n, 2) as (x, y), level-0 px.
+
+    name: empty for one of its number in the file.
+    """
 
     group: str
     points_xy: npt.NDArray[np.int32 | np.float64]
+    name: str = ""
 
 
 def annotations_from_rings(rings: Sequence[Ring], scale: float) -> list[AsapAnnotation]:
     """Rings of a mask as annotations at level 0, tumour first, then exclusions; `scale` is the
-    number of level-0 pixels that a pixel of the mask spans.
+    number of level-0 pixels that a pixel of the mask spans. Regions have the names that they have
+    in every file.
     """
-    islands = rings_by_parent(rings)
     tumour = []
+    for region in list_regions(rings):
+        points = np.round(region.outer.points_xy * scale, 2)
+        tumour.append(AsapAnnotation(TUMOUR, points, region.name))
+    islands = rings_by_parent(rings)
     exclusions = []
     for number, ring in enumerate(rings):
         if ring.is_hole:
@@ -35,8 +44,6 @@ def annotations_from_rings(rings: Sequence[Ring], scale: float) -> list[AsapAnno
             inner = [island.points_xy for island in islands.get(number, [])]
             points = _join_rings(ring.points_xy, inner)
             exclusions.append(AsapAnnotation(EXCLUSION, np.round(points * scale, 2)))
-        else:
-            tumour.append(AsapAnnotation(TUMOUR, np.round(ring.points_xy * scale, 2)))
     return tumour + exclusions
 
 
@@ -69,8 +76,9 @@ def format_asap_xml(annotations: Sequence[AsapAnnotation]) -> str:
 
 
 def _format_annotation(number: int, annotation: AsapAnnotation) -> list[str]:
+    name = annotation.name or f"Annotation {number}"
     lines = [
-        f'\t\t<Annotation Name="Annotation {number}" Type="Polygon" '
+        f'\t\t<Annotation Name="{name}" Type="Polygon" '
         f'PartOfGroup="{annotation.group}" Color="#F4FA58">',
         "\t\t\t<Coordinates>",
     ]

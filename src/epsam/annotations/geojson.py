@@ -5,41 +5,43 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from epsam.annotations.contours import Ring, rings_by_parent, signed_area
+from epsam.annotations.contours import Ring
 from epsam.annotations.polygons import Polygon
+from epsam.annotations.regions import Region, list_regions
 
 COLOUR = (200, 0, 0)
 
 
-def format_geojson(rings: Sequence[Ring], scale: float, mpp: float) -> Iterator[str]:
+def format_geojson(
+    rings: Sequence[Ring], scale: float, mpp: float, slide: str = ""
+) -> Iterator[str]:
     """The text in pieces: a feature for each region, a polygon with its holes, in level-0 pixels.
 
-    A pixel of the rings' mask spans `scale` level-0 pixels and `mpp` µm. Areas are in µm².
+    A pixel of the rings' mask spans `scale` level-0 pixels and `mpp` µm. Areas are in µm². Names
+    and ids of regions are those of regions.csv of the slide.
     """
-    holes = rings_by_parent(rings)
     yield '{"type": "FeatureCollection", "features": ['
     separator = "\n"
-    for number, ring in enumerate(rings):
-        if ring.is_hole:
-            continue
-        feature = _region_feature([ring, *holes.get(number, [])], scale, mpp)
+    for region in list_regions(rings):
+        feature = _region_feature(region, scale, mpp, slide)
         yield separator + json.dumps(feature, ensure_ascii=False)
         separator = ",\n"
     yield "\n]}\n"
 
 
-def _region_feature(rings: Sequence[Ring], scale: float, mpp: float) -> dict[str, object]:
+def _region_feature(region: Region, scale: float, mpp: float, slide: str) -> dict[str, object]:
     """A region as a GeoJSON feature: its outer ring, then its holes."""
-    # Areas of holes are negative.
-    area_um2 = sum(signed_area(ring.points_xy) for ring in rings) * mpp**2
+    rings = [region.outer, *region.holes]
     coordinates = [_close_ring(ring.points_xy * scale) for ring in rings]
     return {
         "type": "Feature",
+        "id": region.id_on(slide),
         "geometry": {"type": "Polygon", "coordinates": coordinates},
         "properties": {
             "objectType": "annotation",
+            "name": region.name,
             "classification": {"name": "Tumor", "color": list(COLOUR)},
-            "measurements": {"Area µm^2": round(area_um2, 2)},
+            "measurements": {"Area µm^2": round(region.area_px2 * mpp**2, 2)},
         },
     }
 

@@ -74,6 +74,14 @@ class SlideInferOptions(SlideResolutionOptions):
         at_least=0,
         affects_result=True,
     )
+    min_outline: float = flag(
+        1000.0,
+        "leave regions smaller than this, µm², out of a slide's contours and regions.csv; its mask "
+        "keeps them; 0: none",
+        at_least=0,
+        affects_result=True,
+        since="0.3",
+    )
     asap: bool = flag(False, "write a slide's contours as ASAP XML, too", affects_result=True)
 
 

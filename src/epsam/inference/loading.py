@@ -21,6 +21,7 @@ from epsam.extraction.resolutions import REFUSE_RATIO, WARN_RATIO, describe_mixt
 from epsam.inference.pipeline import MapAndPromptOptions, Pipeline
 from epsam.inference.segment_slides import SlideSettings
 from epsam.inference.segmenter_model import SegmenterTileModel
+from epsam.inference.slide_files import ContourSettings
 from epsam.inference.tile_model import Gate, TileModel
 from epsam.paths import RunPaths
 from epsam.segment.registry import is_segmenter, load_segmenter
@@ -261,8 +262,7 @@ def make_slide_settings(options: InferOptions, model: TileModel) -> SlideSetting
         min_tissue=options.min_tissue,
         gate=Gate(options.classifier_gate, options.gate_threshold),
         clip_to_tissue=options.clip_to_tissue,
-        min_region=options.min_region,
-        asap=options.asap,
+        contours=ContourSettings(options.min_region, options.min_outline, options.asap),
     )
 
 

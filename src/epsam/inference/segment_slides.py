@@ -14,6 +14,7 @@ from epsam.extraction.thumbnail import read_overview
 from epsam.inference.progress import EtaEstimator, PhaseTimer, SlideProgress
 from epsam.inference.slide_files import (
     PROBABILITY_FILE,
+    ContourSettings,
     slide_row,
     write_probability,
     write_results,
@@ -35,8 +36,7 @@ class SlideSettings:
     mpp: µm/px of the tiles. slide_mpp: pixel size of slides whose file does not tell it, µm.
     overlap: of neighbouring tiles, as a fraction of their side. min_tissue: least fraction of
     tissue of a tile that is classified. clip_to_tissue: set the probability on glass to 0.
-    min_region: smaller regions and holes are left out of the mask, µm². asap: write contours as
-    ASAP XML, too.
+    contours: what is outlined, and how it is written.
     """
 
     mpp: float
@@ -45,8 +45,7 @@ class SlideSettings:
     min_tissue: float
     gate: Gate
     clip_to_tissue: bool = True
-    min_region: float = 0.0
-    asap: bool = False
+    contours: ContourSettings = ContourSettings()
 
 
 def segment_slides(
@@ -109,7 +108,7 @@ def segment_slide(
     timer: PhaseTimer,
     progress: SlideProgress,
 ) -> tuple[Row, ResultFrame]:
-    """Write a slide's probability.tif, mask.tif, contours, overlay and windows.csv into `folder`.
+    """Write a slide's probability.tif, mask.tif, contours, overlay and tables into `folder`.
 
     Returns its row of slides.csv, and how its results lie on the slide. Raises SlideError if the
     slide cannot be read or its pixel size is unknown.
@@ -143,9 +142,7 @@ def segment_slide(
         timer.move("read", "decode", slide.decoding_s / max(slide.reading_s, 1e-9))
 
         with timer.phase("write"):
-            mask = write_results(
-                folder, slide, overview, inference, tissue, settings.min_region, settings.asap
-            )
+            mask = write_results(folder, slide, overview, inference, tissue, settings.contours)
         row = slide_row(record, slide, grid, tissue, inference.classified, mask)
         return row, ResultFrame(grid.scale, grid.mpp, grid.side_px0)
 

@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from epsam.annotations.asap_writer import annotations_from_rings, format_asap_xml
 from epsam.annotations.contours import ContourTracer, Ring, largest_diameter
 from epsam.annotations.geojson import format_geojson
+from epsam.annotations.regions import leave_out_small_regions, list_regions
 from epsam.annotations.small_regions import SmallRegions
 from epsam.core.files import whole_file, write_table, write_text
 from epsam.data.images import Rgb, write_jpeg
 from epsam.extraction.discovery import SlideRecord
 from epsam.inference.progress import PhaseTimer
+from epsam.inference.pyramid_bands import read_bands
+from epsam.inference.region_table import region_rows
 from epsam.inference.streaming import ClassifiedTile, SlideInference
 from epsam.inference.tiling import TileGrid
 from epsam.pictures.slide_overlay import draw_slide_overlay
-from epsam.tables import TILE_COLUMNS
-from epsam.wsi import writer
+from epsam.tables import REGION_COLUMNS, TILE_COLUMNS
 from epsam.wsi.slide import Slide
 from epsam.wsi.tissue import TissueMask
 from epsam.wsi.writer import Pixels, PyramidFormat, regroup_bands, write_pyramid
@@ -34,6 +35,20 @@ MASK_FILE = "mask.tif"
 
 MIN_TUMOUR_VALUE = 128
 """The least value of probability.tif that stands for a probability above 0.5."""
+
+
+@dataclass(frozen=True)
+class ContourSettings:
+    """What of a slide's probability is outlined.
+
+    min_region: smaller regions and holes are left out of the mask and the contours, µm².
+    min_outline: smaller regions are left out of the contours alone, µm². asap: write contours as
+    ASAP XML, too.
+    """
+
+    min_region: float = 0.0
+    min_outline: float = 0.0
+    asap: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,14 +107,13 @@ def write_results(
     overview: Rgb,
     inference: SlideInference,
     tissue: TissueMask,
-    min_region: float,
-    asap: bool,
+    settings: ContourSettings,
 ) -> MaskContent:
     """Write all that follows from the probability file in `folder`; returns what the mask holds."""
     grid, probability = inference.grid, folder / PROBABILITY_FILE
-    small_regions = find_small_regions(probability, grid, min_region)
+    small_regions = find_small_regions(probability, grid, settings.min_region)
     mask = write_mask(folder / MASK_FILE, probability, small_regions, grid, tissue)
-    write_contours(folder, mask.rings, grid, asap)
+    write_contours(folder, inference.name, mask.rings, grid, settings)
     write_overlay(folder / "overlay.jpg", slide, overview, mask.rings, grid)
     tile_rows = list_tile_rows(grid, inference.classified)
     write_table(folder / "windows.csv", TILE_COLUMNS, tile_rows)
@@ -143,12 +157,17 @@ def write_mask(
     return MaskContent(tumour_px, tumour_on_tissue_px, tracer.trace_rings())
 
 
-def write_contours(folder: Path, rings: Sequence[Ring], grid: TileGrid, asap: bool) -> None:
-    """Write tumour.geojson and, with `asap`, tumour.xml, both in level-0 pixels."""
+def write_contours(
+    folder: Path, slide: str, rings: Sequence[Ring], grid: TileGrid, settings: ContourSettings
+) -> None:
+    """Write tumour.geojson and, if set, tumour.xml, both in level-0 pixels, and regions.csv."""
+    outlined = leave_out_small_regions(rings, settings.min_outline / grid.mpp**2)
     with whole_file(folder / "tumour.geojson") as path, path.open("w", encoding="utf-8") as stream:
-        stream.writelines(format_geojson(rings, grid.scale, grid.mpp))
-    if asap:
-        annotations = annotations_from_rings(rings, grid.scale)
+        stream.writelines(format_geojson(outlined, grid.scale, grid.mpp, slide))
+    rows = region_rows(list_regions(outlined), slide, grid, folder / PROBABILITY_FILE)
+    write_table(folder / "regions.csv", REGION_COLUMNS, rows)
+    if settings.asap:
+        annotations = annotations_from_rings(outlined, grid.scale)
         write_text(folder / "tumour.xml", format_asap_xml(annotations))
 
 
@@ -173,27 +192,6 @@ def list_tile_rows(grid: TileGrid, tiles: Sequence[ClassifiedTile]) -> Iterator[
             "probability": f"{tile.score:.6f}",
             "gated": int(tile.gated),
         }
-
-
-def read_bands(path: Path) -> Iterator[Pixels]:
-    """Level 0 of a grey tiled TIFF from `write_pyramid`, a row of TIFF tiles at a time."""
-    with tifffile.TiffFile(path) as file:
-        page = file.pages.first
-        height, width = page.shape
-        rows, columns = int(page.tilelength), int(page.tilewidth)
-        band = np.zeros((min(rows, height), width), np.uint8)
-        tiles_across = -(-width // columns)
-        # With more workers, tifffile would decode ahead and hold more tiles.
-        segments = page.segments(maxworkers=1, buffersize=writer.BUFFER_BYTES)
-        for number, (pixels, _, _) in enumerate(segments):
-            tile_row, tile_column = divmod(number, tiles_across)
-            top, left = tile_row * rows, tile_column * columns
-            # The last tiles of a row or column reach beyond the image.
-            tile = pixels[0, : height - top, : width - left, 0]
-            band[: len(tile), left : left + tile.shape[1]] = tile
-            if tile_column == tiles_across - 1:
-                # A copy, since the next row of tiles overwrites the buffer.
-                yield band[: height - top].copy()
 
 
 def slide_row(

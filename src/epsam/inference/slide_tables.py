@@ -12,8 +12,9 @@ from epsam.evaluation.froc import compute_froc
 from epsam.evaluation.slide_scores import SlideScore, score_slide, summarize_slide_scores
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.inputs import has_ground_truth
+from epsam.inference.pyramid_bands import read_bands
 from epsam.inference.segment_slides import describe_failure
-from epsam.inference.slide_files import MASK_FILE, read_bands
+from epsam.inference.slide_files import MASK_FILE
 from epsam.inference.slide_store import Row, SlideStore, list_timed_phases, timing_columns
 from epsam.tables import FROC_COLUMNS, SLIDE_RESULT_COLUMNS
 from epsam.wsi.tiff import TIFF_ERRORS
