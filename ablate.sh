@@ -20,6 +20,7 @@ DATA_ROOT=${DATA_ROOT:-}                      # as in train.sh
 CHECKPOINT_ROOT=${CHECKPOINT_ROOT:-}          # as in train.sh
 LOG_DIR=${LOG_DIR:-}                          # as in train.sh
 DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
+REPLACE=${REPLACE:-}                          # 1: replace runs that are finished with other flags or patches
 
 DEMO_FLAGS=${DEMO_FLAGS:-}                    # flags of all rows, as in train.sh; a row's own flags follow them
 PATCH_FLAGS=${PATCH_FLAGS:-}
@@ -77,6 +78,7 @@ run_all() {
     if [[ $DATASET_TYPE == demo ]]; then
         stage src/make_demo_slides.py ${DATA_ROOT:+"--output_dir=$DATA_ROOT/demo"} $DEMO_FLAGS
     fi
+    [[ $REPLACE == 1 ]] && data+=(--replace)
     stage src/extract_patches.py "${data[@]}" $PATCH_FLAGS
     stage src/ablate.py "${data[@]}" ${CHECKPOINT_ROOT:+"--checkpoint_root=$CHECKPOINT_ROOT"} \
         "--name=$NAME" "--seeds=$SEEDS" "--only=$ONLY" "--rows=$ROWS" \

@@ -18,6 +18,7 @@ DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
 DATA_ROOT=${DATA_ROOT:-}                      # folder that holds the datasets; empty: dataset/
 CHECKPOINT_ROOT=${CHECKPOINT_ROOT:-}          # folder that holds SAM's weights and the runs; empty: checkpoints/
 LOG_DIR=${LOG_DIR:-}                          # folder of the log; empty: this one
+REPLACE=${REPLACE:-}                          # 1: replace what is finished with other options or data; else it stays
 TENSORBOARD=${TENSORBOARD:-}                  # 1: --tensorboard for every training stage (pip install tensorboard)
 
 DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py, for DATASET_TYPE=demo, such as: --seed 1 --restart
@@ -40,6 +41,7 @@ run_all() {
     source src/environment.sh
     # Names may hold spaces; the stages' own flags are separate words, hence no quotes around those.
     data=("--dataset_type=$DATASET_TYPE" ${DATA_ROOT:+"--dataset_root=$DATA_ROOT"})
+    [[ $REPLACE == 1 ]] && data+=(--replace)
     run_folder=("--run=$RUN" ${CHECKPOINT_ROOT:+"--checkpoint_root=$CHECKPOINT_ROOT"})
     local seed=("--seed=$SEED") run=("${data[@]}" "${run_folder[@]}" "--device=$DEVICE") sam=("--seed=$SEED")
     [[ -n $SAM_MODEL_TYPE ]] && sam+=("--sam_model_type=$SAM_MODEL_TYPE")

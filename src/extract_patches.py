@@ -23,6 +23,7 @@ from epsam.extraction.patch_store import (
     publish_patches,
     staging_folder,
 )
+from epsam.extraction.replace_patches import require_replaceable_patches
 from epsam.extraction.selection import (
     check_tumour_range,
     require_one_magnification,
@@ -46,6 +47,7 @@ def main(options: PatchOptions) -> None:
     paths = DatasetPaths.of(options)
     if are_patches_current(paths, TABLES, options):
         return
+    require_replaceable_patches(paths, TABLES, options)
 
     dataset = load_slides(paths, TABLES, options)
     log_slides(dataset)

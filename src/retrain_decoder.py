@@ -8,7 +8,7 @@ from epsam.config.command_line import run_stage
 from epsam.config.decoder import RetrainOptions
 from epsam.engine.stage import check_predecessor
 from epsam.paths import RunPaths, run_folder
-from epsam.training.delete_rounds import delete_rounds_after
+from epsam.training.delete_rounds import delete_surplus_rounds, require_replaceable_rounds
 from epsam.training.round_data import (
     RoundData,
     is_round_finished,
@@ -26,6 +26,7 @@ def main(options: RetrainOptions) -> None:
     Raises TrainingError if the round before left nothing to learn from.
     """
     # Checked first, since encoding takes hours.
+    require_replaceable_rounds(options)
     check_predecessor("decoder_1", "decoder_0", options)
 
     data, run = load_round_data(options), RunPaths.of(options)
@@ -51,7 +52,7 @@ def main(options: RetrainOptions) -> None:
         decoder_round.finish(state, summary)
 
     # A run may have had more rounds before, and inference takes the last decoder that exists.
-    delete_rounds_after(run, options.n_iter)
+    delete_surplus_rounds(run, options.n_iter)
 
 
 def load_context(options: RetrainOptions, data: RoundData) -> "RoundContext":

@@ -18,6 +18,7 @@ from epsam.ablation import run_plans
 from epsam.config.ablation import AblateOptions, CompareOptions
 from epsam.config.command_line import parse
 from epsam.core.errors import EpsamError
+from epsam.engine.stage import Stage
 from support.holder import holding
 from support.mini import FLAGS, REPOSITORY, smaller_sam, write_patches, write_random_sam
 from support.tables import read_rows
@@ -240,6 +241,44 @@ def test_others_reuse_what_a_row_has_computed_before_it_fails(tmp_path, monkeypa
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
     a, b = (Path(RUN.format(row, 22)) for row in "ab")
     assert reused == [(a, b, "train_classifier")]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_finished_run_is_replaced_on_request_alone(tmp_path, monkeypatch, caplog, replace):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
+    monkeypatch.setattr(ablate.evaluate, "main", lambda _: None)
+    replaced = []
+
+    def finish(name):
+        def main(stage_options):
+            stage = Stage(name, stage_options, {})
+            if not stage.is_current():
+                stage.begin()
+                replaced.append(f"{name} {stage_options.run.split('/')[1]}")
+                stage.finish([])
+
+        return main
+
+    for script in (ablate.train_classifier, ablate.generate_initial_masks):
+        monkeypatch.setattr(script, "main", finish(script.__name__))
+    once = dataclasses.replace(options(seeds=(22,)), rows="a UNTIL=masks\nb UNTIL=masks")
+    ablate.main(once)
+    replaced.clear()
+    # `b` could reuse what `a` has, which would replace what `b` has finished.
+    changed = dataclasses.replace(
+        once, replace=replace, rows='a UNTIL=masks\nb UNTIL=masks MASK_FLAGS="--quantile 0.8"'
+    )
+    if replace:
+        ablate.main(changed)
+        assert replaced == ["generate_initial_masks b"]
+    else:
+        with pytest.raises(EpsamError, match="1 of 2 runs failed, the first being b"):
+            ablate.main(changed)
+        assert replaced == []
+        assert "row b with seed 22 not run: " in caplog.text
+        assert "finished work, generate_initial_masks (quantile 0.3 → 0.8" in caplog.text
+        assert "by NAME (--name), or replace old runs by REPLACE=1 (--replace)" in caplog.text
 
 
 def test_a_run_on_which_another_process_works_is_left_to_it_and_the_others_go_on(

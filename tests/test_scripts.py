@@ -198,7 +198,11 @@ def test_one_changed_flag_redoes_its_stage_and_none_to_its_left(trained):
     weights = ("resnet_adl.pth", "sam_pre_decoder.pth", "decoder_iter1.pth")
     before = [(other / name).read_bytes() for name in weights]
     flags = FLAGS["RETRAIN_FLAGS"].replace("--n_iter 2", "--n_iter 1") + " --lr 1e-3"
-    changed = run(folder, "./train.sh", RUN="other", RETRAIN_FLAGS=flags)
+    refused = run(folder, "./train.sh", RUN="other", RETRAIN_FLAGS=flags)
+    assert refused.returncode == 1
+    assert refused.stdout.splitlines()[-1].startswith("error: ")
+    assert [(other / name).read_bytes() for name in weights] == before
+    changed = run(folder, "./train.sh", RUN="other", RETRAIN_FLAGS=flags, REPLACE="1")
     assert changed.returncode == 0, changed.stderr
     skipped = [line.split(":")[0] for line in changed.stdout.splitlines() if "done already" in line]
     assert skipped == ["train_classifier", "generate_initial_masks", "decoder_0"]

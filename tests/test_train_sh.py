@@ -343,3 +343,12 @@ def test_variables_of_others_are_passed_over(run_script, script):
     others = ("LC_NAME", "LOGNAME", "RUNNER", "NODE", "ROS_ROOT", "OMP_NUM_THREADS", "DATE")
     result = run_script(script, DATASET_TYPE="x", **dict.fromkeys(others, "y"))
     assert "did you mean" not in result.stdout
+
+
+@pytest.mark.parametrize(("chosen", "is_passed"), [("1", True), ("0", False), ("", False)])
+def test_replace_reaches_every_stage(run_script, chosen, is_passed):
+    for script in ("train.sh", "ablate.sh"):
+        result = run_script(script, DATASET_TYPE="x", REPLACE=chosen)
+        calls = [line for line in result.stdout.splitlines() if "<src/" in line]
+        assert len(calls) >= 2
+        assert all(("<--replace>" in line) == is_passed for line in calls)

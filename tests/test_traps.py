@@ -157,7 +157,10 @@ def test_changed_pixels_and_changed_ground_truth_are_other_inputs(snapshots, fol
         one, two = sorted((run / "dataset" / "mini" / split / "mask").iterdir())[:2]
         one.write_bytes(two.read_bytes())
         (run / "checkpoints" / "mini" / "panels" / "decoder_0.png").unlink(missing_ok=True)
-        assert run_stage(run, "finetune_decoder") == 0
+        # Finished work is replaced on request alone.
+        assert run_stage(run, "finetune_decoder") == 1
+        replace = partial(add_flags, "finetune_decoder", "--replace")
+        assert run_stage(run, "finetune_decoder", replace) == 0
         assert (run / "checkpoints" / "mini" / "panels" / "decoder_0.png").is_file()
 
 
@@ -166,7 +169,7 @@ def test_fewer_rounds_with_other_flags_leave_what_a_fresh_run_leaves(snapshots, 
     for number, begin in enumerate(("end", "finetune_decoder")):
         run = shutil.copytree(snapshots[begin], tmp_path / str(number))
         for stage, flags in (
-            ("finetune_decoder", "--lr 1e-3"),
+            ("finetune_decoder", "--lr 1e-3 --replace"),
             ("retrain_decoder", "--lr 1e-3 --n_iter 1"),
         ):
             assert run_stage(run, stage, partial(add_flags, stage, flags)) == 0
@@ -195,6 +198,11 @@ def test_another_test_patch_fits_no_decoder_again(snapshots, folder):
     )
     decoders = sorted((run / "checkpoints" / "mini").glob("*decoder*.pth"))
     before = [path.stat().st_mtime_ns for path in decoders]
+    assert run_stage(run, "train_classifier") == 1
+    # The stages after it need no further --replace.
+    assert (
+        run_stage(run, "train_classifier", partial(add_flags, "train_classifier", "--replace")) == 0
+    )
     for stage in STAGES:
         assert run_stage(run, stage) == 0
     assert list((run / "checkpoints" / "mini" / "masks" / "initial" / "test").iterdir())

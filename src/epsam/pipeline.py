@@ -209,6 +209,13 @@ def training_stages(recipe: str = EP_SAM) -> tuple[StageSpec, ...]:
     return tuple(stage for stage in recipe_stages(recipe) if stage.trains)
 
 
+def summary_stages(recipe: str = EP_SAM) -> tuple[StageSpec, ...]:
+    """The stages of a recipe that summarise what the training has left: scores and report."""
+    stages = recipe_stages(recipe)
+    last = max(number for number, stage in enumerate(stages) if stage.trains)
+    return stages[last + 1 :]
+
+
 def stage_of_completion(completion: str) -> tuple[StageSpec, int | None]:
     """The stage that leaves a completion record of this name, and the number of its round.
 
@@ -230,6 +237,33 @@ def round_of_completion(completion: str) -> int | None:
         return stage_of_completion(completion)[1]
     except KeyError:
         return None
+
+
+def list_later_completions(root: Path, completion: str) -> list[str]:
+    """The completion records below a run's `root` of training that comes after `completion`."""
+    names = []
+    for path in (root / "stages").glob("*.json"):
+        if _is_training(path.stem) and _order(path.stem) > _order(completion):
+            names.append(path.stem)
+    return sorted(names, key=_order)
+
+
+def _is_training(completion: str) -> bool:
+    try:
+        return stage_of_completion(completion)[0].trains
+    except KeyError:
+        return False
+
+
+def _order(completion: str) -> tuple[int, int]:
+    """Where a completion record stands in the order of the stages; after all of them if none of
+    them leaves it.
+    """
+    try:
+        stage, number = stage_of_completion(completion)
+    except KeyError:
+        return len(_STAGES), 0
+    return _STAGES.index(stage), number or 0
 
 
 def list_outputs(root: Path, completion: str) -> list[Path]:

@@ -15,7 +15,8 @@ from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.config.presets import METHODS, PRESETS
-from epsam.core.errors import BusyError, DatasetError
+from epsam.core import terminal
+from epsam.core.errors import BusyError, DatasetError, FinishedWorkError
 
 STAGES = {name: stage.load_options_class() for name, stage in pipeline.STAGES.items()}
 
@@ -401,3 +402,30 @@ def test_a_gate_threshold_is_a_probability(capsys):
     with pytest.raises(SystemExit):
         parse("infer", InferOptions, ["--gate_threshold", "5"])
     assert "--gate_threshold: 5.0 is out of range" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_yes_at_the_terminal_is_a_replace(monkeypatch, capsys, answer):
+    questions, options_of_calls = [], []
+
+    def confirm(question):
+        questions.append(question)
+        return answer
+
+    def main(options):
+        options_of_calls.append(options.replace)
+        if not options.replace:
+            raise FinishedWorkError("this would replace decoder_0 (lr 0.1 → 0.2)", "do so and so")
+
+    monkeypatch.setattr(terminal, "confirm", confirm)
+    monkeypatch.setattr("sys.argv", ["finetune_decoder.py"])
+    if answer:
+        run_stage("finetune_decoder", DecoderOptions, main)
+    else:
+        with pytest.raises(SystemExit) as end:
+            run_stage("finetune_decoder", DecoderOptions, main)
+        assert end.value.code == 1
+        message = "error: this would replace decoder_0 (lr 0.1 → 0.2); do so and so\n"
+        assert capsys.readouterr().err == message
+    assert questions == ["this would replace decoder_0 (lr 0.1 → 0.2). Replace it?"]
+    assert options_of_calls == ([False, True] if answer else [False])

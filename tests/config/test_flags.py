@@ -102,6 +102,7 @@ def test_a_stage_is_the_same_wherever_and_however_conveniently_it_runs():
         "tensorboard",
         "debug",
         "restart",
+        "replace",
         "allow_degenerate",
     }
     every = set(stored_options(RetrainOptions()))

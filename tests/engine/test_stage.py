@@ -82,7 +82,7 @@ def test_a_damaged_record_of_the_run_leaves_finished_stages_finished(options, tm
 
 def test_a_stage_broken_off_while_being_redone_is_not_taken_for_the_earlier_one(options):
     finish(options())
-    redone = Stage("decoder_0", options(lr=1e-3), INPUTS)
+    redone = Stage("decoder_0", options(lr=1e-3, replace=True), INPUTS)
     assert not redone.is_current()
     redone.begin()
     assert not Stage("decoder_0", options(), INPUTS).is_current()
@@ -210,9 +210,9 @@ def test_a_tasks_metrics_replace_its_earlier_ones_and_leave_those_of_other_tasks
     stage.record("a", [(1, "loss", 0.125), (2, "loss", 0.0)])
     rows = read_table(tmp_path / "r" / "metrics.csv", METRIC_COLUMNS)
     assert [(r["stage"], r["epoch"], float(r["value"])) for r in rows] == [
-        ("b", "1", 0.25),
         ("a", "1", 0.125),
         ("a", "2", 0.0),
+        ("b", "1", 0.25),
     ]
 
 

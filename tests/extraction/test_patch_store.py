@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from epsam.core.errors import DatasetError
+from epsam.core.errors import DatasetError, FinishedWorkError
 from epsam.data.images import write_rgb
 from epsam.extraction import candidate_cache, write_patches
+from epsam.extraction.replace_patches import mark_patches_outdated
+from epsam.paths import DatasetPaths
 from extract_patches import main
 from support.slide_dataset import (
     HEIGHT,
@@ -93,7 +95,7 @@ def test_a_change_of_inputs_replaces_all_patches_without_a_trace_of_the_old(
     before = files(dataset)
     options = change(dataset, changed)
     with caplog.at_level("INFO"):
-        main(options_for(dataset, **options))
+        main(options_for(dataset, replace=True, **options))
     assert f"extracted again, as this has changed: {message}" in caplog.text
     replaced = files(dataset)
     assert replaced != before
@@ -108,6 +110,33 @@ def test_a_change_of_inputs_replaces_all_patches_without_a_trace_of_the_old(
     assert "step skipped" in caplog.text
 
 
+@pytest.mark.parametrize("changed", ["options", "annotations", "splits"])
+def test_finished_patches_are_replaced_on_request_alone(dataset, changed):
+    main(options_for(dataset))
+    options = change(dataset, changed)
+    before = files(dataset)
+    with pytest.raises(FinishedWorkError) as error:
+        main(options_for(dataset, **options))
+    assert files(dataset) == before
+    error.match(r"replace the patches of .*mine \((stride 32 → 64|slides, splits or annotations)")
+    error.match(r"; took \d+ s\).*REPLACE=1 \(--replace\)")
+
+
+def test_an_interrupted_replacement_goes_on_without_another_question(dataset, monkeypatch):
+    main(options_for(dataset))
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, "write_slide_patches", "c")
+        with pytest.raises(KeyboardInterrupt):
+            main(options_for(dataset, stride=64, replace=True))
+    main(options_for(dataset, stride=64))
+    assert json.loads((dataset / "patches.json").read_text())["options"]["stride"] == 64
+    with pytest.raises(FinishedWorkError):
+        main(options_for(dataset))
+    mark_patches_outdated(DatasetPaths.of(options_for(dataset)))
+    main(options_for(dataset))
+    assert "outdated" not in json.loads((dataset / "patches.json").read_text())
+
+
 def test_patches_of_an_earlier_version_are_current_and_named_when_stale(dataset, caplog):
     main(options_for(dataset))
     path = dataset / "patches.json"
@@ -119,7 +148,7 @@ def test_patches_of_an_earlier_version_are_current_and_named_when_stale(dataset,
     main(options_for(dataset))
     assert files(dataset) == before
     with caplog.at_level("INFO"):
-        main(options_for(dataset, stride=64))
+        main(options_for(dataset, stride=64, replace=True))
     assert "as this has changed: stride 32 → 64" in caplog.text
 
 

@@ -14,7 +14,7 @@ from epsam.core.files import read_json
 from epsam.paths import RunPaths
 
 # These name a run or say how it is started; they are no settings of the experiment.
-IGNORED_OPTIONS = frozenset({"run", "restart", "debug"})
+IGNORED_OPTIONS = frozenset({"run", "restart", "replace", "debug"})
 DifferingOptions = dict[str, list[str]]
 """«stage.option» → its value in each run, in their order; empty where a run has no such stage."""
 

@@ -95,6 +95,8 @@ def _command_line(
     accepted = {field.name for field in fields(stage.load_options_class())}
     words = ["--dataset_type", options.dataset_type, "--dataset_root", options.dataset_root]
     words += ["--run", run_name, "--checkpoint_root", options.checkpoint_root]
+    if options.replace and stage.trains:
+        words.append("--replace")
     words += shlex.split(options.common_flags)
     if "seed" in accepted:
         words += ["--seed", str(seed)]

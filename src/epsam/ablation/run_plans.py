@@ -14,9 +14,10 @@ from epsam.ablation.plans import RunPlan, Step
 from epsam.ablation.reuse import MASKS, read_fingerprint, reuse_cams, reuse_stage
 from epsam.config.command_line import one_line
 from epsam.core.artifact import Artifact, Key, Record
-from epsam.core.errors import BusyError, EpsamError, TrainingError
+from epsam.core.errors import BusyError, EpsamError, FinishedWorkError, TrainingError
 from epsam.core.files import read_json, remove_leftovers
 from epsam.core.locking import exclusive_lock
+from epsam.engine.replacement import is_replaceable
 from epsam.paths import RunPaths
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class SharedResults:
         """Give the plan's run what another one has computed and this step would only repeat."""
         for stage in step.stages:
             source = self.sources.get((step.key, stage))
-            if source is not None:
+            # What the plan's run has finished itself is replaced by its stage, which asks first.
+            if source is not None and (step.options.replace or is_replaceable(plan.run, stage)):
                 reuse_stage(source, plan.run, stage)
 
         # Other masks can still come from the same CAMs.
@@ -83,6 +85,14 @@ def run_plans(plans: Sequence[RunPlan], run_script: RunScript) -> Outcomes:
         except BusyError as error:
             log.warning("row %s: left to the other run: %s", name, error)
             outcomes.left_to_others.append(name)
+        except FinishedWorkError as error:
+            log.error(
+                "row %s not run: %s; give the list a name of its own by NAME (--name), or replace "
+                "old runs by REPLACE=1 (--replace)",
+                name,
+                error.work,
+            )
+            outcomes.failures.append(name)
         except (EpsamError, OSError) as error:
             reason = " ".join(str(error).split())
             log.error("row %s, seed %d failed: %s", plan.row.name, plan.seed, reason)

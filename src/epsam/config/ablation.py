@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from epsam.config.common import SPLITS, DataOptions, DebugOptions
+from epsam.config.common import SPLITS, DataOptions, DebugOptions, ReplaceOptions
 from epsam.config.flags import flag
 
 
@@ -42,7 +42,7 @@ class StageFlagOptions:
 
 
 @dataclass(frozen=True)
-class AblateOptions(StageFlagOptions, DataOptions):
+class AblateOptions(StageFlagOptions, ReplaceOptions, DataOptions):
     """Run named sets of flags over several seeds, and make tables of them."""
 
     rows: str = flag(

@@ -32,6 +32,7 @@ from epsam.core.failures import record_failure
 from epsam.core.files import DISK_FULL, remove_leftovers
 from epsam.core.locking import exclusive_lock
 from epsam.core.signals import ignore_stop_signals, interrupt_on_stop_signals
+from epsam.core.terminal import run_or_ask
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def run_stage(
 
     try:
         with _exclusive_folder(owns(options), stage, options) if owns else nullcontext():
-            main(options)
+            run_or_ask(main, options)
     except KeyboardInterrupt:
         # One more of them must not cut off the last line.
         ignore_stop_signals()

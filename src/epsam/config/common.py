@@ -67,7 +67,19 @@ class SeedOptions:
 
 
 @dataclass(frozen=True)
-class RestartOptions:
+class ReplaceOptions:
+    """Replacing finished work"""
+
+    replace: bool = flag(
+        False,
+        "replace what is finished with other options or inputs, and what follows from it; "
+        "otherwise one line says what that would be",
+        affects_result=False,
+    )
+
+
+@dataclass(frozen=True)
+class RestartOptions(ReplaceOptions):
     """Finished stages"""
 
     restart: bool = flag(

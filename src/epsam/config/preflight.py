@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from epsam.config.common import RunOptions, SeedOptions, SplitOptions
+from epsam.config.common import ReplaceOptions, RunOptions, SeedOptions, SplitOptions
 from epsam.config.flags import flag
 
 
 @dataclass(frozen=True)
-class CheckOptions(SeedOptions, RunOptions, SplitOptions):
+class CheckOptions(SeedOptions, ReplaceOptions, RunOptions, SplitOptions):
     """Before a run: list what would stop or spoil it. Takes the flags of its stages."""
 
     sam_model_type: str = flag(

@@ -40,5 +40,14 @@ class PreflightError(EpsamError):
     """The check before a run found something that would stop it."""
 
 
+class FinishedWorkError(EpsamError):
+    """A run would replace what an earlier one has finished, and nobody has said that it may."""
+
+    def __init__(self, work: str, advice: str) -> None:
+        """work: what would be replaced, and why. advice: what to do instead."""
+        super().__init__(f"{work}; {advice}")
+        self.work = work
+
+
 class BusyError(EpsamError):
     """A folder that another process is using."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from epsam.config.common import StageOptions
+from epsam.config.common import RunFolderOptions, StageOptions
 from epsam.config.evaluation import EvaluateOptions
 from epsam.config.flags import stored_options
 from epsam.config.keys import result_key
@@ -21,10 +21,20 @@ from epsam.core.artifact import NOT_DONE, Artifact, Key, Record
 from epsam.core.errors import DatasetError, TrainingError
 from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.core.records import add_to_record, peak_memory
+from epsam.engine.replacement import (
+    delete_summaries,
+    finished_work,
+    mark_later_outdated,
+    refuse_to_replace,
+    unmark_outdated,
+)
 from epsam.paths import RunPaths
+from epsam.pipeline import list_later_completions, summary_stages
 from epsam.tables import METRIC_COLUMNS
 
 log = logging.getLogger(__name__)
+
+SUMMARIES = tuple(stage.completion for stage in summary_stages())
 
 
 class Stage:
@@ -44,6 +54,9 @@ class Stage:
         self.name = name
         self.run = RunPaths.of(options)
         self._restart = options.restart
+        self._replace = options.replace
+        self._is_summary = name in SUMMARIES
+        self._place: RunFolderOptions = options
         self._options = stored_options(options)
         self._inputs = dict(inputs)
         self._artifact = Artifact(
@@ -71,10 +84,45 @@ class Stage:
             )
         elif reason != NOT_DONE and not self._restart:
             log.info("%s: done again: %s", self.name, reason)
+        if not reason:
+            unmark_outdated(self.run, self.name)
         return not reason
 
+    def why_replaced(self) -> str:
+        """Which options or inputs have changed since the stage was finished; "" if it was not, or
+        if only its files are damaged: then the same result is computed again.
+        """
+        record = self._artifact.read()
+        return self._artifact.key.why_stale(record) if record else ""
+
+    def require_replaceable(self) -> None:
+        """Raise FinishedWorkError if the stage was finished with other options or inputs, and
+        neither --replace, --restart nor a mark says that this may be lost.
+        """
+        reason = self.why_replaced()
+        # Scores and report are of whatever the training has left, and follow it.
+        if reason and not (self._replace or self._restart or self._is_summary):
+            work = finished_work(self.run, [self.name], reason)
+            later = list_later_completions(self.run.root, self.name) if work else []
+            refuse_to_replace(self._place, work + finished_work(self.run, later, ""))
+
+    def outdates_later_stages(self) -> bool:
+        """Whether the stage is about to replace what it finished, with all that follows from it."""
+        # --restart alone is for this stage alone.
+        may_replace = self._replace or not self._restart
+        return may_replace and not self._is_summary and bool(self.why_replaced())
+
     def begin(self) -> None:
-        """Remove the completion record, and with --restart the progress of unfinished fits, too."""
+        """Remove the completion record, and with --restart the progress of unfinished fits, too.
+
+        What later stages have finished is marked as outdated if this one is replaced, and scores
+        and report are deleted. Raises FinishedWorkError as `require_replaceable` does.
+        """
+        self.require_replaceable()
+        if self.why_replaced() and not self._is_summary:
+            delete_summaries(self.run)
+        if self.outdates_later_stages():
+            mark_later_outdated(self.run, self.name)
         # The outputs are about to be replaced, perhaps not to the end: a stage that is interrupted
         # must not be taken for the complete one before it.
         self._artifact.invalidate()
@@ -89,22 +137,29 @@ class Stage:
         return self._progress_folder / f"{task}-{self._artifact.key.digest[:12]}.pth"
 
     def record(self, task: str, history: Iterable[tuple[int, str, float]]) -> None:
-        """Write a task's metrics (epoch, name, value) to metrics.csv; they replace earlier ones of
-        that task.
+        """Write a task's metrics (epoch, name, value) to metrics.csv, in the place of earlier ones
+        of that task, else at the end.
         """
-        history = list(history)
-        rows: list[dict[str, Any]] = []
-        if self.run.metrics.is_file():
-            for row in read_table(self.run.metrics, METRIC_COLUMNS):
-                if row["stage"] != task:
-                    rows.append(row)
+        before: list[dict[str, Any]] = []
+        after: list[dict[str, Any]] = []
+        has_earlier_rows = False
+        for row in (
+            read_table(self.run.metrics, METRIC_COLUMNS) if self.run.metrics.is_file() else []
+        ):
+            if row["stage"] == task:
+                has_earlier_rows = True
+            elif has_earlier_rows:
+                after.append(row)
+            else:
+                before.append(row)
 
+        rows: list[dict[str, Any]] = []
         for epoch, name, value in history:
             rows.append({"stage": task, "epoch": epoch, "name": name, "value": value})
             # Summed from the history, since a resumed fit also took the time before it was stopped.
             if name == "seconds":
                 self._fit_seconds += value
-        write_table(self.run.metrics, METRIC_COLUMNS, rows)
+        write_table(self.run.metrics, METRIC_COLUMNS, [*before, *rows, *after])
 
     def finish(self, outputs: Iterable[Path], degenerate_output: str = "") -> None:
         """Record the options and write the completion record; progress files are removed.

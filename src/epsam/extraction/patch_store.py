@@ -156,7 +156,7 @@ def describe_changes(paths: DatasetPaths, tables: Path, options: PatchOptions) -
     if not paths.patch_options.is_file():
         return ""
     try:
-        provenance = _read_provenance(paths.patch_options)
+        provenance = read_provenance(paths.patch_options)
     except DatasetError:
         return ""
     key = patch_key(load_slides(paths, tables, options).records, options)
@@ -173,7 +173,7 @@ def find_removed_slides(paths: DatasetPaths) -> list[str]:
     return sorted(in_table - on_disk - {""})
 
 
-def _read_provenance(source: Path) -> Record:
+def read_provenance(source: Path) -> Record:
     """The key that was stored with patches. Raises DatasetError if it is damaged."""
     stored = read_json(source)
     # Earlier versions have the digests beside the options.
@@ -201,7 +201,7 @@ def staging_folder(paths: DatasetPaths, key: Key, restart: bool) -> Iterator[Pat
                 f"{folder}: is a link, and patches would replace it; remove the link"
             )
 
-    staged = Artifact(staging, key, record=staging / "made_for.txt", read=_read_provenance)
+    staged = _staged_patches(staging, key)
     # Once patches were being moved, part of them is no longer in the staging folder.
     if restart or not staged.is_current() or (staging / _MOVING).exists():
         _empty_staging(staging)
@@ -219,6 +219,16 @@ def staging_folder(paths: DatasetPaths, key: Key, restart: bool) -> Iterator[Pat
         shutil.rmtree(staging, ignore_errors=True)
         raise
     shutil.rmtree(staging, ignore_errors=True)
+
+
+def is_extraction_begun(paths: DatasetPaths, key: Key) -> bool:
+    """Whether an extraction with this key was interrupted, and would resume."""
+    return _staged_patches(_staging_path(paths), key).is_current()
+
+
+def _staged_patches(staging: Path, key: Key) -> Artifact:
+    """What an extraction has written so far."""
+    return Artifact(staging, key, record=staging / "made_for.txt", read=read_provenance)
 
 
 def _empty_staging(staging: Path) -> None:

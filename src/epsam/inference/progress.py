@@ -7,6 +7,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from epsam.core.durations import format_duration
+
 _PHASES_BEFORE = ("decode", "read", "tissue")
 _PHASES_AFTER = ("write", "other")
 
@@ -96,16 +98,6 @@ class EtaEstimator:
 
     def _mean_seconds(self, default: float) -> float:
         return sum(self._seconds) / len(self._seconds) if self._seconds else default
-
-
-def format_duration(seconds: float) -> str:
-    """A duration in seconds, minutes, or hours and minutes."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 class SlideProgress:

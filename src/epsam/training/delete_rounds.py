@@ -6,10 +6,29 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from epsam.config.decoder import RetrainOptions
 from epsam.core.files import read_json, read_table, write_json, write_table
+from epsam.engine.replacement import delete_summaries, finished_work, refuse_to_replace
 from epsam.paths import RunPaths
-from epsam.pipeline import list_round_files, round_of_completion
+from epsam.pipeline import list_later_completions, list_round_files, round_of_completion
 from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
+
+
+def require_replaceable_rounds(options: RetrainOptions) -> None:
+    """Raise FinishedWorkError if the run has finished more rounds than --n_iter, and neither
+    --replace nor a mark says that they may be lost.
+    """
+    run = RunPaths.of(options)
+    later = list_later_completions(run.root, f"decoder_{options.n_iter}")
+    if not options.replace:
+        refuse_to_replace(options, finished_work(run, later, f"--n_iter {options.n_iter}"))
+
+
+def delete_surplus_rounds(run: RunPaths, n_iter: int) -> None:
+    """Delete everything of the rounds after `n_iter`, and scores and report that show them."""
+    if list_later_completions(run.root, f"decoder_{n_iter}"):
+        delete_summaries(run)
+    delete_rounds_after(run, n_iter)
 
 
 def delete_rounds_after(run: RunPaths, number: int) -> None:

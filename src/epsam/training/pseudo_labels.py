@@ -102,16 +102,16 @@ def write_pseudo_labels(
 
 
 def _replace_round(table: Path, number: int, rows: list[dict[str, object]]) -> None:
-    """Write a round's rows to the table after those of earlier rounds.
-
-    Rows of later rounds are dropped, since those rounds build on this one.
-    """
+    """Write a round's rows to the table between those of earlier and of later rounds."""
     earlier_rows: list[dict[str, object]] = []
-    if table.is_file():
-        for row in read_table(table, PSEUDO_LABEL_COLUMNS):
-            if _parse_round(row, table) < number:
-                earlier_rows.append(dict(row))
-    write_table(table, PSEUDO_LABEL_COLUMNS, earlier_rows + rows)
+    later_rows: list[dict[str, object]] = []
+    for row in read_table(table, PSEUDO_LABEL_COLUMNS) if table.is_file() else []:
+        row_number = _parse_round(row, table)
+        if row_number < number:
+            earlier_rows.append(dict(row))
+        elif row_number > number:
+            later_rows.append(dict(row))
+    write_table(table, PSEUDO_LABEL_COLUMNS, earlier_rows + rows + later_rows)
 
 
 def _parse_round(row: dict[str, str], table: Path) -> int:

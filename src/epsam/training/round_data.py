@@ -166,6 +166,8 @@ def is_round_finished(
         # Whoever reads the file says what to do about it.
         return False
     stage = Stage(f"decoder_{number}", options, inputs)
+    # Before hours of encoding.
+    stage.require_replaceable()
     # Why it is done again is logged when it begins.
     return not stage.why_stale() and stage.is_current()
 

@@ -62,13 +62,18 @@ class DecoderRound:
         return self._stage.is_current()
 
     def begin(self) -> None:
-        """Remove the completion record of this round, and everything that later rounds have
-        left.
+        """Remove the completion record of this round and, if another result replaces that of a
+        finished round, everything that later rounds have left.
+
+        Raises FinishedWorkError if nobody has agreed to that.
         """
         context = self._context
+        # Later rounds build on the pseudo-labels that this round is about to replace. If only its
+        # files are damaged, the same ones are written again.
+        outdates_later_rounds = self._stage.outdates_later_stages()
         self._stage.begin()
-        # Later rounds build on the pseudo-labels that this round is about to replace.
-        delete_rounds_after(context.run, self.number)
+        if outdates_later_rounds:
+            delete_rounds_after(context.run, self.number)
         self._metric_logger = open_metric_logger(
             context.run, self.name, context.options.tensorboard
         )
