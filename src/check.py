@@ -16,7 +16,7 @@ from epsam.config.patches import PatchOptions
 from epsam.config.preflight import CheckOptions
 from epsam.core.errors import PreflightError
 from epsam.core.locking import exclusive_lock
-from epsam.paths import DatasetPaths, run_folder
+from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.pipeline import StageSpec, recipe_stages
 from epsam.preflight.data import (
     check_grid_search,
@@ -38,7 +38,12 @@ from epsam.preflight.software import (
     check_python,
     check_tensorboard,
 )
-from epsam.preflight.weights import check_classifier_start, check_resnet_checkpoint, check_sam
+from epsam.preflight.weights import (
+    check_classifier_start,
+    check_resnet_checkpoint,
+    check_sam,
+    find_loaded_sam,
+)
 from epsam.segment.sam.specs import SPECS
 
 log = logging.getLogger(__name__)
@@ -114,6 +119,7 @@ def build_checks(options: CheckOptions) -> list[Check]:
     # The small SAM of the demo comes with the repository and is quick on any device.
     is_published_sam = bool(SPECS[decoder.sam_model_type].url)
     checkpoint_root = Path(options.checkpoint_root)
+    loaded_sam = find_loaded_sam(RunPaths.of(decoder), decoder.sam_model_type)
     return [
         check_python,
         partial(check_packages, ROOT / "requirements.txt"),
@@ -122,7 +128,7 @@ def build_checks(options: CheckOptions) -> list[Check]:
         check_codecs,
         partial(check_device, options.device, options.precision, is_published_sam),
         partial(check_lock, options),
-        partial(check_sam, decoder, checkpoint_root),
+        partial(check_sam, decoder, checkpoint_root, loaded_sam),
         partial(check_classifier_start, classifier, checkpoint_root),
         partial(check_resnet_checkpoint, masks),
         *build_data_checks(DatasetPaths.of(options), patch, classifier, masks, decoder),

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -7,9 +8,10 @@ import check
 from epsam.config.command_line import parse
 from epsam.config.preflight import CheckOptions
 from epsam.core.errors import PreflightError
+from epsam.core.files import sha256_of, write_json
 from epsam.pipeline import STAGES
 from epsam.preflight.finding import collect_findings, problem, warning
-from support.mini import REPOSITORY, write_slides
+from support.mini import REPOSITORY, write_patches, write_slides
 
 
 def test_a_stage_gets_shared_options_and_its_flags_over_its_preset():
@@ -152,3 +154,39 @@ def test_all_problems_of_a_run_are_listed_at_once(tmp_path):
         "error: 4 problems would stop this run, see the list above; first sam.pth: no"
     )
     assert result.stderr.count("\n") == 1
+
+
+WITHOUT_TORCH = """
+import sys
+import check
+check.main(check.CheckOptions(
+    dataset_type="mini",
+    device="cpu",
+    sam_model_type="vit_demo",
+    sam_checkpoint="sam.pth",
+    classifier_flags="--pretrained none",
+))
+print("torch" in sys.modules)
+"""
+
+
+def test_a_run_whose_weights_were_loaded_before_is_checked_without_importing_pytorch(tmp_path):
+    write_patches(tmp_path / "dataset" / "mini")
+    # No reader of weights would take this for a file of SAM.
+    (tmp_path / "sam.pth").write_bytes(b"weights")
+    record = {
+        "fingerprint": "0",
+        "options": {"sam_model_type": "vit_demo"},
+        "inputs": {"sam": sha256_of(tmp_path / "sam.pth")},
+    }
+    (tmp_path / "checkpoints" / "mini" / "stages").mkdir(parents=True)
+    write_json(tmp_path / "checkpoints" / "mini" / "stages" / "decoder_0.json", record)
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "False\n"), result.stderr

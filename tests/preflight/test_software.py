@@ -8,6 +8,7 @@ import torch
 from packaging.specifiers import SpecifierSet
 
 from epsam.config.masks import MaskOptions
+from epsam.core import device as device_room
 from epsam.preflight import software
 from epsam.preflight.finding import collect_findings
 from epsam.preflight.software import (
@@ -18,6 +19,7 @@ from epsam.preflight.software import (
     check_python,
     check_tensorboard,
     is_within_bounds,
+    may_have_gpu,
 )
 from support.findings import assert_single, listed
 
@@ -108,8 +110,10 @@ def test_missing_codecs_are_named(monkeypatch):
     )
 
 
-def test_a_missing_gpu_stops_and_a_cpu_warns_for_the_published_sam_only(monkeypatch):
+@pytest.mark.parametrize("has_driver", [True, False])
+def test_a_missing_gpu_stops_and_a_cpu_warns_for_the_published_sam_only(monkeypatch, has_driver):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(software, "may_have_gpu", lambda: has_driver)
     assert_single(check_device("cuda", "auto", False), True, "no usable GPU")
     assert_single(check_device("auto", "auto", True), False, "no GPU is used")
     assert listed(check_device("cpu", "auto", False)) == []
@@ -117,8 +121,9 @@ def test_a_missing_gpu_stops_and_a_cpu_warns_for_the_published_sam_only(monkeypa
 
 @pytest.mark.parametrize(("free", "warns"), [(8, True), (11.9, False)])
 def test_a_small_or_busy_gpu_warns(monkeypatch, free, warns):
+    monkeypatch.setattr(software, "may_have_gpu", lambda: True)
     monkeypatch.setattr(
-        software, "select_device", lambda *_: SimpleNamespace(device=torch.device("cuda"))
+        device_room, "select_device", lambda *_: SimpleNamespace(device=torch.device("cuda"))
     )
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 12 * 2**30))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
@@ -126,3 +131,16 @@ def test_a_small_or_busy_gpu_warns(monkeypatch, free, warns):
         f"GPU Card has {free:.1f} of 12.0 GiB free" in finding.message
         for finding in check_device("auto", "auto", True)
     ] == [True] * warns
+
+
+@pytest.mark.parametrize("driver", ["nvidia0", "nvidiactl", "kfd", "dxg", "nvhost-gpu"])
+def test_a_driver_of_a_gpu_is_seen_in_its_device_file(monkeypatch, tmp_path, driver):
+    monkeypatch.setattr(software.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(software, "DEVICE_FILES", tmp_path)
+    (tmp_path / "null").touch()
+    assert not may_have_gpu()
+    (tmp_path / driver).touch()
+    assert may_have_gpu()
+    monkeypatch.setattr(software, "DEVICE_FILES", tmp_path / "absent")
+    monkeypatch.setattr(software.platform, "system", lambda: "Windows")
+    assert may_have_gpu()

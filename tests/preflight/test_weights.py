@@ -4,9 +4,16 @@ import torch
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.sam import SamOptions
+from epsam.core.files import sha256_of, write_json
+from epsam.paths import RunPaths
 from epsam.preflight import weights
 from epsam.preflight.finding import collect_findings
-from epsam.preflight.weights import check_classifier_start, check_resnet_checkpoint, check_sam
+from epsam.preflight.weights import (
+    check_classifier_start,
+    check_resnet_checkpoint,
+    check_sam,
+    find_loaded_sam,
+)
 from epsam.segment.sam.models import build_sam
 from epsam.segment.sam.specs import SPECS
 from support.findings import assert_single, listed
@@ -33,6 +40,28 @@ def test_weights_of_another_network_stop_before_the_run(tmp_path, demo_weights):
         collect_findings([lambda: check_sam(sam(demo_weights, "vit_b"), tmp_path)]),
         True,
         "tensors do not fit vit_b",
+    )
+
+
+def test_weights_that_the_run_has_loaded_before_are_not_loaded_again(tmp_path, demo_weights):
+    run = RunPaths(tmp_path / "run")
+    (run.root / "stages").mkdir(parents=True)
+    assert find_loaded_sam(run, "vit_demo") == ""
+    checksum = sha256_of(demo_weights)
+    record = {
+        "fingerprint": "0",
+        "options": {"sam_model_type": "vit_demo"},
+        "inputs": {"sam": checksum},
+    }
+    write_json(run.root / "stages" / "decoder_0.json", record)
+    assert find_loaded_sam(run, "vit_demo") == checksum
+    assert find_loaded_sam(run, "vit_b") == ""
+
+    (tmp_path / "other.pth").write_bytes(b"no weights")
+    options = sam(tmp_path / "other.pth")
+    assert listed(check_sam(options, tmp_path, sha256_of(tmp_path / "other.pth"))) == []
+    assert_single(
+        collect_findings([lambda: check_sam(options, tmp_path, checksum)]), True, "other.pth"
     )
 
 

@@ -11,7 +11,8 @@ from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.training.cams import cam_key, describe_external_classifier
-from epsam.training.normal_patches import NORMAL, count_normal_patches, prepare_normal_patches
+from epsam.training.normal_patches import prepare_normal_patches
+from epsam.training.round_data import NORMAL, count_normal_patches
 
 SIDE = 16
 

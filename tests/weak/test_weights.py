@@ -10,7 +10,7 @@ from torch import nn
 from torchvision import models
 
 from epsam.core.errors import WeightsError
-from epsam.weak import weights
+from epsam.weak import imagenet
 from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.weak.weights import initialise_weights, load_classifier, save_classifier
 
@@ -315,7 +315,7 @@ def test_torchvision_file_is_renumbered_around_the_adl_and_gets_a_fourth_channel
 @pytest.mark.parametrize("where", ["checkpoints of the user", "torch hub"])
 def test_imagenet_file_is_found_in_either_folder_without_a_download(tmp_path, monkeypatch, where):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(weights, "download", lambda *a, **k: pytest.fail("downloaded"))
+    monkeypatch.setattr(imagenet, "download", lambda *a, **k: pytest.fail("downloaded"))
     folder = (
         tmp_path / "checkpoints"
         if where == "checkpoints of the user"
@@ -338,7 +338,7 @@ def test_imagenet_file_is_downloaded_once_and_checked_by_its_name(tmp_path, monk
         torch.save(trunk.state_dict(), target)
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(weights, "download", fetch)
+    monkeypatch.setattr(imagenet, "download", fetch)
     for _ in range(2):
         model = small()
         initialise_weights(model, "imagenet", 5, tmp_path / "checkpoints")

@@ -11,7 +11,7 @@ from epsam.config.patches import PatchOptions
 from epsam.extraction.sampling import FractionRange, limits_per_split, positive_limit
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.segment.sam.specs import SPECS, count_feature_bytes
-from epsam.training.normal_patches import count_normal_patches
+from epsam.training.round_data import count_normal_patches
 
 PNG_COMPRESSION = 0.75
 """This project, on the safe side: bytes of a stained patch as PNG per byte of its pixels."""

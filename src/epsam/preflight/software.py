@@ -1,20 +1,19 @@
 """Versions of Python and packages, codecs, and the device."""
 
 import importlib.util
+import platform
 import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import tifffile
-import torch
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
 from epsam.cam.postprocess import require_postprocessing
 from epsam.config.masks import MaskRule
-from epsam.core.device import select_device
 from epsam.core.errors import DeviceError
 from epsam.preflight.finding import Finding, problem, warning
 
@@ -33,6 +32,12 @@ CODECS = {
     34712: "JPEG 2000",
 }
 """TIFF compressions that scanners write."""
+
+DEVICE_FILES = Path("/dev")
+GPU_DRIVERS = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg")
+"""Device files of the drivers of GPUs on Linux: NVIDIA's (on Jetson, too), AMD's, and that of the
+Linux in Windows.
+"""
 
 GPU_GIB = 11.5
 """This project: what a GPU sold with 12 GB has at least, GiB; the defaults fit into that."""
@@ -139,14 +144,22 @@ def check_device(device: str, precision: str, is_published_sam: bool) -> Iterato
 
     `is_published_sam`: SAM is one of the published models, which are slow on a CPU.
     """
+    if device == "cpu" or (device != "cuda" and not may_have_gpu()):
+        yield from _check_cpu(is_published_sam)
+        return
+
+    # PyTorch takes seconds to import, and is asked only if there may be a GPU.
+    import torch
+
+    from epsam.core.device import select_device
+
     try:
         device_config = select_device(device, precision)
     except DeviceError as error:
         yield problem(str(error))
         return
     if device_config.device.type != "cuda":
-        if is_published_sam:
-            yield warning("no GPU is used: SAM's encoder takes many seconds an image on a CPU")
+        yield from _check_cpu(is_published_sam)
         return
     free_bytes, total_bytes = torch.cuda.mem_get_info()
     free_gib, total_gib = free_bytes / 2**30, total_bytes / 2**30
@@ -156,3 +169,15 @@ def check_device(device: str, precision: str, is_published_sam: bool) -> Iterato
             "the defaults are made for 12; if memory runs out, lower --batch_size or "
             "--encoder_chunk"
         )
+
+
+def may_have_gpu() -> bool:
+    """False if there is no driver of a GPU, so that PyTorch cannot use one."""
+    if platform.system() != "Linux":
+        return True
+    return any(list(DEVICE_FILES.glob(pattern)) for pattern in GPU_DRIVERS)
+
+
+def _check_cpu(is_published_sam: bool) -> Iterator[Finding]:
+    if is_published_sam:
+        yield warning("no GPU is used: SAM's encoder takes many seconds an image on a CPU")

@@ -3,26 +3,25 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.sam import SamOptions
-from epsam.core.checkpoints import check_fit, load_plain, named_tensors
 from epsam.core.downloads import unreachable
+from epsam.core.errors import DatasetError
 from epsam.core.files import sha256_of
+from epsam.engine.stage import read_completion_record
+from epsam.paths import RunPaths
 from epsam.preflight.finding import Finding, problem, warning
-from epsam.segment.sam.models import build_sam
 from epsam.segment.sam.specs import SPECS
-from epsam.weak.resnet import NetworkSpec, build_classifier
-from epsam.weak.weights import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file, initialise_weights
+from epsam.weak.imagenet import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file
 
 
-def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:
+def check_sam(options: SamOptions, folder: Path, loaded_sha256: str = "") -> Iterator[Finding]:
     """Check SAM's weights: a published file by its hash, a user's file by names and shapes of its
     tensors.
 
-    Raises WeightsError on a file of another network.
+    loaded_sha256: checksum of a file that is known to fit (see `find_loaded_sam`). Raises
+    WeightsError on a file of another network.
     """
     spec = SPECS[options.sam_model_type]
     path = Path(options.sam_checkpoint) if options.sam_checkpoint else folder / spec.file
@@ -34,12 +33,34 @@ def check_sam(options: SamOptions, folder: Path) -> Iterator[Finding]:
                 f"{path}: its SHA-256 is not that of {spec.file}; remove it, and it is fetched "
                 "again"
             )
-    else:
-        # The meta device has names and shapes, and takes no memory.
-        with torch.device("meta"):
-            expected_tensors = build_sam(options.sam_model_type).state_dict()
-        tensors = named_tensors(path, load_plain(path))
-        check_fit(path, options.sam_model_type, tensors, expected_tensors)
+    elif not loaded_sha256 or sha256_of(path) != loaded_sha256:
+        _check_tensors(path, options.sam_model_type)
+
+
+def find_loaded_sam(run: RunPaths, sam_model_type: str) -> str:
+    """The checksum of the file that the run's preliminary decoder was trained with, so that it fits
+    this network; "" if there is none.
+    """
+    try:
+        record = read_completion_record(run.root / "stages" / "decoder_0.json")
+        is_same_network = record["options"]["sam_model_type"] == sam_model_type
+        checksum: str = record["inputs"]["sam"]
+    except (OSError, DatasetError, LookupError, TypeError):
+        return ""
+    return checksum if is_same_network else ""
+
+
+def _check_tensors(path: Path, sam_model_type: str) -> None:
+    # PyTorch takes seconds to import, and most checks have no use for it.
+    import torch
+
+    from epsam.core.checkpoints import check_fit, load_plain, named_tensors
+    from epsam.segment.sam.models import build_sam
+
+    # The meta device has names and shapes, and takes no memory.
+    with torch.device("meta"):
+        expected_tensors = build_sam(sam_model_type).state_dict()
+    check_fit(path, sam_model_type, named_tensors(path, load_plain(path)), expected_tensors)
 
 
 def _describe_missing_sam(options: SamOptions, path: Path) -> Finding:
@@ -62,6 +83,9 @@ def check_classifier_start(options: ClassifierOptions, folder: Path) -> Iterator
                 folder / name, IMAGENET_SITE + name, " or use --pretrained none"
             )
     elif options.pretrained != "none":
+        from epsam.weak.resnet import NetworkSpec, build_classifier
+        from epsam.weak.weights import initialise_weights
+
         classifier = build_classifier(NetworkSpec.of(options))
         initialise_weights(classifier, options.pretrained, options.seed, folder)
 

@@ -13,7 +13,7 @@ from typing import Any
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
 from epsam.core.device import DeviceConfig
-from epsam.core.errors import TrainingError, WeightsError
+from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of_files, read_json, sha256_of
 from epsam.data.cam_store import CamStore, save_cams
 from epsam.data.images import read_mask
@@ -44,19 +44,6 @@ class NormalPatches:
     def load_prompt_inputs(self, patch: Patch) -> PromptInputs:
         """The prompt inputs of a normal patch, whose ground truth is empty."""
         return load_prompt_inputs(self.run, NORMAL, patch, self.cams)
-
-
-def count_normal_patches(fraction: float, n_positive: int) -> int:
-    """How many normal patches make up that fraction of all training patches.
-
-    Raises TrainingError if the fraction is not in [0, 1).
-    """
-    if not 0 <= fraction < 1:
-        raise TrainingError(
-            f"--normal_patches {fraction:g}: not a fraction of the patches; give a number from 0 "
-            "to 0.9"
-        )
-    return round(fraction / (1 - fraction) * n_positive)
 
 
 def prepare_normal_cams(

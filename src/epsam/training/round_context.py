@@ -15,10 +15,9 @@ from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.training.decoder import PromptedPatch
 from epsam.training.normal_patches import (
     NormalPatches,
-    count_normal_patches,
     prepare_normal_patches,
 )
-from epsam.training.round_data import Example, RoundData
+from epsam.training.round_data import Example, RoundData, count_normal_patches
 from epsam.training.sam_setup import (
     SamSetup,
     load_prompt_inputs,

@@ -88,6 +88,19 @@ def load_round_data(options: DecoderOptions) -> RoundData:
     )
 
 
+def count_normal_patches(fraction: float, n_positive: int) -> int:
+    """How many normal patches make up that fraction of all training patches.
+
+    Raises TrainingError if the fraction is not in [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise TrainingError(
+            f"--normal_patches {fraction:g}: not a fraction of the patches; give a number from 0 "
+            "to 0.9"
+        )
+    return round(fraction / (1 - fraction) * n_positive)
+
+
 def load_initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Example]:
     """The training examples of the preliminary decoder: the initial masks that are not empty.
 

@@ -13,15 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from epsam.core.checkpoints import State, check_fit, load_plain, named_tensors, save_plain
-from epsam.core.downloads import download
 from epsam.core.errors import TrainingError, WeightsError
 from epsam.core.seeding import seed_for
+from epsam.weak.imagenet import find_or_download_imagenet
 from epsam.weak.resnet import AdlResNet, NetworkSpec, build_classifier
 
-# torchvision's IMAGENET1K_V1. The published code passes `pretrained=True` but ignores it
-# (docs/deviations.md, "ImageNet start").
-IMAGENET_SITE = "https://download.pytorch.org/models/"
-IMAGENET_FILES = {"resnet50": "resnet50-0676ba61.pth", "resnet18": "resnet18-f37072fd.pth"}
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 _BLOCK_KEY = re.compile(r"(layer[1-4])\.(\d+)\.(.+)")
 
@@ -51,7 +47,7 @@ def initialise_weights(model: AdlResNet, pretrained: str, seed: int, folder: Pat
 
     path = Path(pretrained)
     if pretrained == "imagenet":
-        path = _find_or_download(model.spec.backbone, folder)
+        path = find_or_download_imagenet(model.spec.backbone, folder)
     state = _renumber_blocks(named_tensors(path, load_plain(path)), model)
     if model.conv1.in_channels == 4:
         state = _add_fourth_channel(state)
@@ -72,30 +68,6 @@ def _randomise(model: AdlResNet, random: torch.Generator) -> None:
             module.reset_parameters()
     nn.init.normal_(model.fc.weight, std=0.01, generator=random)
     nn.init.zeros_(model.fc.bias)
-
-
-def find_imagenet_file(backbone: str, folder: Path) -> Path | None:
-    """The file of ImageNet's weights in `folder` or in torch hub's folder, or None."""
-    # torch.hub's functions carry no types in older versions.
-    hub: Any = torch.hub
-    for parent in (folder, Path(hub.get_dir()) / "checkpoints"):
-        path = parent / IMAGENET_FILES[backbone]
-        if path.is_file():
-            return path
-    return None
-
-
-def _find_or_download(backbone: str, folder: Path) -> Path:
-    path = find_imagenet_file(backbone, folder)
-    if path is not None:
-        return path
-
-    # torchvision puts the first digits of a file's SHA-256 into its name.
-    name = IMAGENET_FILES[backbone]
-    sha256_start = name.removesuffix(".pth").rpartition("-")[2]
-    target = folder / name
-    download(IMAGENET_SITE + name, sha256_start, target, hint=", or use --pretrained none")
-    return target
 
 
 def _renumber_blocks(state: State, model: AdlResNet) -> State:
