@@ -1,15 +1,18 @@
-"""Training curves as images, drawn with OpenCV, and which metrics belong on which."""
+"""Training curves as images, and which metrics belong on which."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from epsam.data.images import Rgb
-from epsam.pictures.text import INK, Colour, text_size, write_centred, write_left, write_right
+from epsam.pictures.figure import make_figure, render_figure, to_fractions, to_points
+from epsam.pictures.text import INK, Colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Point = tuple[float, float]
 Series = dict[str, list[Point]]
@@ -31,11 +34,16 @@ first.
 GRID: Colour = (225, 225, 225)
 AXIS: Colour = (120, 120, 120)
 SIZE = (480, 860)
-TOP, BOTTOM, LEFT = 46, 56, 78
-LEGEND_ROW_PX = 22
-LARGE_DOT_PX, SMALL_DOT_PX = 3, 1
+"""Height and width, px."""
+PADDING_IN = 0.12
+"""Round the plot, inches."""
+LINE_PX = 3
+LARGE_DOT_PX, SMALL_DOT_PX = 8, 3
+"""Diameters."""
 MOST_LARGE_DOTS = 40
-SUBPIXEL_BITS = 4
+MOST_TICKS = 8
+TICK_STEPS = (1, 2, 2.5, 5, 10)
+"""Round numbers: these times a power of ten."""
 
 FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
     "classifier loss": ("classifier", {"train_loss": "train", "val_loss": "validation"}),
@@ -54,32 +62,6 @@ BY_ROUND = {
     "pseudo_dice_kept": "Dice, kept",
 }
 """Metrics of which a round has a single value, with their legends."""
-
-
-@dataclass(frozen=True)
-class _PlotArea:
-    """The plotting area, px, and the ticks of its axes, the first and last of which are its
-    edges.
-    """
-
-    left: int
-    right: int
-    top: int
-    bottom: int
-    x_ticks: list[float]
-    y_ticks: list[float]
-
-    @property
-    def centre(self) -> Point:
-        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
-
-    def x_px(self, x: float) -> float:
-        fraction = (x - self.x_ticks[0]) / (self.x_ticks[-1] - self.x_ticks[0])
-        return self.left + fraction * (self.right - self.left)
-
-    def y_px(self, y: float) -> float:
-        fraction = (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
-        return self.bottom - fraction * (self.bottom - self.top)
 
 
 def curves_from_metrics(rows: Sequence[Mapping[str, str]]) -> dict[str, Series]:
@@ -118,49 +100,36 @@ def draw_curves(series: Mapping[str, Sequence[Point]], title: str, y_label: str 
 
     A value that is not finite leaves a gap.
     """
-    canvas = np.full((*SIZE, 3), 255, np.uint8)
-    values = [point for points in series.values() for point in points if _is_finite(point)]
-    legend_width = max((text_size(name, 0.45)[0] for name in series), default=0) + 60
-    area = _make_plot_area(values or [(0.0, 0.0), (1.0, 1.0)], SIZE[1] - legend_width)
+    return render_figure(plot_curves(series, title, y_label))
 
-    write_centred(canvas, title, area.centre[0], TOP / 2, 0.6)
-    if y_label:
-        write_left(canvas, y_label, 8, TOP / 2, 0.45, AXIS)
-    _draw_axes(canvas, area, "round" if "round" in title else "epoch")
-    if not values:
-        write_centred(canvas, "no data", *area.centre, 0.8, AXIS)
-        return canvas
+
+def plot_curves(series: Mapping[str, Sequence[Point]], title: str, y_label: str = "") -> "Figure":
+    """The figure of which `draw_curves` is the image."""
+    figure = make_figure(*SIZE)
+    figure.set_layout_engine("constrained", h_pad=PADDING_IN, w_pad=PADDING_IN)
+    axes = figure.add_subplot()
+    axes.set_title(title, color=to_fractions(INK), parse_math=False)
+    axes.set_ylabel(y_label, color=to_fractions(INK))
+    axes.set_xlabel("round" if "round" in title else "epoch", color=to_fractions(INK))
+    _style_axes(axes)
+
+    epochs = _epochs_with_value(series)
+    if not epochs:
+        centre = 0.5, 0.5
+        text = axes.text(*centre, "no data", transform=axes.transAxes, ha="center", va="center")
+        text.set(fontsize="x-large", color=to_fractions(AXIS))
+        return figure
+    # A single epoch would have an axis of its fractions.
+    if len(epochs) == 1:
+        (epoch,) = epochs
+        axes.set_xlim(epoch - 1, epoch + 1)
 
     for number, (name, points) in enumerate(series.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        _draw_series(canvas, area, points, colour)
-        _draw_legend(canvas, name, area.right + 16, TOP + 14 + LEGEND_ROW_PX * number, colour)
-    return canvas
-
-
-def nice_ticks(low: float, high: float, most: int = 7, integers: bool = False) -> list[float]:
-    """Evenly spaced round numbers (1, 2, 2.5 or 5 times a power of ten) from at or below `low` to
-    at or above `high`.
-
-    At most `most` steps; `integers` keeps to whole numbers. Equal bounds are set apart first.
-    """
-    # Equal bounds, but for rounding: an axis needs a span.
-    if high - low < 1e-12 * max(1.0, abs(low)):
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-    if integers:
-        low, high = math.floor(low), math.ceil(high)
-
-    power = 10.0 ** math.floor(math.log10((high - low) / most))
-    steps = [factor * power for factor in (1, 2, 2.5, 5, 10, 20)]
-    if integers:
-        steps = [step for step in steps if step >= 1 and step == round(step)] or [1.0]
-
-    for step in steps:
-        # The slack forgives rounding, so that 0.3 / 0.1 counts as three steps.
-        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        if last - first <= most + 1:
-            return [round(number * step, 12) for number in range(first, last + 1)]
-    raise ValueError(f"no step divides {low} to {high} into at most {most} parts")
+        _draw_series(axes, name, points, COLOURS[number % len(COLOURS)])
+    legend = figure.legend(loc="outside right upper", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return figure
 
 
 def _parse_number(text: str) -> float:
@@ -186,53 +155,37 @@ def _round_legend(round_number: str) -> str:
     return "preliminary" if round_number == "0" else f"round {round_number}"
 
 
-def _make_plot_area(values: Sequence[Point], right: int) -> _PlotArea:
-    """The area up to `right`, whose axes cover all values; x is counted in whole numbers."""
-    xs = [x for x, _ in values]
-    ys = [y for _, y in values]
-    x_ticks = nice_ticks(min(xs), max(xs), 10, integers=True)
-    y_ticks = nice_ticks(min(ys), max(ys))
-    return _PlotArea(LEFT, right, TOP, SIZE[0] - BOTTOM, x_ticks, y_ticks)
+def _epochs_with_value(series: Mapping[str, Sequence[Point]]) -> set[float]:
+    epochs: set[float] = set()
+    for points in series.values():
+        epochs.update(point[0] for point in points if _is_finite(point))
+    return epochs
 
 
-def _draw_axes(canvas: Rgb, area: _PlotArea, x_label: str) -> None:
-    for value in area.y_ticks:
-        y = area.y_px(value)
-        cv2.line(canvas, (area.left, round(y)), (area.right, round(y)), GRID, 1)
-        write_right(canvas, f"{value:g}", area.left - 8, y, 0.45)
+def _style_axes(axes: "Axes") -> None:
+    """Round numbers on both axes, whole ones on that of x, and a grid behind the lines."""
+    from matplotlib.ticker import MaxNLocator
 
-    for value in area.x_ticks:
-        x = area.x_px(value)
-        cv2.line(canvas, (round(x), area.top), (round(x), area.bottom), GRID, 1)
-        write_centred(canvas, f"{value:g}", x, area.bottom + 14, 0.45)
-
-    # The frame comes last, over the ends of the grid.
-    cv2.rectangle(canvas, (area.left, area.top), (area.right, area.bottom), AXIS, 1)
-    write_centred(canvas, x_label, area.centre[0], area.bottom + 38, 0.5, INK)
+    axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS, steps=TICK_STEPS, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(MOST_TICKS, steps=TICK_STEPS))
+    axes.ticklabel_format(useOffset=False)
+    axes.grid(True, color=to_fractions(GRID))
+    axes.set_axisbelow(True)
+    axes.tick_params(color=to_fractions(AXIS), labelcolor=to_fractions(INK))
+    for spine in axes.spines.values():
+        spine.set_color(to_fractions(AXIS))
 
 
-def _draw_series(canvas: Rgb, area: _PlotArea, points: Sequence[Point], colour: Colour) -> None:
+def _draw_series(axes: "Axes", name: str, points: Sequence[Point], colour: Colour) -> None:
     """Draw lines between neighbours that are both finite, and a dot on every finite value."""
-    # OpenCV takes integers of which the last bits are the fraction of a pixel.
-    unit = 1 << SUBPIXEL_BITS
-    positions: list[tuple[int, int] | None] = []
-    for x, y in points:
-        if _is_finite((x, y)):
-            positions.append((round(area.x_px(x) * unit), round(area.y_px(y) * unit)))
-        else:
-            positions.append(None)
-
-    for start, end in itertools.pairwise(positions):
-        if start and end:
-            cv2.line(canvas, start, end, colour, 2, cv2.LINE_AA, SUBPIXEL_BITS)
-
     # Large dots would hide a line of many values.
-    radius = (LARGE_DOT_PX if len(points) <= MOST_LARGE_DOTS else SMALL_DOT_PX) * unit
-    for position in positions:
-        if position:
-            cv2.circle(canvas, position, radius, colour, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
-
-
-def _draw_legend(canvas: Rgb, name: str, x: int, y: int, colour: Colour) -> None:
-    cv2.line(canvas, (x, y), (x + 22, y), colour, 3, cv2.LINE_AA)
-    write_left(canvas, name, x + 30, y, 0.45)
+    dot_px = LARGE_DOT_PX if len(points) <= MOST_LARGE_DOTS else SMALL_DOT_PX
+    axes.plot(
+        *np.array(points, float).reshape(-1, 2).T,
+        label=name,
+        color=to_fractions(colour),
+        linewidth=to_points(LINE_PX),
+        marker="o",
+        markersize=to_points(dot_px),
+        markeredgewidth=0,
+    )

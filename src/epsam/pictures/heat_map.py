@@ -1,18 +1,24 @@
 """A table of numbers as an image: each cell coloured by its value, the value written on it."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from epsam.data.images import Rgb
-from epsam.pictures.text import Colour, write_centred, write_left, write_right
+from epsam.pictures.figure import make_figure, render_figure, to_fractions, to_points
+from epsam.pictures.text import INK, Colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CELL = (34, 66)
 """Height and width of a cell, px."""
 TOP, LEFT, BOTTOM, RIGHT = 40, 76, 52, 16
+LETTER_PX = 12
 TITLE_CHARACTER_PX = 8
+FRAME_PX = 3
 BEST: Colour = (220, 30, 30)
 DARK_BELOW = 0.6
 """Fraction of the range below which viridis is dark enough for white numbers."""
@@ -31,39 +37,60 @@ def draw_heat_map(
     """An image of `values` (rows, columns), the first row on top; the highest value is framed."""
     cell_height, cell_width = CELL
     height = TOP + cell_height * len(rows) + BOTTOM
-    width = LEFT + cell_width * len(columns) + RIGHT
     # A long title may be wider than the cells.
-    canvas_width = max(width, LEFT + TITLE_CHARACTER_PX * len(title))
-    canvas = np.full((height, canvas_width, 3), 255, np.uint8)
+    cells_width = LEFT + cell_width * len(columns) + RIGHT
+    width = max(cells_width, LEFT + TITLE_CHARACTER_PX * len(title))
 
-    write_left(canvas, title, 8, TOP / 2, 0.45)
-    _draw_cells(canvas, values)
-    _frame_best(canvas, values)
+    # Placed by hand, so that a cell is CELL px large whatever the names beside it.
+    figure = make_figure(height, width)
+    place = (
+        LEFT / width,
+        BOTTOM / height,
+        cell_width * len(columns) / width,
+        cell_height * len(rows) / height,
+    )
+    axes = figure.add_axes(place)
+    _draw_cells(axes, values)
+    _frame_best(axes, values)
+    _name_axes(axes, rows, columns, row_name, column_name)
 
-    for row, name in enumerate(rows):
-        write_right(canvas, name, LEFT - 8, TOP + cell_height * (row + 0.5), 0.45)
-    labels_y = height - BOTTOM + 14
-    for column, name in enumerate(columns):
-        write_centred(canvas, name, LEFT + cell_width * (column + 0.5), labels_y, 0.45)
-    write_left(canvas, row_name, 8, labels_y, 0.45)
-    write_centred(canvas, column_name, LEFT + cell_width * len(columns) / 2, height - 14, 0.45)
-    return canvas
+    figure.text(
+        8 / width,
+        1 - TOP / 2 / height,
+        title,
+        fontsize=to_points(LETTER_PX),
+        color=to_fractions(INK),
+        verticalalignment="center",
+        parse_math=False,
+    )
+    return render_figure(figure)
 
 
-def _draw_cells(canvas: Rgb, values: Values) -> None:
-    cell_height, cell_width = CELL
+def _draw_cells(axes: "Axes", values: Values) -> None:
     fractions = _fractions_of_range(values)
-    levels = np.rint(fractions * 255).astype(np.uint8)
-    # OpenCV's colour maps are BGR.
-    colours = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
-
+    axes.imshow(fractions, cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.spines[:].set_visible(False)
     for row, column in np.ndindex(values.shape):
-        top, left = TOP + cell_height * row, LEFT + cell_width * column
-        canvas[top : top + cell_height, left : left + cell_width] = colours[row, column]
-        is_dark = fractions[row, column] < DARK_BELOW
-        ink: Colour = (255, 255, 255) if is_dark else (0, 0, 0)
-        text = f"{values[row, column]:.3f}"
-        write_centred(canvas, text, left + cell_width / 2, top + cell_height / 2, 0.42, ink)
+        axes.text(
+            column,
+            row,
+            f"{values[row, column]:.3f}",
+            fontsize=to_points(LETTER_PX),
+            color="white" if fractions[row, column] < DARK_BELOW else "black",
+            horizontalalignment="center",
+            verticalalignment="center_baseline",
+        )
+
+
+def _name_axes(
+    axes: "Axes", rows: Sequence[str], columns: Sequence[str], row_name: str, column_name: str
+) -> None:
+    size = to_points(LETTER_PX)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.tick_params(length=0, labelsize=size, labelcolor=to_fractions(INK))
+    axes.set_xlabel(column_name, fontsize=size, color=to_fractions(INK))
+    axes.set_ylabel(row_name, fontsize=size, color=to_fractions(INK))
 
 
 def _fractions_of_range(values: Values) -> Values:
@@ -78,11 +105,20 @@ def _fractions_of_range(values: Values) -> Values:
     return np.zeros_like(finite)
 
 
-def _frame_best(canvas: Rgb, values: Values) -> None:
+def _frame_best(axes: "Axes", values: Values) -> None:
+    from matplotlib.patches import Rectangle
+
     if not np.isfinite(values).any():
         return
-    cell_height, cell_width = CELL
     row, column = np.unravel_index(np.nanargmax(values), values.shape)
-    left, top = LEFT + cell_width * int(column), TOP + cell_height * int(row)
-    corner = (left + cell_width - 2, top + cell_height - 2)
-    cv2.rectangle(canvas, (left + 1, top + 1), corner, BEST, 2)
+    # Within the cell, whose corners are half a cell from its centre.
+    inset_y, inset_x = FRAME_PX / CELL[0] / 2, FRAME_PX / CELL[1] / 2
+    frame = Rectangle(
+        (column - 0.5 + inset_x, row - 0.5 + inset_y),
+        1 - 2 * inset_x,
+        1 - 2 * inset_y,
+        fill=False,
+        edgecolor=to_fractions(BEST),
+        linewidth=to_points(FRAME_PX),
+    )
+    axes.add_patch(frame)

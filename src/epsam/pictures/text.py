@@ -21,28 +21,5 @@ def write_centred(
 ) -> None:
     """Write the text on `canvas`, in place, with its middle at (x, y), px."""
     width, height = text_size(text, scale)
-    write_from(canvas, text, x - width / 2, y, scale, colour, height)
-
-
-def write_right(
-    canvas: Rgb, text: str, x: float, y: float, scale: float = 0.5, colour: Colour = INK
-) -> None:
-    """Write the text so that it ends at x, its middle at the height y."""
-    width, height = text_size(text, scale)
-    write_from(canvas, text, x - width, y, scale, colour, height)
-
-
-def write_left(
-    canvas: Rgb, text: str, x: float, y: float, scale: float = 0.5, colour: Colour = INK
-) -> None:
-    """Write the text so that it begins at x, its middle at the height y."""
-    write_from(canvas, text, x, y, scale, colour, text_size(text, scale)[1])
-
-
-def write_from(
-    canvas: Rgb, text: str, x: float, y: float, scale: float, colour: Colour, height: int
-) -> None:
-    """Write the text of this height from x on, its middle at the height y."""
-    cv2.putText(
-        canvas, text, (round(x), round(y + height / 2)), FONT, scale, colour, 1, cv2.LINE_AA
-    )
+    corner = (round(x - width / 2), round(y + height / 2))
+    cv2.putText(canvas, text, corner, FONT, scale, colour, 1, cv2.LINE_AA)
