@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.evaluation import EvaluateOptions
-from epsam.core.files import read_table, write_table
+from epsam.core.files import read_table, write_table, write_text
 from epsam.data.cases import load_cases
 from epsam.data.images import Mask, write_rgb
 from epsam.data.patches import Patch
@@ -44,6 +44,9 @@ def main(options: EvaluateOptions) -> None:
     run = RunPaths.of(options)
     stage = Stage(NAME, options, digest_inputs(run, options))
     if stage.is_current():
+        # It tells seconds, so it is no file of the completion record.
+        if not run.model_card.is_file():
+            write_model_card(run, DatasetPaths.of(options))
         return
     stage.begin()
 
@@ -74,7 +77,15 @@ def main(options: EvaluateOptions) -> None:
     curves = sorted((run.root / "curves").glob("*.png"))
     tables = [run.evaluation, run.patch_scores, run.classifier_scores]
     stage.finish([*tables, *panels, *curves])
+    write_model_card(run, DatasetPaths.of(options))
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
+
+
+def write_model_card(run: RunPaths, data: DatasetPaths) -> None:
+    """Write model_card.md from the files of the run."""
+    from epsam.report.model_card import read_card_facts, render_model_card
+
+    write_text(run.model_card, render_model_card(read_card_facts(run, data)))
 
 
 def write_scores(run: RunPaths, scores: Sequence["SplitScores"], cases: Mapping[str, str]) -> None:

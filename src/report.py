@@ -7,6 +7,7 @@ from pathlib import Path
 from epsam.config.command_line import run_stage
 from epsam.config.report import ReportOptions
 from epsam.core.errors import BusyError
+from epsam.core.failures import FAILURE_FILE
 from epsam.core.files import digest_of, digest_of_files, read_json, write_text
 from epsam.core.locking import exclusive_lock
 from epsam.engine.stage import Stage
@@ -43,7 +44,8 @@ def write_report(run: RunPaths, data: DatasetPaths) -> None:
 
 def digest_inputs(run: RunPaths, data: DatasetPaths) -> dict[str, str]:
     """Digests of all that the report shows; files that are not there count as such."""
-    tables = [run.evaluation, run.patch_scores, run.metrics, data.slide_table]
+    tables = [run.evaluation, run.patch_scores, run.classifier_scores, run.metrics]
+    tables += [data.slide_table, run.root / FAILURE_FILE]
     pictures = sorted([*run.panels.glob("*.png"), *(run.root / "curves").glob("*.png")])
     records = sorted((run.root / "stages").glob("*.json"))
     return {

@@ -84,6 +84,7 @@ def test_training_leaves_every_file_of_the_contract(trained):
         "panels/cases.png",
         "evaluation_patches.csv",
         "evaluation_classifier.csv",
+        "model_card.md",
         "report.html",
     ):
         assert (run_folder / name).is_file(), name

@@ -142,6 +142,10 @@ class RunPaths:
         return self.root / "report.html"
 
     @property
+    def model_card(self) -> Path:
+        return self.root / "model_card.md"
+
+    @property
     def panels(self) -> Path:
         return self.root / "panels"
 

@@ -5,6 +5,7 @@ import pytest
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_json, write_table
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.report.provenance import find_gate_threshold
 from epsam.report.training import (
     TrainingResults,
     read_run,
@@ -126,10 +127,10 @@ def test_scores_of_an_older_version_are_shown_without_the_later_columns():
 
 
 def test_the_gate_is_that_of_the_evaluation():
-    assert results().gate_threshold == 0.5
-    assert results(options={"evaluate": {"gate_threshold": 0.3}}).gate_threshold == 0.3
+    assert find_gate_threshold({}) == 0.5
+    assert find_gate_threshold({"evaluate": {"gate_threshold": 0.3}}) == 0.3
     off = {"gate_threshold": 0.3, "classifier_gate": False}
-    assert results(options={"evaluate": off}).gate_threshold == 0
+    assert find_gate_threshold({"evaluate": off}) == 0
 
 
 def test_failed_slides_and_the_options_of_their_patches_are_listed(tmp_path):

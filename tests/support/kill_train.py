@@ -31,7 +31,7 @@ from support.mini import FLAGS, clone, start, write_slides  # noqa: E402
 
 # They tell moments and durations, which no two runs share; what else the report shows comes from
 # files compared here.
-LEFT_OUT = {"record.json", "report.html", "report.json"}
+LEFT_OUT = {"record.json", "report.html", "report.json", "model_card.md"}
 TIMED = ("seconds", "data_wait_share")
 
 

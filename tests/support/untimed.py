@@ -5,7 +5,15 @@ run.
 import csv
 from pathlib import Path
 
-TIMED = ("record.json", "report.html", "report.json", "timings.json", "timings.csv", ".lock")
+TIMED = (
+    "record.json",
+    "report.html",
+    "report.json",
+    "model_card.md",
+    "timings.json",
+    "timings.csv",
+    ".lock",
+)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Which case a patch is of, as the optional column `case` of patches.csv says."""
+"""Which case or slide a patch is of, as columns of patches.csv say, where they are there."""
 
 from pathlib import Path
 
@@ -10,11 +10,20 @@ def load_cases(table: Path) -> dict[str, str]:
 
     Raises DatasetError if the table cannot be read.
     """
+    return _load_column(table, "case")
+
+
+def load_slides(table: Path) -> dict[str, str]:
+    """The same for slides."""
+    return _load_column(table, "slide")
+
+
+def _load_column(table: Path, column: str) -> dict[str, str]:
     if not table.is_file():
         return {}
-    cases = {}
+    values = {}
     for row in read_table(table, ("id", "label")):
-        case = row.get("case", "").strip()
-        if case:
-            cases[f"{row['id']}_{row['label']}"] = case
-    return cases
+        value = row.get(column, "").strip()
+        if value:
+            values[f"{row['id']}_{row['label']}"] = value
+    return values

@@ -3,8 +3,12 @@ failures.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from epsam.config.inference import GateOptions
+from epsam.core.files import read_json
+from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.page import PageTable, make_table
 
 RunProvenance = Mapping[str, Mapping[str, Any]]
@@ -98,6 +102,29 @@ def warn_of_small_sam(options: OptionsByStage) -> list[str]:
     if any(flags.get("sam_model_type") == "vit_demo" for flags in options.values()):
         return ["Computed with vit_demo, a small stand-in: its scores say nothing about SAM ViT-B."]
     return []
+
+
+def read_stage_options(run: RunPaths, data: DatasetPaths) -> dict[str, Mapping[str, Any]]:
+    """The options of each stage, from the patches on; those of record.json are the latest."""
+    options = {
+        "extract_patches": read_record(data.patch_options).get("options", {}),
+        **read_record(run.options),
+        **options_of_stages(read_record(run.record)),
+    }
+    return {stage: flags for stage, flags in options.items() if flags}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty without the file."""
+    return read_json(path) if path.is_file() else {}
+
+
+def find_gate_threshold(options: OptionsByStage) -> float:
+    """That of the evaluation; 0 without a gate."""
+    flags = options.get("evaluate", {})
+    if not flags.get("classifier_gate", True):
+        return 0.0
+    return float(flags.get("gate_threshold", GateOptions.gate_threshold))
 
 
 def list_by_end(stages: RunProvenance) -> list[str]:

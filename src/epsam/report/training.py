@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from epsam.config.inference import GateOptions
 from epsam.core.failures import read_failures
-from epsam.core.files import read_json, read_numbers
+from epsam.core.files import read_numbers
 from epsam.data.images import Rgb, read_rgb
 from epsam.engine.stage import find_degenerate_outputs
 from epsam.extraction.discovery import FAILED
@@ -31,10 +30,12 @@ from epsam.report.page import (
 from epsam.report.provenance import (
     RunProvenance,
     describe_last_machine,
+    find_gate_threshold,
     format_failures,
     list_by_end,
     option_tables,
-    options_of_stages,
+    read_record,
+    read_stage_options,
     stage_table,
     warn_of_small_sam,
 )
@@ -97,14 +98,6 @@ class TrainingResults:
             return "", ""
         return self.scores[-1]["split"], self.scores[-1]["what"]
 
-    @property
-    def gate_threshold(self) -> float:
-        """That of the evaluation; 0 without a gate."""
-        options = self.options.get("evaluate", {})
-        if not options.get("classifier_gate", True):
-            return 0.0
-        return float(options.get("gate_threshold", GateOptions.gate_threshold))
-
 
 def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
     """Everything of a run and of its patches that the report shows; what is not there is empty."""
@@ -122,8 +115,8 @@ def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
         scores=_read_rows(run.evaluation, SCORE_COLUMNS),
         patches=_read_rows(run.patch_scores, PATCH_SCORE_COLUMNS),
         metrics=_read_rows(run.metrics, METRIC_COLUMNS),
-        options=_read_options(run, data),
-        stages=_read_json(run.record),
+        options=read_stage_options(run, data),
+        stages=read_record(run.record),
         degenerate_outputs=find_degenerate_outputs(run),
         slides=_read_rows(data.slide_table, ("slide", "status", "reason")),
         curves=curves,
@@ -140,6 +133,7 @@ def render_training_report(results: TrainingResults) -> str:
     for name, text in PANELS.items():
         if name in results.panels:
             panels.append(embed_photo(results.panels[name], text, wide=True))
+    gate_threshold = find_gate_threshold(results.options)
     round_columns = ("round", "best val_dice", *ROUND_METRICS.values())
 
     return render_page(
@@ -149,9 +143,9 @@ def render_training_report(results: TrainingResults) -> str:
         scores=_score_table(results, SCORE_COLUMNS),
         all_patches=_score_table(results, ALL_PATCH_TABLE_COLUMNS),
         classifier=make_table(
-            CLASSIFIER_TABLE_COLUMNS, classifier_rows(results.classified, results.gate_threshold)
+            CLASSIFIER_TABLE_COLUMNS, classifier_rows(results.classified, gate_threshold)
         ),
-        gate_threshold=f"{results.gate_threshold:g}",
+        gate_threshold=f"{gate_threshold:g}",
         reliability=make_reliability_plot(results.classified),
         rounds=make_table(round_columns, round_rows(results.metrics)),
         patch_dice=_patch_histogram(results),
@@ -241,20 +235,6 @@ def _patch_histogram(results: TrainingResults) -> Histogram | None:
         if (row["split"], row["what"]) == (split, predictor):
             dice.append(float(row["dice"]))
     return make_histogram(dice, f"{len(dice)} {split} patches, {predictor}")
-
-
-def _read_options(run: RunPaths, data: DatasetPaths) -> dict[str, Mapping[str, Any]]:
-    """The options of each stage, from the patches on; those of record.json are the latest."""
-    options = {
-        "extract_patches": _read_json(data.patch_options).get("options", {}),
-        **_read_json(run.options),
-        **options_of_stages(_read_json(run.record)),
-    }
-    return {stage: flags for stage, flags in options.items() if flags}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> Rows:

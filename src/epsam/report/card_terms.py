@@ -1,0 +1,63 @@
+"""Under which terms the weights and the data of a run may be used, as far as this project knows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+CODE_TERMS = (
+    "* Code of this project: Apache-2.0. The paper's authors announce a patent application on "
+    "their method (KIPO 10-2024-0117533); whether it concerns your use is for you to judge."
+)
+DATA_TERMS = {
+    "camelyon16": "CC0 1.0",
+    "camelyon17": "CC0 1.0",
+    "ebhi": "EBHI-Seg, listed as CC BY 4.0 (figshare, item 21540159): name its authors",
+    "demo": "made up by this project, Apache-2.0",
+}
+"""Dataset → the terms of its images and masks."""
+SAM_TERMS = {
+    "vit_demo": "a small stand-in that this project has trained on made-up scenes, Apache-2.0",
+}
+"""SAM type → the terms of its weights; all others are Meta's."""
+_META_TERMS = "Meta's Segment Anything, Apache-2.0"
+START_TERMS = {
+    "none": "random weights: there is nothing to license",
+    "imagenet": "torchvision's weights, BSD-3-Clause; they were trained on ImageNet, whose images "
+    "are for non-commercial research",
+}
+"""Where the classifier starts from → its terms."""
+
+
+def weight_terms(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for the code, and for each of the weights that the run's own were trained from.
+
+    options: by stage.
+    """
+    lines = [CODE_TERMS]
+    start = options.get("train_classifier", {}).get("pretrained")
+    if start is not None:
+        terms = START_TERMS.get(start, f"{start}: its terms are not known here")
+        lines.append(f"* Start of the classifier: {terms}.")
+
+    sam_types: dict[str, None] = {}
+    files: dict[str, None] = {}
+    for flags in options.values():
+        if flags.get("sam_model_type"):
+            sam_types[flags["sam_model_type"]] = None
+        if flags.get("sam_checkpoint"):
+            files[flags["sam_checkpoint"]] = None
+    # A file of the user's may hold other weights of the same type.
+    for file in files:
+        lines.append(f"* Start of the decoder: {file}; its terms are not known here.")
+    if not files:
+        for name in sam_types:
+            lines.append(f"* Start of the decoder: {name}, {SAM_TERMS.get(name, _META_TERMS)}.")
+    return lines
+
+
+def data_terms(dataset: str) -> list[str]:
+    """A line for the data, and one for what the terms of data mean for weights."""
+    terms = DATA_TERMS.get(dataset, "its terms are not known here; ask who owns it")
+    return [
+        f"* Data, {dataset}: {terms}.",
+        "* Trained weights may fall under the terms of the data that they were trained on.",
+    ]
