@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 
@@ -175,7 +176,6 @@ def test_the_overlay_shows_the_contours(slide_folder, tmp_path):
 
 
 def test_other_libraries_open_the_pyramids(slide_folder, tmp_path):
-    openslide = pytest.importorskip("openslide")
     segment_all(find_slides(slide_folder / "a.tif"), tmp_path / "out")
     for name in ("mask.tif", "probability.tif"):
         with openslide.OpenSlide(str(tmp_path / "out" / "a" / name)) as file:

@@ -2,16 +2,19 @@
 both.
 """
 
+from pathlib import Path
+
 import numpy as np
+import openslide
 import pytest
 
 from epsam.core.errors import SlideError
 from epsam.wsi.openslide_reader import OpenSlideFile
+from epsam.wsi.reader import VENDOR_SUFFIXES, open_slide, read_tile
 from epsam.wsi.tiff import TiffSlide
 from epsam.wsi.writer import PyramidFormat, write_slide
 
-openslide = pytest.importorskip("openslide")
-
+SLIDES = Path(__file__).resolve().parents[3] / "shared" / "data" / "slides"
 HEIGHT, WIDTH = 304, 416
 IMAGE = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
@@ -71,6 +74,46 @@ def test_levels_of_rounded_sizes_are_not_shifted(tmp_path):
         region = slide.read(44, 10, 7, 7, 3).astype(int)
         same = expected.read(44, 10, 7, 7, 3).astype(int)
     assert np.abs(region - same).max() <= 1
+
+
+def test_formats_of_openslide_are_known_by_their_suffix():
+    # What OpenSlide 4 reads, but for TIFF and SVS, which our own reader takes.
+    formats = {".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svslide", ".vms", ".vmu"}
+    assert set(VENDOR_SUFFIXES) == formats
+
+
+@pytest.mark.parametrize("suffix", [*VENDOR_SUFFIXES, ".NDPI"])
+def test_a_vendors_suffix_leads_to_openslide(path, suffix):
+    """No file of these vendors is at hand: OpenSlide knows a TIFF of ours by its content."""
+    renamed = path.rename(path.with_name(f"b{suffix}"))
+    with open_slide(renamed) as slide:
+        assert isinstance(slide, OpenSlideFile)
+        assert slide.mpp == pytest.approx(0.25)
+        assert np.array_equal(slide.read(7, 11, 30, 20), IMAGE[11:31, 7:37])
+
+
+@pytest.mark.parametrize(
+    ("name", "mpp"), [("CMU-1-Small-Region.svs", 0.499), ("tcga_hnsc_no_mpp.svs", None)]
+)
+@pytest.mark.skipif(
+    not SLIDES.is_dir(), reason="../shared/data is absent: its slides are no part of the project"
+)
+def test_real_svs_files_are_the_same_slide_in_both_readers(name, mpp):
+    with open_slide(SLIDES / name) as slide, OpenSlideFile(SLIDES / name) as other:
+        assert isinstance(slide, TiffSlide)
+        assert slide.mpp == other.mpp == mpp
+        assert slide.levels == other.levels
+        left, top = slide.width0 // 2, slide.height0 // 2
+        tile = read_tile(slide, left, top, 512, 512)
+        assert tile.std() > 20, "tissue"
+        assert np.array_equal(tile, read_tile(other, left, top, 512, 512))
+        # OpenSlide takes a corner in whole pixels of level 0: a coarser level is off by up to a
+        # quarter of a pixel there, and interpolated.
+        region = (left // 4, top // 4, 300, 200)
+        level = len(slide.levels) - 1
+        ours = slide.read(*region, level).astype(float)
+        theirs = other.read(*region, level).astype(float)
+        assert np.abs(ours - theirs).mean() < 0.2 * ours.std()
 
 
 def test_a_pixel_size_that_is_no_number_is_as_none(path, monkeypatch):

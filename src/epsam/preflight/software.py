@@ -19,7 +19,11 @@ from epsam.preflight.finding import Finding, problem, warning
 
 OLDEST_PYTHON = (3, 10)
 
-IMPORT_NAMES = {"opencv-python-headless": "cv2", "scikit-image": "skimage"}
+IMPORT_NAMES = {
+    "opencv-python-headless": "cv2",
+    "openslide-python": "openslide",
+    "scikit-image": "skimage",
+}
 """Package → import name, where that is not the package's name with `_` for `-`."""
 
 CODECS = {

@@ -67,7 +67,7 @@ def _import_openslide(path: Path) -> ModuleType:
     except (ImportError, OSError) as error:
         raise SlideError(
             f"{path}: {path.suffix} files need OpenSlide, which is not installed; "
-            "run: pip install openslide-python openslide-bin"
+            "run: pip install -r requirements.txt"
         ) from error
     module: ModuleType = openslide
     return module

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".qptiff")
-VENDOR_SUFFIXES = (".mrxs", ".vms", ".vmu", ".ndpi", ".scn", ".bif", ".czi", ".dcm")
+VENDOR_SUFFIXES = (".mrxs", ".vms", ".vmu", ".ndpi", ".scn", ".bif", ".czi", ".svslide", ".dcm")
 SLIDE_SUFFIXES = TIFF_SUFFIXES + VENDOR_SUFFIXES
 
 _STRIP_PX = 1 << 25  # this project: pixels decoded at a time, 100 MB as RGB
