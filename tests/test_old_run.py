@@ -127,12 +127,15 @@ def segment(output, *flags):
     infer.main(parse("infer", InferOptions, [*words, *flags]))
 
 
-def test_it_segments_as_it_did(old_run):
-    segment("again")
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_it_segments_as_it_did(old_run, batch_size):
+    segment(f"again_{batch_size}", "--batch_size", str(batch_size))
     expected = sorted((old_run / "infer_output" / "mask").iterdir())
     assert [path.name for path in expected] == ["p0_1.png", "p1_1.png", "p2_0.png"]
     for path in expected:
-        assert (read_mask(old_run / "again" / "mask" / path.name) == read_mask(path)).all()
+        assert (
+            read_mask(old_run / f"again_{batch_size}" / "mask" / path.name) == read_mask(path)
+        ).all()
     # Half of the first image: not a comparison of nothing with nothing.
     assert read_mask(expected[0]).mean() == 0.5
 

@@ -9,7 +9,7 @@ from epsam.data.images import read_mask, read_rgb, write_mask, write_rgb
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.image_results import ResultCache
 from epsam.inference.inputs import find_images
-from epsam.inference.tile_model import Gate
+from epsam.inference.tile_model import Gate, TiledImage, segment_images
 from support.fake_tile_model import FakeTileModel, blue, draw_slide
 from support.slide_runs import KEY, OTHER_KEY
 
@@ -104,6 +104,35 @@ def test_in_a_labelled_image_of_several_tiles_the_gate_empties_the_normal_tiles(
         1,
     )
     assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "large_1.png"), blue(image))
+
+
+def test_images_share_batches_and_each_has_the_result_that_it_has_alone(tmp_path, segment):
+    """Five images of one tile and one of three, batches of four: 4 + 4 tiles."""
+    images = {name: write_image(tmp_path, name) for name in "abcde"}
+    images["large"] = write_image(tmp_path, "large", 32, 80)
+    write_image(tmp_path, "z_0")
+    (tmp_path / "image" / "broken.png").write_bytes(b"no image")
+    model, rows, _ = segment(OFF)
+    assert model.batches == [4, 4]
+    keys = [(name, 0) for name in "abcde"] + [("large", number) for number in range(3)]
+    assert sorted(model.keys) == keys
+    assert list(rows) == [
+        "a.png", "b.png", "broken.png", "c.png", "d.png", "e.png", "large.png", "z_0.png"
+    ]  # fmt: skip
+    assert [name for name, row in rows.items() if row["status"] == "failed"] == ["broken.png"]
+    assert [rows[f"{name}.png"]["windows"] for name in ("a", "large", "z_0")] == [1, 3, 0]
+    for name, image in images.items():
+        assert np.array_equal(read_mask(tmp_path / "out" / "mask" / f"{name}.png"), blue(image))
+
+
+def test_an_image_that_waits_for_its_batch_holds_no_finished_one_back(tmp_path):
+    """Its tile passes the gate alone; the model segments it once nothing else comes."""
+    tumour = draw_slide(32, 32, [], [(0, 0, 32, 32)])
+    plain = draw_slide(32, 32, [], [])
+    images = [TiledImage(name, plain, 32, 0.0, Gate(True, 0.5)) for name in "bcdefghi"]
+    images.insert(0, TiledImage("a", tumour, 32, 0.0, Gate(True, 0.5)))
+    complete = [image.name for image in segment_images(FakeTileModel(), images)]
+    assert complete == list("bcdefghia")
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.inference.pipeline import MapAndPromptOptions, Pipeline
 from epsam.inference.progress import PhaseTimer
-from epsam.inference.tile_model import Gate, segment_image
+from epsam.inference.tile_model import Gate, TiledImage, segment_image, segment_images
+from epsam.segment.sam.prompting.sam_prompt import all_points
 
 SIDE = 16
 
@@ -48,13 +49,13 @@ class Everywhere:
         return np.ones((len(embeddings), SIDE, SIDE), np.float32)
 
 
-def pipeline(rotations=4, batch_size=3):
+def pipeline(rotations=4, batch_size=3, segmenter=None):
     options = MapAndPromptOptions(
         MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2)
     )
-    return Pipeline(
-        Bright(), Everywhere(), options, DeviceConfig(torch.device("cpu"), None), batch_size, seed=0
-    )
+    segmenter = segmenter or Everywhere()
+    device_config = DeviceConfig(torch.device("cpu"), None)
+    return Pipeline(Bright(), segmenter, options, device_config, batch_size, seed=0)
 
 
 def random_tiles(count, low=0, high=256):
@@ -86,3 +87,28 @@ def test_gated_tiles_are_classified_once_and_the_others_at_every_rotation():
     assert sum(model._classifier.passes) == 4 + 2 * 3
     assert segmentation.mask[:, :SIDE].all()
     assert not segmentation.mask[:, SIDE:].any()
+
+
+class FirstPoint(Everywhere):
+    """A segmenter that calls tumour what lies above a tile's first point."""
+
+    def predict_probabilities(self, embeddings, prompts):
+        rows = [all_points(prompt)[0, 1] for prompt in prompts]
+        below = np.arange(SIDE)[:, None] * np.ones(SIDE)
+        return np.stack([below < row for row in rows]).astype(np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_an_images_prompts_do_not_depend_on_its_batch(batch_size):
+    names = ("a", "b", "c", "d")
+    images = dict(zip(names, random_tiles(4, 100), strict=True))
+    alone = {}
+    for name, image in images.items():
+        model = pipeline(segmenter=FirstPoint())
+        alone[name] = segment_image(model, name, image, 0.0, Gate(False, 0.5)).mask
+
+    tiled = [TiledImage(name, images[name], SIDE, 0.0, Gate(False, 0.5)) for name in names]
+    together = segment_images(pipeline(batch_size=batch_size, segmenter=FirstPoint()), tiled)
+    for image in together:
+        assert np.array_equal(image.segmentation().mask, alone[image.name])
+    assert len({mask.sum() for mask in alone.values()}) > 1, "the prompts differ from each other"

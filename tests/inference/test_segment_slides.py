@@ -115,7 +115,7 @@ def test_a_full_disk_stops_the_run(slide_folder, tmp_path):
 
 def test_an_interrupted_slide_leaves_nothing_that_looks_finished(slide_folder, tmp_path):
     class Broken(FakeTileModel):
-        def segment_passed(self, tiles, contexts, name, timer):
+        def segment_passed(self, tiles, contexts, timer):
             raise KeyboardInterrupt
 
     slides, output = find_slides(slide_folder), tmp_path / "out"

@@ -35,7 +35,7 @@ def test_a_slide_full_of_tissue_is_blended_as_one_image_would_be(tmp_path):
     )
     assert probability.shape == (75, 131)
     assert np.abs(probability - expected * 255).max() <= 0.51
-    assert sorted(model.numbers) == list(range(len(tiling.corners_xy)))
+    assert sorted(model.keys) == [("a", n) for n in range(len(tiling.corners_xy))]
 
 
 def test_tiles_without_tissue_are_not_classified_and_gated_ones_not_encoded(tmp_path):
@@ -47,7 +47,9 @@ def test_tiles_without_tissue_are_not_classified_and_gated_ones_not_encoded(tmp_
         inference = make_inference(slide, model, Gate(True, 0.5), overlap=0.0, tissue=tissue)
         probability = np.concatenate(list(inference.bands()))
     assert (inference.grid.n_tiles, model.classified, model.encoded) == (15, 9, 3)
-    assert model.numbers == [0, 5, 10], "the first column is decoded, too, and nothing else"
+    assert [number for _, number in model.keys] == [0, 5, 10], (
+        "the first column is decoded, too, and nothing else"
+    )
     positions = [(tile.row, tile.column) for tile in inference.classified]
     assert positions == [(row, column) for row in range(3) for column in range(3)]
     assert [tile.gated for tile in inference.classified] == [False, True, True] * 3
@@ -60,15 +62,16 @@ class AnyOrder:
     batch_size, mpp, tile_size = 2, 0.5, 32
     phases = ("thinking",)
 
-    def segment_tiles(self, batches, name, gate, timer):
+    def segment_tiles(self, batches, timer):
         tiles = []
         for batch in batches:
-            tiles += zip(*batch, strict=True)
-        for number, image in reversed(tiles):
+            tiles += batch
+        for tile in reversed(tiles):
             with timer.phase("thinking"):
-                score = float(blue(image).mean())
-                probability = blue(image).astype(np.float32) if gate.passes(score) else None
-            yield TileResult(number, probability, score)
+                score = float(blue(tile.image).mean())
+                passed = tile.gate.passes(score)
+                probability = blue(tile.image).astype(np.float32) if passed else None
+            yield TileResult(tile.name, tile.number, probability, score)
 
 
 def test_any_tile_model_serves_in_any_order_with_phases_of_its_own(tmp_path):

@@ -20,19 +20,22 @@ class FakeTileModel(GatedTileModel):
         self.batch_size = batch_size
         self.mpp = mpp
         self.classified = self.encoded = 0
-        self.numbers = []
+        self.keys = []
+        self.batches = []
 
     def classify(self, tiles, timer):
         assert 0 < len(tiles) <= self.batch_size
         self.classified += len(tiles)
+        self.batches.append(len(tiles))
         return [float(blue(tile).mean()) for tile in tiles], list(tiles)
 
-    def segment_passed(self, tiles, contexts, name, timer):
-        assert 0 < len(tiles.numbers) == len(tiles.images) == len(contexts) <= self.batch_size
-        assert all(map(np.array_equal, tiles.images, contexts))
+    def segment_passed(self, tiles, contexts, timer):
+        images = [tile.image for tile in tiles]
+        assert 0 < len(images) == len(contexts) <= self.batch_size
+        assert all(map(np.array_equal, images, contexts))
         self.encoded += len(contexts)
-        self.numbers += tiles.numbers
-        return np.stack([blue(tile) for tile in tiles.images]).astype(np.float32)
+        self.keys += [(tile.name, tile.number) for tile in tiles]
+        return np.stack([blue(image) for image in images]).astype(np.float32)
 
 
 def blue(image):

@@ -105,16 +105,15 @@ class Pipeline(GatedTileModel):
             # Autocast may leave bfloat16, which NumPy does not know.
             return scores[0].tolist(), list(cams[0].float().cpu().numpy())
 
-    def segment_passed(
-        self, tiles: TileBatch, contexts: Sequence[Map], name: str, timer: PhaseTimer
-    ) -> Map:
+    def segment_passed(self, tiles: TileBatch, contexts: Sequence[Map], timer: PhaseTimer) -> Map:
         """Tumour probabilities (tiles, side, side); `contexts` are the tiles' upright CAMs."""
+        images = [tile.image for tile in tiles]
         with timer.phase("gate"):
-            cams = self.refine_maps(tiles.images, contexts)
+            cams = self.refine_maps(images, contexts)
         with timer.phase("encoder"):
-            encoded = self.encode(tiles.images)
+            encoded = self.encode(images)
         with timer.phase("decoder"):
-            return self.decode(encoded, tiles.images, cams, name, tiles.numbers)
+            return self.decode(encoded, tiles, cams)
 
     def refine_maps(self, tiles: Sequence[Rgb], cams: Sequence[Map]) -> list[Map]:
         """The refined CAMs of up to `batch_size` tiles, such as averaged over rotations (Eq. 3).
@@ -140,19 +139,16 @@ class Pipeline(GatedTileModel):
         return encoded
 
     def decode(
-        self,
-        encoded: Encoded,
-        tiles: Sequence[Rgb],
-        cams: Sequence[Map],
-        name: str,
-        numbers: Sequence[int],
+        self, encoded: Encoded, tiles: TileBatch, cams: Sequence[Map]
     ) -> npt.NDArray[np.float32]:
         """Tumour probabilities (tiles, side, side): means over transforms and prompt samples.
 
-        `name` of the image and `numbers` of the tiles in it key the prompt samples.
+        The prompt samples are keyed by the tile alone, so that they do not depend on its batch.
         """
         options, side = self._options.prompt, self.tile_size
-        inputs = [self._prompt_inputs(tile, cam) for tile, cam in zip(tiles, cams, strict=True)]
+        inputs = []
+        for tile, cam in zip(tiles, cams, strict=True):
+            inputs.append(self._prompt_inputs(tile.image, cam))
         total = np.zeros((len(tiles), side, side), dtype=np.float32)
         # Transforms and prompt samples are test-time augmentation (this project); the first
         # transform is the identity.
@@ -162,8 +158,8 @@ class Pipeline(GatedTileModel):
                 # The first sample has the key of a run without TTA, and so the same prompts.
                 variant = ("variant", transform, sample) if (transform, sample) != (0, 0) else ()
                 rngs = [
-                    generator(self._seed, "pepm", "infer", name, number, *variant)
-                    for number in numbers
+                    generator(self._seed, "pepm", "infer", tile.name, tile.number, *variant)
+                    for tile in tiles
                 ]
                 prompts = make_sam_prompts(transformed, options, rngs)
                 probabilities = self._segmenter.predict_probabilities(embeddings, prompts)

@@ -61,14 +61,14 @@ class SegmenterTileModel(GatedTileModel):
             return logits.sigmoid().tolist(), [None] * len(tiles)
 
     def segment_passed(
-        self, tiles: TileBatch, contexts: Sequence[Map | None], name: str, timer: PhaseTimer
+        self, tiles: TileBatch, contexts: Sequence[Map | None], timer: PhaseTimer
     ) -> Map:
         """Tumour probabilities (tiles, side, side)."""
         probabilities = [context for context in contexts if context is not None]
         if len(probabilities) == len(contexts):
             return np.stack(probabilities)
         with timer.phase("segmenter"):
-            return self._predict(tiles.images)
+            return self._predict([tile.image for tile in tiles])
 
     @torch.no_grad()
     def _predict(self, tiles: Sequence[Rgb]) -> Map:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from epsam.data.images import Rgb
 from epsam.inference.progress import PhaseTimer
-from epsam.inference.tile_model import Gate, TileBatch, TileModel, TileResult
+from epsam.inference.tile_model import Gate, Tile, TileBatch, TileModel, TileResult
 from epsam.inference.tiling import BandBlender, TileGrid
 from epsam.wsi.reader import Slide, read_tile
 from epsam.wsi.writer import Pixels
@@ -95,7 +95,7 @@ class SlideInference:
         first_number = row * len(self.grid.lefts)
         tiles = self._row_tiles(row, batches)
         row_tiles = []
-        for result in self.model.segment_tiles(tiles, self.name, self.gate, self.timer):
+        for result in self.model.segment_tiles(tiles, self.timer):
             column = result.number - first_number
             row_tiles.append(ClassifiedTile(row, column, result.score, result.gated))
             yield result
@@ -115,7 +115,10 @@ class SlideInference:
             with self.timer.phase("read"):
                 batch, images = next(batches)
             unread -= len(batch.columns)
-            yield TileBatch([first_number + column for column in batch.columns], images)
+            tiles = []
+            for column, image in zip(batch.columns, images, strict=True):
+                tiles.append(Tile(self.name, first_number + column, image, self.gate))
+            yield tiles
             # The model asks for more once it has these behind it.
             self.on_progress(len(batch.columns))
 

@@ -30,20 +30,32 @@ class Gate:
         return not self.on or score >= self.threshold
 
 
-class TileBatch(NamedTuple):
-    """Tiles (side, side, 3) RGB that were read together, and their numbers in the image."""
+class Tile(NamedTuple):
+    """A square of an image: (side, side, 3) RGB.
 
-    numbers: list[int]
-    images: list[Rgb]
+    name, number: of its image, and of the tile in it; they key what is random, so that a tile's
+    result does not depend on its batch. gate: decides whether this tile is segmented.
+    """
+
+    name: str
+    number: int
+    image: Rgb
+    gate: Gate
+
+
+TileBatch = Sequence[Tile]
+"""Tiles that are classified together; they may be of several images."""
 
 
 class TileResult(NamedTuple):
     """What a model says of one tile.
 
+    name, number: of its image, and of the tile in it.
     probability: of tumour, (side, side) float32 in 0..1; None if the gate has kept the tile from
     being segmented. score: the tumour probability of the tile as a whole.
     """
 
+    name: str
     number: int
     probability: Map | None
     score: float
@@ -70,13 +82,12 @@ class TileModel(Protocol):
         ...
 
     def segment_tiles(
-        self, batches: Iterable[TileBatch], name: str, gate: Gate, timer: PhaseTimer
+        self, batches: Iterable[TileBatch], timer: PhaseTimer
     ) -> Iterator[TileResult]:
         """A result for each tile of the batches, in any order.
 
         A stream and not a call for each batch: a model may let tiles wait until the network gets a
-        full batch of those that pass the gate. `name` of the image and a tile's number key what is
-        random.
+        full batch of those that pass the gate.
         """
         ...
 
@@ -84,8 +95,7 @@ class TileModel(Protocol):
 class _WaitingTile(NamedTuple):
     """A tile that has passed the gate, and what the classification left for it."""
 
-    number: int
-    image: Rgb
+    tile: Tile
     score: float
     context: Any
 
@@ -107,40 +117,38 @@ class GatedTileModel(ABC):
         """
 
     @abstractmethod
-    def segment_passed(
-        self, tiles: TileBatch, contexts: Sequence[Any], name: str, timer: PhaseTimer
-    ) -> Map:
+    def segment_passed(self, tiles: TileBatch, contexts: Sequence[Any], timer: PhaseTimer) -> Map:
         """Tumour probabilities (tiles, side, side) of up to `batch_size` tiles that have passed."""
 
     def segment_tiles(
-        self, batches: Iterable[TileBatch], name: str, gate: Gate, timer: PhaseTimer
+        self, batches: Iterable[TileBatch], timer: PhaseTimer
     ) -> Iterator[TileResult]:
         """See `TileModel`."""
         size = self.batch_size
         waiting: list[_WaitingTile] = []
         for batch in batches:
-            scores, contexts = self.classify(batch.images, timer)
-            for number, image, score, context in zip(*batch, scores, contexts, strict=True):
-                if gate.passes(score):
-                    waiting.append(_WaitingTile(number, image, score, context))
+            scores, contexts = self.classify([tile.image for tile in batch], timer)
+            for tile, score, context in zip(batch, scores, contexts, strict=True):
+                if tile.gate.passes(score):
+                    waiting.append(_WaitingTile(tile, score, context))
                 else:
-                    yield TileResult(number, None, score)
+                    yield TileResult(tile.name, tile.number, None, score)
 
             # Full batches only; what is left waits for the next tiles.
             while len(waiting) >= size:
-                yield from self._segment_waiting(waiting[:size], name, timer)
+                yield from self._segment_waiting(waiting[:size], timer)
                 del waiting[:size]
         if waiting:
-            yield from self._segment_waiting(waiting, name, timer)
+            yield from self._segment_waiting(waiting, timer)
 
     def _segment_waiting(
-        self, tiles: Sequence[_WaitingTile], name: str, timer: PhaseTimer
+        self, waiting: Sequence[_WaitingTile], timer: PhaseTimer
     ) -> Iterator[TileResult]:
-        batch = TileBatch([tile.number for tile in tiles], [tile.image for tile in tiles])
-        contexts = [tile.context for tile in tiles]
-        probabilities = self.segment_passed(batch, contexts, name, timer)
-        for tile, probability in zip(tiles, probabilities, strict=True):
-            yield TileResult(tile.number, probability, tile.score)
+        tiles = [passed.tile for passed in waiting]
+        contexts = [passed.context for passed in waiting]
+        probabilities = self.segment_passed(tiles, contexts, timer)
+        for passed, probability in zip(waiting, probabilities, strict=True):
+            yield TileResult(passed.tile.name, passed.tile.number, probability, passed.score)
 
 
 @dataclass(frozen=True)
@@ -161,29 +169,85 @@ class Segmentation:
         return self.probability > 0.5
 
 
+class TiledImage:
+    """An RGB image whose tiles go through a model; the results make its segmentation.
+
+    `name` keys its prompt samples.
+    """
+
+    def __init__(self, name: str, image: Rgb, side: int, overlap: float, gate: Gate) -> None:
+        """side: of a tile, px. overlap: of neighbouring tiles, 0 to 0.9."""
+        height, width = image.shape[:2]
+        self.name = name
+        self._image = image
+        self._tiling = Tiling.over(height, width, side, overlap)
+        self._gate = gate
+        n_tiles = len(self._tiling.corners_xy)
+        # Tiles that the gate keeps from being segmented stay 0.
+        self._probabilities = np.zeros((n_tiles, side, side), dtype=np.float32)
+        self._scores: list[float] = []
+        self._n_gated = 0
+
+    def tiles(self) -> list[Tile]:
+        """The tiles, row by row."""
+        images = self._tiling.crop_tiles(self._image)
+        return [Tile(self.name, n, image, self._gate) for n, image in enumerate(images)]
+
+    def add(self, result: TileResult) -> None:
+        """Take the result of one of the tiles, in any order."""
+        self._scores.append(result.score)
+        if result.probability is None:
+            self._n_gated += 1
+        else:
+            self._probabilities[result.number] = result.probability
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all tiles have their result."""
+        return len(self._scores) == len(self._probabilities)
+
+    def segmentation(self) -> Segmentation:
+        """The tiles' results, blended."""
+        probability = self._tiling.blend(self._probabilities)
+        n_tiles = len(self._probabilities)
+        return Segmentation(probability, max(self._scores), n_tiles, self._n_gated)
+
+
+def segment_images(model: TileModel, images: Iterable[TiledImage]) -> Iterator[TiledImage]:
+    """The images, of different names, as they become complete; each is read when it is needed.
+
+    Tiles of several images share a batch, which the network takes in less time than one by one.
+    """
+    unfinished: dict[str, TiledImage] = {}
+
+    def open_tiles() -> Iterator[Tile]:
+        for image in images:
+            unfinished[image.name] = image
+            yield from image.tiles()
+
+    batches = _batch_tiles(open_tiles(), model.batch_size)
+    for result in model.segment_tiles(batches, PhaseTimer(model.phases)):
+        image = unfinished[result.name]
+        image.add(result)
+        if image.is_complete:
+            yield unfinished.pop(result.name)
+
+
 def segment_image(
     model: TileModel, name: str, image: Rgb, overlap: float, gate: Gate
 ) -> Segmentation:
     """Tumour probability of every pixel of an RGB image; `name` keys its prompt samples."""
-    height, width = image.shape[:2]
-    tiling = Tiling.over(height, width, model.tile_size, overlap)
-    tiles = tiling.crop_tiles(image)
-
-    # Tiles that the gate keeps from being segmented stay 0.
-    probabilities = np.zeros((len(tiles), tiling.side, tiling.side), dtype=np.float32)
-    scores = []
-    n_gated = 0
-    batches = _batch_tiles(tiles, model.batch_size)
-    for result in model.segment_tiles(batches, name, gate, PhaseTimer(model.phases)):
-        scores.append(result.score)
-        if result.probability is None:
-            n_gated += 1
-        else:
-            probabilities[result.number] = result.probability
-    return Segmentation(tiling.blend(probabilities), max(scores), len(tiles), n_gated)
+    tiled = TiledImage(name, image, model.tile_size, overlap, gate)
+    (complete,) = segment_images(model, [tiled])
+    return complete.segmentation()
 
 
-def _batch_tiles(tiles: Sequence[Rgb], batch_size: int) -> Iterator[TileBatch]:
-    for start in range(0, len(tiles), batch_size):
-        images = list(tiles[start : start + batch_size])
-        yield TileBatch(list(range(start, start + len(images))), images)
+def _batch_tiles(tiles: Iterable[Tile], batch_size: int) -> Iterator[TileBatch]:
+    batch: list[Tile] = []
+    for tile in tiles:
+        batch.append(tile)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
