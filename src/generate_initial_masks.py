@@ -22,6 +22,7 @@ from epsam.engine.stage import Stage, check_predecessor
 from epsam.evaluation.threshold_search import (
     require_grid,
     require_ground_truth,
+    require_labels,
     search_grid,
     select_best,
     write_grid,
@@ -50,7 +51,8 @@ def main(options: MaskOptions) -> None:
     size = read_patch_size(patches["train"])
 
     classifier = find_classifier(run, options)
-    inputs = digest_inputs(classifier, patches, options)
+    negatives = list_searched_negatives(data, options)
+    inputs = digest_inputs(classifier, patches, negatives, options)
     stage = Stage(NAME, options, inputs)
     if stage.is_current():
         return
@@ -69,7 +71,7 @@ def main(options: MaskOptions) -> None:
     require_postprocessing(options)
     if options.grid_search:
         require_grid(options)
-        require_ground_truth(patches["val"])
+        require_judge(patches["val"], negatives, options)
     shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
 
     # Classifier → class activation maps.
@@ -78,7 +80,9 @@ def main(options: MaskOptions) -> None:
     # Class activation maps → initial masks.
     rule = options
     if options.grid_search:
-        rule = search_rule(run, cams["val"], patches["val"], options)
+        rule = search_rule(
+            run, model, cams["val"], patches["val"], negatives, size, options, device_config
+        )
     counts = write_masks_and_panels(run, patches, cams, size, rule)
 
     metric_logger = open_metric_logger(run, stage.name, options.tensorboard)
@@ -108,16 +112,38 @@ def find_classifier(run: RunPaths, options: MaskOptions) -> Path:
     return classifier
 
 
+def list_searched_negatives(data: DatasetPaths, options: MaskOptions) -> list[Patch]:
+    """The validation patches without tumour; empty unless a grid search needs them."""
+    if not options.grid_search or options.grid_by != "labels":
+        return []
+    return [patch for patch in list_labelled_patches(data.split("val")) if patch.label == 0]
+
+
+def require_judge(
+    positives: Sequence[Patch], negatives: Sequence[Patch], options: MaskOptions
+) -> None:
+    """Raise DatasetError if validation lacks what the grid is judged by."""
+    if options.grid_by == "labels":
+        require_labels(positives, negatives)
+    else:
+        require_ground_truth(positives)
+
+
 def digest_inputs(
-    classifier: Path, patches: Mapping[str, Sequence[Patch]], options: MaskOptions
+    classifier: Path,
+    patches: Mapping[str, Sequence[Patch]],
+    negatives: Sequence[Patch],
+    options: MaskOptions,
 ) -> dict[str, str]:
-    """Digests of the files that the stage reads: the classifier, each split's images, and the
-    ground truth of a grid search.
+    """Digests of the files that the stage reads: the classifier, each split's images, and what a
+    grid search is judged by.
     """
     digests = {"classifier": sha256_of(classifier)}
     for split, split_patches in patches.items():
         digests[split] = digest_of_files(patch.image for patch in split_patches)
-    if options.grid_search:
+    if options.grid_search and options.grid_by == "labels":
+        digests["negatives"] = digest_of_files(patch.image for patch in negatives)
+    elif options.grid_search:
         digests["truth"] = digest_of_files(patch.mask for patch in patches["val"] if patch.mask)
     return digests
 
@@ -154,18 +180,36 @@ def write_cams(
 
 
 def search_rule(
-    run: RunPaths, cams: CamStore, patches: Sequence[Patch], options: MaskOptions
+    run: RunPaths,
+    model: Any,
+    cams: CamStore,
+    positives: Sequence[Patch],
+    negatives: Sequence[Patch],
+    size: int,
+    options: MaskOptions,
+    device_config: "DeviceConfig",
 ) -> MaskOptions:
-    """The options with the quantile and kernel of the highest Dice on validation (paper 4.3).
+    """The options with the best quantile and kernel on validation, as --grid_by says: the paper
+    (4.3) searches, too.
 
     Writes the whole grid into the run.
     """
-    rows = search_grid(cams, patches, options)
-    write_grid(run.grid_search, rows)
-    quantile, kernel = select_best(rows)
+    if options.grid_by == "labels":
+        from epsam.evaluation.evidence_search import search_grid_by_evidence
+
+        metric = "evidence"
+        rows = search_grid_by_evidence(
+            model, cams, positives, negatives, size, options, device_config
+        )
+    else:
+        metric = "dice"
+        rows = search_grid(cams, positives, options)
+    write_grid(run.grid_search, rows, metric)
+    quantile, kernel = select_best(rows, metric)
     log.info(
-        "grid search: quantile %g and kernel %d are the best of %d pairs on validation; "
+        "grid search by %s: quantile %g and kernel %d are the best of %d pairs on validation; "
         "all are in %s",
+        options.grid_by,
         quantile,
         kernel,
         len(rows),

@@ -92,9 +92,19 @@ class GridSearchOptions:
 
     grid_search: bool = flag(
         False,
-        "choose quantile and kernel from a grid, by Dice against the ground truth of validation",
+        "choose quantile and kernel from a grid, on validation, as --grid_by says",
         affects_result=True,
         affects_only=("masks",),
+    )
+    # docs/deviations.md, "Threshold and opening".
+    grid_by: str = flag(
+        "ground_truth",
+        "judge of the grid: Dice against the ground truth of validation, or the classifier's "
+        "evidence, which takes patch labels alone (labels)",
+        choices=("ground_truth", "labels"),
+        affects_result=True,
+        affects_only=("masks",),
+        since="0.3",
     )
     grid_quantiles: tuple[float, ...] = fraction(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),

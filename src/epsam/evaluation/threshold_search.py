@@ -1,5 +1,5 @@
 """Quantile and opening kernel by search over a grid, judged by Dice on validation's ground truth
-(paper 4.3).
+(paper 4.3); `evidence_search.py` judges by patch labels alone.
 """
 
 import itertools
@@ -20,6 +20,9 @@ from epsam.data.patches import Patch
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou
 from epsam.pictures.heat_map import draw_heat_map
 from epsam.tables import GRID_SEARCH_COLUMNS
+
+_METRICS = {"dice": "Dice", "iou": "IoU", "evidence": "Evidence minus area"}
+"""Columns of numbers in the grid, and what the heat map calls them."""
 
 
 def search_grid(
@@ -79,31 +82,44 @@ def require_ground_truth(patches: Sequence[Patch]) -> list[Patch]:
     return scored_patches
 
 
-def select_best(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
-    """Quantile and kernel of the highest Dice; of equals, the first."""
-    best = max(rows, key=lambda row: float(row["dice"]))
+def require_labels(positives: Sequence[Patch], negatives: Sequence[Patch]) -> None:
+    """Raise DatasetError unless there are patches with and without tumour."""
+    if not positives or not negatives:
+        raise DatasetError(
+            f"--grid_by labels: validation has {len(positives)} patches with tumour and "
+            f"{len(negatives)} without; it needs both, or set --quantile and --open_kernel"
+        )
+
+
+def select_best(rows: Sequence[dict[str, Any]], metric: str = "dice") -> tuple[float, int]:
+    """Quantile and kernel of the highest Dice, or of another metric; of equals, the first."""
+    best = max(rows, key=lambda row: float(row[metric]))
     return best["quantile"], best["open_kernel"]
 
 
-def write_grid(table: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the whole grid as `table`, and as a heat map of the same name beside it."""
+def write_grid(table: Path, rows: Sequence[dict[str, Any]], metric: str = "dice") -> None:
+    """Write the whole grid as `table`, and as a heat map of a metric of the same name beside it."""
     formatted = []
     for row in rows:
-        formatted.append({**row, "dice": f"{row['dice']:.6f}", "iou": f"{row['iou']:.6f}"})
-    write_table(table, GRID_SEARCH_COLUMNS, formatted)
+        numbers = {name: f"{row[name]:.6f}" for name in _METRICS if name in row}
+        formatted.append({**row, **numbers})
+    # Without ground truth, Dice and IoU stay empty.
+    columns = GRID_SEARCH_COLUMNS if metric == "dice" else (*GRID_SEARCH_COLUMNS, metric)
+    write_table(table, columns, formatted)
 
     # Sorted axes, whatever the order of the flags.
     quantiles = sorted({row["quantile"] for row in rows})
     kernels = sorted({row["open_kernel"] for row in rows})
     values = np.zeros((len(kernels), len(quantiles)))
     for row in rows:
-        values[kernels.index(row["open_kernel"]), quantiles.index(row["quantile"])] = row["dice"]
+        values[kernels.index(row["open_kernel"]), quantiles.index(row["quantile"])] = row[metric]
 
+    title = f"{_METRICS[metric]} on validation, {rows[0]['patches']} patches"
     heat_map = draw_heat_map(
         values,
         list(map(str, kernels)),
         [f"{quantile:g}" for quantile in quantiles],
-        f"Dice on validation, {rows[0]['patches']} patches, opening at {rows[0]['open_at']}",
+        f"{title}, opening at {rows[0]['open_at']}",
         "kernel",
         "quantile",
     )
