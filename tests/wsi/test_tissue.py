@@ -1,5 +1,6 @@
 import numpy as np
 import tifffile
+from skimage.filters import threshold_otsu
 
 from epsam.wsi.reader import open_slide
 from epsam.wsi.tissue import TissueMask, find_tissue, otsu, threshold_tissue, tissue_fractions
@@ -48,6 +49,25 @@ def test_otsu_is_the_best_of_all_thresholds():
     for _ in range(5):
         histogram = rng.integers(0, 30, 40)
         assert otsu(histogram) == otsu_by_definition(histogram)
+
+
+def test_otsu_of_glass_and_tissue_is_scikit_images():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        glass = rng.normal(6, 3, 9000)
+        tissue = rng.normal(rng.uniform(60, 150), 30, rng.integers(10, 9000))
+        values = np.clip(np.concatenate([glass, tissue]), 0, 255).astype(np.uint8)
+        histogram = np.bincount(values, minlength=256)
+        assert otsu(histogram) == threshold_otsu(hist=histogram)
+
+
+def test_otsu_does_not_round_counts():
+    """Of n, n and n + 1 pixels at 10, 20 and 30 the spread is n (30n + 20)² / (2n + 1) above 10
+    and 450 n (n + 1) above 20: the latter is larger, by less than 32 bits tell.
+    """
+    histogram = np.zeros(256, dtype=np.int64)
+    histogram[[10, 20, 30]] = 100_000_000, 100_000_000, 100_000_001
+    assert otsu(histogram) == 20
 
 
 def test_otsu_of_nothing_and_of_one_value_is_0():

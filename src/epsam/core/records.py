@@ -20,7 +20,6 @@ PACKAGES = (
     "segment-anything",
     "numpy",
     "opencv-python-headless",
-    "scikit-image",
     "tifffile",
     "imagecodecs",
 )

@@ -22,7 +22,6 @@ OLDEST_PYTHON = (3, 10)
 IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
     "openslide-python": "openslide",
-    "scikit-image": "skimage",
 }
 """Package → import name, where that is not the package's name with `_` for `-`."""
 

@@ -113,6 +113,8 @@ def otsu(histogram: npt.NDArray[np.int64]) -> int:
     """The value t for which 0..t and t+1.. have the largest variance between them (Otsu 1979); 0 if
     none differ.
     """
+    # Not scikit-image's: it sums in 32 bits, so that close thresholds of a large slide may change
+    # places, and it ends in an error where there is one value only.
     values = np.arange(len(histogram))
     n_below = np.cumsum(histogram).astype(np.float64)
     n_above = n_below[-1] - n_below
