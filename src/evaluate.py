@@ -59,6 +59,7 @@ def main(options: EvaluateOptions) -> None:
     scores = score_splits(evaluation)
     case_by_patch = load_cases(DatasetPaths.of(options).patch_table)
     write_scores(run, scores, case_by_patch)
+    write_thresholds(run, evaluation)
     write_classifier_scores(run, list(evaluation.classifications.values()), case_by_patch)
 
     for case in evaluation.cases:
@@ -76,7 +77,8 @@ def main(options: EvaluateOptions) -> None:
 
     curves = sorted((run.root / "curves").glob("*.png"))
     tables = [run.evaluation, run.patch_scores, run.classifier_scores]
-    stage.finish([*tables, *panels, *curves])
+    thresholds = [run.thresholds] if run.thresholds.is_file() else []
+    stage.finish([*tables, *thresholds, *panels, *curves])
     write_model_card(run, DatasetPaths.of(options))
     log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
 
@@ -112,6 +114,26 @@ def write_scores(run: RunPaths, scores: Sequence["SplitScores"], cases: Mapping[
         )
     if not rows:
         log.warning("no patch of any split has a ground-truth mask: nothing can be scored")
+
+
+def write_thresholds(run: RunPaths, evaluation: "Evaluation") -> None:
+    """Write thresholds.json, and log the gate that validation would choose."""
+    from epsam.evaluation.classification import find_thresholds
+    from epsam.evaluation.thresholds import save_thresholds
+
+    thresholds = find_thresholds(evaluation.classifications)
+    # Those of another classifier would be taken for this one's.
+    run.thresholds.unlink(missing_ok=True)
+    if thresholds is None:
+        return
+    save_thresholds(run, thresholds)
+    if thresholds.gate_on_validation is not None:
+        log.info(
+            "gate: scored at probability %g; %.3f separates the validation patches best "
+            "(--gate_from validation)",
+            thresholds.gate,
+            thresholds.gate_on_validation,
+        )
 
 
 def write_classifier_scores(

@@ -16,6 +16,7 @@ from epsam.core.output_folders import INFERENCE, check_output_folder, mark_outpu
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
 from epsam.evaluation.slide_scores import SlideScore, summarize_slide_scores
+from epsam.evaluation.thresholds import resolve_inference_gate
 from epsam.extraction.slide_labels import read_label_rules
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.inputs import contains_slides, find_images, find_slides, list_input_folders
@@ -57,7 +58,7 @@ def main(options: InferOptions) -> None:
     # Before anything else: the networks take their time to load.
     inputs = [*list_input_folders(path), run_folder(options)]
     check_output_folder(Path(options.output_dir), INFERENCE, inputs)
-    options = resolve_sam_model_type(options)
+    options = resolve_inference_gate(resolve_sam_model_type(options))
     if options.as_ == "slides" or (options.as_ == "auto" and contains_slides(path)):
         infer_slides(path, options)
     else:

@@ -142,6 +142,11 @@ class RunPaths:
         return self.root / "report.html"
 
     @property
+    def thresholds(self) -> Path:
+        """The gate's threshold that the run was scored with, and that of validation."""
+        return self.root / "thresholds.json"
+
+    @property
     def model_card(self) -> Path:
         return self.root / "model_card.md"
 

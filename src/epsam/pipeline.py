@@ -152,6 +152,7 @@ _STAGES = (
             "run/evaluation.csv",
             "run/evaluation_patches.csv",
             "run/evaluation_classifier.csv",
+            "run/thresholds.json",
             "run/model_card.md",
             "run/panels/train.png",
             "run/panels/val.png",

@@ -4,6 +4,7 @@ import pytest
 
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_json, write_table
+from epsam.evaluation.thresholds import RunThresholds, save_thresholds
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.provenance import find_gate_threshold
 from epsam.report.training import (
@@ -126,11 +127,14 @@ def test_scores_of_an_older_version_are_shown_without_the_later_columns():
     assert "<h2>Classifier</h2>" not in page
 
 
-def test_the_gate_is_that_of_the_evaluation():
-    assert find_gate_threshold({}) == 0.5
-    assert find_gate_threshold({"evaluate": {"gate_threshold": 0.3}}) == 0.3
+def test_the_gate_is_that_of_the_evaluation(tmp_path):
+    run = RunPaths(tmp_path)
+    assert find_gate_threshold(run, {}) == 0.5
+    assert find_gate_threshold(run, {"evaluate": {"gate_threshold": 0.3}}) == 0.3
     off = {"gate_threshold": 0.3, "classifier_gate": False}
-    assert find_gate_threshold({"evaluate": off}) == 0
+    assert find_gate_threshold(run, {"evaluate": off}) == 0
+    save_thresholds(run, RunThresholds(0.7, 0.7))
+    assert find_gate_threshold(run, {"evaluate": {"gate_threshold": 0.3}}) == 0.7
 
 
 def test_failed_slides_and_the_options_of_their_patches_are_listed(tmp_path):

@@ -45,6 +45,14 @@ class GateOptions:
     gate_threshold: float = fraction(
         0.5, "tumour probability below which nothing is segmented", affects_result=True
     )
+    gate_from: str = flag(
+        "fixed",
+        "the gate's threshold: --gate_threshold (fixed), or what separates the patches of the "
+        "run's validation split best, found by evaluate.py from their labels alone (validation)",
+        choices=("fixed", "validation"),
+        affects_result=True,
+        since="0.3",
+    )
 
 
 @dataclass(frozen=True)

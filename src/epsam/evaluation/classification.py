@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from epsam.config.evaluation import EvaluateOptions
-from epsam.config.inference import GateOptions
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
 from epsam.core.device import select_device
 from epsam.core.errors import WeightsError
 from epsam.core.files import read_json
 from epsam.data.patches import Patch
+from epsam.evaluation.thresholds import (
+    RunThresholds,
+    choose_gate_threshold,
+    resolve_gate_threshold,
+)
 from epsam.metrics import auroc, sensitivity_specificity
 from epsam.paths import RunPaths
 from epsam.training.cams import compute_cams
@@ -93,20 +97,43 @@ def classify_splits(
 
     # The gate looks at the upright patch alone: one pass instead of four.
     rule = replace(merge_fields(MaskRule, read_json(run.mask_rule)), rotations=1)
-    classifications = {}
+    probabilities = {}
     for split, patches in patches_by_split.items():
         if patches:
             cams = compute_cams(
                 model, checksum, patches, size, rule, options.batch_size, device_config
             )
-            threshold = gate_threshold(options)
-            classifications[split] = Classification(split, patches, cams.probabilities, threshold)
+            probabilities[split] = cams.probabilities
+
+    threshold = resolve_gate_threshold(
+        options, _choose_on_validation(patches_by_split, probabilities)
+    )
+    classifications = {}
+    for split, of_split in probabilities.items():
+        classifications[split] = Classification(split, patches_by_split[split], of_split, threshold)
     return classifications
 
 
-def gate_threshold(options: GateOptions) -> float:
-    """The probability from which on a patch is segmented; 0 without a gate."""
-    return options.gate_threshold if options.classifier_gate else 0.0
+def find_thresholds(classifications: Mapping[str, Classification]) -> RunThresholds | None:
+    """What thresholds.json holds; None if nothing was classified."""
+    if not classifications:
+        return None
+    patches = {split: of_split.patches for split, of_split in classifications.items()}
+    probabilities = {split: of_split.probabilities for split, of_split in classifications.items()}
+    threshold = next(iter(classifications.values())).threshold
+    return RunThresholds(threshold, _choose_on_validation(patches, probabilities))
+
+
+def _choose_on_validation(
+    patches: Mapping[str, Sequence[Patch]], probabilities: Mapping[str, Mapping[str, float]]
+) -> float | None:
+    of_validation = probabilities.get("val", {})
+    scores = []
+    labels = []
+    for patch in patches.get("val", ()):
+        scores.append(of_validation[patch.name])
+        labels.append(patch.label or 0)
+    return choose_gate_threshold(scores, labels)
 
 
 def round_or_empty(value: float) -> float | str:

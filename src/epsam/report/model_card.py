@@ -62,6 +62,7 @@ class CardFacts:
     grouped_by: str
     patch_size: int
     mpp: float | None
+    gate_threshold: float
 
     @property
     def split(self) -> str:
@@ -95,11 +96,12 @@ def read_card_facts(run: RunPaths, data: DatasetPaths) -> CardFacts:
         if row.get(CASE_COLUMN):
             cases[row["id"]] = row[CASE_COLUMN]
     slides = load_slides(data.patch_table)
+    options = read_stage_options(run, data)
     positives = select_positives(list_labelled_patches(data.split("train")))
     return CardFacts(
         run=run.root.name,
         dataset=data.root.name,
-        options=read_stage_options(run, data),
+        options=options,
         stages=read_record(run.record),
         scores=read_table(run.evaluation, SCORE_COLUMNS),
         metrics=read_scores(run),
@@ -108,6 +110,7 @@ def read_card_facts(run: RunPaths, data: DatasetPaths) -> CardFacts:
         grouped_by="case" if cases else "slide" if slides else "",
         patch_size=read_patch_size(positives),
         mpp=load_median_mpp(positives, data.patch_table),
+        gate_threshold=find_gate_threshold(run, options),
     )
 
 
@@ -195,7 +198,7 @@ def _describe_figures(facts: CardFacts) -> list[str]:
         *_list_differences(facts),
         "",
     ]
-    threshold = find_gate_threshold(facts.options)
+    threshold = facts.gate_threshold
     lines += [f"The classifier alone, of patches as a whole, at probability {threshold:g}:", ""]
     lines += _format_table(CLASSIFIER_TABLE_COLUMNS, classifier_rows(facts.classified, threshold))
     return lines

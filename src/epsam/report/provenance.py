@@ -8,6 +8,7 @@ from typing import Any
 
 from epsam.config.inference import GateOptions
 from epsam.core.files import read_json
+from epsam.evaluation.thresholds import load_thresholds
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.page import PageTable, make_table
 
@@ -119,8 +120,11 @@ def read_record(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def find_gate_threshold(options: OptionsByStage) -> float:
+def find_gate_threshold(run: RunPaths, options: OptionsByStage) -> float:
     """That of the evaluation; 0 without a gate."""
+    thresholds = load_thresholds(run)
+    if thresholds is not None:
+        return thresholds.gate
     flags = options.get("evaluate", {})
     if not flags.get("classifier_gate", True):
         return 0.0

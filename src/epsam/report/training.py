@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from epsam.config.inference import GateOptions
 from epsam.core.failures import read_failures
 from epsam.core.files import read_numbers
 from epsam.data.images import Rgb, read_rgb
@@ -74,7 +75,7 @@ class TrainingResults:
 
     slides: what became of the slides that its patches come from. classified: rows of
     evaluation_classifier.csv. failures: by stage, why it has failed. is_scored: whether the run has
-    come to its scores.
+    come to its scores. gate_threshold: that of the evaluation.
     """
 
     name: str
@@ -90,6 +91,7 @@ class TrainingResults:
     classified: Rows = field(default_factory=list)
     failures: Mapping[str, str] = field(default_factory=dict)
     is_scored: bool = True
+    gate_threshold: float = GateOptions.gate_threshold
 
     @property
     def last_score(self) -> tuple[str, str]:
@@ -110,12 +112,13 @@ def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
         if path.is_file():
             panels[name] = read_rgb(path)
 
+    options = read_stage_options(run, data)
     return TrainingResults(
         name=run.root.name,
         scores=_read_rows(run.evaluation, SCORE_COLUMNS),
         patches=_read_rows(run.patch_scores, PATCH_SCORE_COLUMNS),
         metrics=_read_rows(run.metrics, METRIC_COLUMNS),
-        options=read_stage_options(run, data),
+        options=options,
         stages=read_record(run.record),
         degenerate_outputs=find_degenerate_outputs(run),
         slides=_read_rows(data.slide_table, ("slide", "status", "reason")),
@@ -124,6 +127,7 @@ def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
         classified=_read_rows(run.classifier_scores, CLASSIFIER_COLUMNS),
         failures=read_failures(run.root),
         is_scored=run.evaluation.is_file(),
+        gate_threshold=find_gate_threshold(run, options),
     )
 
 
@@ -133,7 +137,7 @@ def render_training_report(results: TrainingResults) -> str:
     for name, text in PANELS.items():
         if name in results.panels:
             panels.append(embed_photo(results.panels[name], text, wide=True))
-    gate_threshold = find_gate_threshold(results.options)
+    gate_threshold = results.gate_threshold
     round_columns = ("round", "best val_dice", *ROUND_METRICS.values())
 
     return render_page(
