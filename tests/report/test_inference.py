@@ -2,6 +2,7 @@ from epsam.inference.pipeline import Pipeline
 from epsam.inference.progress import list_phases
 from epsam.report.inference import (
     InferenceResults,
+    describe_labels,
     inference_warnings,
     phase_rows,
     render_inference_report,
@@ -40,6 +41,20 @@ def slide(name, classified=9, gated=2, **more):
 
 def results_of(key, rows, dice=None, timings=(), provenance=PROVENANCE):
     return InferenceResults("a/folder", key, rows, {}, dice or {}, {}, provenance, timings)
+
+
+def test_the_report_says_for_how_many_images_the_label_was_known():
+    rows = [
+        image("a_1") | {"label": 1},
+        image("b_0", classified=0) | {"label": "0"},
+        image("c") | {"label": ""},
+    ]
+    assert describe_labels(rows) == (
+        "Labels were known for 2 of 3 images, and the gate had no say there: 1 with tumour are "
+        "segmented, 1 without have an empty mask."
+    )
+    assert "Labels were known for 2 of 3" in render_inference_report(results_of("image", rows))
+    assert describe_labels([image("c") | {"label": None}, slide("d")]) == ""
 
 
 def test_failed_and_unscored_slides_are_listed():

@@ -87,7 +87,7 @@ def format_comparison(
     lines += [
         "",
         f"### Scores on {split}, per cent, and the difference in Dice from {names[0]} "
-        "[95 % bootstrap interval over patches]",
+        "[95 % bootstrap interval over patches, or over cases where patches.csv states them]",
         "",
         "| masks | run | patches | Dice | IoU | Δ Dice |",
         "| --- | --- | --- | --- | --- | --- |",

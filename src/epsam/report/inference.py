@@ -91,6 +91,7 @@ def render_inference_report(results: InferenceResults) -> str:
         warnings=inference_warnings(results),
         metrics=_metric_table(results),
         has_dice=bool(dice),
+        label_counts=describe_labels(results.rows),
         dice=make_histogram(dice, f"{len(dice)} {kind} with tumour"),
         cases=[embed_photo(image, caption) for caption, image in results.cases.items()],
         rows=_result_table(results),
@@ -128,6 +129,21 @@ def inference_warnings(results: InferenceResults) -> list[str]:
     if done and not classified and results.key == "slide":
         messages.append("No tile with tissue was found.")
     return messages + warn_of_small_sam(options_of_stages(results.provenance))
+
+
+def describe_labels(rows: Sequence[ResultRow]) -> str:
+    """For how many images the label was known, so that the classifier did not decide; "" for
+    none.
+    """
+    labels = [str(row["label"]) for row in rows if row.get("label") not in (None, "")]
+    if not labels:
+        return ""
+    positives = labels.count("1")
+    return (
+        f"Labels were known for {len(labels)} of {len(rows)} images, and the gate had no say "
+        f"there: {positives} with tumour are segmented, {len(labels) - positives} without have an "
+        "empty mask."
+    )
 
 
 def phase_rows(timings: Sequence[ResultRow]) -> list[dict[str, object]]:
