@@ -1,14 +1,10 @@
 """Every row of the list over every seed, shared work done once, then Tables 1 to 6 (paper 4)."""
 
+import importlib
 import logging
 from pathlib import Path
 from typing import Any
 
-import evaluate
-import finetune_decoder
-import generate_initial_masks
-import retrain_decoder
-import train_classifier
 from epsam.ablation.plans import digest_patches, plan_run
 from epsam.ablation.rows import read_rows, select_rows
 from epsam.ablation.run_plans import run_plans
@@ -21,15 +17,6 @@ from epsam.core.output_folders import claim_output_folder
 from epsam.paths import DatasetPaths
 
 log = logging.getLogger(__name__)
-
-# They run in this process: PyTorch is imported once for all runs.
-SCRIPTS = {
-    "train_classifier": train_classifier,
-    "generate_initial_masks": generate_initial_masks,
-    "finetune_decoder": finetune_decoder,
-    "retrain_decoder": retrain_decoder,
-    "evaluate": evaluate,
-}
 
 
 def main(options: AblateOptions) -> None:
@@ -72,8 +59,10 @@ def ablation_folder(options: AblateOptions) -> Path:
 
 
 def run_script(name: str, options: Any) -> None:
-    """Run a stage's script in this process."""
-    SCRIPTS[name].main(options)
+    """Run the script of a stage of `epsam.pipeline` in this process: PyTorch is imported once for
+    all runs.
+    """
+    importlib.import_module(name).main(options)
 
 
 def print_tables(options: AblateOptions) -> None:

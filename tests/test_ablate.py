@@ -12,6 +12,11 @@ import pytest
 import torch
 
 import ablate
+import evaluate
+import finetune_decoder
+import generate_initial_masks
+import retrain_decoder
+import train_classifier
 from compare import main as compare
 from compare import runs_to_flag
 from epsam.ablation import run_plans
@@ -154,7 +159,7 @@ def test_tables_hold_the_means_of_the_runs_beside_the_papers_scores(done):
 @pytest.mark.long
 def test_running_again_runs_new_rows_alone(done, monkeypatch):
     called = []
-    for module in (ablate.train_classifier, ablate.finetune_decoder, ablate.retrain_decoder):
+    for module in (train_classifier, finetune_decoder, retrain_decoder):
         monkeypatch.setattr(
             module, "main", lambda options, name=module.__name__: called.append(name)
         )
@@ -210,7 +215,7 @@ def test_too_little_gpu_memory_in_a_row_is_that_rows_failure(tmp_path, monkeypat
         called.append(options.batch_size)
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(ablate.train_classifier, "main", run_out_of_memory)
+    monkeypatch.setattr(train_classifier, "main", run_out_of_memory)
     rows = 'big CLASSIFIER_FLAGS="--batch_size 512"\nhuge CLASSIFIER_FLAGS="--batch_size 1024"'
     with pytest.raises(EpsamError, match="2 of 2 runs failed, the first being big with seed 22"):
         ablate.main(dataclasses.replace(options(seeds=(22,)), rows=rows))
@@ -229,8 +234,8 @@ def test_others_reuse_what_a_row_has_computed_before_it_fails(tmp_path, monkeypa
     def fail(_):
         raise EpsamError("at chance")
 
-    monkeypatch.setattr(ablate.train_classifier, "main", lambda _: None)
-    monkeypatch.setattr(ablate.generate_initial_masks, "main", fail)
+    monkeypatch.setattr(train_classifier, "main", lambda _: None)
+    monkeypatch.setattr(generate_initial_masks, "main", fail)
     monkeypatch.setattr(
         run_plans,
         "reuse_stage",
@@ -247,7 +252,7 @@ def test_others_reuse_what_a_row_has_computed_before_it_fails(tmp_path, monkeypa
 def test_a_finished_run_is_replaced_on_request_alone(tmp_path, monkeypatch, caplog, replace):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
-    monkeypatch.setattr(ablate.evaluate, "main", lambda _: None)
+    monkeypatch.setattr(evaluate, "main", lambda _: None)
     replaced = []
 
     def finish(name):
@@ -260,7 +265,7 @@ def test_a_finished_run_is_replaced_on_request_alone(tmp_path, monkeypatch, capl
 
         return main
 
-    for script in (ablate.train_classifier, ablate.generate_initial_masks):
+    for script in (train_classifier, generate_initial_masks):
         monkeypatch.setattr(script, "main", finish(script.__name__))
     once = dataclasses.replace(options(seeds=(22,)), rows="a UNTIL=masks\nb UNTIL=masks")
     ablate.main(once)
@@ -287,7 +292,7 @@ def test_a_run_on_which_another_process_works_is_left_to_it_and_the_others_go_on
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
     called = []
-    for module in (ablate.train_classifier, ablate.generate_initial_masks, ablate.evaluate):
+    for module in (train_classifier, generate_initial_masks, evaluate):
         monkeypatch.setattr(
             module, "main", lambda stage_options: called.append(stage_options.run.split("/")[1])
         )
@@ -307,7 +312,7 @@ def test_a_run_that_an_earlier_version_has_evaluated_is_done(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
     called = []
-    for module in (ablate.train_classifier, ablate.generate_initial_masks, ablate.evaluate):
+    for module in (train_classifier, generate_initial_masks, evaluate):
         monkeypatch.setattr(module, "main", lambda stage_options: called.append(stage_options.run))
     one = dataclasses.replace(options(seeds=(22,)), rows="a UNTIL=masks")
     ablate.main(one)
@@ -338,7 +343,7 @@ def test_after_an_interruption_the_unfinished_row_goes_on_and_finished_ones_are_
 
         monkeypatch.setattr(script, "main", main)
 
-    for script in (ablate.train_classifier, ablate.generate_initial_masks, ablate.evaluate):
+    for script in (train_classifier, generate_initial_masks, evaluate):
         stub(script)
     rows = "a UNTIL=masks\nb UNTIL=masks\nc UNTIL=masks"
     ablate_options = dataclasses.replace(options(seeds=(22,)), rows=rows)
