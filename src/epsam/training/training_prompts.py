@@ -58,6 +58,10 @@ def sample_training_prompts(
             # prompted, so the same rule is applied to its target.
             region = _inputs_from_mask(targets[index])
             (target_points,) = make_prompts(collate_inputs([region]), rule, [rngs[index]])
+        if not len(target_points):
+            # A target that fills the patch is a constant map, of which PEPM samples nothing.
+            uniform = replace(rule, prompt="mask_random")
+            (target_points,) = make_prompts(collate_inputs([region]), uniform, [rngs[index]])
         prompts.append(SamPrompt(target_points, source.cam))
 
         # Inference unites the masks of all regions, so the prompt of one region is only to answer

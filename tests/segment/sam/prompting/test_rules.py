@@ -4,6 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from epsam.cam.postprocess import upsample
 from epsam.config.sam import PromptOptions
 from epsam.core.errors import DatasetError, EpsamError
 from epsam.core.seeding import generator
@@ -21,6 +22,7 @@ from epsam.segment.sam.prompting.rules import (
     collate_inputs,
     make_prompts,
     sample_negatives,
+    scale_to_range,
     transform_inputs,
 )
 from support import arrays
@@ -56,8 +58,39 @@ def is_inside(prompt, mask):
 def test_pepm_samples_by_the_cam_inside_the_mask():
     inputs = make_inputs()
     prompt = make_prompt(inputs, PromptOptions(n_point=9), rng())
-    assert np.array_equal(prompt[:, :2], sample_points((inputs.cam * MASK)[None], 9, [rng()])[0])
+    scaled = (inputs.cam - inputs.cam.min()) / (inputs.cam.max() - inputs.cam.min())
+    assert np.array_equal(prompt[:, :2], sample_points((scaled * MASK)[None], 9, [rng()])[0])
     assert set(prompt[:, 2]) == {POSITIVE}
+
+
+def test_pepm_weighs_a_pixel_by_its_height_above_the_lowest_of_the_patch():
+    # 0.67 to 1 by hand: 0.67 has no weight, 0.835 half of that of 1.
+    cam = np.full((20, 20), 0.67)
+    cam[4, 5], cam[6, 7] = 0.835, 1.0
+    scaled = scale_to_range(cam[None])[0]
+    assert (scaled[4, 5], scaled[6, 7], scaled.sum()) == pytest.approx((0.5, 1, 1.5))
+    prompt = make_prompt(make_inputs(cam), PromptOptions(), rng())
+    assert sorted(prompt.tolist()) == [[5, 4, POSITIVE], [7, 6, POSITIVE]]
+
+    first = []
+    for number in range(900):
+        first.append(make_prompt(make_inputs(cam), PromptOptions(n_point=1), rng(number))[0, 0])
+    assert first.count(7) == pytest.approx(600, abs=45)
+
+
+def test_the_lowest_of_the_patch_counts_not_that_of_the_mask():
+    cam = np.where(MASK, 0.9, 0.4)
+    cam[4, 5] = 1.0
+    prompt = make_prompt(make_inputs(cam), PromptOptions(n_point=54), rng())
+    assert len(prompt) == MASK.sum() == 54
+
+
+@pytest.mark.parametrize("value", [0.0, 0.67, 1.0])
+def test_a_constant_cam_gives_no_point_even_after_enlarging(value):
+    cam = upsample(np.full((7, 7), value, np.float32), 20, 20)
+    for weight in ("cam", "entropy"):
+        prompt = make_prompt(make_inputs(cam), PromptOptions(pepm_weight=weight), rng())
+        assert prompt.shape == (0, 3)
 
 
 @pytest.mark.parametrize("rule", PROMPTS)

@@ -30,6 +30,8 @@ from epsam.segment.sam.prompting.point_sampling import (
 
 Weight = npt.NDArray[np.floating]
 Rngs = Sequence[np.random.Generator]
+ROUNDING = 1e-6
+"""This project: bilinear weights in float32 sum to 1 only within this tolerance."""
 NEGATIVE_QUANTILE = 0.2
 """This project: negatives are sampled from this fraction of the pixels outside the mask, those
 where the CAM is lowest.
@@ -98,9 +100,11 @@ def make_prompts(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> li
 def pepm(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
     """Points inside the initial mask with probability ∝ CAM (paper Eq. 4), or ∝ the CAM's entropy.
 
-    Outside of the mask no point is sampled (docs/deviations.md, "Support of PEPM").
+    Outside of the mask no point is sampled (docs/deviations.md, "Support of PEPM"). The CAM is
+    scaled from its minimum to its maximum first ("Weights of PEPM"); a constant one gives no point.
     """
-    weight = inputs.cam if options.pepm_weight == "cam" else binary_entropy(inputs.cam)
+    scaled = scale_to_range(inputs.cam)
+    weight = scaled if options.pepm_weight == "cam" else binary_entropy(scaled)
     in_mask = np.where(inputs.mask, weight, np.zeros((), weight.dtype))
     return _sample_positives(in_mask, options, rngs)
 
@@ -154,6 +158,19 @@ def box_pepm(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[P
     boxes = box(inputs, options, rngs)
     points = pepm(inputs, options, rngs)
     return [np.concatenate(box_and_points) for box_and_points in zip(boxes, points, strict=True)]
+
+
+def scale_to_range(cams: Weight) -> Weight:
+    """CAMs (B, height, width), each scaled so that its minimum is 0 and its maximum 1.
+
+    A constant CAM has no preferred place, and becomes 0.
+    """
+    lowest = cams.min(axis=(1, 2), keepdims=True)
+    highest = cams.max(axis=(1, 2), keepdims=True)
+    # Enlarging a constant map leaves differences of rounding, which are no preference either.
+    is_constant = highest - lowest <= ROUNDING * highest
+    ranges = np.where(is_constant, np.ones((), cams.dtype), highest - lowest)
+    return np.where(is_constant, np.zeros((), cams.dtype), (cams - lowest) / ranges)
 
 
 def binary_entropy(cam: Weight) -> Weight:
