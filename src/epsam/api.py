@@ -101,8 +101,8 @@ class Run:
     ) -> Segmentation:
         """Tumour probability and mask of an RGB image (height, width, 3) uint8 of any size.
 
-        The image has the run's resolution. name: keys the prompts, so that the same name and image
-        give the same result; infer.sh takes the file's stem. gate: leave tiles empty whose tumour
+        The image has the run's resolution. The same image gives the same result under any `name`, which
+        is only for models that draw by it. gate: leave tiles empty whose tumour
         probability is below `gate_threshold`. overlap: of neighbouring tiles, 0 to 0.9 of their
         side. The result's `probability` (height, width) is float32 in 0..1, its `mask` bool.
 
@@ -145,7 +145,7 @@ class Run:
         cam_map = maps[0].float().cpu().numpy()
         return ImageCam(float(probabilities[0]), cam_map, cam_to_mask(cam_map, image, rule))
 
-    def prompts(self, image: Rgb, name: str = "image") -> PointPrompt:
+    def prompts(self, image: Rgb) -> PointPrompt:
         """The points that SAM is prompted with in an image of one tile: (N, 3) float32, each x, y
         in px of the image and its label (1: tumour, 0: none); N is 0 if nothing is to be prompted
         for.
@@ -163,7 +163,7 @@ class Run:
                 f"image of {image.shape[1]}×{image.shape[0]} px: prompts are those of one tile; "
                 f"crop it to {side}×{side}"
             )
-        return self._model.sample_points(image, self.cam(image).cam, name)
+        return self._model.sample_points(image, self.cam(image).cam)
 
 
 def load_run(

@@ -20,9 +20,12 @@ from epsam.core.device import select_device
 from epsam.core.files import read_json, read_table, sha256_of
 from epsam.core.seeding import generator
 from epsam.data.cam_store import load_cams
+from epsam.data.embeddings import digest_of_image
+from epsam.data.images import read_rgb
 from epsam.data.patches import list_labelled_patches, select_positives
 from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.point_sampling import sample_points
+from epsam.segment.sam.prompting.rules import scale_to_range
 from epsam.tables import GRID_SEARCH_COLUMNS, METRIC_COLUMNS
 from epsam.training import rounds as rounds_module
 from epsam.training.classifier import score_classifier
@@ -221,8 +224,10 @@ def test_each_round_prompts_with_points_of_its_own(trained):
     for number, prompted_patches in enumerate(trained.prompts):
         prompted = prompted_patches[0]
         inputs = load_prompt_inputs(trained.run, "train", prompted.patch, cams)
-        rng = generator(SEED, number, "pepm", "train", prompted.patch.name)
-        expected = sample_points((inputs.cam * inputs.mask)[None], 5, [rng])[0]
+        digest = digest_of_image(read_rgb(trained.folder / prompted.patch.image))
+        rng = generator(SEED, number, "pepm", digest)
+        weight = scale_to_range(inputs.cam[None]) * inputs.mask
+        expected = sample_points(weight, 5, [rng])[0]
         assert np.array_equal(prompted.first_points[:, :2], expected)
         points_by_round.append(prompted.first_points.tobytes())
     assert len(set(points_by_round)) == N_ROUNDS

@@ -17,13 +17,13 @@ from epsam.cam.rotation import predict_rotated, select_cam, trained_cam
 from epsam.config.masks import MaskRule
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
-from epsam.core.seeding import generator
 from epsam.data.d4 import apply_d4, undo_d4
-from epsam.data.embeddings import Embedding
+from epsam.data.embeddings import Embedding, digest_of_image
 from epsam.data.images import Rgb
 from epsam.inference.progress import PhaseTimer
 from epsam.inference.tile_model import GatedTileModel, TileBatch
 from epsam.inference.tiling import Map
+from epsam.segment.sam.prompting.generators import prompt_generators
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import all_points, make_sam_prompts
@@ -87,11 +87,11 @@ class Pipeline(GatedTileModel):
         """How CAMs and initial masks are made: as in training."""
         return self._options.masks
 
-    def sample_points(self, tile: Rgb, cam: Map, name: str) -> PointPrompt:
+    def sample_points(self, tile: Rgb, cam: Map) -> PointPrompt:
         """The points (N, 3) of the first prompts of an image of one tile; N may be 0."""
-        rng = generator(self._seed, "pepm", "infer", name, 0)
+        rngs = prompt_generators((self._seed,), [digest_of_image(tile)], transform=0, sample=0)
         inputs = [self._prompt_inputs(tile, cam)]
-        (prompts,) = make_sam_prompts(inputs, self._options.prompt, [rng])
+        (prompts,) = make_sam_prompts(inputs, self._options.prompt, rngs)
         return all_points(prompts)
 
     def classify(
@@ -143,24 +143,20 @@ class Pipeline(GatedTileModel):
     ) -> npt.NDArray[np.float32]:
         """Tumour probabilities (tiles, side, side): means over transforms and prompt samples.
 
-        The prompt samples are keyed by the tile alone, so that they do not depend on its batch.
+        The pixels of a tile key its prompt samples: not its file's name, place or batch.
         """
         options, side = self._options.prompt, self.tile_size
         inputs = []
         for tile, cam in zip(tiles, cams, strict=True):
             inputs.append(self._prompt_inputs(tile.image, cam))
+        digests = [digest_of_image(tile.image) for tile in tiles]
         total = np.zeros((len(tiles), side, side), dtype=np.float32)
         # Transforms and prompt samples are test-time augmentation (this project); the first
         # transform is the identity.
         for transform, embeddings in enumerate(encoded):
             transformed = [transform_inputs(tile_inputs, transform) for tile_inputs in inputs]
             for sample in range(options.n_sample):
-                # The first sample has the key of a run without TTA, and so the same prompts.
-                variant = ("variant", transform, sample) if (transform, sample) != (0, 0) else ()
-                rngs = [
-                    generator(self._seed, "pepm", "infer", tile.name, tile.number, *variant)
-                    for tile in tiles
-                ]
+                rngs = prompt_generators((self._seed,), digests, transform, sample)
                 prompts = make_sam_prompts(transformed, options, rngs)
                 probabilities = self._segmenter.predict_probabilities(embeddings, prompts)
                 total += np.stack([undo_d4(tile, transform) for tile in probabilities])

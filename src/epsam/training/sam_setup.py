@@ -19,13 +19,18 @@ from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DeviceError
 from epsam.core.files import sha256_of
-from epsam.core.seeding import generator
 from epsam.data.cam_store import CamStore
-from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings, check_disk_space
+from epsam.data.embeddings import (
+    EmbeddingStore,
+    PatchEmbeddings,
+    check_disk_space,
+    digest_of_image,
+)
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.segment.sam.models import freeze, load_sam, parameter_counts
+from epsam.segment.sam.prompting.generators import prompt_generators
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt, make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
@@ -148,14 +153,15 @@ def prompt_patches(
 ) -> list[PromptedPatch]:
     """Sample each patch's prompts: --n_sample of them in each of --n_transform transforms of D4.
 
-    key: what the generators are keyed by, beside the patch: seed and perhaps round.
+    key: what the generators are keyed by, beside the patch's pixels: seed and perhaps round.
     """
     prompted_patches = []
     for start in range(0, len(patches), PROMPT_CHUNK):
         # Sampled in chunks, since a batch of CAMs in the patch's size takes memory.
         chunk = patches[start : start + PROMPT_CHUNK]
         inputs = [load_prompt_inputs(run, split, patch, cams) for patch in chunk]
-        prompts = _sample_prompts([patch.name for patch in chunk], inputs, options, key, split)
+        digests = [digest_of_image(patch.read()) for patch in chunk]
+        prompts = _sample_prompts(digests, inputs, options, key)
         for patch, patch_prompts in zip(chunk, prompts, strict=True):
             path = initial_mask_path(run, split, patch)
             prompted_patches.append(PromptedPatch(patch, tuple(patch_prompts), path))
@@ -163,22 +169,17 @@ def prompt_patches(
 
 
 def _sample_prompts(
-    names: Sequence[str],
+    digests: Sequence[str],
     inputs: Sequence[PromptInputs],
     options: PromptOptions,
     key: Sequence[int | str],
-    split: str,
 ) -> list[list[tuple[int, tuple[SamPrompt, ...]]]]:
     """(transform, prompts) of each patch of a batch, in the same sequence of transforms for all."""
-    prompts: list[list[tuple[int, tuple[SamPrompt, ...]]]] = [[] for _ in names]
+    prompts: list[list[tuple[int, tuple[SamPrompt, ...]]]] = [[] for _ in digests]
     for transform in range(options.n_transform):
         transformed = [transform_inputs(patch_inputs, transform) for patch_inputs in inputs]
         for sample in range(options.n_sample):
-            # The first sample of the identity has the key of a run without test-time augmentation,
-            # so that more samples or transforms only add to its prompts.
-            is_first = (transform, sample) == (0, 0)
-            variant = () if is_first else ("variant", transform, sample)
-            rngs = [generator(*key, "pepm", split, name, *variant) for name in names]
+            rngs = prompt_generators(key, digests, transform, sample)
             batch = make_sam_prompts(transformed, options, rngs)
             for patch_prompts, new_prompts in zip(prompts, batch, strict=True):
                 patch_prompts.append((transform, new_prompts))
