@@ -16,7 +16,6 @@ from epsam.cam.refiner import compute_refined_maps
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
-from epsam.core.checkpoints import load_plain
 from epsam.core.device import DeviceConfig, select_device
 from epsam.core.errors import ImageError, SlideError, WeightsError
 from epsam.core.files import read_json
@@ -25,11 +24,10 @@ from epsam.data.images import Mask, Rgb
 from epsam.extraction.discovery import FAILED
 from epsam.inference.inputs import find_slides
 from epsam.inference.loading import (
-    find_last_decoder,
-    find_segmenter,
     inference_key,
     load_tile_model,
     make_slide_settings,
+    resolve_sam_model_type,
 )
 from epsam.inference.pipeline import Pipeline
 from epsam.inference.segment_slides import segment_slides
@@ -101,10 +99,10 @@ class Run:
     ) -> Segmentation:
         """Tumour probability and mask of an RGB image (height, width, 3) uint8 of any size.
 
-        The image has the run's resolution. The same image gives the same result under any `name`, which
-        is only for models that draw by it. gate: leave tiles empty whose tumour
-        probability is below `gate_threshold`. overlap: of neighbouring tiles, 0 to 0.9 of their
-        side. The result's `probability` (height, width) is float32 in 0..1, its `mask` bool.
+        The image has the run's resolution. The same image gives the same result under any `name`,
+        which is for models that draw by it. gate: leave tiles empty whose tumour probability is
+        below `gate_threshold`. overlap: of neighbouring tiles, 0 to 0.9 of their side. The result's
+        `probability` (height, width) is float32 in 0..1, its `mask` bool.
 
         Raises ImageError if the array is no RGB image.
         """
@@ -190,7 +188,6 @@ def load_run(
     options = InferOptions(
         run=folder.name,
         checkpoint_root=str(folder.parent),
-        sam_model_type=_sam_model_type(folder),
         sam_checkpoint=str(sam_checkpoint),
         device=device,
         precision=precision,
@@ -198,6 +195,7 @@ def load_run(
         seed=seed,
         mpp=mpp,
     )
+    options = resolve_sam_model_type(options)
     device_config = select_device(device, precision)
     model = load_tile_model(options, device_config)
     if isinstance(model, Pipeline):
@@ -205,15 +203,6 @@ def load_run(
     rule_file = RunPaths.of(options).mask_rule
     rule = merge_fields(MaskRule, read_json(rule_file)) if rule_file.is_file() else MaskRule()
     return Run(options, model, rule, device_config)
-
-
-def _sam_model_type(folder: Path) -> str:
-    """The SAM that the run's decoder was trained with; the default without a decoder of SAM."""
-    options = InferOptions(run=folder.name, checkpoint_root=str(folder.parent))
-    if find_segmenter(options):
-        return options.sam_model_type
-    metadata = load_plain(find_last_decoder(RunPaths.of(options))).get("made_with", {})
-    return str(metadata.get("sam_model_type", options.sam_model_type))
 
 
 def _require_rgb(image: Rgb) -> None:
