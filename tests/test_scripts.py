@@ -230,6 +230,22 @@ def test_inference_writes_masks_overlays_and_figures(trained):
     assert read_rgb(output / "overlay" / "p0_1.png").shape == (SIDE, SIDE, 3)
 
 
+def test_evaluation_and_inference_give_a_patch_the_same_mask(trained):
+    folder, _ = trained
+    rows = read_rows(folder / "infer_output" / "mini" / "metrics.csv")
+    inferred = {row["image"]: row["dice"] for row in rows if row["label"] == "1"}
+    assert len(inferred) == 2
+
+    scores = read_rows(folder / "checkpoints" / "mini" / "evaluation_patches.csv")
+    evaluated = {}
+    for row in scores:
+        if (row["split"], row["what"]) == ("test", "round 2"):
+            evaluated[f"{row['id']}.png"] = row["dice"]
+    assert {name: float(dice) for name, dice in inferred.items()} == pytest.approx(
+        {name: float(dice) for name, dice in evaluated.items()}, abs=1e-6
+    )
+
+
 def test_an_output_folder_that_is_the_input_is_refused_and_nothing_is_overwritten(trained):
     folder, _ = trained
     truth = {path: path.read_bytes() for path in (folder / "dataset/mini/test").rglob("*.png")}
