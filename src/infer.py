@@ -19,7 +19,8 @@ from epsam.evaluation.slide_scores import SlideScore, summarize_slide_scores
 from epsam.evaluation.thresholds import resolve_inference_gate
 from epsam.extraction.slide_labels import read_label_rules
 from epsam.inference.image_folder import segment_folder, summarize_images
-from epsam.inference.inputs import contains_slides, find_images, find_slides, list_input_folders
+from epsam.inference.image_resolution import check_image_resolution
+from epsam.inference.inputs import find_images, find_slides, is_for_slides, list_input_folders
 from epsam.inference.loading import (
     find_weights,
     inference_key,
@@ -59,7 +60,7 @@ def main(options: InferOptions) -> None:
     inputs = [*list_input_folders(path), run_folder(options)]
     check_output_folder(Path(options.output_dir), INFERENCE, inputs)
     options = resolve_inference_gate(resolve_sam_model_type(options))
-    if options.as_ == "slides" or (options.as_ == "auto" and contains_slides(path)):
+    if is_for_slides(path, options.as_):
         infer_slides(path, options)
     else:
         require_no_shard(options)
@@ -137,6 +138,7 @@ def infer_images(path: Path, options: InferOptions) -> None:
     output = Path(options.output_dir)
     images = find_images(path, options.labels)
     pipeline = load_tile_model(options, select_device(options.device, options.precision))
+    check_image_resolution(images, path, options.mpp, pipeline.mpp)
     gate = Gate(options.classifier_gate, options.gate_threshold)
     key = inference_key(options)
     mark_output_folder(output, INFERENCE)

@@ -6,7 +6,13 @@ import tifffile
 
 from epsam.core.errors import DatasetError
 from epsam.data.images import write_mask
-from epsam.inference.inputs import contains_slides, find_images, find_slides, has_ground_truth
+from epsam.inference.inputs import (
+    contains_slides,
+    find_images,
+    find_slides,
+    has_ground_truth,
+    is_for_slides,
+)
 from support.fake_tile_model import draw_slide, write_lossless_slide
 
 
@@ -98,3 +104,18 @@ def test_one_image_instead_of_a_folder_is_refused_with_the_reason(tmp_path):
     write_mask(tmp_path / "a.png", np.ones((4, 4), bool))
     with pytest.raises(DatasetError, match=r"a\.png: is one image; give the folder that holds it"):
         find_images(tmp_path / "a.png")
+
+
+def test_images_beside_a_slide_are_named_and_as_decides(tmp_path, caplog):
+    write_lossless_slide(tmp_path / "s.tif", draw_slide(64, 64, [], []))
+    assert is_for_slides(tmp_path, "auto")
+    assert caplog.text == ""
+    for name in ("a.png", "b.png"):
+        write_mask(tmp_path / name, np.ones((4, 4), bool))
+    assert is_for_slides(tmp_path, "auto")
+    assert "2 images in it are left out, such as a.png; --as images" in caplog.text
+    assert not is_for_slides(tmp_path, "images")
+    assert [image.name for image in find_images(tmp_path)] == ["a", "b", "s"]
+    (tmp_path / "s.tif").unlink()
+    assert not is_for_slides(tmp_path, "auto")
+    assert is_for_slides(tmp_path, "slides")

@@ -61,7 +61,8 @@ class SlideInferOptions(SlideResolutionOptions):
 
     mpp: float = flag(
         0.0,
-        "pixel size at which slides are read, µm/px; 0: that of the training patches",
+        "pixel size at which slides are read, or that images have, µm/px; 0: that of the training "
+        "patches",
         at_least=0,
         affects_result=True,
     )

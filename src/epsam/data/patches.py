@@ -261,17 +261,22 @@ def load_median_mpp(patches: Sequence[Patch], table: Path) -> float | None:
 
     None if the table is absent or states none for these patches, such as for a user's own patches.
     """
+    mpp_by_name = load_mpp_by_name(table)
+    sizes = [mpp_by_name[p.name] for p in patches if mpp_by_name.get(p.name)]
+    return median(sizes) if sizes else None
+
+
+def load_mpp_by_name(table: Path) -> dict[str, float]:
+    """Pixel sizes of patches in µm by patches.csv, 0 where it states none; empty without it."""
     if not table.is_file():
-        return None
+        return {}
     # Patches that a user brought may have no column mpp.
     if not any("mpp" in row for row in read_table(table, ("id", "label"))):
-        return None
+        return {}
     rows = read_numbers(
         table, ("id", "label", "mpp"), {"mpp": lambda text: float(text or 0)}, "leave it empty"
     )
-    mpp_by_name = {f"{row['id']}_{row['label']}": row["mpp"] for row in rows}
-    sizes = [float(mpp_by_name[p.name]) for p in patches if mpp_by_name.get(p.name)]
-    return median(sizes) if sizes else None
+    return {f"{row['id']}_{row['label']}": float(row["mpp"] or 0) for row in rows}
 
 
 def read_square(patch: Patch, size: int) -> Rgb:

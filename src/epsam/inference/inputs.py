@@ -7,6 +7,7 @@ from pathlib import Path
 
 from epsam.annotations.groups import BUILT_IN, GroupNames
 from epsam.core.errors import DatasetError
+from epsam.data.images import list_images
 from epsam.data.patches import (
     LABEL_TABLE,
     Patch,
@@ -80,6 +81,27 @@ def _is_split(folder: Path) -> bool:
     # The tables of a dataset lie beside its splits.
     places = [folder, folder.parent] if (folder / "image").is_dir() else [folder]
     return any((place / name).is_file() for place in places for name in LABEL_TABLES)
+
+
+def is_for_slides(path: Path, content: str) -> bool:
+    """Whether `path` is segmented as slides; content: `--as`, "auto", "images" or "slides".
+
+    With "auto", a warning names images that are left out beside slides.
+    """
+    if content != "auto":
+        return content == "slides"
+    if not contains_slides(path):
+        return False
+    images = [file for file in list_images(_slide_folder(path)) if not _is_slide(file)]
+    if images:
+        log.warning(
+            "%s: taken for slides, so that %d images in it are left out, such as %s; "
+            "--as images segments all as images",
+            path,
+            len(images),
+            images[0].name,
+        )
+    return True
 
 
 def contains_slides(path: Path) -> bool:

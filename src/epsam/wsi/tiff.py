@@ -202,6 +202,15 @@ def _is_reduced(page: Any, base: Any) -> bool:
     )
 
 
+def read_pixel_size(path: Path) -> float | None:
+    """Pixel size in µm that a TIFF image states; None if it states none or cannot be read."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            return _read_pixel_size(file)
+    except TIFF_ERRORS:
+        return None
+
+
 def _read_pixel_size(file: Any) -> float | None:
     """Pixel size of level 0, µm, from the description, else from the resolution tags."""
     page = file.pages[0]
