@@ -7,9 +7,8 @@ from multiprocessing import active_children, get_context
 from os import cpu_count
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from epsam.core.errors import SlideError
+from epsam.core.progress import track
 from epsam.core.signals import exit_silently_on_interrupt
 
 Task = TypeVar("Task")
@@ -27,9 +26,7 @@ def parallel_map(
     """
     count = min(workers or cpu_count() or 1, len(tasks))
     if count <= 1:
-        yield from tqdm(
-            map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None
-        )
+        yield from track(map(function, tasks), title, len(tasks), unit="slide")
         return
 
     # Spawned, not forked: a fork copies locks of threads (OpenCV, PyTorch) in whatever state.
@@ -37,9 +34,7 @@ def parallel_map(
         count, mp_context=get_context("spawn"), initializer=exit_silently_on_interrupt
     )
     try:
-        yield from tqdm(
-            pool.map(function, tasks), total=len(tasks), desc=title, unit="slide", disable=None
-        )
+        yield from track(pool.map(function, tasks), title, len(tasks), unit="slide")
     except BrokenProcessPool as error:
         raise SlideError(
             f"{title}: a process was killed, perhaps for memory; lower --workers (now {count})"

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from epsam.core.durations import format_duration
 from epsam.core.errors import TrainingError, WeightsError
+from epsam.core.progress import time_left
 from epsam.core.seeding import seed_for
 from epsam.core.signals import StopRequests
 from epsam.engine.metric_logger import NULL_LOGGER, MetricLogger
@@ -101,6 +103,7 @@ def fit(
     and KeyboardInterrupt, with everything saved, on a request to stop.
     """
     state = _resume(task, checkpoint)
+    started, first_epoch = time.monotonic(), state.epoch
     metric_logger.log_scalars(state.history)
 
     while state.epoch < schedule.epochs and not _is_out_of_patience(state, schedule):
@@ -115,7 +118,10 @@ def fit(
         state.epoch, state.epoch_totals = state.epoch + 1, EpochTotals()
         state.history += [(state.epoch, name, value) for name, value in metrics.items()]
         _update_best(task, schedule, state, metrics)
-        _log_epoch(task, schedule, state, metrics)
+        seconds = time_left(
+            time.monotonic() - started, state.epoch - first_epoch, schedule.epochs - first_epoch
+        )
+        _log_epoch(task, schedule, state, metrics, seconds)
         save_train_state(checkpoint, state, task.parts)
         metric_logger.log_scalars(state.history)
 
@@ -218,18 +224,23 @@ def _is_out_of_patience(state: TrainState, schedule: FitSchedule) -> bool:
 
 
 def _log_epoch(
-    task: Task, schedule: FitSchedule, state: TrainState, metrics: dict[str, float]
+    task: Task,
+    schedule: FitSchedule,
+    state: TrainState,
+    metrics: dict[str, float],
+    seconds_left: float,
 ) -> None:
     values = "  ".join(f"{name} {metrics[name]:.4f}" for name in metrics if name != "seconds")
     best = f"  best {schedule.monitor} {state.best_value:.4f} in epoch {state.best_epoch}"
     log.info(
-        "%s  epoch %d/%d  %s%s  %.0f s",
+        "%s  epoch %d/%d  %s%s  %.0f s%s",
         task.name,
         state.epoch,
         schedule.epochs,
         values,
         best if schedule.monitor else "",
         metrics["seconds"],
+        f", at most {format_duration(seconds_left)} left" if seconds_left else "",
     )
 
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from epsam.core.artifact import Key
 from epsam.core.errors import EpsamError, ImageError
+from epsam.core.progress import ProgressLog
 from epsam.data.images import Mask, Rgb, is_black, write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.inference.image_results import ImageResult, ResultCache, mask_file, overlay_file
@@ -52,6 +53,7 @@ def segment_folder(
         log.info("%d of %d images were finished before", len(results), len(images))
 
     total_dice, n_scored = 0.0, 0
+    lines = ProgressLog("images", len(unfinished))
     with tqdm(
         total=len(images), initial=len(results), desc="images", disable=None, leave=False
     ) as bar:
@@ -65,6 +67,8 @@ def segment_folder(
                 total_dice += result.counts.dice
                 bar.set_postfix(dice=f"{total_dice / n_scored:.3f}")
             bar.update()
+            if bar.disable:
+                lines.advance()
 
     # Images become complete in the order of the model's work.
     for image in images:

@@ -4,10 +4,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from epsam.core.errors import EpsamError, SlideError
 from epsam.core.files import write_json, write_table
+from epsam.core.progress import track
 from epsam.evaluation.froc import compute_froc
 from epsam.evaluation.slide_scores import SlideScore, score_slide, summarize_slide_scores
 from epsam.extraction.discovery import FAILED, SlideRecord
@@ -45,7 +44,7 @@ def score_slides(
     scores: list[SlideScore] = []
     unscored: dict[str, str] = {}
     with_ground_truth = [record for record in records if has_ground_truth(record)]
-    for record in tqdm(with_ground_truth, desc="scoring", unit="slide", disable=None, leave=False):
+    for record in track(with_ground_truth, "scoring", len(with_ground_truth), unit="slide"):
         result = store.read_result(record.name)
         if result is None or result.frame is None:
             continue

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from epsam.cam.postprocess import cam_to_mask
 from epsam.cam.refiner import compute_refined_maps
 from epsam.config.flags import options_added_since
@@ -17,6 +15,7 @@ from epsam.config.masks import MaskRule
 from epsam.core.artifact import Key
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DatasetError
+from epsam.core.progress import track
 from epsam.data.batches import load_batches
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.images import write_mask
@@ -46,8 +45,9 @@ def compute_cams(
     model: a `WeakModel`. checksum: SHA-256 of the classifier's file.
     """
     cams = CamStore(checksum, {}, {})
-    bar = tqdm(total=len(patches), desc="class activation maps", disable=None, leave=False)
-    for batch in load_batches(patches, size, batch_size, workers=0):
+    n_batches = -(-len(patches) // batch_size)
+    batches = load_batches(patches, size, batch_size, workers=0)
+    for batch in track(batches, "class activation maps", n_batches, unit="batch"):
         with device_config.autocast():
             images = scale_images(batch, device_config)
             probabilities, maps = compute_refined_maps(model, images, rule)
@@ -56,7 +56,6 @@ def compute_cams(
         for name, probability, cam_map in rows:
             cams.maps[name] = cam_map.astype("float32")
             cams.probabilities[name] = probability
-        bar.update(len(batch.names))
     return cams
 
 
@@ -99,7 +98,7 @@ def write_initial_masks(
 ) -> MaskCounts:
     """Write `masks/initial/<split>/<name>.png` for every patch; return the counts of masks."""
     counts = MaskCounts()
-    for patch in tqdm(patches, desc="initial masks", disable=None, leave=False):
+    for patch in track(patches, "initial masks", len(patches)):
         mask = cam_to_mask(cams.maps[patch.name], read_square(patch, size), rule)
         write_mask(run.initial_masks(split) / f"{patch.name}.png", mask)
         counts.add(mask)

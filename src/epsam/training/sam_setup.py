@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from epsam.cam.postprocess import upsample
 from epsam.config.decoder import DecoderOptions
@@ -19,6 +18,7 @@ from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DeviceError
 from epsam.core.files import sha256_of
+from epsam.core.progress import track
 from epsam.data.cam_store import CamStore
 from epsam.data.embeddings import (
     EmbeddingStore,
@@ -117,8 +117,8 @@ def prepare_embeddings(sam: SamSetup, patches: Sequence[Patch], n_transforms: in
     Raises DeviceError if the GPU's memory is too small for `sam.chunk` patches per pass.
     """
     try:
-        with tqdm(patches, desc="encoding", disable=None, leave=False) as progress_bar:
-            n_encoded = sam.embeddings.prepare(progress_bar, n_transforms, sam.chunk)
+        tracked_patches = track(patches, "encoding", len(patches))
+        n_encoded = sam.embeddings.prepare(tracked_patches, n_transforms, sam.chunk)
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(
             f"the GPU's memory is too small to encode {sam.chunk} images at a time; lower "
