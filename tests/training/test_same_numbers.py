@@ -29,6 +29,7 @@ from epsam.data.images import read_mask, write_mask
 from epsam.inference.loading import load_pipeline
 from epsam.paths import RunPaths
 from epsam.segment.sam.segmenter import SamSegmenter
+from epsam.segment.sam.specs import IMAGE
 from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.weak.weights import save_classifier
 from support.mini import FLAGS, SIDE, smaller_sam, write_patches, write_random_sam
@@ -201,7 +202,7 @@ def test_fp16_embeddings_stay_within_0_005_of_the_test_dice_of_fp32_ones(folder,
     @torch.no_grad()
     def encode_in_fp32(self, images):
         pixels = torch.stack([self.frame.to_sam_image(image) for image in images])
-        return list(self.sam.image_encoder(pixels).numpy())
+        return [{IMAGE: array} for array in self.sam.image_encoder(pixels).numpy()]
 
     def dice(run, *flags):
         flags = (*flags, "--epoch", "3", "--lr", "1e-3")
