@@ -33,8 +33,8 @@ class Gate:
 class Tile(NamedTuple):
     """A square of an image: (side, side, 3) RGB.
 
-    name, number: of its image, and of the tile in it; they key what is random, so that a tile's
-    result does not depend on its batch. gate: decides whether this tile is segmented.
+    name, number: of its image, and of the tile in it; they say whose result it is, and do not
+    change it. gate: decides whether this tile is segmented.
     """
 
     name: str
@@ -172,7 +172,7 @@ class Segmentation:
 class TiledImage:
     """An RGB image whose tiles go through a model; the results make its segmentation.
 
-    `name` keys its prompt samples.
+    `name` tells its tiles from those of other images.
     """
 
     def __init__(self, name: str, image: Rgb, side: int, overlap: float, gate: Gate) -> None:
@@ -236,7 +236,7 @@ def segment_images(model: TileModel, images: Iterable[TiledImage]) -> Iterator[T
 def segment_image(
     model: TileModel, name: str, image: Rgb, overlap: float, gate: Gate
 ) -> Segmentation:
-    """Tumour probability of every pixel of an RGB image; `name` keys its prompt samples."""
+    """Tumour probability of every pixel of an RGB image, whatever its name."""
     tiled = TiledImage(name, image, model.tile_size, overlap, gate)
     (complete,) = segment_images(model, [tiled])
     return complete.segmentation()
