@@ -21,13 +21,7 @@ from epsam.extraction.slide_labels import read_label_rules
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.image_resolution import check_image_resolution
 from epsam.inference.inputs import find_images, find_slides, is_for_slides, list_input_folders
-from epsam.inference.loading import (
-    find_weights,
-    inference_key,
-    load_tile_model,
-    make_slide_settings,
-    resolve_sam_model_type,
-)
+from epsam.inference.loading import load_tile_model, make_slide_settings
 from epsam.inference.segment_slides import segment_slides
 from epsam.inference.slide_store import SlideStore
 from epsam.inference.slide_tables import (
@@ -40,6 +34,7 @@ from epsam.inference.slide_tables import (
     write_tables,
 )
 from epsam.inference.tile_model import Gate
+from epsam.inference.weights import find_weights, inference_key, resolve_sam_model_type
 from epsam.paths import run_folder, test_folder
 from epsam.report.cases import draw_image_cases, draw_slide_cases
 from epsam.report.inference import InferenceResults, render_inference_report

@@ -23,16 +23,12 @@ from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, Rgb
 from epsam.extraction.discovery import FAILED
 from epsam.inference.inputs import find_slides
-from epsam.inference.loading import (
-    inference_key,
-    load_tile_model,
-    make_slide_settings,
-    resolve_sam_model_type,
-)
+from epsam.inference.loading import load_tile_model, make_slide_settings
 from epsam.inference.pipeline import Pipeline
 from epsam.inference.segment_slides import segment_slides
 from epsam.inference.slide_store import SlideStore
 from epsam.inference.tile_model import Gate, Segmentation, TileModel, segment_image
+from epsam.inference.weights import inference_key, resolve_sam_model_type
 from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
 

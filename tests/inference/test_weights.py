@@ -7,12 +7,8 @@ import torch
 from epsam.config.inference import InferOptions
 from epsam.core.checkpoints import save_plain
 from epsam.core.errors import WeightsError
-from epsam.inference import loading
-from epsam.inference.loading import (
-    find_last_decoder,
-    inference_key,
-    resolve_sam_model_type,
-)
+from epsam.inference import weights as weights_module
+from epsam.inference.weights import find_last_decoder, inference_key, resolve_sam_model_type
 from epsam.paths import RunPaths
 
 
@@ -32,7 +28,7 @@ def weights(tmp_path, monkeypatch):
     paths = [tmp_path / name for name in ("classifier", "decoder", "sam")]
     for path in paths:
         path.write_text(path.name)
-    monkeypatch.setattr(loading, "find_weights", lambda options: tuple(paths))
+    monkeypatch.setattr(weights_module, "find_weights", lambda options: tuple(paths))
     return paths
 
 
