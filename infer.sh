@@ -11,7 +11,8 @@ resolve_paths TEST_DATASET_DIR OUTPUT_DIR RESNET_CHECKPOINT SAM_DECODER_CHECKPOI
     DATA_ROOT CHECKPOINT_ROOT LOG_DIR
 
 DATASET_TYPE=${DATASET_TYPE:-demo}                        # whose preset to use
-RUN=${RUN:-$DATASET_TYPE}                                 # the run whose checkpoints are loaded
+METHOD=${METHOD:-ep_sam}                                  # as in train.sh
+RUN=${RUN:-$(default_run)}                                # the run whose checkpoints are loaded
 DATA_ROOT=${DATA_ROOT:-}                                  # folder that holds the datasets; empty: dataset/
 CHECKPOINT_ROOT=${CHECKPOINT_ROOT:-}                      # folder that holds SAM's weights and the runs; empty: checkpoints/
 LOG_DIR=${LOG_DIR:-}                                      # folder of the log; empty: this one
@@ -24,6 +25,13 @@ OUTPUT_DIR=${OUTPUT_DIR:-infer_output/$RUN}
 SEED=${SEED:-22}
 DEVICE=${DEVICE:-auto}
 INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --as images
+
+case $METHOD in
+    ep_sam | strong | unet | deeplab | sam_box) ;;
+    # These end at the initial masks.
+    enhanced_adl | adl | gradcam | gradcam++ | eigencam) INFER_FLAGS="--segment_by maps $INFER_FLAGS" ;;
+    *) refuse_method ;;
+esac
 
 run_all() {
     source src/environment.sh

@@ -10,7 +10,9 @@ source src/variables.sh
 resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR
 
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
-RUN=${RUN:-$DATASET_TYPE}                     # name of this run: its folder under checkpoints/
+METHOD=${METHOD:-ep_sam}                      # ep_sam, strong; to compare with: unet, deeplab, sam_box (learn from masks);
+                                              # enhanced_adl, adl, gradcam, gradcam++, eigencam (initial masks alone)
+RUN=${RUN:-$(default_run)}                    # name of this run: its folder under checkpoints/; <dataset>[-<METHOD>]
 SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # vit_b, vit_l, vit_h, vit_demo; empty: the dataset's preset, else vit_b
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # SAM's weights; empty: the known file, downloaded into checkpoints/ once
 SEED=${SEED:-22}                              # seed of every random draw
@@ -27,10 +29,21 @@ CLASSIFIER_FLAGS=${CLASSIFIER_FLAGS:-}        # train_classifier.py, such as: --
 MASK_FLAGS=${MASK_FLAGS:-}                    # generate_initial_masks.py, such as: --quantile 0.2 --rotations 1
 DECODER_FLAGS=${DECODER_FLAGS:-}              # finetune_decoder.py, such as: --embedding_transforms 8
 RETRAIN_FLAGS=${RETRAIN_FLAGS:-$DECODER_FLAGS} # retrain_decoder.py, such as: --n_iter 5 --pl_mode accumulate
+SEGMENTER_FLAGS=${SEGMENTER_FLAGS:-}          # train_segmenter.py, such as: --pretrained none --encoder resnet18
+BOX_FLAGS=${BOX_FLAGS:-}                      # train_box_decoder.py, such as: --embedding_transforms 8
 EVALUATE_FLAGS=${EVALUATE_FLAGS:-}            # evaluate.py
 
+# What makes a method of its stages; flags from above come after it.
+case $METHOD in
+    ep_sam | sam_box) ;;
+    strong) DECODER_FLAGS="--method strong $DECODER_FLAGS" RETRAIN_FLAGS="--method strong $RETRAIN_FLAGS" ;;
+    enhanced_adl | adl | gradcam | gradcam++ | eigencam) CLASSIFIER_FLAGS="--cam $METHOD $CLASSIFIER_FLAGS" ;;
+    unet | deeplab) SEGMENTER_FLAGS="--segmenter $METHOD --targets ground_truth $SEGMENTER_FLAGS" ;;
+    *) refuse_method ;;
+esac
+
 if [[ -n $TENSORBOARD ]]; then
-    for flags in CLASSIFIER_FLAGS MASK_FLAGS DECODER_FLAGS RETRAIN_FLAGS EVALUATE_FLAGS; do
+    for flags in CLASSIFIER_FLAGS MASK_FLAGS DECODER_FLAGS RETRAIN_FLAGS SEGMENTER_FLAGS BOX_FLAGS EVALUATE_FLAGS; do
         printf -v "$flags" '%s --tensorboard' "${!flags}"
     done
 fi
@@ -51,16 +64,31 @@ run_all() {
         stage src/make_demo_slides.py ${DATA_ROOT:+"--output_dir=$DATA_ROOT/demo"} $DEMO_FLAGS  # synthetic slides
     fi
     # Checks in seconds what would stop the run later. It takes each stage's flags as one word.
-    stage src/check.py "${run[@]}" "${sam[@]}" --patch_flags="$PATCH_FLAGS" --classifier_flags="$CLASSIFIER_FLAGS" \
-        --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" --retrain_flags="$RETRAIN_FLAGS" \
+    stage src/check.py "${run[@]}" "${sam[@]}" "--recipe=$METHOD" --patch_flags="$PATCH_FLAGS" \
+        --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
+        --retrain_flags="$RETRAIN_FLAGS" --segmenter_flags="$SEGMENTER_FLAGS" --box_flags="$BOX_FLAGS" \
         --evaluate_flags="$EVALUATE_FLAGS"
     stage src/extract_patches.py "${data[@]}" "${seed[@]}" $PATCH_FLAGS      # slides → patches
     # Where a stage fails is where its run's report is needed; the stage's own error stays the last line.
     on_failure=report_run
-    stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
-    stage src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS          # classifier → initial masks
-    stage src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS   # initial masks → preliminary decoder
-    stage src/retrain_decoder.py "${run[@]}" "${sam[@]}" $RETRAIN_FLAGS    # pseudo-labels → final decoder
+    case $METHOD in
+        ep_sam | strong)
+            stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
+            stage src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS               # classifier → initial masks
+            stage src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
+            stage src/retrain_decoder.py "${run[@]}" "${sam[@]}" $RETRAIN_FLAGS       # pseudo-labels → final decoder
+            ;;
+        enhanced_adl | adl | gradcam | gradcam++ | eigencam)
+            stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
+            stage src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS
+            ;;
+        unet | deeplab)
+            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS    # ground truth → segmenter
+            ;;
+        sam_box)
+            stage src/train_box_decoder.py "${run[@]}" "${sam[@]}" $BOX_FLAGS         # ground truth → SAM's decoder
+            ;;
+    esac
     stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves
     stage src/report.py "${data[@]}" "${run_folder[@]}"  # one page of it all
 }
@@ -68,5 +96,5 @@ run_all() {
 source src/run_stages.sh
 start_log "${LOG_DIR:+$LOG_DIR/}logging_${RUN//\//_}.txt"
 warn_of_misspelt_variables train.sh
-echo "dataset $DATASET_TYPE, run $RUN, SAM ${SAM_MODEL_TYPE:-of the preset}, device $DEVICE"
+echo "dataset $DATASET_TYPE, method $METHOD, run $RUN, SAM ${SAM_MODEL_TYPE:-of the preset}, device $DEVICE"
 run_all

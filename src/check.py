@@ -1,7 +1,7 @@
 """Before a run: list all that would stop or spoil it later and takes only seconds to check."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import end_with_flag_errors, parse, run_stage, try_parse
 from epsam.config.common import SPLITS
-from epsam.config.decoder import DecoderOptions
+from epsam.config.decoder import BoxDecoderOptions, DecoderOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.config.preflight import CheckOptions
@@ -23,6 +23,7 @@ from epsam.preflight.data import (
     check_patch_resolutions,
     check_patches,
     check_slides,
+    check_training_masks,
     count_patches,
     will_reuse_patches,
 )
@@ -42,6 +43,7 @@ from epsam.preflight.weights import (
     check_classifier_start,
     check_resnet_checkpoint,
     check_sam,
+    check_segmenter_start,
     find_loaded_sam,
 )
 from epsam.segment.sam.specs import SPECS
@@ -99,7 +101,7 @@ def build_checks(options: CheckOptions) -> list[Check]:
     """
     of_stage: dict[str, Any] = {}
     errors: list[str] = []
-    for stage in recipe_stages():
+    for stage in recipe_stages(options.recipe):
         arguments = stage_arguments(stage, options)
         of_stage[stage.name], bad_flags = try_parse(
             stage.name, stage.load_options_class(), arguments
@@ -108,31 +110,43 @@ def build_checks(options: CheckOptions) -> list[Check]:
     # A bad flag that all stages share is told once for each of them.
     if errors:
         end_with_flag_errors(errors)
-    patch: PatchOptions = of_stage["extract_patches"]
-    classifier: ClassifierOptions = of_stage["train_classifier"]
-    masks: MaskOptions = of_stage["generate_initial_masks"]
-    decoder: DecoderOptions = of_stage["finetune_decoder"]
-
     logs_to_tensorboard = any(
         getattr(stage_options, "tensorboard", False) for stage_options in of_stage.values()
     )
-    # The small SAM of the demo comes with the repository and is quick on any device.
-    is_published_sam = bool(SPECS[decoder.sam_model_type].url)
-    checkpoint_root = Path(options.checkpoint_root)
-    loaded_sam = find_loaded_sam(RunPaths.of(decoder), decoder.sam_model_type)
     return [
         check_python,
         partial(check_packages, ROOT / "requirements.txt"),
         partial(check_tensorboard, logs_to_tensorboard),
-        partial(check_postprocessing, masks),
         check_codecs,
-        partial(check_device, options.device, options.precision, is_published_sam),
         partial(check_lock, options),
-        partial(check_sam, decoder, checkpoint_root, loaded_sam),
-        partial(check_classifier_start, classifier, checkpoint_root),
-        partial(check_resnet_checkpoint, masks),
-        *build_data_checks(DatasetPaths.of(options), patch, classifier, masks, decoder),
+        *build_weight_checks(of_stage, options),
+        *build_data_checks(DatasetPaths.of(options), of_stage),
     ]
+
+
+def build_weight_checks(of_stage: Mapping[str, Any], options: CheckOptions) -> list[Check]:
+    """Checks of the device, and of the weights and packages that the stages of the method need."""
+    checkpoint_root = Path(options.checkpoint_root)
+    checks: list[Check] = []
+    # The small SAM of the demo comes with the repository and is quick on any device.
+    is_published_sam = False
+    decoder = find_decoder_options(of_stage)
+    if decoder:
+        is_published_sam = bool(SPECS[decoder.sam_model_type].url)
+        loaded_sam = find_loaded_sam(RunPaths.of(decoder), decoder.sam_model_type)
+        checks.append(partial(check_sam, decoder, checkpoint_root, loaded_sam))
+    if "train_classifier" in of_stage:
+        checks.append(
+            partial(check_classifier_start, of_stage["train_classifier"], checkpoint_root)
+        )
+    if "generate_initial_masks" in of_stage:
+        masks: MaskOptions = of_stage["generate_initial_masks"]
+        checks.append(partial(check_postprocessing, masks))
+        checks.append(partial(check_resnet_checkpoint, masks))
+    if "train_segmenter" in of_stage:
+        checks.append(partial(check_segmenter_start, of_stage["train_segmenter"], checkpoint_root))
+    checks.insert(0, partial(check_device, options.device, options.precision, is_published_sam))
+    return checks
 
 
 def parse_stage_options(stage: StageSpec, options: CheckOptions) -> Any:
@@ -155,31 +169,41 @@ def stage_arguments(stage: StageSpec, options: CheckOptions) -> list[str]:
     return [*arguments, *flags.split()]
 
 
-def build_data_checks(
-    paths: DatasetPaths,
-    patch: PatchOptions,
-    classifier: ClassifierOptions,
-    masks: MaskOptions,
-    decoder: DecoderOptions,
-) -> list[Check]:
-    """Checks of the slides, or of the patches if training starts from them, and of the disk."""
+def find_decoder_options(of_stage: Mapping[str, Any]) -> DecoderOptions | None:
+    """How SAM's decoder is trained first; None for a method without SAM."""
+    if "train_box_decoder" in of_stage:
+        box_options: BoxDecoderOptions = of_stage["train_box_decoder"]
+        return box_options.as_decoder_options()
+    return of_stage.get("finetune_decoder")
+
+
+def build_data_checks(paths: DatasetPaths, of_stage: Mapping[str, Any]) -> list[Check]:
+    """Checks of the slides, or of the patches if training starts from them, and of the disk.
+
+    of_stage: the options of each stage of the method.
+    """
+    patch: PatchOptions = of_stage["extract_patches"]
     reuses_patches = will_reuse_patches(paths, TABLES, patch)
     if reuses_patches:
         counts = {split: count_patches(paths, split) for split in SPLITS}
     else:
         counts = count_patches_at_most(patch)
-    needs = estimate_needs(counts, not reuses_patches, patch, decoder)
+    needs = estimate_needs(counts, not reuses_patches, patch, find_decoder_options(of_stage))
+    root = next(o.checkpoint_root for o in of_stage.values() if hasattr(o, "checkpoint_root"))
 
-    checks: list[Check] = [
-        partial(check_disk, needs, paths.root, Path(classifier.checkpoint_root)),
-        partial(check_grid_search, paths, reuses_patches, masks),
-    ]
+    checks: list[Check] = [partial(check_disk, needs, paths.root, Path(root))]
+    if "generate_initial_masks" in of_stage:
+        masks: MaskOptions = of_stage["generate_initial_masks"]
+        checks.append(partial(check_grid_search, paths, reuses_patches, masks))
     if not reuses_patches:
         return [*checks, partial(check_slides, paths, TABLES, patch)]
+    classifier: ClassifierOptions = of_stage.get("train_classifier", ClassifierOptions())
     image_dirs = (classifier.train_image_dir, classifier.val_image_dir, classifier.test_image_dir)
     for split, image_dir in zip(SPLITS, image_dirs, strict=True):
         checks.append(partial(check_patches, paths, split, image_dir))
         checks.append(partial(check_split_pixels, paths, split, image_dir))
+    if "train_segmenter" in of_stage or "train_box_decoder" in of_stage:
+        checks.append(partial(check_training_masks, paths))
     checks += [partial(check_leaks, paths), partial(check_patch_resolutions, paths)]
     return checks
 

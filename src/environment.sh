@@ -9,7 +9,7 @@ requirements=${1:-requirements.txt}
 if [[ -n "${VIRTUAL_ENV:-}" || -n "${CONDA_PREFIX:-}" ]]; then
     PYTHON=$(command -v python)
     echo "environment: the active one, ${VIRTUAL_ENV:-${CONDA_PREFIX:-}}"
-    needed="cv2 imagecodecs jinja2 matplotlib openslide openslide_bin packaging segment_anything tifffile torch torchvision tqdm"
+    needed="cv2 imagecodecs jinja2 matplotlib openslide openslide_bin packaging segment_anything segmentation_models_pytorch tifffile torch torchvision tqdm"
     [[ $requirements == requirements-test.txt ]] && needed="$needed hypothesis skimage mypy pytest ruff xdist"
     # Found, not imported: an import takes seconds, and src/check.py does it.
     missing=$("$PYTHON" -c 'import importlib.util as i, sys; print(*(n for n in sys.argv[1:] if not i.find_spec(n)))' $needed)

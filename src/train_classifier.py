@@ -11,6 +11,7 @@ from epsam.core.records import copy_stage_record
 from epsam.data.patches import (
     Patch,
     list_labelled_patches,
+    load_median_mpp,
     read_patch_size,
     require_both_classes,
 )
@@ -88,7 +89,9 @@ def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierO
             "classifier on test: accuracy %.3f, AUROC %.3f", scores["accuracy"], scores["auroc"]
         )
 
-    save_weak_model(stage.run.classifier, options.weak_model, model, {"patch_size": size})
+    patch_table = DatasetPaths.of(options).patch_table
+    metadata = {"patch_size": size, "mpp": load_median_mpp(patches["train"], patch_table)}
+    save_weak_model(stage.run.classifier, options.weak_model, model, metadata)
     stage.record(task.name, progress.history)
     metric_logger.log_scalars(progress.history)
     stage.finish([stage.run.classifier], check_classifier(progress.history, progress.best_epoch))

@@ -1,29 +1,25 @@
 """Masks → a segmenter without prompts: ground truth, initial masks, or pseudo-labels."""
 
 import logging
+from collections.abc import Sequence
 
 from epsam.config.command_line import run_stage
 from epsam.config.segmenter import SegmenterOptions
-from epsam.core.device import select_device
 from epsam.core.errors import TrainingError
 from epsam.core.files import digest_of_files
 from epsam.data.patches import (
+    Patch,
     list_labelled_patches,
     load_median_mpp,
     read_patch_size,
     select_positives,
 )
-from epsam.engine.fit import fit
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.stage import Stage
 from epsam.methods import SEGMENTERS
 from epsam.paths import DatasetPaths, RunPaths, run_folder
-from epsam.segment.registry import build_segmenter, save_segmenter
-from epsam.training.segmenter import (
-    build_segmenter_schedule,
-    build_segmenter_task,
-    load_targets,
-)
+from epsam.training.round_data import Example
+from epsam.training.segmenter_targets import load_targets
 
 NAME = "train_segmenter"
 
@@ -37,7 +33,7 @@ def main(options: SegmenterOptions) -> None:
     """
     if not options.segmenter:
         raise TrainingError(
-            f"--segmenter: none named; use {', '.join(SEGMENTERS) or 'a row of your own'} "
+            f"--segmenter: none named; use {', '.join(SEGMENTERS)}, or a row of your own "
             "(docs/extending.md)"
         )
     data, run = DatasetPaths.of(options), RunPaths.of(options)
@@ -58,9 +54,22 @@ def main(options: SegmenterOptions) -> None:
     if stage.is_current():
         return
     stage.begin()
+    train(stage, examples, val, options)
+
+
+def train(
+    stage: Stage, examples: Sequence[Example], val: Sequence[Patch], options: SegmenterOptions
+) -> None:
+    """Train the segmenter, save it, and complete the stage."""
+    # PyTorch takes seconds to import, and a finished stage has no use for it.
+    from epsam.core.device import select_device
+    from epsam.engine.fit import fit
+    from epsam.segment.registry import build_segmenter, save_segmenter
+    from epsam.training.segmenter import build_segmenter_schedule, build_segmenter_task
 
     device_config = select_device(options.device, options.precision)
-    size = read_patch_size(positives)
+    patches = [example.patch for example in examples]
+    size = read_patch_size(patches)
     model = build_segmenter(options).to(device_config.device)
     log.info(
         "segmenter: %s on %s, %d patches to fit to, %d validation patches of %d px",
@@ -81,7 +90,7 @@ def main(options: SegmenterOptions) -> None:
 
     metadata = {
         "patch_size": size,
-        "mpp": load_median_mpp(positives, data.patch_table),
+        "mpp": load_median_mpp(patches, DatasetPaths.of(options).patch_table),
         "targets": options.targets,
     }
     save_segmenter(stage.run.segmenter, options.segmenter, model, metadata)

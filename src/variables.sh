@@ -11,6 +11,16 @@ resolve_paths() {
     done
 }
 
+# The name of a run without one: the dataset's, and that of the method unless it is EP-SAM.
+default_run() {
+    if [[ $METHOD == ep_sam ]]; then echo "$DATASET_TYPE"; else echo "$DATASET_TYPE-$METHOD"; fi
+}
+
+refuse_method() {
+    echo "error: METHOD $METHOD: no such method; use one of those beside METHOD in $0" >&2
+    exit 1
+}
+
 # A line for each variable of the environment that is nearly one of the script's: a misspelt DATASET_TYPE would start
 # the demo. It is no error, as the variable may be another program's.
 warn_of_misspelt_variables() {

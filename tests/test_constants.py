@@ -8,7 +8,7 @@ import re
 import pytest
 
 from epsam.config.classifier import ClassifierOptions
-from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.decoder import BoxDecoderOptions, DecoderOptions, RetrainOptions
 from epsam.config.evaluation import EvaluateOptions
 from epsam.config.flags import flag_rows, format_default
 from epsam.config.inference import InferOptions
@@ -27,6 +27,7 @@ STAGES = {
     "generate_initial_masks": MaskOptions,
     "retrain_decoder": RetrainOptions,
     "train_segmenter": SegmenterOptions,
+    "train_box_decoder": BoxDecoderOptions,
     "evaluate": EvaluateOptions,
     "infer": InferOptions,
 }

@@ -72,7 +72,8 @@ def run(stage, options, flags):
 fit = "--workers 0 --epoch 30 --lr 1e-2 --batch_size 4 --patience 0"
 run(train_classifier, ClassifierOptions, f"--weak_model tiny_mil {fit}")
 run(generate_initial_masks, MaskOptions, "--quantile 0.8 --open_kernel 0")
-run(train_segmenter, SegmenterOptions, f"--segmenter tiny_unet --targets initial {fit}")
+segmenter = "--segmenter tiny_unet --targets initial --normal_patches"
+run(train_segmenter, SegmenterOptions, f"{segmenter} {fit}")
 run(evaluate, EvaluateOptions, "")
 run(infer, InferOptions, "--output_dir out")
 """
@@ -147,7 +148,7 @@ def test_its_models_are_trained_evaluated_and_used_for_inference(extended):
     assert set(scores) == {
         (split, name)
         for split in ("train", "val", "test")
-        for name in ("initial mask", "tiny_unet")
+        for name in ("fill", "all", "initial mask", "tiny_unet")
     }
     assert scores["test", "initial mask"] > 0.5
     assert scores["test", "tiny_unet"] > 0.5

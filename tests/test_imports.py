@@ -10,7 +10,7 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 FLOORS = (
     ("metrics", "tables", "core", "methods"),
     ("config",),
-    ("paths", "pipeline"),
+    ("paths", "pipeline", "stage_files"),
     ("data",),
     ("wsi", "annotations"),
     ("weak", "segment", "pseudo_labels"),

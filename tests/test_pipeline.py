@@ -1,6 +1,5 @@
 """The one list of stages holds for train.sh, presets, options and files alike."""
 
-import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -9,34 +8,22 @@ from pathlib import Path
 import pytest
 
 from epsam.config.ablation import AblateOptions
+from epsam.config.command_line import parse
 from epsam.config.preflight import CheckOptions
 from epsam.config.presets import PRESETS
+from epsam.core.errors import EpsamError
 from epsam.paths import RunPaths
 from epsam.pipeline import (
     RECIPES,
     STAGES,
-    list_outputs,
-    list_round_files,
     recipe_stages,
-    stage_of_completion,
     training_stages,
 )
+from epsam.stage_files import list_outputs, list_round_files, stage_of_completion
 from support.mini import REPOSITORY
 
 TRAIN_SH = (REPOSITORY / "train.sh").read_text("utf-8")
-WITH_FLAGS = [stage for stage in recipe_stages() if stage.flags_variable]
-
-
-def test_train_sh_runs_the_recipe_in_order_each_stage_with_its_flags():
-    calls = re.findall(r"^ +stage (src/\w+\.py)(.*?)(?: +#.*)?$", TRAIN_SH, re.MULTILINE)
-    flags_by_script = {script: re.findall(r" \$(\w+_FLAGS)", words) for script, words in calls}
-    # The demo's slides and the check come before the recipe.
-    scripts = [script for script, _ in calls]
-    assert scripts[:2] == ["src/make_demo_slides.py", "src/check.py"]
-    assert scripts[2:] == [stage.script for stage in recipe_stages()]
-    for stage in recipe_stages():
-        expected = [stage.flags_variable] if stage.flags_variable else []
-        assert flags_by_script[stage.script] == expected, stage.name
+WITH_FLAGS = [stage for stage in STAGES.values() if stage.flags_variable and stage.name != "infer"]
 
 
 def test_train_sh_declares_the_flags_of_each_stage_and_gives_them_to_the_check():
@@ -64,14 +51,29 @@ def test_every_script_is_there_and_every_preset_is_one_of_a_stage():
 
 
 def test_stages_follow_each_other_and_read_what_earlier_ones_write():
-    for names in RECIPES.values():
+    for method in RECIPES:
         written: set[str] = set()
-        for before, stage in zip(["", *names], [STAGES[name] for name in names], strict=False):
-            assert stage.previous == before
+        for stage in recipe_stages(method):
             from_run = {item for item in stage.inputs if item.startswith("run/")}
-            assert from_run <= written, stage.name
+            # Evaluation scores what there is.
+            if stage.name == "evaluate":
+                assert from_run & written, method
+            else:
+                assert from_run <= written, (method, stage.name)
             written |= set(stage.outputs)
-    assert set(STAGES["infer"].inputs) <= written
+        assert set(STAGES["infer"].inputs) & written, method
+
+
+def test_flags_of_a_method_are_flags_of_its_stages():
+    for method, recipe in RECIPES.items():
+        assert recipe.flags.keys() <= set(recipe.stages), method
+        for name, flags in recipe.flags.items():
+            parse(name, STAGES[name].load_options_class(), list(flags))
+
+
+def test_an_unknown_method_is_named_beside_those_that_there_are():
+    with pytest.raises(EpsamError, match="METHOD unett: no such method; use ep_sam, strong, unet"):
+        recipe_stages("unett")
 
 
 def test_outputs_are_the_files_of_the_runs_paths(tmp_path):

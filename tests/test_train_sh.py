@@ -10,10 +10,12 @@ import venv
 
 import pytest
 
-from epsam.pipeline import recipe_stages
+from epsam.pipeline import RECIPES, recipe_stages
+from epsam.pipeline import STAGES as ALL_STAGES
 from support.mini import REPOSITORY
 
 HELPERS = ("src/environment.sh", "src/variables.sh", "src/run_stages.sh")
+STAGES_WITH_METRICS = ["classifier", "mask", "decoder", "retrain", "segmenter", "box", "evaluate"]
 STAGES = ["check", *(stage.name for stage in recipe_stages())]
 
 
@@ -279,8 +281,11 @@ def test_tensorboard_is_for_every_stage_with_metrics_or_panels(run_script, chose
     assert list(lines) == STAGES
     assert [stage for stage, line in lines.items() if line.count("<--tensorboard>") == 1] == stages
     assert all("<--lr><0.5>" in lines[stage] for stage in ("finetune_decoder", "retrain_decoder"))
-    # The check beforehand gets each stage's flags as one word.
-    assert len(re.findall(r"<--\w+_flags=[^>]* --tensorboard>", lines["check"])) == len(stages)
+    # The check beforehand gets each stage's flags as one word; those of segmenters are another
+    # method's.
+    expected = [STAGES_WITH_METRICS, []][not chosen]
+    checked = re.findall(r"<--(\w+)_flags=[^>]* --tensorboard>", lines["check"])
+    assert checked == expected
 
 
 def test_relative_paths_are_those_of_the_folder_that_the_user_stands_in(run_script, tmp_path):
@@ -334,7 +339,7 @@ def test_a_misspelt_variable_is_told_in_the_first_line_and_in_the_log(
     result = run_script("train.sh", **{"DATASET_TYPE": "x", variable: "y"})
     lines = result.stdout.splitlines()
     assert lines[0] == f"warning: {variable} is no variable of train.sh; did you mean {meant}?"
-    assert lines[1] == "dataset x, run x, SAM of the preset, device auto"
+    assert lines[1] == "dataset x, method ep_sam, run x, SAM of the preset, device auto"
     assert (tmp_path / "logging_x.txt").read_text("utf-8") == result.stdout
 
 
@@ -352,3 +357,47 @@ def test_replace_reaches_every_stage(run_script, chosen, is_passed):
         calls = [line for line in result.stdout.splitlines() if "<src/" in line]
         assert len(calls) >= 2
         assert all(("<--replace>" in line) == is_passed for line in calls)
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_a_method_runs_the_stages_of_its_recipe_with_its_flags_before_the_users(
+    run_script, tmp_path, method
+):
+    variables = {stage.flags_variable for stage in ALL_STAGES.values() if stage.flags_variable}
+    flags = {name: f"--of {name}" for name in variables}
+    result = run_script("train.sh", DATASET_TYPE="x", METHOD=method, **flags)
+    assert result.returncode == 0, result.stderr
+    calls = [line for line in result.stdout.splitlines() if line.startswith("<src/")]
+    check, *stages = calls
+    assert f"<--recipe={method}>" in check
+    assert [line.partition(">")[0][1:] for line in stages] == [
+        stage.script for stage in recipe_stages(method)
+    ]
+
+    run = "x" if method == "ep_sam" else f"x-{method}"
+    for line, stage in zip(stages, recipe_stages(method), strict=True):
+        assert (f"<--run={run}>" in line) == (stage.name != "extract_patches")
+        if not stage.flags_variable:
+            continue
+        words = [*RECIPES[method].flags.get(stage.name, ()), *flags[stage.flags_variable].split()]
+        assert line.endswith("".join(f"<{word}>" for word in words))
+        assert f"<--{stage.flags_option}={' '.join(words)}>" in check
+    assert (tmp_path / f"logging_{run}.txt").is_file()
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_inference_of_a_method_takes_its_run_and_what_it_ends_with(run_script, method):
+    result = run_script("infer.sh", DATASET_TYPE="x", METHOD=method)
+    run = "x" if method == "ep_sam" else f"x-{method}"
+    assert f"<--run={run}>" in result.stdout
+    assert f"<--output_dir=infer_output/{run}>" in result.stdout
+    ends_at_masks = recipe_stages(method)[-3].name == "generate_initial_masks"
+    assert ("<--segment_by><maps>" in result.stdout) == ends_at_masks
+
+
+@pytest.mark.parametrize("script", ["train.sh", "infer.sh"])
+def test_an_unknown_method_is_refused_before_anything_runs(run_script, tmp_path, script):
+    result = run_script(script, METHOD="unett")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: METHOD unett: no such method; use one of those beside")
+    assert not (tmp_path / "calls.txt").exists()

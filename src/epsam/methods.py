@@ -53,6 +53,7 @@ PROMPTS = {
     "ground_truth_random": "epsam.segment.sam.prompting.rules:ground_truth_random",
     "box": "epsam.segment.sam.prompting.rules:box",
     "box_pepm": "epsam.segment.sam.prompting.rules:box_pepm",
+    "patch_box": "epsam.segment.sam.prompting.rules:patch_box",
 }
 """`--prompt`: (PromptInputs of a batch, PromptOptions, a Generator per patch) → a prompt each."""
 
@@ -68,11 +69,19 @@ WEAK_MODELS = {
 """`--weak_model`: a module with the functions of `epsam.weak.protocol.WeakMethod`."""
 
 
-SEGMENTERS: dict[str, str] = {
-    # Segmenters without prompts; docs/extending.md shows a first row.
+SEGMENTERS = {
+    "unet": "epsam.segment.unet",
+    "deeplab": "epsam.segment.deeplab",
 }
 """`--segmenter` of train_segmenter.py: a module with the functions of
 `epsam.segment.protocol.SegmenterMethod`.
+"""
+
+SAM_SEGMENTERS = {
+    "sam_box": "epsam.segment.sam.whole_patch",
+}
+"""Segmenters that are a SAM with a prompt that needs no map: a module with `save` and `load`. SAM's
+weights are not in their checkpoints.
 """
 
 

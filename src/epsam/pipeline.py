@@ -1,18 +1,20 @@
-"""The one list of stages, and the recipes: which stages a method consists of, in order.
+"""The one list of stages, and the recipes: which stages a method consists of, in order, and the
+flags that make it this method.
 
 The check before a run, the ablation, the clean-up of rounds and the tests read it. train.sh shows
 the same order for people; a test holds the two together.
 """
 
 import importlib
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from epsam.core.errors import EpsamError
+
 EP_SAM = "ep_sam"
-_ROUND = "{round}"
+ROUND = "{round}"
+"""Stands for the number of a round in names of files and completion records."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,10 @@ class StageSpec:
     """A stage: its script, its options, and what it reads and writes.
 
     options: module and class, as in "epsam.config.masks:MaskOptions". flags_variable: the variable
-    of train.sh that holds its flags; "" if there is none. previous: the stage before it; "" if it
-    is the first. inputs, outputs: files and folders, `run/…` in the folder of the run, `dataset/…`
-    in that of the dataset; `*` is any text and `{round}` the number of a round. completion: the
-    name of its completion record. round: the number of the round that it is, which ends with
+    of train.sh that holds its flags; "" if there is none. inputs, outputs: files and folders,
+    `run/…` in the folder of the run, `dataset/…` in that of the dataset; `*` is any text and
+    `{round}` the number of a round; evaluation reads what there is. completion: the name of its
+    completion record. round: the number of the round that it is, which ends with
     pseudo-labels; None if it is none, or many. trains: whether it is a part of the training, which
     a row of an ablation may change. until: what a row of an ablation calls ending with this stage.
     """
@@ -31,7 +33,6 @@ class StageSpec:
     name: str
     options: str
     flags_variable: str = ""
-    previous: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     completion: str = ""
@@ -57,7 +58,7 @@ class StageSpec:
 
     def completions(self, options: Any) -> tuple[str, ...]:
         """The names of the completion records that the stage leaves with these options."""
-        if _ROUND not in self.completion:
+        if ROUND not in self.completion:
             return (self.completion,)
         return tuple(self.completion.format(round=n) for n in range(1, options.n_iter + 1))
 
@@ -88,7 +89,6 @@ _STAGES = (
         "train_classifier",
         "epsam.config.classifier:ClassifierOptions",
         "CLASSIFIER_FLAGS",
-        previous="extract_patches",
         inputs=_SPLITS,
         outputs=("run/resnet_adl.pth",),
         completion="train_classifier",
@@ -98,7 +98,6 @@ _STAGES = (
         "generate_initial_masks",
         "epsam.config.masks:MaskOptions",
         "MASK_FLAGS",
-        previous="train_classifier",
         inputs=(*_SPLITS, "run/resnet_adl.pth"),
         outputs=(
             *_CAMS_AND_MASKS,
@@ -114,7 +113,6 @@ _STAGES = (
         "finetune_decoder",
         "epsam.config.decoder:DecoderOptions",
         "DECODER_FLAGS",
-        previous="generate_initial_masks",
         inputs=("dataset/train", "dataset/val", *_CAMS_AND_MASKS),
         outputs=("run/sam_pre_decoder.pth", "run/masks/iter_0", "run/panels/decoder_0.png"),
         completion="decoder_0",
@@ -126,7 +124,6 @@ _STAGES = (
         "retrain_decoder",
         "epsam.config.decoder:RetrainOptions",
         "RETRAIN_FLAGS",
-        previous="finetune_decoder",
         inputs=("dataset/train", "dataset/val", *_CAMS_AND_MASKS, "run/masks/iter_0"),
         outputs=(
             "run/decoder_iter{round}.pth",
@@ -138,15 +135,33 @@ _STAGES = (
         until="rounds",
     ),
     StageSpec(
+        "train_segmenter",
+        "epsam.config.segmenter:SegmenterOptions",
+        "SEGMENTER_FLAGS",
+        inputs=("dataset/train", "dataset/val"),
+        outputs=("run/segmenter.pth",),
+        completion="train_segmenter",
+        trains=True,
+    ),
+    StageSpec(
+        "train_box_decoder",
+        "epsam.config.decoder:BoxDecoderOptions",
+        "BOX_FLAGS",
+        inputs=("dataset/train", "dataset/val"),
+        outputs=("run/segmenter.pth",),
+        completion="train_box_decoder",
+        trains=True,
+    ),
+    StageSpec(
         "evaluate",
         "epsam.config.evaluation:EvaluateOptions",
         "EVALUATE_FLAGS",
-        previous="retrain_decoder",
         inputs=(
             *_SPLITS,
             *_CAMS_AND_MASKS,
             "run/sam_pre_decoder.pth",
             "run/decoder_iter{round}.pth",
+            "run/segmenter.pth",
         ),
         outputs=(
             "run/evaluation.csv",
@@ -165,7 +180,6 @@ _STAGES = (
     StageSpec(
         "report",
         "epsam.config.report:ReportOptions",
-        previous="evaluate",
         inputs=("dataset/patches.csv", "run/evaluation.csv", "run/evaluation_patches.csv"),
         outputs=("run/report.html",),
         completion="report",
@@ -174,36 +188,85 @@ _STAGES = (
         "infer",
         "epsam.config.inference:InferOptions",
         "INFER_FLAGS",
-        inputs=("run/resnet_adl.pth", "run/sam_pre_decoder.pth", "run/decoder_iter{round}.pth"),
+        inputs=(
+            "run/resnet_adl.pth",
+            "run/masks/initial",
+            "run/sam_pre_decoder.pth",
+            "run/decoder_iter{round}.pth",
+            "run/segmenter.pth",
+        ),
     ),
 )
 
 STAGES: dict[str, StageSpec] = {stage.name: stage for stage in _STAGES}
 """Every stage by its name. infer.py stands alone: infer.sh runs it, and no recipe holds it."""
 
-RECIPES: dict[str, tuple[str, ...]] = {
-    EP_SAM: (
-        "extract_patches",
-        "train_classifier",
-        "generate_initial_masks",
-        "finetune_decoder",
-        "retrain_decoder",
-        "evaluate",
-        "report",
-    ),
-}
-"""Method → the names of its stages, in the order in which train.sh runs them."""
 
-_LEFT_BY_EACH_COMPLETION = (
-    "stages/{completion}.json",
-    "tensorboard/{completion}",
-    "unfinished/{completion}",
+@dataclass(frozen=True)
+class Recipe:
+    """The names of a method's stages, in the order in which train.sh runs them.
+
+    flags: by stage, those that make it this method; a user's own come after them.
+    """
+
+    stages: tuple[str, ...]
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_EP_SAM_STAGES = (
+    "extract_patches",
+    "train_classifier",
+    "generate_initial_masks",
+    "finetune_decoder",
+    "retrain_decoder",
+    "evaluate",
+    "report",
 )
+_MAP_STAGES = (
+    "extract_patches",
+    "train_classifier",
+    "generate_initial_masks",
+    "evaluate",
+    "report",
+)
+_SEGMENTER_STAGES = ("extract_patches", "train_segmenter", "evaluate", "report")
+
+
+def _map_recipe(cam: str) -> Recipe:
+    """A classifier whose initial masks are the answer (paper Table 2)."""
+    return Recipe(_MAP_STAGES, {"train_classifier": ("--cam", cam)})
+
+
+def _segmenter_recipe(name: str) -> Recipe:
+    """A segmenter that learns from the ground truth (paper Table 2, fully supervised)."""
+    return Recipe(
+        _SEGMENTER_STAGES,
+        {"train_segmenter": ("--segmenter", name, "--targets", "ground_truth")},
+    )
+
+
+_STRONG = ("--method", "strong")
+
+RECIPES: dict[str, Recipe] = {
+    EP_SAM: Recipe(_EP_SAM_STAGES),
+    "strong": Recipe(_EP_SAM_STAGES, {"finetune_decoder": _STRONG, "retrain_decoder": _STRONG}),
+    "unet": _segmenter_recipe("unet"),
+    "deeplab": _segmenter_recipe("deeplab"),
+    "sam_box": Recipe(("extract_patches", "train_box_decoder", "evaluate", "report")),
+    "enhanced_adl": _map_recipe("enhanced_adl"),
+    "adl": _map_recipe("adl"),
+    "gradcam": _map_recipe("gradcam"),
+    "gradcam++": _map_recipe("gradcam++"),
+    "eigencam": _map_recipe("eigencam"),
+}
+"""METHOD of train.sh → its recipe."""
 
 
 def recipe_stages(recipe: str = EP_SAM) -> tuple[StageSpec, ...]:
-    """The stages of a recipe, in order."""
-    return tuple(STAGES[name] for name in RECIPES[recipe])
+    """The stages of a recipe, in order. Raises EpsamError if there is no such recipe."""
+    if recipe not in RECIPES:
+        raise EpsamError(f"METHOD {recipe}: no such method; use {', '.join(RECIPES)}")
+    return tuple(STAGES[name] for name in RECIPES[recipe].stages)
 
 
 def training_stages(recipe: str = EP_SAM) -> tuple[StageSpec, ...]:
@@ -216,91 +279,3 @@ def summary_stages(recipe: str = EP_SAM) -> tuple[StageSpec, ...]:
     stages = recipe_stages(recipe)
     last = max(number for number, stage in enumerate(stages) if stage.trains)
     return stages[last + 1 :]
-
-
-def stage_of_completion(completion: str) -> tuple[StageSpec, int | None]:
-    """The stage that leaves a completion record of this name, and the number of its round.
-
-    The number is None if the stage is no round. Raises KeyError if no stage leaves such a record.
-    """
-    for stage in _STAGES:
-        if completion and stage.completion == completion:
-            return stage, stage.round
-    for stage in _STAGES:
-        number = _round_in(stage.completion, completion)
-        if number is not None:
-            return stage, number
-    raise KeyError(completion)
-
-
-def round_of_completion(completion: str) -> int | None:
-    """The number of the round that leaves a completion record of this name; None if none does."""
-    try:
-        return stage_of_completion(completion)[1]
-    except KeyError:
-        return None
-
-
-def list_later_completions(root: Path, completion: str) -> list[str]:
-    """The completion records below a run's `root` of training that comes after `completion`."""
-    names = []
-    for path in (root / "stages").glob("*.json"):
-        if _is_training(path.stem) and _order(path.stem) > _order(completion):
-            names.append(path.stem)
-    return sorted(names, key=_order)
-
-
-def _is_training(completion: str) -> bool:
-    try:
-        return stage_of_completion(completion)[0].trains
-    except KeyError:
-        return False
-
-
-def _order(completion: str) -> tuple[int, int]:
-    """Where a completion record stands in the order of the stages; after all of them if none of
-    them leaves it.
-    """
-    try:
-        stage, number = stage_of_completion(completion)
-    except KeyError:
-        return len(_STAGES), 0
-    return _STAGES.index(stage), number or 0
-
-
-def list_outputs(root: Path, completion: str) -> list[Path]:
-    """The files and folders below a run's `root` that belong to a completion record, there or not.
-
-    Names with a `*` stand for the files that are there.
-    """
-    stage, number = stage_of_completion(completion)
-    paths: list[Path] = []
-    for output in stage.run_outputs():
-        name = output.format(round=number)
-        paths += sorted(root.glob(name)) if "*" in name else [root / name]
-    return paths
-
-
-def list_round_files(root: Path, after: int) -> Iterator[Path]:
-    """Everything below a run's `root` that rounds with a number above `after` have left, their
-    completion records and unfinished work included.
-    """
-    for stage in _STAGES:
-        if _ROUND not in stage.completion:
-            continue
-        names = list(stage.run_outputs())
-        names += [name.format(completion=stage.completion) for name in _LEFT_BY_EACH_COMPLETION]
-        for name in names:
-            for path in sorted(root.glob(name.format(round="*"))):
-                number = _round_in(name, path.relative_to(root).as_posix())
-                if number is not None and number > after:
-                    yield path
-
-
-def _round_in(template: str, text: str) -> int | None:
-    """The number of the round in a name that follows the template; None if it does not."""
-    if _ROUND not in template:
-        return None
-    before, _, rest = template.partition(_ROUND)
-    match = re.fullmatch(f"{re.escape(before)}([0-9]{{1,9}}){re.escape(rest)}", text)
-    return int(match[1]) if match else None

@@ -72,7 +72,8 @@ def make_evaluation(tmp_path):
             write_mask(mask, GROUND_TRUTH)
             write_mask(run.initial_masks(split) / f"{name}.png", INITIAL_MASK)
             prompted.append(PromptedPatch(Patch(name, 1, image, mask), ()))
-        case = SplitCase(split, {INITIAL: prompted, ZERO_SHOT: prompted}, None)
+        patches = [item.patch for item in prompted]
+        case = SplitCase(split, patches, {INITIAL: prompted, ZERO_SHOT: prompted}, None)
         selection = {ZERO_SHOT: IdsSelection(0.9, 0.0)}
         return Evaluation(run, [case], [InitialMasks(run), *predictors], selection)
 

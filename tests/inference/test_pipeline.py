@@ -71,8 +71,8 @@ def test_classifying_then_refining_gives_the_rotation_averaged_cam(rotations):
     probabilities, maps = rotation_averaged_cam(Bright(), batch, rotations)
     scores, upright = model.classify(images, PhaseTimer(model.phases))
     np.testing.assert_allclose(scores, probabilities)
-    np.testing.assert_allclose(np.stack(model.refine_maps(images, upright)), maps, atol=1e-6)
-    assert model._classifier.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
+    np.testing.assert_allclose(np.stack(model._tile_maps.refine(images, upright)), maps, atol=1e-6)
+    assert model.weak_model.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
 
 
 def test_gated_tiles_are_classified_once_and_the_others_at_every_rotation():
@@ -84,7 +84,7 @@ def test_gated_tiles_are_classified_once_and_the_others_at_every_rotation():
     model = pipeline()
     segmentation = segment_image(model, "x", image, 0.0, Gate(True, 0.5))
     assert (segmentation.n_tiles, segmentation.n_gated) == (4, 2)
-    assert sum(model._classifier.passes) == 4 + 2 * 3
+    assert sum(model.weak_model.passes) == 4 + 2 * 3
     assert segmentation.mask[:, :SIDE].all()
     assert not segmentation.mask[:, SIDE:].any()
 

@@ -4,6 +4,7 @@ import torch
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.sam import SamOptions
+from epsam.config.segmenter import SegmenterOptions
 from epsam.core.files import sha256_of, write_json
 from epsam.paths import RunPaths
 from epsam.preflight import weights
@@ -12,6 +13,7 @@ from epsam.preflight.weights import (
     check_classifier_start,
     check_resnet_checkpoint,
     check_sam,
+    check_segmenter_start,
     find_loaded_sam,
 )
 from epsam.segment.sam.models import build_sam
@@ -99,12 +101,24 @@ def test_a_download_warns_online_and_stops_offline(tmp_path, monkeypatch, reason
         words,
         "resnet50-0676ba61.pth",
     )
+    assert_single(
+        check_segmenter_start(SegmenterOptions(encoder="resnet18"), tmp_path),
+        stops_run,
+        words,
+        "resnet18-f37072fd.pth",
+    )
 
 
 def test_initial_weights_that_do_not_fit_stop(tmp_path, demo_weights):
     options = ClassifierOptions(backbone="resnet18", pretrained=str(demo_weights))
     assert_single(
         collect_findings([lambda: check_classifier_start(options, tmp_path)]),
+        True,
+        "do not fit resnet18",
+    )
+    options = SegmenterOptions(segmenter="unet", encoder="resnet18", pretrained=str(demo_weights))
+    assert_single(
+        collect_findings([lambda: check_segmenter_start(options, tmp_path)]),
         True,
         "do not fit resnet18",
     )

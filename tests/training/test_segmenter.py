@@ -14,7 +14,12 @@ from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.segment.registry import is_segmenter, load_segmenter
 from epsam.training.decoder import Example
-from epsam.training.segmenter import build_segmenter_task, load_targets, read_target
+from epsam.training.segmenter import (
+    build_segmenter_schedule,
+    build_segmenter_task,
+    read_target,
+)
+from epsam.training.segmenter_targets import load_targets
 
 SIDE = 8
 CPU = select_device("cpu", "fp32")
@@ -49,7 +54,7 @@ def test_targets_are_those_of_the_option_and_normal_patches_are_empty(tmp_path, 
     for number, name in ((0, "a_1"), (1, "b_1")):
         write_mask(run.pseudo_masks(number) / f"{name}.png", np.ones((SIDE, SIDE), bool))
 
-    truth = SegmenterOptions(targets="ground_truth")
+    truth = SegmenterOptions(targets="ground_truth", normal_patches=True)
     assert targets_of(truth, run, patches) == [("a_1", patches[0].mask), ("c_0", None)]
     positives = SegmenterOptions(targets="initial", normal_patches=False)
     assert targets_of(positives, run, patches) == [
@@ -106,6 +111,13 @@ def test_a_step_has_a_loss_for_each_patch_and_the_same_draws_at_every_try(patche
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], later[0])
+
+
+def test_the_learning_rate_follows_a_cosine_over_all_steps():
+    schedule = build_segmenter_schedule(SegmenterOptions(epoch=4))
+    # 20 steps: all of it at the first, half of it after 10, (1 + cos 45°) / 2 after 5.
+    factors = [schedule.lr_factor(step, 5) for step in (0, 5, 10)]
+    assert factors == pytest.approx([1, (1 + 2**-0.5) / 2, 0.5])
 
 
 def test_a_decoder_of_sam_is_no_segmenter(tmp_path):

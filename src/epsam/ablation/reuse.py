@@ -12,7 +12,7 @@ from pathlib import Path
 
 from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.paths import RunPaths
-from epsam.pipeline import list_outputs, round_of_completion
+from epsam.stage_files import list_outputs, round_of_completion
 from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
 
 CLASSIFIER, MASKS = "train_classifier", "generate_initial_masks"

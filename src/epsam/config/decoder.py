@@ -1,6 +1,6 @@
 """Flags of finetune_decoder.py and retrain_decoder.py: masks → decoder and pseudo-labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from epsam.config.common import SeedOptions, StageOptions
 from epsam.config.flags import OldSpelling, flag
@@ -39,7 +39,38 @@ class SelectionOptions:
 
 
 @dataclass(frozen=True)
-class DecoderTrainingOptions:
+class DecoderFitOptions:
+    """Training of the decoder"""
+
+    batch_size: int = flag(
+        4, "batch size", source="published code", at_least=1, affects_result=True
+    )
+    epoch: int = flag(20, "epochs", source="paper 4.2", at_least=1, affects_result=True)
+    # docs/deviations.md, "Decoder learning rate" and "Decoder schedule".
+    lr: float = flag(
+        2e-4, "AdamW's learning rate", source="paper 4.2", at_least=0, affects_result=True
+    )
+    weight_decay: float = flag(
+        1e-2, "AdamW's weight decay", source="published code", at_least=0, affects_result=True
+    )
+    patience: int = flag(
+        10,
+        "stop after this many epochs without a better validation Dice; 0: never",
+        source="published code",
+        at_least=0,
+        affects_result=True,
+    )
+    embedding_transforms: int = flag(
+        2,
+        "flips and rotations of a training patch whose embeddings are cached, itself included",
+        choices=("1", "2", "4", "8"),
+        old=OldSpelling("embedding_views"),
+        affects_result=True,
+    )
+
+
+@dataclass(frozen=True)
+class DecoderTrainingOptions(DecoderFitOptions):
     """Training of the decoder"""
 
     method: str = flag(
@@ -59,24 +90,6 @@ class DecoderTrainingOptions:
         old=OldSpelling(values=OLD_PROMPTS),
         affects_result=True,
     )
-    batch_size: int = flag(
-        4, "batch size", source="published code", at_least=1, affects_result=True
-    )
-    epoch: int = flag(20, "epochs", source="paper 4.2", at_least=1, affects_result=True)
-    # docs/deviations.md, "Decoder learning rate" and "Decoder schedule".
-    lr: float = flag(
-        2e-4, "AdamW's learning rate", source="paper 4.2", at_least=0, affects_result=True
-    )
-    weight_decay: float = flag(
-        1e-2, "AdamW's weight decay", source="published code", at_least=0, affects_result=True
-    )
-    patience: int = flag(
-        10,
-        "stop after this many epochs without a better validation Dice; 0: never",
-        source="published code",
-        at_least=0,
-        affects_result=True,
-    )
     soft_targets: bool = flag(
         False,
         "rounds are trained on the probabilities of the pseudo-labels, each pixel weighted by its "
@@ -89,13 +102,6 @@ class DecoderTrainingOptions:
         "classifier is wrong, with an empty target",
         at_least=0,
         at_most=0.9,
-        affects_result=True,
-    )
-    embedding_transforms: int = flag(
-        2,
-        "flips and rotations of a training patch whose embeddings are cached, itself included",
-        choices=("1", "2", "4", "8"),
-        old=OldSpelling("embedding_views"),
         affects_result=True,
     )
     # docs/deviations.md, "Choice of the epoch".
@@ -137,3 +143,13 @@ class RetrainOptions(DecoderOptions):
         choices=("replace", "accumulate"),
         affects_result=True,
     )
+
+
+@dataclass(frozen=True)
+class BoxDecoderOptions(DecoderFitOptions, SamOptions, CacheOptions, SeedOptions, StageOptions):
+    """SAM's decoder on ground truth, prompted by a box round the whole patch."""
+
+    def as_decoder_options(self) -> DecoderOptions:
+        """The same for what trains decoders: one prompt for all patches, of a box's two corners."""
+        shared = {item.name: getattr(self, item.name) for item in fields(self)}
+        return DecoderOptions(**shared, prompt="patch_box", train_prompt="patch_box", n_point=1)

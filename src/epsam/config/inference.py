@@ -95,7 +95,22 @@ class SlideInferOptions(SlideResolutionOptions):
 
 
 @dataclass(frozen=True)
+class ModelOptions:
+    """Model"""
+
+    segment_by: str = flag(
+        "trained",
+        "what segments: the decoder or segmenter that the run has trained, or its initial masks "
+        "alone (maps)",
+        choices=("trained", "maps"),
+        affects_result=True,
+        since="0.3",
+    )
+
+
+@dataclass(frozen=True)
 class InferOptions(
+    ModelOptions,
     CheckpointOptions,
     GateOptions,
     SlideInferOptions,

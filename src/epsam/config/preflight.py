@@ -10,6 +10,11 @@ from epsam.config.flags import flag
 class CheckOptions(SeedOptions, ReplaceOptions, RunOptions, SplitOptions):
     """Before a run: list what would stop or spoil it. Takes the flags of its stages."""
 
+    recipe: str = flag(
+        "ep_sam",
+        "method whose stages are checked, as METHOD of train.sh",
+        affects_result=True,
+    )
     sam_model_type: str = flag(
         "", "SAM's image encoder; empty: the dataset's preset, else vit_b", affects_result=True
     )
@@ -25,4 +30,6 @@ class CheckOptions(SeedOptions, ReplaceOptions, RunOptions, SplitOptions):
     mask_flags: str = flag("", "flags of generate_initial_masks.py", affects_result=True)
     decoder_flags: str = flag("", "flags of finetune_decoder.py", affects_result=True)
     retrain_flags: str = flag("", "flags of retrain_decoder.py", affects_result=True)
+    segmenter_flags: str = flag("", "flags of train_segmenter.py", affects_result=True)
+    box_flags: str = flag("", "flags of train_box_decoder.py", affects_result=True)
     evaluate_flags: str = flag("", "flags of evaluate.py", affects_result=True)

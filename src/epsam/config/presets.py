@@ -19,10 +19,20 @@ _SHORT_RESNET50: Row = {
     "workers": 2,
 }
 
+_SHORT_SEGMENTER: Row = {
+    "encoder": "resnet18",
+    "pretrained": "none",
+    "epoch": 8,
+    "lr": 1e-3,
+    "workers": 0,
+}
+
 _ON_A_CPU: dict[str, Row] = {
     "generate_initial_masks": {"open_kernel": 3},
     "finetune_decoder": _SHORT_DECODER,
     "retrain_decoder": _SHORT_ROUND,
+    "train_segmenter": _SHORT_SEGMENTER,
+    "train_box_decoder": _SHORT_DECODER,
     "evaluate": _SMALL_SAM,
 }
 

@@ -45,7 +45,7 @@ class PromptOptions:
     prompt: str = flag(
         "pepm",
         "prompt rule: points by the CAM (PEPM); uniform in initial mask, patch or ground truth "
-        "(an upper bound); a box; or a box with PEPM's points",
+        "(an upper bound); a box, alone or with PEPM's points; or a box round the whole patch",
         source="paper 3.3.1",
         choices=tuple(PROMPTS),
         old=OldSpelling(values=OLD_PROMPTS),

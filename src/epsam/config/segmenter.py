@@ -17,6 +17,20 @@ class SegmenterOptions(SeedOptions, StageOptions):
         choices=tuple(SEGMENTERS),
         affects_result=True,
     )
+    encoder: str = flag(
+        "resnet50",
+        "encoder of unet and deeplab",
+        source="paper Table 2",
+        choices=("resnet50", "resnet18"),
+        affects_result=True,
+        since="0.3",
+    )
+    pretrained: str = flag(
+        "imagenet",
+        "initial weights of this encoder: imagenet, none, or the path of a torchvision checkpoint",
+        affects_result=True,
+        since="0.3",
+    )
     targets: str = flag(
         "initial",
         "masks of the training patches: ground truth, initial masks, or the newest accepted "
@@ -25,11 +39,16 @@ class SegmenterOptions(SeedOptions, StageOptions):
         affects_result=True,
     )
     normal_patches: bool = flag(
-        True, "train on normal patches, too, with an empty mask", affects_result=True
+        False, "train on normal patches, too, with an empty mask", affects_result=True
     )
     batch_size: int = flag(8, "batch size", at_least=1, affects_result=True)
-    epoch: int = flag(50, "epochs", at_least=1, affects_result=True)
-    lr: float = flag(1e-3, "AdamW's learning rate", at_least=0, affects_result=True)
+    epoch: int = flag(20, "epochs", at_least=1, affects_result=True)
+    lr: float = flag(
+        1e-4,
+        "AdamW's learning rate, which follows a cosine to 0",
+        at_least=0,
+        affects_result=True,
+    )
     weight_decay: float = flag(1e-2, "AdamW's weight decay", at_least=0, affects_result=True)
     patience: int = flag(
         10,

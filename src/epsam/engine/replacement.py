@@ -18,7 +18,8 @@ from epsam.core.durations import format_duration
 from epsam.core.errors import DatasetError, FinishedWorkError
 from epsam.core.files import read_json, write_json
 from epsam.paths import RunPaths
-from epsam.pipeline import list_later_completions, list_outputs, summary_stages
+from epsam.pipeline import summary_stages
+from epsam.stage_files import list_later_completions, list_outputs
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,8 @@ from epsam.engine.replacement import (
     unmark_outdated,
 )
 from epsam.paths import RunPaths
-from epsam.pipeline import list_later_completions, summary_stages
+from epsam.pipeline import summary_stages
+from epsam.stage_files import list_later_completions
 from epsam.tables import METRIC_COLUMNS
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from epsam.config.evaluation import EvaluateOptions
+from epsam.config.inference import GateOptions
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
 from epsam.core.device import select_device
@@ -104,7 +105,17 @@ def classify_splits(
                 model, checksum, patches, size, rule, options.batch_size, device_config
             )
             probabilities[split] = cams.probabilities
+    return gate_patches(options, patches_by_split, probabilities)
 
+
+def gate_patches(
+    options: GateOptions,
+    patches_by_split: Mapping[str, list[Patch]],
+    probabilities: Mapping[str, Mapping[str, float]],
+) -> dict[str, Classification]:
+    """The classifications by the patches' probabilities of each split, behind the gate of the
+    options.
+    """
     threshold = resolve_gate_threshold(
         options, _choose_on_validation(patches_by_split, probabilities)
     )

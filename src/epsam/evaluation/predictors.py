@@ -4,7 +4,7 @@ A predictor's name is that in the column `what` of evaluation.csv.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from epsam.config.metadata import merge_fields
 from epsam.config.sam import PromptOptions
 from epsam.core.checkpoints import load_plain
 from epsam.core.device import DeviceConfig, select_device
+from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
@@ -114,20 +115,31 @@ class SegmenterPredictor:
 
     def masks(self, split: str, patches: Sequence[Patch]) -> list[Mask]:
         """See `Predictor`."""
-        probabilities = predict_patches(
+        return [probability > 0.5 for probability in self._predict(patches)]
+
+    def score(self, patches: Sequence[Patch]) -> dict[str, float]:
+        """The tumour probability of each patch as a whole, by its name: its largest pixel's, as
+        inference gates tiles by a segmenter alone.
+        """
+        scores = {}
+        for patch, probability in zip(patches, self._predict(patches), strict=True):
+            scores[patch.name] = float(probability.max())
+        return scores
+
+    def _predict(self, patches: Sequence[Patch]) -> Iterator[CamMap]:
+        return predict_patches(
             self.segmenter.model,
             patches,
             self.segmenter.patch_size,
             self.batch_size,
             self.device_config,
         )
-        return [probability > 0.5 for probability in probabilities]
 
 
 def load_segmenter_predictor(options: EvaluateOptions, run: RunPaths) -> SegmenterPredictor:
     """The run's segmenter, ready to be scored."""
     device_config = select_device(options.device, options.precision)
-    segmenter = load_segmenter(run.segmenter, device_config)
+    segmenter = load_segmenter(run.segmenter, device_config, options, Path(options.checkpoint_root))
     return SegmenterPredictor(segmenter, device_config, options.batch_size)
 
 

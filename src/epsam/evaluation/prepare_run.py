@@ -1,6 +1,6 @@
 """A run ready to be scored: its predictors, and its patches prompted for each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from epsam.config.common import SPLITS
 from epsam.config.decoder import SelectionOptions
@@ -12,7 +12,7 @@ from epsam.core.device import select_device
 from epsam.core.files import read_json
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
-from epsam.evaluation.classification import classify_splits
+from epsam.evaluation.classification import classify_splits, gate_patches
 from epsam.evaluation.predictors import (
     DecoderPredictor,
     InitialMasks,
@@ -41,13 +41,11 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
     """
     data, run = DatasetPaths.of(options), RunPaths.of(options)
     patches = {split: list_labelled_patches(data.split(split)) for split in SPLITS}
-    patch_size = read_patch_size(select_positives(patches["train"]))
-    scored_patches = {}
-    for split, of_split in patches.items():
-        with_mask = [patch for patch in select_positives(of_split) if patch.mask]
-        if with_mask:
-            scored_patches[split] = with_mask
+    if run.segmenter.is_file() and not run.mask_rule.is_file():
+        return _prepare_segmenter(options, run, patches)
 
+    patch_size = read_patch_size(select_positives(patches["train"]))
+    scored_patches = _select_scored(patches)
     classifications = classify_splits(options, run, patches, patch_size)
     # CAMs by what stands for a split in a run's paths, and the patches to prompt with them.
     cams = _load_cams(run, list(scored_patches))
@@ -68,7 +66,7 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
         by_predictor = _prompt_for_predictors(
             run, split, of_split, cams[split], prompt_options, options.seed
         )
-        cases[split] = SplitCase(split, by_predictor, cams[split])
+        cases[split] = SplitCase(split, of_split, by_predictor, cams[split])
 
     predictors: list[Predictor] = [InitialMasks(run)]
     selection: dict[str, PseudoLabelSelection] = {}
@@ -87,6 +85,36 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
         if _negatives_of(split) in cases:
             passed_negatives[split] = cases[_negatives_of(split)]
     return Evaluation(run, scored_cases, predictors, selection, classifications, passed_negatives)
+
+
+def _select_scored(patches: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:
+    """The positives with a ground-truth mask, by split; splits without any are left out."""
+    scored = {}
+    for split, of_split in patches.items():
+        with_mask = [patch for patch in select_positives(of_split) if patch.mask]
+        if with_mask:
+            scored[split] = with_mask
+    return scored
+
+
+def _prepare_segmenter(
+    options: EvaluateOptions, run: RunPaths, patches: Mapping[str, list[Patch]]
+) -> Evaluation:
+    """A run that has nothing but a segmenter without prompts, whose own scores are the gate."""
+    predictor = load_segmenter_predictor(options, run)
+    probabilities = {}
+    for split, of_split in patches.items():
+        if of_split:
+            probabilities[split] = predictor.score(of_split)
+    classifications = gate_patches(options, patches, probabilities)
+
+    cases, passed_negatives = [], {}
+    for split, scored in _select_scored(patches).items():
+        cases.append(SplitCase(split, scored, {}, None))
+        passed = classifications[split].passed_negatives()
+        if passed:
+            passed_negatives[split] = SplitCase(split, passed, {}, None)
+    return Evaluation(run, cases, [predictor], {}, classifications, passed_negatives)
 
 
 def _negatives_of(split: str) -> str:

@@ -15,7 +15,7 @@ from epsam.evaluation.predictors import Predictor
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.paths import RunPaths
 from epsam.pseudo_labels.selection import PseudoLabelSelection
-from epsam.tables import ALL_FILLED, FILL, INITIAL
+from epsam.tables import ALL_FILLED, FILL
 from epsam.training.decoder import PromptedPatch
 from epsam.training.round_data import initial_mask_path
 
@@ -24,17 +24,14 @@ from epsam.training.round_data import initial_mask_path
 class SplitCase:
     """What is scored of a split: its positives with ground truth, and their CAMs.
 
-    prompted_patches: the same patches by predictor, each prompted as in that predictor's training.
+    prompted_patches: the same patches by predictor, each prompted as in that predictor's training;
+    empty for a run without initial masks. cams: None for such a run.
     """
 
     split: str
+    patches: list[Patch]
     prompted_patches: dict[str, list[PromptedPatch]]
-    cams: CamStore
-
-    @property
-    def patches(self) -> list[Patch]:
-        """The scored patches."""
-        return [prompted.patch for prompted in self.prompted_patches[INITIAL]]
+    cams: CamStore | None
 
 
 @dataclass(frozen=True)
@@ -169,11 +166,11 @@ class SplitScores:
 
 @dataclass(frozen=True)
 class _Reference:
-    """What the predicted masks of a patch are compared with."""
+    """What the predicted masks of a patch are compared with; a run may have no initial masks."""
 
     name: str
     ground_truth: Mask
-    initial_mask: Mask
+    initial_mask: Mask | None
 
 
 def score_splits(evaluation: Evaluation) -> list[SplitScores]:
@@ -254,7 +251,9 @@ def select_extreme_patches(scores: SplitScores, count: int = 2) -> list[str]:
 def _load_references(run: RunPaths, case: SplitCase) -> list[_Reference]:
     references = []
     for patch in case.patches:
-        initial_mask = read_mask(initial_mask_path(run, case.split, patch))
+        initial_mask = None
+        if case.prompted_patches:
+            initial_mask = read_mask(initial_mask_path(run, case.split, patch))
         references.append(_Reference(patch.name, patch.ground_truth(), initial_mask))
     return references
 
@@ -271,7 +270,7 @@ def _score_masks(
     patches = []
     for mask, reference in zip(masks, references, strict=True):
         accepted = None
-        if selection is not None:
+        if selection is not None and reference.initial_mask is not None:
             accepted = selection.decide(reference.initial_mask, mask).accepted
         overlap = count_pixels(mask, reference.ground_truth)
         patches.append(PatchScore(reference.name, overlap, accepted))

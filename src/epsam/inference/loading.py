@@ -10,17 +10,21 @@ from epsam.config.masks import MaskRule
 from epsam.config.metadata import explicit_fields, merge_fields
 from epsam.config.presets import preset
 from epsam.config.sam import PromptOptions, PromptOverrides
+from epsam.core.checkpoints import load_plain
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import WeightsError
-from epsam.core.files import sha256_of
+from epsam.core.files import read_json, sha256_of
 from epsam.extraction.resolutions import REFUSE_RATIO, WARN_RATIO, describe_mixture
+from epsam.inference.map_model import MapTileModel
 from epsam.inference.pipeline import MapAndPromptOptions, Pipeline
 from epsam.inference.segment_slides import SlideSettings
 from epsam.inference.segmenter_model import SegmenterTileModel
 from epsam.inference.slide_files import ContourSettings
 from epsam.inference.tile_model import Gate, TileModel
 from epsam.inference.weights import (
+    MAPS,
     find_gate_classifier,
+    find_map_weights,
     find_sam_weights,
     find_segmenter,
     resolve_sam_model_type,
@@ -37,15 +41,20 @@ PUBLISHED_PATCH_SIZE = 512
 
 
 def load_tile_model(options: InferOptions, device_config: DeviceConfig) -> TileModel:
-    """Whatever the run has been trained to: SAM's decoder, or a segmenter of its own.
+    """Whatever the run has been trained to: SAM's decoder, or a segmenter of its own; with
+    --segment_by maps, its classifier.
 
     Raises WeightsError if a file is missing or does not fit.
     """
+    if options.segment_by == MAPS:
+        return load_map_model(options, device_config)
     segmenter_file = find_segmenter(options)
     if segmenter_file is None:
         return load_pipeline(options, device_config)
 
-    segmenter = load_segmenter(segmenter_file, device_config)
+    segmenter = load_segmenter(
+        segmenter_file, device_config, options, Path(options.checkpoint_root)
+    )
     classifier_file = find_gate_classifier(options)
     weak_model = load_weak_model(classifier_file, device_config) if classifier_file else None
     log.info(
@@ -57,6 +66,32 @@ def load_tile_model(options: InferOptions, device_config: DeviceConfig) -> TileM
         device_config.device,
     )
     return SegmenterTileModel(segmenter, weak_model, device_config, options.batch_size)
+
+
+def load_map_model(options: InferOptions, device_config: DeviceConfig) -> MapTileModel:
+    """The classifier of the run's initial masks, and the rule that they are made by.
+
+    Raises WeightsError if the run has no initial masks, or no classifier.
+    """
+    classifier_file, rule_file = find_map_weights(options)
+    rule = merge_fields(MaskRule, read_json(rule_file))
+    require_postprocessing(rule)
+    metadata = load_plain(classifier_file)
+    patch_size = metadata.get("patch_size", PUBLISHED_PATCH_SIZE)
+    log.info(
+        "classifier %s, its maps as masks, tiles of %d px on %s",
+        classifier_file,
+        patch_size,
+        device_config.device,
+    )
+    return MapTileModel(
+        load_weak_model(classifier_file, device_config),
+        rule,
+        patch_size,
+        device_config,
+        options.batch_size,
+        metadata.get("mpp"),
+    )
 
 
 def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipeline:

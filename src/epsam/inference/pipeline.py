@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from epsam.cam.postprocess import cam_to_mask, upsample
-from epsam.cam.refiner import build_refiner
-from epsam.cam.rotation import predict_rotated, select_cam, trained_cam
 from epsam.config.masks import MaskRule
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
@@ -21,6 +18,7 @@ from epsam.data.d4 import apply_d4, undo_d4
 from epsam.data.embeddings import Embedding, digest_of_image
 from epsam.data.images import Rgb
 from epsam.inference.progress import PhaseTimer
+from epsam.inference.tile_maps import TileMaps
 from epsam.inference.tile_model import GatedTileModel, TileBatch
 from epsam.inference.tiling import Map
 from epsam.segment.sam.prompting.generators import prompt_generators
@@ -59,15 +57,9 @@ class Pipeline(GatedTileModel):
         """`classifier`: a `WeakModel`. `mpp`: resolution of the patches that both were trained on,
         µm/px; None: not known.
         """
-        self._classifier = classifier.eval()
+        self._tile_maps = TileMaps(classifier, options.masks, device_config)
         self._segmenter = segmenter
         self._options = options
-        masks = options.masks
-        self._predict_maps = select_cam(
-            classifier, masks.cam or trained_cam(classifier), masks.cam_layer
-        )
-        self._refiner = build_refiner(masks)
-        self._device_config = device_config
         self.batch_size = batch_size
         self.mpp = mpp
         self._seed = seed
@@ -80,7 +72,7 @@ class Pipeline(GatedTileModel):
     @property
     def weak_model(self) -> Any:
         """The classifier, a `WeakModel`."""
-        return self._classifier
+        return self._tile_maps.weak_model
 
     @property
     def mask_rule(self) -> MaskRule:
@@ -99,37 +91,17 @@ class Pipeline(GatedTileModel):
     ) -> tuple[Sequence[float], Sequence[Map]]:
         """Tumour probability of each tile, and its CAM (h, w), not yet refined."""
         with timer.phase("gate"):
-            images = self._to_images(tiles)
-            with self._device_config.autocast():
-                scores, cams = predict_rotated(self._predict_maps, images, range(1))
-            # Autocast may leave bfloat16, which NumPy does not know.
-            return scores[0].tolist(), list(cams[0].float().cpu().numpy())
+            return self._tile_maps.classify(tiles)
 
     def segment_passed(self, tiles: TileBatch, contexts: Sequence[Map], timer: PhaseTimer) -> Map:
         """Tumour probabilities (tiles, side, side); `contexts` are the tiles' upright CAMs."""
         images = [tile.image for tile in tiles]
         with timer.phase("gate"):
-            cams = self.refine_maps(images, contexts)
+            cams = self._tile_maps.refine(images, contexts)
         with timer.phase("encoder"):
             encoded = self.encode(images)
         with timer.phase("decoder"):
             return self.decode(encoded, tiles, cams)
-
-    def refine_maps(self, tiles: Sequence[Rgb], cams: Sequence[Map]) -> list[Map]:
-        """The refined CAMs of up to `batch_size` tiles, such as averaged over rotations (Eq. 3).
-
-        Not a part of `classify`: only tiles that pass the gate need it, and most of a slide's do
-        not pass.
-        """
-        maps = torch.from_numpy(np.stack(cams)).to(self._device_config.device)
-        with self._device_config.autocast():
-            refined = self._refiner.refine(self._predict_maps, self._to_images(tiles), maps)
-        return list(refined.float().cpu().numpy())
-
-    def _to_images(self, tiles: Sequence[Rgb]) -> torch.Tensor:
-        """RGB tiles as (B, 3, side, side) in 0..1."""
-        batch = torch.from_numpy(np.stack(tiles)).to(self._device_config.device)
-        return batch.permute(0, 3, 1, 2).float() / 255
 
     def encode(self, tiles: Sequence[Rgb]) -> Encoded:
         """SAM's embeddings of up to `batch_size` tiles, for each TTA transform."""

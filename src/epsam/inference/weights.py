@@ -1,4 +1,4 @@
-"""Which files of weights inference reads, and the key of results that they and the options make."""
+"""Which files of weights inference reads, and the key of its results."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,10 @@ from epsam.core.files import digest_of, sha256_of
 from epsam.paths import RunPaths
 from epsam.segment.registry import is_segmenter
 from epsam.segment.sam.specs import find_checkpoint
+from epsam.training.round_data import find_mask_classifier
+
+MAPS = "maps"
+"""Value of --segment_by: the run's initial masks are the answer."""
 
 _WEIGHT_NAMES = {
     1: ("segmenter",),
@@ -21,6 +25,7 @@ _WEIGHT_NAMES = {
     3: ("classifier", "decoder", "sam"),
 }
 """By number of the files of `find_weights`: what each is called if it has changed."""
+_MAP_WEIGHT_NAMES = ("classifier", "mask_rule")
 
 _FINGERPRINT_OF_0_1 = (
     "seed",
@@ -43,11 +48,56 @@ written to disk. It never changes: later options are compared by name.
 """
 
 
+def find_segmenter(options: InferOptions) -> Path | None:
+    """The file of a segmenter without prompts: --sam_decoder_checkpoint, if it is one, or that of a
+    run without a decoder of SAM; else None.
+    """
+    if options.sam_decoder_checkpoint:
+        path = Path(options.sam_decoder_checkpoint)
+        return path if is_segmenter(path) else None
+    run = RunPaths.of(options)
+    has_decoder = run.preliminary_decoder.is_file() or any(run.root.glob("decoder_iter*.pth"))
+    return run.segmenter if run.segmenter.is_file() and not has_decoder else None
+
+
+def find_gate_classifier(options: InferOptions) -> Path | None:
+    """The classifier whose scores gate the tiles of a segmenter, if there is one."""
+    if options.resnet_checkpoint:
+        return Path(options.resnet_checkpoint)
+    classifier = RunPaths.of(options).classifier
+    return classifier if classifier.is_file() else None
+
+
+def find_map_weights(options: InferOptions) -> tuple[Path, Path]:
+    """The files of the classifier and of the rule that its maps become masks by.
+
+    Raises WeightsError if one of them is missing.
+    """
+    run = RunPaths.of(options)
+    if not run.mask_rule.is_file():
+        raise WeightsError(
+            f"{run.mask_rule}: no such file, so the run has no initial masks; run "
+            "generate_initial_masks.py, or correct --run"
+        )
+    if options.resnet_checkpoint:
+        classifier = Path(options.resnet_checkpoint)
+    else:
+        classifier, _ = find_mask_classifier(run)
+    if not classifier.is_file():
+        raise WeightsError(
+            f"{classifier}: no such file; give the classifier of the initial masks by "
+            "--resnet_checkpoint"
+        )
+    return classifier, run.mask_rule
+
+
 def find_weights(options: InferOptions) -> tuple[Path, ...]:
     """The files of all weights that decide the results.
 
     Raises WeightsError if one of them is needed and missing.
     """
+    if options.segment_by == MAPS:
+        return find_map_weights(options)
     segmenter = find_segmenter(options)
     if segmenter is None:
         return find_sam_weights(options)
@@ -61,7 +111,7 @@ def resolve_sam_model_type(options: InferOptions) -> InferOptions:
     A decoder of the published code does not hold it: the preset of the dataset stands in.
     """
     # A segmenter without prompts has no SAM.
-    if options.sam_model_type or find_segmenter(options) is not None:
+    if options.sam_model_type or options.segment_by == MAPS or find_segmenter(options) is not None:
         return options
     metadata = load_plain(find_decoder(options)).get("made_with", {})
     model_type = metadata.get("sam_model_type")
@@ -101,24 +151,25 @@ def find_sam_weights(options: InferOptions) -> tuple[Path, Path, Path]:
     return classifier, decoder, sam
 
 
-def find_segmenter(options: InferOptions) -> Path | None:
-    """The file of a segmenter without prompts: --sam_decoder_checkpoint, if it is one, or that of a
-    run without a decoder of SAM; else None.
+def inference_key(options: InferOptions) -> Key:
+    """All that decides what results are: options, and the weights by content.
+
+    The device and what else only decides where or how fast they are computed is left out.
     """
-    if options.sam_decoder_checkpoint:
-        path = Path(options.sam_decoder_checkpoint)
-        return path if is_segmenter(path) else None
-    run = RunPaths.of(options)
-    has_decoder = run.preliminary_decoder.is_file() or any(run.root.glob("decoder_iter*.pth"))
-    return run.segmenter if run.segmenter.is_file() and not has_decoder else None
+    paths = find_weights(options)
+    weights = {}
+    is_by_maps = options.segment_by == MAPS
+    names = _MAP_WEIGHT_NAMES if is_by_maps else _WEIGHT_NAMES[len(paths)]
+    for name, path in zip(names, paths, strict=True):
+        weights[name] = sha256_of(path)
+    key = part_key(options, "inference", weights)
 
-
-def find_gate_classifier(options: InferOptions) -> Path | None:
-    """The classifier whose scores gate the tiles of a segmenter, if there is one."""
-    if options.resnet_checkpoint:
-        return Path(options.resnet_checkpoint)
-    classifier = RunPaths.of(options).classifier
-    return classifier if classifier.is_file() else None
+    # A later option that is not at its default gives other results than version 0.1 did.
+    for name, value in key.options.items():
+        if name not in _FINGERPRINT_OF_0_1 and value != key.defaults[name]:
+            return key
+    values = [f"{name}={key.options[name]}" for name in _FINGERPRINT_OF_0_1]
+    return replace(key, older=(digest_of([*values, *weights.values()]),))
 
 
 def find_last_decoder(run: RunPaths) -> Path:
@@ -138,22 +189,3 @@ def find_last_decoder(run: RunPaths) -> Path:
     raise WeightsError(
         f"{run.root}: no trained decoder there; run ./train.sh or give --sam_decoder_checkpoint"
     )
-
-
-def inference_key(options: InferOptions) -> Key:
-    """All that decides what results are: options, and the weights by content.
-
-    The device and what else only decides where or how fast they are computed is left out.
-    """
-    paths = find_weights(options)
-    weights = {}
-    for name, path in zip(_WEIGHT_NAMES[len(paths)], paths, strict=True):
-        weights[name] = sha256_of(path)
-    key = part_key(options, "inference", weights)
-
-    # A later option that is not at its default gives other results than version 0.1 did.
-    for name, value in key.options.items():
-        if name not in _FINGERPRINT_OF_0_1 and value != key.defaults[name]:
-            return key
-    values = [f"{name}={key.options[name]}" for name in _FINGERPRINT_OF_0_1]
-    return replace(key, older=(digest_of([*values, *weights.values()]),))

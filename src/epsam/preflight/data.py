@@ -131,6 +131,18 @@ def _check_sizes(patches: Sequence[Patch], side: int) -> Iterator[Finding]:
         )
 
 
+def check_training_masks(paths: DatasetPaths) -> Iterator[Finding]:
+    """A method that learns from ground truth has some, to train and to choose the epoch by."""
+    for split in ("train", "val"):
+        patches = select_positives(list_labelled_patches(paths.split(split)))
+        if not any(patch.mask for patch in patches):
+            yield problem(
+                f"{paths.split(split) / 'mask'}: no mask of a tumour patch, and the method learns "
+                "from masks; add masks of the images' names, or take a METHOD that needs none, "
+                "such as ep_sam"
+            )
+
+
 def check_grid_search(
     paths: DatasetPaths, reuses_patches: bool, options: MaskOptions
 ) -> Iterator[Finding]:

@@ -44,12 +44,12 @@ def estimate_needs(
     counts: Mapping[str, tuple[int, int]],
     extracts_patches: bool,
     patch_options: PatchOptions,
-    decoder_options: DecoderOptions,
+    decoder_options: DecoderOptions | None,
 ) -> DiskNeeds:
     """Estimate the bytes that a run writes.
 
     `counts`: split → positives and negatives. `extracts_patches`: the patches are still to be
-    written.
+    written. `decoder_options`: None for a method without SAM.
     """
     patch_bytes = 0
     if extracts_patches:
@@ -58,7 +58,7 @@ def estimate_needs(
         patch_bytes = int(raw_bytes * PNG_COMPRESSION)
 
     embedding_bytes = 0
-    if decoder_options.embedding_cache:
+    if decoder_options and decoder_options.embedding_cache:
         shapes = SPECS[decoder_options.sam_model_type].feature_shapes()
         bytes_per_embedding = count_feature_bytes(shapes)
         embedding_bytes = _count_embeddings(counts, decoder_options) * bytes_per_embedding

@@ -6,6 +6,7 @@ from pathlib import Path
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.sam import SamOptions
+from epsam.config.segmenter import SegmenterOptions
 from epsam.core.downloads import unreachable
 from epsam.core.errors import DatasetError
 from epsam.core.files import sha256_of
@@ -38,16 +39,17 @@ def check_sam(options: SamOptions, folder: Path, loaded_sha256: str = "") -> Ite
 
 
 def find_loaded_sam(run: RunPaths, sam_model_type: str) -> str:
-    """The checksum of the file that the run's preliminary decoder was trained with, so that it fits
-    this network; "" if there is none.
+    """The checksum of the file that the run's first decoder was trained with, so that it fits this
+    network; "" if there is none.
     """
-    try:
-        record = read_completion_record(run.root / "stages" / "decoder_0.json")
-        is_same_network = record["options"]["sam_model_type"] == sam_model_type
-        checksum: str = record["inputs"]["sam"]
-    except (OSError, DatasetError, LookupError, TypeError):
-        return ""
-    return checksum if is_same_network else ""
+    for completion in ("decoder_0", "train_box_decoder"):
+        try:
+            record = read_completion_record(run.root / "stages" / f"{completion}.json")
+            if record["options"]["sam_model_type"] == sam_model_type:
+                return str(record["inputs"]["sam"])
+        except (OSError, DatasetError, LookupError, TypeError):
+            continue
+    return ""
 
 
 def _check_tensors(path: Path, sam_model_type: str) -> None:
@@ -88,6 +90,22 @@ def check_classifier_start(options: ClassifierOptions, folder: Path) -> Iterator
 
         classifier = build_classifier(NetworkSpec.of(options))
         initialise_weights(classifier, options.pretrained, options.seed, folder)
+
+
+def check_segmenter_start(options: SegmenterOptions, folder: Path) -> Iterator[Finding]:
+    """The weights that the encoder of a segmenter starts from. Raises WeightsError if they do not
+    fit.
+    """
+    if options.pretrained == "imagenet":
+        if find_imagenet_file(options.encoder, folder) is None:
+            name = IMAGENET_FILES[options.encoder]
+            yield _describe_download(
+                folder / name, IMAGENET_SITE + name, " or use --pretrained none"
+            )
+    elif options.pretrained != "none":
+        from epsam.segment.registry import build_segmenter
+
+        build_segmenter(options)
 
 
 def check_resnet_checkpoint(options: MaskOptions) -> Iterator[Finding]:

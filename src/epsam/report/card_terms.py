@@ -24,7 +24,20 @@ START_TERMS = {
     "imagenet": "torchvision's weights, BSD-3-Clause; they were trained on ImageNet, whose images "
     "are for non-commercial research",
 }
-"""Where the classifier starts from → its terms."""
+"""Where a network starts from → its terms."""
+STARTED_NETWORKS = {"train_classifier": "classifier", "train_segmenter": "segmenter"}
+"""Stage → the network whose --pretrained it is."""
+
+
+def find_trained_sam(options: Mapping[str, Mapping[str, Any]]) -> str:
+    """The type of the SAM whose decoder the run has trained; "" without one.
+
+    options: by stage. Evaluation has the option, too, whether or not there is a SAM to score.
+    """
+    for stage, flags in options.items():
+        if stage != "evaluate" and flags.get("sam_model_type"):
+            return str(flags["sam_model_type"])
+    return ""
 
 
 def weight_terms(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -33,24 +46,22 @@ def weight_terms(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     options: by stage.
     """
     lines = [CODE_TERMS]
-    start = options.get("train_classifier", {}).get("pretrained")
-    if start is not None:
-        terms = START_TERMS.get(start, f"{start}: its terms are not known here")
-        lines.append(f"* Start of the classifier: {terms}.")
+    for stage, network in STARTED_NETWORKS.items():
+        start = options.get(stage, {}).get("pretrained")
+        if start is not None:
+            terms = START_TERMS.get(start, f"{start}: its terms are not known here")
+            lines.append(f"* Start of the {network}: {terms}.")
 
-    sam_types: dict[str, None] = {}
+    sam = find_trained_sam(options)
     files: dict[str, None] = {}
-    for flags in options.values():
-        if flags.get("sam_model_type"):
-            sam_types[flags["sam_model_type"]] = None
-        if flags.get("sam_checkpoint"):
+    for stage, flags in options.items():
+        if stage != "evaluate" and flags.get("sam_checkpoint"):
             files[flags["sam_checkpoint"]] = None
     # A file of the user's may hold other weights of the same type.
     for file in files:
         lines.append(f"* Start of the decoder: {file}; its terms are not known here.")
-    if not files:
-        for name in sam_types:
-            lines.append(f"* Start of the decoder: {name}, {SAM_TERMS.get(name, _META_TERMS)}.")
+    if sam and not files:
+        lines.append(f"* Start of the decoder: {sam}, {SAM_TERMS.get(sam, _META_TERMS)}.")
     return lines
 
 

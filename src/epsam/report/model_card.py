@@ -17,7 +17,7 @@ from epsam.data.patches import (
     select_positives,
 )
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.report.card_terms import data_terms, weight_terms
+from epsam.report.card_terms import data_terms, find_trained_sam, weight_terms
 from epsam.report.classifier import CLASSIFIER_TABLE_COLUMNS, classifier_rows
 from epsam.report.provenance import (
     RunProvenance,
@@ -82,6 +82,17 @@ class CardFacts:
                 value = options[name]
         return value
 
+    @property
+    def sam_model_type(self) -> str:
+        """The SAM whose decoder was trained; "" without one."""
+        return find_trained_sam(self.options)
+
+    @property
+    def learns_from_masks(self) -> bool:
+        """Whether the ground truth of training patches was learnt from."""
+        is_box_decoder = "train_box_decoder" in self.options
+        return is_box_decoder or self.option("targets", "train_segmenter") == "ground_truth"
+
 
 def read_card_facts(run: RunPaths, data: DatasetPaths) -> CardFacts:
     """All that the card says of a run that has been evaluated."""
@@ -132,12 +143,13 @@ def render_model_card(facts: CardFacts) -> str:
 
 
 def _describe_model(facts: CardFacts) -> list[str]:
-    sam = facts.option("sam_model_type") or "none"
+    sam = facts.sam_model_type or "none"
     backbone = facts.option("backbone") or "none"
+    learnt_from = "masks" if facts.learns_from_masks else "labels"
     return [
-        f"EP-SAM: outlines tumour in H&E images, trained with labels of patches ({facts.dataset}). "
-        f"Classifier: {backbone}. Segment Anything Model: {sam}. The masks come from: "
-        f"{facts.predictor or 'nothing that was scored'}."
+        f"EP-SAM: outlines tumour in H&E images, trained with {learnt_from} of patches "
+        f"({facts.dataset}). Classifier: {backbone}. Segment Anything Model: {sam}. The masks come "
+        f"from: {facts.predictor or 'nothing that was scored'}."
     ]
 
 
@@ -170,8 +182,11 @@ def _describe_data(facts: CardFacts) -> list[str]:
         rows.append(row)
     columns = list(rows[0]) if rows else []
     lines = [*_format_table(columns, rows), ""]
-    lines.append("Trained with labels of patches alone: 1 with tumour, 0 without.")
-    if facts.option("select_on") == "ground_truth":
+    if facts.learns_from_masks:
+        lines.append("Trained with the masks of patches with tumour (fully supervised).")
+    else:
+        lines.append("Trained with labels of patches alone: 1 with tumour, 0 without.")
+    if facts.learns_from_masks or facts.option("select_on") == "ground_truth":
         lines.append("The best epoch of a decoder is chosen by masks of the validation split.")
     if facts.option("grid_search"):
         lines.append("Quantile and kernel are chosen by a search on the validation split.")

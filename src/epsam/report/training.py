@@ -14,6 +14,7 @@ from epsam.data.images import Rgb, read_rgb
 from epsam.engine.stage import find_degenerate_outputs
 from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.report.card_terms import find_trained_sam
 from epsam.report.classifier import (
     CLASSIFIER_TABLE_COLUMNS,
     classifier_rows,
@@ -191,7 +192,10 @@ def run_warnings(results: TrainingResults) -> list[str]:
             f"On the test split the last decoder's Dice ({last_dice:.3f}) is below that of the "
             f"initial masks ({test_dice[INITIAL]:.3f})."
         )
-    return messages + warn_of_small_sam(results.options)
+    # Evaluation has SAM's options even where there is no SAM to score.
+    if find_trained_sam(results.options):
+        messages += warn_of_small_sam(results.options)
+    return messages
 
 
 def _describe_unfinished(stages: RunProvenance) -> str:

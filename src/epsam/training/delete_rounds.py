@@ -10,7 +10,7 @@ from epsam.config.decoder import RetrainOptions
 from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.engine.replacement import delete_summaries, finished_work, refuse_to_replace
 from epsam.paths import RunPaths
-from epsam.pipeline import list_later_completions, list_round_files, round_of_completion
+from epsam.stage_files import list_later_completions, list_round_files, round_of_completion
 from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
 
 

@@ -28,21 +28,25 @@ def write_panel(
     run: RunPaths,
     split: str,
     patches: Sequence[Patch],
-    cams: CamStore,
+    cams: CamStore | None,
     prompts: Sequence[PointPrompt] = (),
     sam_masks: Mapping[str, Mask] | None = None,
 ) -> None:
-    """Write a panel with a row for each patch: image, ground truth, CAM, initial mask and, if they
-    are passed, points and SAM's mask.
+    """Write a panel with a row for each patch: image, ground truth and, if they are passed, CAM,
+    initial mask, points and the last predictor's mask.
     """
     rows = []
     for index, patch in enumerate(patches):
+        cam = initial_mask = None
+        if cams is not None:
+            cam = cams.maps[patch.name]
+            initial_mask = read_mask(initial_mask_path(run, split, patch))
         rows.append(
             PanelRow(
                 image=patch.read(),
                 ground_truth=patch.ground_truth() if patch.mask else None,
-                cam=cams.maps[patch.name],
-                initial_mask=read_mask(initial_mask_path(run, split, patch)),
+                cam=cam,
+                initial_mask=initial_mask,
                 points_xy_patch=prompts[index][:, :2] if len(prompts) else None,
                 mask=sam_masks[patch.name] if sam_masks else None,
             )

@@ -1,5 +1,6 @@
 """Training and scoring of a segmenter that sees nothing but the image."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.device import DeviceConfig
-from epsam.core.errors import DatasetError, TrainingError
+from epsam.core.errors import DatasetError
 from epsam.core.seeding import generator
 from epsam.data.augmentation import augment_with_masks, draw_augmentation
 from epsam.data.batches import PatchBatch, load_batches
@@ -19,9 +20,8 @@ from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule, Task
 from epsam.metrics import count_pixels, macro_dice_iou
-from epsam.paths import RunPaths
 from epsam.training.classifier import scale_images
-from epsam.training.round_data import Example, load_accepted_examples, load_initial_examples
+from epsam.training.round_data import Example
 
 NAME = "segmenter"
 
@@ -36,41 +36,6 @@ class MaskedBatch:
     @property
     def names(self) -> list[str]:
         return self.patches.names
-
-
-def load_targets(
-    options: SegmenterOptions, run: RunPaths, positives: Sequence[Patch], normals: Sequence[Patch]
-) -> list[Example]:
-    """The training patches and their target masks (--targets), then the normal ones, if wanted.
-
-    Raises TrainingError if there is no mask to train on.
-    """
-    if options.targets == "ground_truth":
-        examples = [Example(patch, patch.mask) for patch in positives if patch.mask]
-    elif options.targets == "initial":
-        examples = load_initial_examples(run, positives)
-    else:
-        examples = load_accepted_examples(_next_round(run), run, positives, "replace")
-    if not examples:
-        raise TrainingError(
-            f"--targets {options.targets}: no training patch has such a mask; take other targets"
-        )
-    if options.normal_patches:
-        examples += [Example(patch, None) for patch in normals]
-    return examples
-
-
-def _next_round(run: RunPaths) -> int:
-    """One more than the newest round with pseudo-labels. Raises TrainingError without any."""
-    number = 0
-    while run.pseudo_masks(number).is_dir():
-        number += 1
-    if not number:
-        raise TrainingError(
-            f"{run.pseudo_masks(0)}: no pseudo-labels; run finetune_decoder.py, or take other "
-            "--targets"
-        )
-    return number
 
 
 def build_segmenter_task(
@@ -133,13 +98,17 @@ def build_segmenter_task(
 
 
 def build_segmenter_schedule(options: SegmenterOptions) -> FitSchedule:
-    """Keep the epoch of the best validation Dice, stop early, at a constant learning rate."""
+    """Keep the epoch of the best validation Dice, stop early, and a cosine over all steps."""
+
+    def lr_factor(step: int, steps_per_epoch: int) -> float:
+        return 0.5 * (1 + math.cos(math.pi * step / (options.epoch * steps_per_epoch)))
+
     return FitSchedule(
         options.epoch,
         options.patience,
         "val_dice",
         higher_is_better=True,
-        lr_factor=lambda step, steps: 1.0,
+        lr_factor=lr_factor,
     )
 
 

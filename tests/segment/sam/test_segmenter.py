@@ -3,10 +3,13 @@ import torch
 
 from epsam.core.device import DeviceConfig
 from epsam.segment.sam import segmenter as module
+from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.models import build_sam
+from epsam.segment.sam.prompting.point_sampling import collate_points
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 from epsam.segment.sam.segmenter import PromptedEmbeddings, SamSegmenter
 from epsam.segment.sam.specs import IMAGE, PROMPT_DIM, SPECS
+from epsam.segment.sam.whole_patch import box_prompt
 
 
 def test_prompts_are_padded_to_the_segmenters_number_of_points(monkeypatch):
@@ -45,3 +48,11 @@ def test_sam_is_a_segmenter_of_prompted_embeddings():
     torch.testing.assert_close(losses.detach(), torch.stack([2 - dice - iou, empty]))
     losses.sum().backward()
     assert segmenter.sam.mask_decoder.mask_tokens.weight.grad is not None
+
+
+def test_the_box_round_a_patch_is_the_whole_of_sams_frame():
+    prompt = box_prompt(512)
+    assert prompt.points.tolist() == [[0, 0, 2], [512, 512, 3]]
+    coordinates, labels = collate_points([prompt.points], SamFrame(512, 1024), 2)
+    assert coordinates.tolist() == [[[0, 0], [1024, 1024]]]
+    assert labels.tolist() == [[2, 3]]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segment_anything.modeling import Sam
+from torch import Tensor
 
 from epsam.core.checkpoints import check_fit, load_plain, named_tensors, save_plain
 
@@ -14,8 +15,12 @@ PREFIX = "mask_decoder."
 
 def save_decoder(path: Path, sam: Sam, metadata: dict[str, Any]) -> None:
     """Write the decoder's weights with plain metadata, whole or not at all."""
-    weights = {PREFIX + key: tensor.cpu() for key, tensor in sam.mask_decoder.state_dict().items()}
-    save_plain(path, {"model": weights, "made_with": metadata})
+    save_plain(path, {"model": state_of_decoder(sam), "made_with": metadata})
+
+
+def state_of_decoder(sam: Sam) -> dict[str, Tensor]:
+    """The decoder's weights on the CPU, by the names of a checkpoint."""
+    return {PREFIX + key: tensor.cpu() for key, tensor in sam.mask_decoder.state_dict().items()}
 
 
 def load_decoder(path: Path, sam: Sam) -> dict[str, Any]:

@@ -153,6 +153,13 @@ def box(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointP
     return [prompt[:number] for prompt, number in zip(corners, rows.tolist(), strict=True)]
 
 
+def patch_box(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
+    """A box round the whole patch, whatever is in it (paper Table 2: SAM's decoder alone)."""
+    _, height, width = inputs.mask.shape
+    corners = np.array([[0, 0, BOX_START], [width, height, BOX_END]], dtype=np.float32)
+    return [corners.copy() for _ in inputs.mask]
+
+
 def box_pepm(inputs: PromptInputs, options: PromptOptions, rngs: Rngs) -> list[PointPrompt]:
     """The bounding box of the initial mask and PEPM's points in it (this project)."""
     boxes = box(inputs, options, rngs)

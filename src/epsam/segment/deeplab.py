@@ -1,0 +1,26 @@
+"""DeepLabV3+ over a ResNet (Chen et al. 2018) as a segmenter."""
+
+from pathlib import Path
+
+from segmentation_models_pytorch import DeepLabV3Plus
+
+from epsam.config.segmenter import SegmenterOptions
+from epsam.core.device import DeviceConfig
+from epsam.segment.encoder_decoder import (
+    EncoderDecoder,
+    build_network,
+    load_encoder_decoder,
+    save,
+)
+
+__all__ = ["build", "load", "save"]
+
+
+def build(options: SegmenterOptions) -> EncoderDecoder:
+    """See `SegmenterMethod`. Raises WeightsError without the encoder's weights."""
+    return build_network("deeplab", DeepLabV3Plus, options)
+
+
+def load(path: Path, device_config: DeviceConfig) -> EncoderDecoder:
+    """See `SegmenterMethod`."""
+    return load_encoder_decoder(path, DeepLabV3Plus, device_config)
