@@ -291,6 +291,11 @@ def test_help_has_a_heading_for_each_group_of_flags(stage, capsys):
             1,
             "error: masks/a.png: no space left",
         ),
+        (
+            OSError(30, "Read-only file system", "checkpoints/a"),
+            1,
+            "error: checkpoints/a: no permission (Read-only file system); change it, or put data",
+        ),
         (KeyboardInterrupt(), 130, "run the same command again"),
     ],
 )

@@ -20,8 +20,8 @@ import torch  # noqa: E402
 
 from epsam.annotations.asap_reader import read_annotations  # noqa: E402
 from epsam.annotations.polygons import rasterize_tumour  # noqa: E402
-from epsam.config.command_line import one_line  # noqa: E402
 from epsam.config.common import StageOptions  # noqa: E402
+from epsam.config.error_messages import one_line  # noqa: E402
 from epsam.core.checkpoints import load_plain, save_plain  # noqa: E402
 from epsam.core.errors import EpsamError  # noqa: E402
 from epsam.core.files import write_text  # noqa: E402

@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / folder) for folder in ("src", "tests")]
 
-from epsam.config.command_line import one_line, parse  # noqa: E402
+from epsam.config.command_line import parse  # noqa: E402
+from epsam.config.error_messages import one_line  # noqa: E402
 from epsam.config.inference import InferOptions  # noqa: E402
 from epsam.config.patches import PatchOptions  # noqa: E402
 from support.mini import smaller_sam  # noqa: E402

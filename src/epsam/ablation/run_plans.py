@@ -12,7 +12,7 @@ import torch
 
 from epsam.ablation.plans import RunPlan, Step
 from epsam.ablation.reuse import MASKS, read_fingerprint, reuse_cams, reuse_stage
-from epsam.config.command_line import one_line
+from epsam.config.error_messages import one_line
 from epsam.core.artifact import Artifact, Key, Record
 from epsam.core.errors import BusyError, EpsamError, FinishedWorkError, TrainingError
 from epsam.core.files import read_json, remove_leftovers

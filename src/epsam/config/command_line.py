@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from epsam.config.error_messages import is_for_the_user, one_line
 from epsam.config.flag_messages import similar_flag, split_by_flag
 from epsam.config.flags import (
     THIS_PROJECT,
@@ -29,7 +30,7 @@ from epsam.config.presets import METHODS, preset
 from epsam.core.early_interrupt import INTERRUPTED
 from epsam.core.errors import EpsamError
 from epsam.core.failures import record_failure
-from epsam.core.files import DISK_FULL, remove_leftovers
+from epsam.core.files import remove_leftovers
 from epsam.core.locking import exclusive_lock
 from epsam.core.signals import ignore_stop_signals, interrupt_on_stop_signals
 from epsam.core.terminal import run_or_ask
@@ -62,7 +63,7 @@ def run_stage(
         _print_last_line(INTERRUPTED)
         raise SystemExit(130) from None
     except (EpsamError, OSError, RuntimeError) as error:
-        if getattr(options, "debug", False) or not _is_for_the_user(error):
+        if getattr(options, "debug", False) or not is_for_the_user(error):
             raise
         _print_last_line(f"error: {one_line(error, options)}")
         raise SystemExit(1) from None
@@ -268,25 +269,6 @@ def _tuple_reader(type_: Any) -> Callable[[str], tuple[Any, ...]]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return read
-
-
-def _is_for_the_user(error: BaseException) -> bool:
-    """True for what a user can mend: our own errors, files and disks, a GPU that is too small."""
-    # By name: torch.cuda.OutOfMemoryError would take the import of PyTorch.
-    return isinstance(error, EpsamError | OSError) or type(error).__name__ == "OutOfMemoryError"
-
-
-def one_line(error: BaseException, options: Any) -> str:
-    """The message for the user, on one line, when a stage with these options raises `error`."""
-    if type(error).__name__ == "OutOfMemoryError":
-        reason = str(error).split(".")[0]
-        flags = [f"--{name}" for name in ("batch_size", "encoder_chunk") if hasattr(options, name)]
-        return f"the GPU's memory is too small ({reason}); lower {' or '.join(flags)}"
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return (
-            f"{error.filename or 'disk'}: no space left; free some and run the same command again"
-        )
-    return " ".join(str(error).split())
 
 
 def _print_last_line(message: str) -> None:

@@ -14,6 +14,8 @@ from epsam.core.errors import DatasetError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk, or of a user's full quota."""
+NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Error numbers of a file or folder that this user may not read or write."""
 
 _QUICK_HASH_BYTES = 1 << 16
 
