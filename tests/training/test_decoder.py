@@ -9,9 +9,10 @@ from epsam.data.d4 import apply_d4
 from epsam.data.embeddings import EmbeddingStore, PatchEmbeddings
 from epsam.data.images import write_mask, write_probability, write_rgb
 from epsam.data.patches import Patch
+from epsam.segment.sam.prompting.mask_prompt import make_mask_prompt
 from epsam.segment.sam.prompting.point_sampling import sample_points
 from epsam.segment.sam.prompting.rules import PromptInputs
-from epsam.segment.sam.prompting.sam_prompt import SamPrompt, make_mask_prompt
+from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 from epsam.training.decoder import (
     Example,
     PromptedPatch,

@@ -10,21 +10,17 @@ import numpy as np
 
 from epsam.config.decoder import DecoderOptions
 from epsam.data.images import Mask
+from epsam.segment.sam.prompting.mask_prompt import MaskPrompt, load_mask_prompt
+from epsam.segment.sam.prompting.regions import restrict_target, sample_region
 from epsam.segment.sam.prompting.rules import PromptInputs, collate_inputs, make_prompts
-from epsam.segment.sam.prompting.sam_prompt import (
-    MaskPrompt,
-    SamPrompt,
-    components_touching,
-    largest_components,
-    make_mask_prompt,
-)
+from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 
 
 @dataclass(frozen=True)
 class PromptSource:
     """What the prompt of one patch is made from.
 
-    region: where its points are sampled. cam: with --mask_prompt, its dense prompt.
+    region: where its points are sampled. cam: its dense prompt, if any.
     """
 
     region: PromptInputs
@@ -50,7 +46,7 @@ def sample_training_prompts(
     points = make_prompts(collate_inputs([source.region for source in sources]), rule, rngs)
 
     prompts = []
-    prompted_targets = targets.copy()
+    prompted_targets = []
     for index, source in enumerate(sources):
         region, target_points = source.region, points[index]
         if not len(target_points):
@@ -63,12 +59,8 @@ def sample_training_prompts(
             uniform = replace(rule, prompt="mask_random")
             (target_points,) = make_prompts(collate_inputs([region]), uniform, [rngs[index]])
         prompts.append(SamPrompt(target_points, source.cam))
-
-        # Inference unites the masks of all regions, so the prompt of one region is only to answer
-        # for the tumours that touch it.
-        if options.n_region:
-            prompted_targets[index] = components_touching(targets[index], region.mask)
-    return prompts, prompted_targets
+        prompted_targets.append(restrict_target(targets[index], region, options))
+    return prompts, np.stack(prompted_targets)
 
 
 def _training_rule(options: DecoderOptions) -> str:
@@ -89,28 +81,11 @@ def _choose_source(
     """The source of one patch's prompt: its target, or a region of its initial mask."""
     # An empty target, as that of a normal patch, has no points to sample.
     if options.train_prompt == "mask" and target.any():
-        cam = None
-        if options.mask_prompt:
-            inputs = load_inputs()
-            cam = make_mask_prompt(inputs, inputs)
-        return PromptSource(_inputs_from_mask(target), cam)
+        return PromptSource(_inputs_from_mask(target), load_mask_prompt(load_inputs, options))
 
-    inputs = load_inputs()
-    region = _sample_region(inputs, options.n_region, rng)
-    cam = make_mask_prompt(region or inputs, inputs) if options.mask_prompt else None
+    region = sample_region(load_inputs(), options, rng)
+    cam = load_mask_prompt(load_inputs, options, region)
     return PromptSource(region or _inputs_from_mask(target), cam)
-
-
-def _sample_region(
-    inputs: PromptInputs, n_region: int, rng: np.random.Generator
-) -> PromptInputs | None:
-    """One of the regions that inference prompts for singly; None if the initial mask is empty."""
-    regions = largest_components(inputs, n_region)
-    if not regions:
-        return None
-    # With a single region nothing is drawn from `rng`.
-    index = int(rng.integers(len(regions))) if len(regions) > 1 else 0
-    return regions[index]
 
 
 def _inputs_from_mask(mask: Mask) -> PromptInputs:

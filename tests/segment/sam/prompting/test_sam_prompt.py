@@ -10,16 +10,11 @@ from epsam.core.seeding import generator
 from epsam.segment.sam.frames import SamFrame
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.models import build_sam
+from epsam.segment.sam.prompting.mask_prompt import make_mask_prompt
 from epsam.segment.sam.prompting.point_sampling import collate_points
+from epsam.segment.sam.prompting.regions import components_touching, largest_components
 from epsam.segment.sam.prompting.rules import PromptInputs, collate_inputs, make_prompts
-from epsam.segment.sam.prompting.sam_prompt import (
-    SamPrompt,
-    all_points,
-    components_touching,
-    largest_components,
-    make_mask_prompt,
-    make_sam_prompts,
-)
+from epsam.segment.sam.prompting.sam_prompt import SamPrompt, all_points, make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.segment.sam.specs import IMAGE
 from support import arrays
