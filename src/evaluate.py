@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,11 @@ def write_thresholds(run: RunPaths, evaluation: "Evaluation") -> None:
     run.thresholds.unlink(missing_ok=True)
     if thresholds is None:
         return
+    thresholds = replace(
+        thresholds,
+        mask=evaluation.mask_threshold,
+        mask_on_validation=evaluation.mask_on_validation,
+    )
     save_thresholds(run, thresholds)
     if thresholds.gate_on_validation is not None:
         log.info(

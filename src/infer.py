@@ -16,7 +16,7 @@ from epsam.core.output_folders import INFERENCE, check_output_folder, mark_outpu
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
 from epsam.evaluation.slide_scores import SlideScore, summarize_slide_scores
-from epsam.evaluation.thresholds import resolve_inference_gate
+from epsam.evaluation.thresholds import resolve_inference_thresholds
 from epsam.extraction.slide_labels import read_label_rules
 from epsam.inference.image_folder import segment_folder, summarize_images
 from epsam.inference.image_resolution import check_image_resolution
@@ -54,7 +54,7 @@ def main(options: InferOptions) -> None:
     # Before anything else: the networks take their time to load.
     inputs = [*list_input_folders(path), run_folder(options)]
     check_output_folder(Path(options.output_dir), INFERENCE, inputs)
-    options = resolve_inference_gate(resolve_sam_model_type(options))
+    options = resolve_inference_thresholds(resolve_sam_model_type(options))
     if is_for_slides(path, options.as_):
         infer_slides(path, options)
     else:
@@ -137,7 +137,9 @@ def infer_images(path: Path, options: InferOptions) -> None:
     gate = Gate(options.classifier_gate, options.gate_threshold)
     key = inference_key(options)
     mark_output_folder(output, INFERENCE)
-    rows, counts = segment_folder(images, pipeline, output, options.overlap, gate, key)
+    rows, counts = segment_folder(
+        images, pipeline, output, options.overlap, gate, key, options.mask_threshold
+    )
 
     # An image that could not be read is in the table, too, with its reason.
     metrics = summarize_images(rows, list(counts.values()))

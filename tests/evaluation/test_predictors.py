@@ -32,7 +32,9 @@ def test_zero_shot_sam_has_its_pretrained_decoder_whatever_was_loaded_before(tmp
     monkeypatch.setattr(predictors_module, "prepare_sam", lambda *_: setup)
     # In place of a mask: the weight that it would be decoded with.
     monkeypatch.setattr(
-        predictors_module, "predict_masks", lambda *_: [(None, sam.mask_decoder.weight.item())]
+        predictors_module,
+        "predict_probabilities",
+        lambda *_: [(None, sam.mask_decoder.weight.item())],
     )
 
     names = (INITIAL, ZERO_SHOT, PRELIMINARY, "round 1")
@@ -41,6 +43,6 @@ def test_zero_shot_sam_has_its_pretrained_decoder_whatever_was_loaded_before(tmp
     # Evaluation scores one split after the other, each by all decoders.
     weights = []
     for predictor in [*names[1:], *names[1:]]:
-        weights += predictors.predict_masks(predictor, [])
+        weights += predictors.predict_probabilities(predictor, [])
     assert weights == [1, 10, 11, 1, 10, 11]
     assert torch.equal(predictors.pretrained_decoder["weight"], torch.ones(1, 1))

@@ -245,7 +245,7 @@ def test_prompts_are_padded_to_the_points_of_the_decoder_in_use(run_and_metadata
     )
     monkeypatch.setattr(predictors_module, "load_decoder", lambda path, sam: None)
     monkeypatch.setattr(
-        predictors_module, "predict_masks", lambda segmenter, *_: [(None, segmenter)]
+        predictors_module, "predict_probabilities", lambda segmenter, *_: [(None, segmenter)]
     )
     predictors = SamPredictors(
         SimpleNamespace(segmenter=segmenter, embeddings=None),
@@ -254,8 +254,8 @@ def test_prompts_are_padded_to_the_points_of_the_decoder_in_use(run_and_metadata
         {},
         4,
     )
-    assert predictors.predict_masks(PRELIMINARY, []) == ["segmenter"]
-    assert predictors.predict_masks("round 1", []) == ["segmenter"]
+    assert list(predictors.predict_probabilities(PRELIMINARY, [])) == ["segmenter"]
+    assert list(predictors.predict_probabilities("round 1", [])) == ["segmenter"]
     assert padded == [5, 3 + 2]
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from epsam.config.inference import GateOptions, InferOptions
@@ -9,7 +11,7 @@ from epsam.evaluation.thresholds import (
     choose_gate_threshold,
     load_thresholds,
     resolve_gate_threshold,
-    resolve_inference_gate,
+    resolve_inference_thresholds,
     save_thresholds,
 )
 from epsam.paths import RunPaths
@@ -54,10 +56,16 @@ def test_thresholds_are_found_on_validation_alone():
 def test_inference_takes_the_runs_threshold_only_if_it_is_set_to(tmp_path):
     run = RunPaths(tmp_path / "mine")
     options = InferOptions(run="mine", checkpoint_root=str(tmp_path), gate_from="validation")
-    with pytest.raises(DatasetError, match=r"thresholds\.json is missing; run evaluate\.py"):
-        resolve_inference_gate(options)
+    with pytest.raises(DatasetError, match=r"thresholds\.json does not hold it; run evaluate\.py"):
+        resolve_inference_thresholds(options)
     save_thresholds(run, RunThresholds(0.5, 0.7))
     assert load_thresholds(run) == RunThresholds(0.5, 0.7)
-    assert resolve_inference_gate(options).gate_threshold == 0.7
+    assert resolve_inference_thresholds(options).gate_threshold == 0.7
+    masks = replace(options, gate_from="fixed", mask_threshold_from="validation")
+    with pytest.raises(DatasetError, match="does not hold it; .* or set --mask_threshold"):
+        resolve_inference_thresholds(masks)
+    save_thresholds(run, RunThresholds(0.5, 0.7, 0.5, 0.3))
+    resolved = resolve_inference_thresholds(masks)
+    assert (resolved.mask_threshold, resolved.gate_threshold) == (0.3, 0.5)
     fixed = InferOptions(run="mine", checkpoint_root=str(tmp_path))
-    assert resolve_inference_gate(fixed) == fixed
+    assert resolve_inference_thresholds(fixed) == fixed

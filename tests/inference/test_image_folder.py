@@ -21,10 +21,10 @@ OFF = Gate(False, 0.5)
 def segment(tmp_path):
     """Segments the images of a folder; returns the model, the rows by image, and the counts."""
 
-    def run(gate, key=KEY):
-        model = FakeTileModel()
+    def run(gate, key=KEY, model=None, **settings):
+        model = model or FakeTileModel()
         rows, counts = segment_folder(
-            find_images(tmp_path, "names"), model, tmp_path / "out", 0.25, gate, key
+            find_images(tmp_path, "names"), model, tmp_path / "out", 0.25, gate, key, **settings
         )
         return model, {row["image"]: row for row in rows}, counts
 
@@ -35,6 +35,21 @@ def write_image(folder, name, height=32, width=32):
     image = draw_slide(height, width, [(0, 0, width, height)], [TUMOUR])
     write_rgb(folder / "image" / f"{name}.png", image)
     return image
+
+
+class FaintTileModel(FakeTileModel):
+    """Tumour has a probability of 0.3."""
+
+    def segment_passed(self, tiles, contexts, timer):
+        return 0.3 * super().segment_passed(tiles, contexts, timer)
+
+
+def test_a_pixel_is_tumour_above_the_mask_threshold(tmp_path, segment):
+    is_tumour = blue(write_image(tmp_path, "a"))
+    segment(OFF, model=FaintTileModel())
+    assert not read_mask(tmp_path / "out" / "mask" / "a.png").any()
+    segment(OFF, OTHER_KEY, FaintTileModel(), mask_threshold=0.25)
+    assert np.array_equal(read_mask(tmp_path / "out" / "mask" / "a.png"), is_tumour)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,14 @@ def test_regions_and_holes_smaller_than_min_region_are_left_out_of_the_mask(tmp_
     assert [len(region["geometry"]["coordinates"]) for region in regions] == [1]
 
 
+@pytest.mark.parametrize(
+    ("threshold", "value"), [(0.5, 128), (0.1, 26), (0.9, 230), (0.0, 1), (1.0, 255)]
+)
+def test_a_pixel_is_tumour_above_the_threshold_as_the_file_rounds_it(threshold, value):
+    """Values are ⌈255 p − ½⌉."""
+    assert ContourSettings(mask_threshold=threshold).min_tumour_value == value
+
+
 def test_small_regions_have_no_outline_but_stay_in_the_mask_and_outlines_match_the_table(tmp_path):
     """With 0.5 µm a pixel: a region of 64 px is 16 µm², one of 104 × 80 px, less a hole of 100 px,
     2055 µm².

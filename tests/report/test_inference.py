@@ -50,8 +50,8 @@ def test_the_report_says_for_how_many_images_the_label_was_known():
         image("c") | {"label": ""},
     ]
     assert describe_labels(rows) == (
-        "Labels were known for 2 of 3 images, and the gate had no say there: 1 with tumour are "
-        "segmented, 1 without have an empty mask."
+        "Labels were known for 2 of 3 images: 1 with tumour are segmented whatever the gate says, "
+        "or, if larger than a tile, in the tiles that pass it; 1 without have an empty mask."
     )
     assert "Labels were known for 2 of 3" in render_inference_report(results_of("image", rows))
     assert describe_labels([image("c") | {"label": None}, slide("d")]) == ""

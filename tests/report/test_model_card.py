@@ -49,8 +49,10 @@ def evaluated(tmp_path):
     entry = {"ended": "2026", "seconds": 7.5, "versions": {"torch": "9.9"}}
     options = {"pretrained": "none", "backbone": "resnet18", "seed": 3}
     write_json(run.record, {"train_classifier": {**entry, "options": options}})
-    decoder = {"select_on": "ground_truth", "sam_model_type": "vit_demo"}
-    write_json(run.options, {"finetune_decoder": decoder})
+    # As stored: the flag's old spelling.
+    decoder = {"select_on": "truth", "sam_model_type": "vit_demo"}
+    masks = {"grid_search": True, "grid_by": "labels"}
+    write_json(run.options, {"generate_initial_masks": masks, "finetune_decoder": decoder})
     return run, data
 
 
@@ -60,7 +62,8 @@ def test_the_card_says_what_the_model_is_for_and_what_it_is_not_for(evaluated):
     assert "**Not for diagnosis**" in card
     assert "patches of 8 px at a resolution that no table states" in card
     assert "Classifier: resnet18. Segment Anything Model: vit_demo." in card
-    assert "chosen by masks of the validation split" in card
+    assert "epoch of a decoder is chosen by masks of the validation split" in card
+    assert "kernel are chosen by labels of patches of the validation split" in card
     assert "| train_classifier | 7.5 |" in card
     assert "torch 9.9" in card
     assert "seed 3" in card

@@ -10,7 +10,7 @@ from epsam.config.common import (
     SplitOptions,
 )
 from epsam.config.flags import flag
-from epsam.config.inference import GateOptions
+from epsam.config.inference import GateOptions, MaskThresholdOptions
 from epsam.config.sam import CacheOptions, PromptOverrides, SamOptions
 
 
@@ -18,6 +18,7 @@ from epsam.config.sam import CacheOptions, PromptOverrides, SamOptions
 class EvaluateOptions(
     PromptOverrides,
     GateOptions,
+    MaskThresholdOptions,
     SamOptions,
     CacheOptions,
     SeedOptions,

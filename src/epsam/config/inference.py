@@ -56,6 +56,28 @@ class GateOptions:
 
 
 @dataclass(frozen=True)
+class MaskThresholdOptions:
+    """Mask threshold"""
+
+    # docs/deviations.md, "Choice of the epoch".
+    mask_threshold: float = fraction(
+        0.5,
+        "a pixel is tumour where its probability exceeds this",
+        affects_result=True,
+        since="0.3",
+    )
+    mask_threshold_from: str = flag(
+        "fixed",
+        "the mask's threshold: --mask_threshold (fixed), or where the last decoder agrees best "
+        "with the initial masks of the run's validation split, found by evaluate.py without "
+        "ground truth (validation)",
+        choices=("fixed", "validation"),
+        affects_result=True,
+        since="0.3",
+    )
+
+
+@dataclass(frozen=True)
 class SlideInferOptions(SlideResolutionOptions):
     """Whole slides"""
 
@@ -113,6 +135,7 @@ class InferOptions(
     ModelOptions,
     CheckpointOptions,
     GateOptions,
+    MaskThresholdOptions,
     SlideInferOptions,
     AnnotationOptions,
     ShardOptions,

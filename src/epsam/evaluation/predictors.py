@@ -5,9 +5,9 @@ A predictor's name is that in the column `what` of evaluation.csv.
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from epsam.config.evaluation import EvaluateOptions
 from epsam.config.metadata import merge_fields
@@ -21,7 +21,7 @@ from epsam.paths import RunPaths
 from epsam.segment.registry import LoadedSegmenter, load_segmenter
 from epsam.segment.sam.decoder_weights import load_decoder
 from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
-from epsam.training.decoder import PromptedPatch, predict_masks
+from epsam.training.decoder import PromptedPatch, predict_probabilities
 from epsam.training.round_data import initial_mask_path
 from epsam.training.sam_setup import SamSetup, prepare_embeddings, prepare_sam
 from epsam.training.segmenter import predict_patches
@@ -38,6 +38,19 @@ class Predictor(Protocol):
 
     def masks(self, split: str, patches: Sequence[Patch]) -> list[Mask]:
         """Masks (side, side) of patches of a split, in their order."""
+        ...
+
+
+@runtime_checkable
+class ProbabilityPredictor(Predictor, Protocol):
+    """A predictor whose masks are probabilities above a threshold."""
+
+    def probabilities(self, split: str, patches: Sequence[Patch]) -> Iterator[CamMap]:
+        """Tumour probabilities (side, side) of patches of a split, in their order."""
+        ...
+
+    def with_threshold(self, threshold: float) -> "ProbabilityPredictor":
+        """The same predictor with another threshold."""
         ...
 
 
@@ -58,7 +71,7 @@ class SamPredictors:
     """SAM ready to decode with each of a run's decoders.
 
     decoder_files: by predictor; None stands for SAM's pretrained decoder. prompt_options: how each
-    predictor is prompted.
+    predictor is prompted. threshold: the probability above which a pixel is tumour.
     """
 
     setup: SamSetup
@@ -66,11 +79,19 @@ class SamPredictors:
     prompt_options: dict[str, PromptOptions]
     pretrained_decoder: dict[str, Any]
     batch_size: int
+    threshold: float = 0.5
 
     def predict_masks(
         self, predictor: str, prompted_patches: Sequence[PromptedPatch]
     ) -> list[Mask]:
         """Masks (side, side) of the patches, by the decoder of that predictor."""
+        probabilities = self.predict_probabilities(predictor, prompted_patches)
+        return [probability > self.threshold for probability in probabilities]
+
+    def predict_probabilities(
+        self, predictor: str, prompted_patches: Sequence[PromptedPatch]
+    ) -> Iterator[CamMap]:
+        """Tumour probabilities (side, side) of the patches, by the decoder of that predictor."""
         sam = self.setup.segmenter.sam
         decoder_file = self.decoder_files[predictor]
         if decoder_file is None:
@@ -81,10 +102,11 @@ class SamPredictors:
         # SAM's output depends slightly on padding points: pad as in the decoder's own training.
         options = self.prompt_options[predictor]
         segmenter = self.setup.segmenter.padded_to(options.n_point + options.n_negative)
-        predictions = predict_masks(
+        predictions = predict_probabilities(
             segmenter, self.setup.embeddings, prompted_patches, self.batch_size
         )
-        return [mask for _, mask in predictions]
+        for _, probability in predictions:
+            yield probability
 
 
 @dataclass(frozen=True)
@@ -97,8 +119,19 @@ class DecoderPredictor:
 
     def masks(self, split: str, patches: Sequence[Patch]) -> list[Mask]:
         """See `Predictor`."""
+        return self.decoders.predict_masks(self.name, self._prompted(split, patches))
+
+    def probabilities(self, split: str, patches: Sequence[Patch]) -> Iterator[CamMap]:
+        """See `ProbabilityPredictor`."""
+        return self.decoders.predict_probabilities(self.name, self._prompted(split, patches))
+
+    def with_threshold(self, threshold: float) -> "DecoderPredictor":
+        """See `ProbabilityPredictor`."""
+        return replace(self, decoders=replace(self.decoders, threshold=threshold))
+
+    def _prompted(self, split: str, patches: Sequence[Patch]) -> list[PromptedPatch]:
         by_name = {prompted.patch.name: prompted for prompted in self.prompted_patches[split]}
-        return self.decoders.predict_masks(self.name, [by_name[patch.name] for patch in patches])
+        return [by_name[patch.name] for patch in patches]
 
 
 @dataclass(frozen=True)
@@ -108,6 +141,7 @@ class SegmenterPredictor:
     segmenter: LoadedSegmenter
     device_config: DeviceConfig
     batch_size: int
+    threshold: float = 0.5
 
     @property
     def name(self) -> str:
@@ -115,7 +149,8 @@ class SegmenterPredictor:
 
     def masks(self, split: str, patches: Sequence[Patch]) -> list[Mask]:
         """See `Predictor`."""
-        return [probability > 0.5 for probability in self._predict(patches)]
+        probabilities = self.probabilities(split, patches)
+        return [probability > self.threshold for probability in probabilities]
 
     def score(self, patches: Sequence[Patch]) -> dict[str, float]:
         """The tumour probability of each patch as a whole, by its name: its largest pixel's, as
@@ -125,6 +160,14 @@ class SegmenterPredictor:
         for patch, probability in zip(patches, self._predict(patches), strict=True):
             scores[patch.name] = float(probability.max())
         return scores
+
+    def probabilities(self, split: str, patches: Sequence[Patch]) -> Iterator[CamMap]:
+        """See `ProbabilityPredictor`."""
+        return self._predict(patches)
+
+    def with_threshold(self, threshold: float) -> "SegmenterPredictor":
+        """See `ProbabilityPredictor`."""
+        return replace(self, threshold=threshold)
 
     def _predict(self, patches: Sequence[Patch]) -> Iterator[CamMap]:
         return predict_patches(

@@ -1,6 +1,7 @@
 """A run ready to be scored: its predictors, and its patches prompted for each of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from epsam.config.common import SPLITS
 from epsam.config.decoder import SelectionOptions
@@ -9,14 +10,17 @@ from epsam.config.masks import MaskRule
 from epsam.config.metadata import explicit_fields, merge_fields
 from epsam.config.sam import PromptOptions, PromptOverrides
 from epsam.core.device import select_device
+from epsam.core.errors import DatasetError
 from epsam.core.files import read_json
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
 from epsam.evaluation.classification import classify_splits, gate_patches
+from epsam.evaluation.mask_threshold import VALIDATION, choose_mask_threshold
 from epsam.evaluation.predictors import (
     DecoderPredictor,
     InitialMasks,
     Predictor,
+    ProbabilityPredictor,
     load_preliminary_metadata,
     load_segmenter_predictor,
     metadata_by_predictor,
@@ -48,8 +52,11 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
     scored_patches = _select_scored(patches)
     classifications = classify_splits(options, run, patches, patch_size)
     # CAMs by what stands for a split in a run's paths, and the patches to prompt with them.
-    cams = _load_cams(run, list(scored_patches))
     prompted = dict(scored_patches)
+    if options.mask_threshold_from == "validation":
+        # Its initial masks take the place of ground truth.
+        prompted.setdefault(VALIDATION, select_positives(patches[VALIDATION]))
+    cams = _load_cams(run, list(prompted))
     for split in scored_patches:
         passed = classifications[split].passed_negatives() if classifications else []
         if passed:
@@ -84,7 +91,36 @@ def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
     for split in scored_patches:
         if _negatives_of(split) in cases:
             passed_negatives[split] = cases[_negatives_of(split)]
-    return Evaluation(run, scored_cases, predictors, selection, classifications, passed_negatives)
+    evaluation = Evaluation(
+        run, scored_cases, predictors, selection, classifications, passed_negatives
+    )
+    return _apply_mask_threshold(evaluation, options, prompted.get(VALIDATION, ()))
+
+
+def _apply_mask_threshold(
+    evaluation: Evaluation, options: EvaluateOptions, validation: Sequence[Patch]
+) -> Evaluation:
+    """The evaluation with the threshold of the options in all predictors of probabilities; it is
+    found with the last one, which inference uses.
+    """
+    threshold = options.mask_threshold
+    on_validation = None
+    last = evaluation.last_predictor
+    if options.mask_threshold_from == "validation" and isinstance(last, ProbabilityPredictor):
+        threshold = on_validation = choose_mask_threshold(last, evaluation.run, validation)
+
+    predictors: list[Predictor] = []
+    for predictor in evaluation.predictors:
+        if isinstance(predictor, ProbabilityPredictor):
+            predictors.append(predictor.with_threshold(threshold))
+        else:
+            predictors.append(predictor)
+    return replace(
+        evaluation,
+        predictors=predictors,
+        mask_threshold=threshold,
+        mask_on_validation=on_validation,
+    )
 
 
 def _select_scored(patches: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:
@@ -114,7 +150,13 @@ def _prepare_segmenter(
         passed = classifications[split].passed_negatives()
         if passed:
             passed_negatives[split] = SplitCase(split, passed, {}, None)
-    return Evaluation(run, cases, [predictor], {}, classifications, passed_negatives)
+    if options.mask_threshold_from == "validation":
+        raise DatasetError(
+            f"--mask_threshold_from validation: {run.root} has no initial masks to agree with; set "
+            "--mask_threshold"
+        )
+    evaluation = Evaluation(run, cases, [predictor], {}, classifications, passed_negatives)
+    return _apply_mask_threshold(evaluation, options, ())
 
 
 def _negatives_of(split: str) -> str:

@@ -41,7 +41,8 @@ class Evaluation:
     predictors: in the order of training. selection: by predictor, how its pseudo-labels are
     filtered; nothing is filtered for a predictor without an entry. classifications: by split.
     passed_negatives: by split, the negatives that pass the gate; a split without an entry has none,
-    or none was classified.
+    or none was classified. mask_threshold: that of the predictors' masks. mask_on_validation: what
+    agrees best with the initial masks of validation; None if it was not looked for.
     """
 
     run: RunPaths
@@ -50,6 +51,8 @@ class Evaluation:
     selection: dict[str, PseudoLabelSelection]
     classifications: dict[str, Classification] = field(default_factory=dict)
     passed_negatives: dict[str, SplitCase] = field(default_factory=dict)
+    mask_threshold: float = 0.5
+    mask_on_validation: float | None = None
 
     @property
     def last_predictor(self) -> Predictor:

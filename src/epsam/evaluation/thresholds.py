@@ -3,11 +3,11 @@ inference takes what evaluation has found.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
-from epsam.config.inference import GateOptions, InferOptions
+from epsam.config.inference import GateOptions, InferOptions, MaskThresholdOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_json, write_json
 from epsam.metrics import sensitivity_specificity
@@ -19,11 +19,15 @@ DEFAULT_GATE = GateOptions.gate_threshold
 @dataclass(frozen=True)
 class RunThresholds:
     """gate: the threshold that the run was scored with; 0 without a gate. gate_on_validation: what
-    separates the validation patches best; None if they lack one of the labels.
+    separates the validation patches best; None if they lack one of the labels. mask: the threshold
+    of the masks that were scored. mask_on_validation: what agrees best with the initial masks; None
+    if it was not looked for.
     """
 
     gate: float
     gate_on_validation: float | None
+    mask: float = MaskThresholdOptions.mask_threshold
+    mask_on_validation: float | None = None
 
 
 def choose_gate_threshold(probabilities: Sequence[float], labels: Sequence[int]) -> float | None:
@@ -75,22 +79,31 @@ def load_thresholds(run: RunPaths) -> RunThresholds | None:
     if not run.thresholds.is_file():
         return None
     content = read_json(run.thresholds)
-    return RunThresholds(content["gate"], content["gate_on_validation"])
+    names = {field.name for field in fields(RunThresholds)}
+    return RunThresholds(**{name: value for name, value in content.items() if name in names})
 
 
-def resolve_inference_gate(options: InferOptions) -> InferOptions:
-    """The options with the gate's threshold of the run, if it is to be found on validation.
+def resolve_inference_thresholds(options: InferOptions) -> InferOptions:
+    """The options with the thresholds of the run, where they are to be found on validation.
 
-    Raises DatasetError if the run does not hold it.
+    Raises DatasetError if the run does not hold them.
     """
-    if options.gate_from == "fixed":
-        return options
-    run = RunPaths.of(options)
-    thresholds = load_thresholds(run)
-    if thresholds is None:
-        raise DatasetError(
-            f"--gate_from validation: {run.thresholds} is missing; run evaluate.py on that run, or "
-            "set --gate_threshold"
-        )
-    gate = resolve_gate_threshold(options, thresholds.gate_on_validation)
-    return replace(options, gate_threshold=gate)
+    thresholds = load_thresholds(RunPaths.of(options))
+    if options.gate_from == "validation":
+        if thresholds is None:
+            raise _not_evaluated(options, "gate_from", "gate_threshold")
+        gate = resolve_gate_threshold(options, thresholds.gate_on_validation)
+        options = replace(options, gate_threshold=gate)
+    if options.mask_threshold_from == "validation":
+        if thresholds is None or thresholds.mask_on_validation is None:
+            raise _not_evaluated(options, "mask_threshold_from", "mask_threshold")
+        options = replace(options, mask_threshold=thresholds.mask_on_validation)
+    return options
+
+
+def _not_evaluated(options: InferOptions, flag: str, instead: str) -> DatasetError:
+    path = RunPaths.of(options).thresholds
+    return DatasetError(
+        f"--{flag} validation: {path} does not hold it; run evaluate.py with that flag on the run, "
+        f"or set --{instead}"
+    )

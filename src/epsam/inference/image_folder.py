@@ -30,13 +30,15 @@ def segment_folder(
     overlap: float,
     gate: Gate,
     key: Key,
+    mask_threshold: float = 0.5,
 ) -> tuple[list[dict[str, Any]], dict[str, PixelCounts]]:
     """Write mask/<name>.png and overlay/<name>.png for each image that is not finished.
 
-    Finished images are those with a current result for `key`. `overlap` is that of
-    neighbouring tiles, 0 to 0.9. Returns a row of metrics.csv for each image, and pixel counts by
-    file name of those whose ground truth has tumour. An image that cannot be read, or whose ground
-    truth does not fit, gets a row with the reason, and stops no other.
+    Finished images are those with a current result for `key`. `overlap` is that of neighbouring
+    tiles, 0 to 0.9. A pixel is tumour above `mask_threshold`. Returns a row of metrics.csv for each
+    image, and pixel counts by file name of those whose ground truth has tumour. An image that
+    cannot be read, or whose ground truth does not fit, gets a row with the reason, and stops no
+    other.
     """
     cache = ResultCache(output, key)
     rows: list[dict[str, Any]] = []
@@ -57,7 +59,9 @@ def segment_folder(
     with tqdm(
         total=len(images), initial=len(results), desc="images", disable=None, leave=False
     ) as bar:
-        for image, result in _segment_unfinished(unfinished, model, output, overlap, gate):
+        for image, result in _segment_unfinished(
+            unfinished, model, output, overlap, gate, mask_threshold
+        ):
             if result.row["status"] != "failed":
                 cache.add(image, result)
             results[image.name] = result
@@ -118,7 +122,12 @@ class _OpenImage:
 
 
 def _segment_unfinished(
-    images: Sequence[Patch], model: TileModel, output: Path, overlap: float, gate: Gate
+    images: Sequence[Patch],
+    model: TileModel,
+    output: Path,
+    overlap: float,
+    gate: Gate,
+    mask_threshold: float,
 ) -> Iterator[tuple[Patch, ImageResult]]:
     """The result of each image whose files are written, or why it has failed, in any order."""
     opened: dict[str, _OpenImage] = {}
@@ -144,7 +153,8 @@ def _segment_unfinished(
 
     for tiled in segment_images(model, read_and_tile()):
         open_image = opened.pop(tiled.name)
-        yield open_image.image, _write_or_fail(open_image, tiled.segmentation(), output)
+        segmentation = replace(tiled.segmentation(), threshold=mask_threshold)
+        yield open_image.image, _write_or_fail(open_image, segmentation, output)
         yield from immediate
         immediate.clear()
     yield from immediate

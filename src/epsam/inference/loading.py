@@ -154,7 +154,9 @@ def make_slide_settings(options: InferOptions, model: TileModel) -> SlideSetting
         min_tissue=options.min_tissue,
         gate=Gate(options.classifier_gate, options.gate_threshold),
         clip_to_tissue=options.clip_to_tissue,
-        contours=ContourSettings(options.min_region, options.min_outline, options.asap),
+        contours=ContourSettings(
+            options.min_region, options.min_outline, options.asap, options.mask_threshold
+        ),
     )
 
 

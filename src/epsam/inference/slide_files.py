@@ -1,5 +1,6 @@
 """The result files of a slide: probability, mask, contours, overlay, table of tiles."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,22 +34,28 @@ MASK_FORMAT = PyramidFormat(compression="deflate", average=False)
 PROBABILITY_FILE = "probability.tif"
 MASK_FILE = "mask.tif"
 
-MIN_TUMOUR_VALUE = 128
-"""The least value of probability.tif that stands for a probability above 0.5."""
-
 
 @dataclass(frozen=True)
 class ContourSettings:
-    """What of a slide's probability is outlined.
+    """What of a slide's probability is in its mask, and what of the mask is outlined.
 
     min_region: smaller regions and holes are left out of the mask and the contours, µm².
     min_outline: smaller regions are left out of the contours alone, µm². asap: write contours as
-    ASAP XML, too.
+    ASAP XML, too. mask_threshold: the probability above which a pixel is tumour.
     """
 
     min_region: float = 0.0
     min_outline: float = 0.0
     asap: bool = False
+    mask_threshold: float = 0.5
+
+    @property
+    def min_tumour_value(self) -> int:
+        """The least value of probability.tif that is tumour: 128 for 0.5.
+
+        The file rounds to 255ths, so that other thresholds hold up to half of one.
+        """
+        return max(1, math.floor(self.mask_threshold * 255 - 0.5) + 1)
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,9 @@ def write_results(
 ) -> MaskContent:
     """Write all that follows from the probability file in `folder`; returns what the mask holds."""
     grid, probability = inference.grid, folder / PROBABILITY_FILE
-    small_regions = find_small_regions(probability, grid, settings.min_region)
-    mask = write_mask(folder / MASK_FILE, probability, small_regions, grid, tissue)
+    small_regions = find_small_regions(probability, grid, settings)
+    min_value = settings.min_tumour_value
+    mask = write_mask(folder / MASK_FILE, probability, min_value, small_regions, grid, tissue)
     write_contours(folder, inference.name, mask.rings, grid, settings)
     write_overlay(folder / "overlay.jpg", slide, overview, mask.rings, grid)
     tile_rows = list_tile_rows(grid, inference.classified)
@@ -120,23 +128,28 @@ def write_results(
     return mask
 
 
-def find_small_regions(probability: Path, grid: TileGrid, min_region: float) -> SmallRegions:
-    """Regions and holes of a probability file that are smaller than `min_region` µm²; 0: none."""
+def find_small_regions(
+    probability: Path, grid: TileGrid, settings: ContourSettings
+) -> SmallRegions:
+    """Regions and holes of a probability file that are too small for the mask."""
     tracer = ContourTracer(grid.width)
-    if min_region:
+    if settings.min_region:
         for band in read_bands(probability):
-            tracer.add(band >= MIN_TUMOUR_VALUE)
-    return SmallRegions(tracer.trace_rings(), min_region / grid.mpp**2)
+            tracer.add(band >= settings.min_tumour_value)
+    return SmallRegions(tracer.trace_rings(), settings.min_region / grid.mpp**2)
 
 
 def write_mask(
     path: Path,
     probability: Path,
+    min_value: int,
     small_regions: SmallRegions,
     grid: TileGrid,
     tissue: TissueMask,
 ) -> MaskContent:
-    """Write the mask of a probability file without its small regions, 0 and 255."""
+    """Write the mask of a probability file without its small regions, 0 and 255; tumour is what
+    has at least `min_value` there.
+    """
     # The bands are read back and written one by one: a slide's mask may not fit into memory.
     tumour_px = tumour_on_tissue_px = 0
     tracer = ContourTracer(grid.width)
@@ -145,7 +158,7 @@ def write_mask(
         nonlocal tumour_px, tumour_on_tissue_px
         top = 0
         for band in read_bands(probability):
-            tumour = small_regions.remove_from(band >= MIN_TUMOUR_VALUE, top)
+            tumour = small_regions.remove_from(band >= min_value, top)
             on_tissue = tumour & tissue.resample(top, (len(band), band.shape[1]), grid.scale)
             tumour_px += int(np.count_nonzero(tumour))
             tumour_on_tissue_px += int(np.count_nonzero(on_tissue))

@@ -156,17 +156,18 @@ class Segmentation:
     """One image: tumour probability (height, width), and what the model said of its tiles.
 
     max_score: the largest tumour probability of a tile. n_gated: tiles that the gate has kept from
-    being segmented.
+    being segmented. threshold: the probability above which a pixel is tumour.
     """
 
     probability: Map
     max_score: float
     n_tiles: int
     n_gated: int
+    threshold: float = 0.5
 
     @property
     def mask(self) -> Mask:
-        return self.probability > 0.5
+        return self.probability > self.threshold
 
 
 class TiledImage:

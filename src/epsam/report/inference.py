@@ -140,9 +140,9 @@ def describe_labels(rows: Sequence[ResultRow]) -> str:
         return ""
     positives = labels.count("1")
     return (
-        f"Labels were known for {len(labels)} of {len(rows)} images, and the gate had no say "
-        f"there: {positives} with tumour are segmented, {len(labels) - positives} without have an "
-        "empty mask."
+        f"Labels were known for {len(labels)} of {len(rows)} images: {positives} with tumour are "
+        "segmented whatever the gate says, or, if larger than a tile, in the tiles that pass it; "
+        f"{len(labels) - positives} without have an empty mask."
     )
 
 

@@ -186,10 +186,14 @@ def _describe_data(facts: CardFacts) -> list[str]:
         lines.append("Trained with the masks of patches with tumour (fully supervised).")
     else:
         lines.append("Trained with labels of patches alone: 1 with tumour, 0 without.")
-    if facts.learns_from_masks or facts.option("select_on") == "ground_truth":
+    # What is stored keeps the flag's old spelling.
+    by_masks = facts.option("select_on") in ("ground_truth", "truth")
+    if facts.learns_from_masks or by_masks:
         lines.append("The best epoch of a decoder is chosen by masks of the validation split.")
     if facts.option("grid_search"):
-        lines.append("Quantile and kernel are chosen by a search on the validation split.")
+        by_labels = facts.option("grid_by") == "labels"
+        judge = "labels of patches" if by_labels else "masks"
+        lines.append(f"Quantile and kernel are chosen by {judge} of the validation split.")
     lines.append("Masks of the test split are only scored against.")
     return lines
 
