@@ -14,7 +14,7 @@ from epsam.config.inference import InferOptions
 from epsam.config.report import ReportOptions
 from epsam.core.errors import EpsamError
 from epsam.data.images import read_mask, read_rgb, write_rgb
-from epsam.pipeline import list_outputs
+from epsam.stage_files import list_outputs
 from support.kill_train import differing, fingerprints, finish, prepare_clone
 from support.mini import FLAGS, SIDE, clone, run, start, write_patches
 from support.tables import read_rows
