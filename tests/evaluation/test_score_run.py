@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from epsam.config.decoder import SelectionOptions
+from epsam.config.evaluation import EvaluateOptions
 from epsam.config.metadata import merge_fields
 from epsam.config.sam import PromptOptions
 from epsam.core.checkpoints import save_plain
+from epsam.core.files import write_json
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.evaluation import predictors as predictors_module
-from epsam.evaluation.classification import Classification
+from epsam.evaluation.classification import Classification, classify_splits
 from epsam.evaluation.predictors import (
     InitialMasks,
     SamPredictors,
@@ -202,6 +204,18 @@ def test_without_a_gate_all_negatives_pass_and_without_negatives_nothing_is_mark
     assert (row["all_patches"], row["false_positive_area"]) == (1, "")
     assert (row["auroc"], row["specificity"], row["sensitivity"]) == ("", "", 1.0)
     assert row["all_iou"] == row["pooled_iou"]
+
+
+def test_without_the_classifier_of_the_masks_nothing_is_classified_and_a_warning_says_so(
+    tmp_path, caplog
+):
+    run = RunPaths(tmp_path / "run")
+    write_json(run.mask_rule, {"classifier_sha256": "x", "classifier_file": "gone.pth"})
+    patches = {"val": [Patch("a_1", 1, None, None)]}
+    options = EvaluateOptions(device="cpu", precision="fp32")
+    assert classify_splits(options, run, patches, SIDE) == {}
+    assert "gone.pth: missing" in caplog.text
+    assert "negatives and the classifier are not scored" in caplog.text
 
 
 def test_the_columns_of_older_tables_stay_without_a_classification(make_evaluation):

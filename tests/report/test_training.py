@@ -106,7 +106,11 @@ def test_a_run_that_failed_says_so_before_anything_else(tmp_path):
 def test_tables_that_count_differently_say_so():
     columns = dict.fromkeys(ALL_PATCH_COLUMNS, "0.5")
     classified = [{"split": "test", "id": "a_1", "label": "1", "probability": "0.75"}]
-    run = replace(results([score("test", "round 1", 0.9) | columns]), classified=classified)
+    run = replace(
+        results([score("test", "round 1", 0.9) | columns]),
+        classified=classified,
+        gate_on_validation=0.625,
+    )
     page = render_training_report(run)
     means, all_patches, classifier = (
         page.split(f"<h2>{heading}</h2>")[1].split("</section>")[0]
@@ -118,6 +122,7 @@ def test_tables_that_count_differently_say_so():
     assert "probability of at least\n0.5" in all_patches
     assert "ECE 0.250" in classifier
     assert "<circle" in classifier
+    assert "0.625 separates the validation patches best" in classifier
 
 
 def test_scores_of_an_older_version_are_shown_without_the_later_columns():

@@ -12,6 +12,7 @@ from epsam.core.failures import read_failures
 from epsam.core.files import read_numbers
 from epsam.data.images import Rgb, read_rgb
 from epsam.engine.stage import find_degenerate_outputs
+from epsam.evaluation.thresholds import load_thresholds
 from epsam.extraction.discovery import FAILED
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.card_terms import find_trained_sam
@@ -76,7 +77,8 @@ class TrainingResults:
 
     slides: what became of the slides that its patches come from. classified: rows of
     evaluation_classifier.csv. failures: by stage, why it has failed. is_scored: whether the run has
-    come to its scores. gate_threshold: that of the evaluation.
+    come to its scores. gate_threshold: that of the evaluation. gate_on_validation: what
+    separates the validation patches best; None if it is not known.
     """
 
     name: str
@@ -93,6 +95,7 @@ class TrainingResults:
     failures: Mapping[str, str] = field(default_factory=dict)
     is_scored: bool = True
     gate_threshold: float = GateOptions.gate_threshold
+    gate_on_validation: float | None = None
 
     @property
     def last_score(self) -> tuple[str, str]:
@@ -114,6 +117,7 @@ def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
             panels[name] = read_rgb(path)
 
     options = read_stage_options(run, data)
+    thresholds = load_thresholds(run)
     return TrainingResults(
         name=run.root.name,
         scores=_read_rows(run.evaluation, SCORE_COLUMNS),
@@ -129,6 +133,7 @@ def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
         failures=read_failures(run.root),
         is_scored=run.evaluation.is_file(),
         gate_threshold=find_gate_threshold(run, options),
+        gate_on_validation=thresholds.gate_on_validation if thresholds else None,
     )
 
 
@@ -150,7 +155,8 @@ def render_training_report(results: TrainingResults) -> str:
         classifier=make_table(
             CLASSIFIER_TABLE_COLUMNS, classifier_rows(results.classified, gate_threshold)
         ),
-        gate_threshold=f"{gate_threshold:g}",
+        gate_threshold=f"{gate_threshold:.3g}",
+        gate_on_validation=_describe_validation_gate(results.gate_on_validation),
         reliability=make_reliability_plot(results.classified),
         rounds=make_table(round_columns, round_rows(results.metrics)),
         patch_dice=_patch_histogram(results),
@@ -196,6 +202,12 @@ def run_warnings(results: TrainingResults) -> list[str]:
     if find_trained_sam(results.options):
         messages += warn_of_small_sam(results.options)
     return messages
+
+
+def _describe_validation_gate(threshold: float | None) -> str:
+    if threshold is None:
+        return ""
+    return f"{threshold:.3f} separates the validation patches best (--gate_from validation)."
 
 
 def _describe_unfinished(stages: RunProvenance) -> str:
