@@ -207,7 +207,8 @@ def run_warnings(results: TrainingResults) -> list[str]:
 def _describe_validation_gate(threshold: float | None) -> str:
     if threshold is None:
         return ""
-    return f"{threshold:.3f} separates the validation patches best (--gate_from validation)."
+    text = "separates the validation patches best (--gate_from validation)"
+    return f"A probability of {threshold:.3f} {text}."
 
 
 def _describe_unfinished(stages: RunProvenance) -> str:
