@@ -29,6 +29,7 @@ from epsam.preflight.data import (
 )
 from epsam.preflight.disk import check_disk, count_patches_at_most, estimate_needs
 from epsam.preflight.finding import Finding, collect_findings
+from epsam.preflight.finished_work import ReplacedWork, find_replaced_work
 from epsam.preflight.leaks import check_leaks
 from epsam.preflight.pixels import check_split_pixels
 from epsam.preflight.software import (
@@ -72,10 +73,16 @@ Check = Callable[[], Iterator[Finding]]
 
 
 def main(options: CheckOptions) -> None:
-    """Run all checks and log all findings; raise PreflightError if one of them stops the run."""
+    """Run all checks and log all findings.
+
+    Raises PreflightError if one of them stops the run, and FinishedWorkError if the run would
+    replace what an earlier one has finished, unless --replace says that it may.
+    """
     findings = list(collect_findings(build_checks(options)))
+    finished = find_finished_work(options)
     problems = [finding.message for finding in findings if finding.stops_run]
     notes = [finding.message for finding in findings if finding.is_note]
+    notes += finished.describe()
     warnings = [
         finding.message for finding in findings if not finding.stops_run and not finding.is_note
     ]
@@ -92,6 +99,16 @@ def main(options: CheckOptions) -> None:
         )
     if problems:
         raise PreflightError(problems[0])
+    if options.replace:
+        finished.mark_outdated()
+    else:
+        finished.refuse_to_replace()
+
+
+def find_finished_work(options: CheckOptions) -> ReplacedWork:
+    """What the run would replace, of patches and of its own folder."""
+    of_stage = {stage.name: parse_stage_options(stage, options) for stage in recipe_stages()}
+    return find_replaced_work(options, of_stage, TABLES)
 
 
 def build_checks(options: CheckOptions) -> list[Check]:

@@ -176,7 +176,11 @@ def test_a_run_whose_weights_were_loaded_before_is_checked_without_importing_pyt
     (tmp_path / "sam.pth").write_bytes(b"weights")
     record = {
         "fingerprint": "0",
-        "options": {"sam_model_type": "vit_demo"},
+        "options": {
+            "dataset_type": "mini",
+            "sam_model_type": "vit_demo",
+            "sam_checkpoint": "sam.pth",
+        },
         "inputs": {"sam": sha256_of(tmp_path / "sam.pth")},
     }
     (tmp_path / "checkpoints" / "mini" / "stages").mkdir(parents=True)

@@ -31,6 +31,7 @@ from epsam.config.masks import MaskOptions
 from epsam.core.files import read_json, sha256_of
 from epsam.data.images import read_mask
 from epsam.engine.stage import Stage
+from epsam.preflight.finished_work import find_replaced_stages
 from support.mini import REPOSITORY, smaller_sam
 
 ARCHIVE = Path(__file__).with_name("fixtures") / "run_0.1.0.tar.xz"
@@ -120,6 +121,16 @@ def test_a_finished_stage_says_so_without_importing_pytorch(old_run, stage):
     assert result.returncode == 0, result.stderr
     assert "done already with these options and inputs" in result.stdout
     assert lines[-1] == "False"
+
+
+def test_none_of_it_would_be_replaced(old_run):
+    options = {}
+    for stage, (kind, flags) in STAGES.items():
+        options[stage.__name__] = parse(stage.__name__, kind, shlex.split(flags))
+    assert list(find_replaced_stages(options, replaces_patches=False)) == []
+    options["retrain_decoder"] = dataclasses.replace(options["retrain_decoder"], lr=0.5)
+    (work,) = find_replaced_stages(options, replaces_patches=False)
+    assert (work.completion, work.reason) == ("decoder_1", "lr 0.0 → 0.5")
 
 
 def segment(output, *flags):

@@ -1,6 +1,6 @@
 import pytest
 
-from epsam.core.errors import DatasetError
+from epsam.core.errors import DatasetError, FinishedWorkError
 from epsam.core.failures import FAILURE_FILE, read_failures, record_failure
 
 
@@ -24,6 +24,8 @@ def test_a_failed_stage_is_noted_until_it_begins_again(tmp_path):
 def test_an_interruption_is_no_failure_and_a_damaged_file_no_obstacle(tmp_path):
     with pytest.raises(KeyboardInterrupt), record_failure(tmp_path, "evaluate", str):
         raise KeyboardInterrupt
+    with pytest.raises(FinishedWorkError), record_failure(tmp_path, "evaluate", str):
+        raise FinishedWorkError("this would replace decoder_0", "give it a name of its own")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / FAILURE_FILE).write_text("{")
     with record_failure(tmp_path, "evaluate", str):

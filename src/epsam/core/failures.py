@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from epsam.core.errors import DatasetError
+from epsam.core.errors import DatasetError, FinishedWorkError
 from epsam.core.files import read_json, write_json
 
 FAILURE_FILE = "failures.json"
@@ -31,11 +31,13 @@ def record_failure(
 ) -> Iterator[None]:
     """While the block runs, an error of it is noted in `folder`, and raised again.
 
-    An interruption is no failure.
+    Neither an interruption is a failure, nor that finished work stays as it is.
     """
     _write_without(folder, stage)
     try:
         yield
+    except FinishedWorkError:
+        raise
     except Exception as error:
         # On a full disk the error itself is what the user has to see.
         with suppress(OSError):

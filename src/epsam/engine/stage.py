@@ -96,6 +96,11 @@ class Stage:
         record = self._artifact.read()
         return self._artifact.key.why_stale(record) if record else ""
 
+    def recorded_inputs(self) -> dict[str, str]:
+        """The inputs that the stage was finished with; empty if that is unknown."""
+        record = self._artifact.read() or {}
+        return dict(record.get("inputs") or {})
+
     def require_replaceable(self) -> None:
         """Raise FinishedWorkError if the stage was finished with other options or inputs, and
         neither --replace, --restart nor a mark says that this may be lost.
