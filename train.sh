@@ -98,3 +98,4 @@ start_log "${LOG_DIR:+$LOG_DIR/}logging_${RUN//\//_}.txt"
 warn_of_misspelt_variables train.sh
 echo "dataset $DATASET_TYPE, method $METHOD, run $RUN, SAM ${SAM_MODEL_TYPE:-of the preset}, device $DEVICE"
 run_all
+echo "A script alone, such as a comparison of runs: ${PYTHON#"$PWD/"} src/compare.py $RUN OTHER_RUN (--help: its flags)"

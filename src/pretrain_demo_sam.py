@@ -12,6 +12,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+# Before the packages: it says in one line if one of them is missing.
+import epsam  # noqa: F401
+
+# isort: split
 import torch
 from segment_anything.modeling import Sam
 from torch import nn

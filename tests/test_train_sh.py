@@ -117,7 +117,8 @@ def bare(tmp_path):
     python = '#!/bin/bash\necho "$*" >> calls.txt\n[[ $* != *pip* || -z $NO_INDEX ]] || exit 1\n'
     python3 = tmp_path / "bin" / "python3"
     python3.write_text(
-        f"#!/bin/bash\n[[ $1 == -m ]] || exit ${{OLD:-0}}\n[[ $* == '-m venv .venv' ]] || exit 9\n"
+        f"#!/bin/bash\n[[ $1 == -m ]] || exit ${{OLD:-0}}\n"
+        "[[ $* == '-m venv --clear .venv' ]] || exit 9\n"
         "mkdir -p .venv/bin\n"
         f"cat > .venv/bin/python <<'END'\n{python}END\nchmod +x .venv/bin/python\n"
     )
@@ -153,6 +154,31 @@ def test_a_bare_machine_gets_an_environment_once_and_again_when_the_requirements
     assert bare()[1] == [INSTALL, INFER]
 
 
+def test_an_environment_whose_python_is_gone_is_made_again(bare, tmp_path):
+    bare()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(tmp_path / "removed")
+    assert bare()[1] == [INSTALL, INFER]
+
+
+@pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_an_active_environment_that_is_gone_is_one_line(bare, tmp_path, variable):
+    result, calls = bare(**{variable: "/gone"})
+    assert (result.returncode, calls) == (1, [])
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert "environment, /gone, is gone or has no python; deactivate it" in line
+
+
+def test_an_active_python_that_does_not_run_is_said(bare, tmp_path):
+    python = tmp_path / "bin" / "python"
+    python.write_text("#!/bin/bash\necho no such library >&2\nexit 127\n")
+    python.chmod(0o755)
+    result, _ = bare(VIRTUAL_ENV=str(tmp_path))
+    assert result.returncode == 1
+    assert f"error: {python} of the active environment does not run" in result.stdout
+
+
 def test_an_installation_that_fails_is_an_error_and_tried_again(bare):
     result, calls = bare(NO_INDEX="1")
     assert (result.returncode, calls) == (1, [INSTALL])
@@ -167,6 +193,11 @@ def test_a_python_that_is_too_old_is_an_error(bare):
     result, calls = bare(OLD="1")
     assert (result.returncode, calls) == (1, [])
     assert "error: Python 3.10 or newer is needed, found" in result.stdout + result.stderr
+
+
+def test_the_last_line_says_how_a_script_alone_is_run(run_script, tmp_path):
+    last = run_script("train.sh", DATASET_TYPE="x", RUN="r").stdout.splitlines()[-1]
+    assert last.endswith("bin/python src/compare.py r OTHER_RUN (--help: its flags)")
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_code(run_script):

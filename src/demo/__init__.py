@@ -2,3 +2,6 @@
 
 The package epsam never imports it.
 """
+
+# Before the packages that demo's modules need: it says in one line if one of them is missing.
+import epsam  # noqa: F401
