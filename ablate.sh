@@ -50,6 +50,7 @@ image_random   DECODER_FLAGS="--prompt image_random" RETRAIN_FLAGS="--prompt ima
 mask_random    DECODER_FLAGS="--prompt mask_random" RETRAIN_FLAGS="--prompt mask_random --n_iter 1"
 # Not in the paper
 one_view       UNTIL=masks MASK_FLAGS="--rotations 1"
+full_windows   UNTIL=masks MASK_FLAGS="--full_windows 0.99"
 evp_added      UNTIL=masks CLASSIFIER_FLAGS="--evp_fuse add"
 entropy        UNTIL=preliminary DECODER_FLAGS="--pepm_weight entropy"
 box            UNTIL=preliminary DECODER_FLAGS="--prompt box --train_prompt same"

@@ -107,7 +107,8 @@ def main(options: CheckOptions) -> None:
 
 def find_finished_work(options: CheckOptions) -> ReplacedWork:
     """What the run would replace, of patches and of its own folder."""
-    of_stage = {stage.name: parse_stage_options(stage, options) for stage in recipe_stages()}
+    stages = recipe_stages(options.recipe)
+    of_stage = {stage.name: parse_stage_options(stage, options) for stage in stages}
     return find_replaced_work(options, of_stage, TABLES)
 
 

@@ -1,7 +1,7 @@
 """Scores, panels and curves of all predictors of a run."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.evaluation import EvaluateOptions
 from epsam.core.files import read_table, write_table, write_text
-from epsam.data.cases import load_cases
+from epsam.data.cases import PatchGroups, load_groups
 from epsam.data.images import Mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.engine.metric_logger import open_metric_logger
@@ -20,8 +20,8 @@ from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.tables import (
     ALL_PATCH_COLUMNS,
-    CASE_COLUMN,
     CLASSIFIER_COLUMNS,
+    FRACTION_COLUMNS,
     INITIAL,
     METRIC_COLUMNS,
     PATCH_SCORE_COLUMNS,
@@ -58,10 +58,10 @@ def main(options: EvaluateOptions) -> None:
 
     evaluation = prepare_evaluation(options)
     scores = score_splits(evaluation)
-    case_by_patch = load_cases(DatasetPaths.of(options).patch_table)
-    write_scores(run, scores, case_by_patch)
+    groups = load_groups(DatasetPaths.of(options).patch_table)
+    write_scores(run, scores, groups)
     write_thresholds(run, evaluation)
-    write_classifier_scores(run, list(evaluation.classifications.values()), case_by_patch)
+    write_classifier_scores(run, list(evaluation.classifications.values()), groups)
 
     for case in evaluation.cases:
         chosen = [case.patches[index] for index in pick_evenly(len(case.patches))]
@@ -77,7 +77,7 @@ def main(options: EvaluateOptions) -> None:
         metric_logger.log_image(path, 0)
 
     curves = sorted((run.root / "curves").glob("*.png"))
-    tables = [run.evaluation, run.patch_scores, run.classifier_scores]
+    tables = [run.evaluation, run.patch_scores, run.classifier_scores, run.fraction_scores]
     thresholds = [run.thresholds] if run.thresholds.is_file() else []
     stage.finish([*tables, *thresholds, *panels, *curves])
     write_model_card(run, DatasetPaths.of(options))
@@ -91,10 +91,10 @@ def write_model_card(run: RunPaths, data: DatasetPaths) -> None:
     write_text(run.model_card, render_model_card(read_card_facts(run, data)))
 
 
-def write_scores(run: RunPaths, scores: Sequence["SplitScores"], cases: Mapping[str, str]) -> None:
-    """Write evaluation.csv and evaluation_patches.csv, and log the former.
+def write_scores(run: RunPaths, scores: Sequence["SplitScores"], groups: PatchGroups) -> None:
+    """Write evaluation.csv, evaluation_patches.csv and evaluation_fractions.csv, and log the first.
 
-    cases: patch name → case, where patches.csv states one; intervals then go by case.
+    groups: the case or slide of each patch, where patches.csv states one.
     """
     rows = [split_scores.summary_row() for split_scores in scores]
     write_table(run.evaluation, (*SCORE_COLUMNS, *ALL_PATCH_COLUMNS), rows)
@@ -102,7 +102,12 @@ def write_scores(run: RunPaths, scores: Sequence["SplitScores"], cases: Mapping[
     patch_rows = []
     for split_scores in scores:
         patch_rows += split_scores.patch_rows()
-    write_patch_table(run.patch_scores, PATCH_SCORE_COLUMNS, patch_rows, cases)
+    write_patch_table(run.patch_scores, PATCH_SCORE_COLUMNS, patch_rows, groups)
+
+    fraction_rows = []
+    for split_scores in scores:
+        fraction_rows += split_scores.fraction_rows()
+    write_table(run.fraction_scores, ("split", "what", *FRACTION_COLUMNS), fraction_rows)
 
     for row in rows:
         log.info(
@@ -143,7 +148,7 @@ def write_thresholds(run: RunPaths, evaluation: "Evaluation") -> None:
 
 
 def write_classifier_scores(
-    run: RunPaths, classifications: Sequence["Classification"], cases: Mapping[str, str]
+    run: RunPaths, classifications: Sequence["Classification"], groups: PatchGroups
 ) -> None:
     """Write evaluation_classifier.csv, and log the classifier's figures of each split."""
     rows = []
@@ -159,18 +164,20 @@ def write_classifier_scores(
             columns["specificity"],
             columns["negatives"],
         )
-    write_patch_table(run.classifier_scores, CLASSIFIER_COLUMNS, rows, cases)
+    write_patch_table(run.classifier_scores, CLASSIFIER_COLUMNS, rows, groups)
 
 
 def write_patch_table(
-    table: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]], cases: Mapping[str, str]
+    table: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]], groups: PatchGroups
 ) -> None:
-    """Write a table with a row for each patch, and with its case where any is stated."""
-    if not cases:
+    """Write a table with a row for each patch, and with its case or slide where any is stated."""
+    if not groups.by_patch:
         write_table(table, columns, rows)
         return
-    rows_with_case = [{**row, CASE_COLUMN: cases.get(row["id"], "")} for row in rows]
-    write_table(table, (*columns, CASE_COLUMN), rows_with_case)
+    grouped_rows = []
+    for row in rows:
+        grouped_rows.append({**row, groups.column: groups.by_patch.get(row["id"], "")})
+    write_table(table, (*columns, groups.column), grouped_rows)
 
 
 def write_prediction_panel(

@@ -45,7 +45,7 @@ def write_report(run: RunPaths, data: DatasetPaths) -> None:
 def digest_inputs(run: RunPaths, data: DatasetPaths) -> dict[str, str]:
     """Digests of all that the report shows; files that are not there count as such."""
     tables = [run.evaluation, run.patch_scores, run.classifier_scores, run.metrics]
-    tables += [data.slide_table, run.root / FAILURE_FILE]
+    tables += [run.fraction_scores, data.slide_table, run.root / FAILURE_FILE]
     pictures = sorted([*run.panels.glob("*.png"), *(run.root / "curves").glob("*.png")])
     records = sorted((run.root / "stages").glob("*.json"))
     return {

@@ -27,6 +27,7 @@ from epsam.inference.loading import load_tile_model, make_slide_settings
 from epsam.inference.pipeline import Pipeline
 from epsam.inference.segment_slides import segment_slides
 from epsam.inference.slide_store import SlideStore
+from epsam.inference.tile_maps import ClassifiedMap
 from epsam.inference.tile_model import Gate, Segmentation, TileModel, segment_image
 from epsam.inference.weights import inference_key, resolve_sam_model_type
 from epsam.paths import RunPaths
@@ -137,7 +138,8 @@ class Run:
         with self._device_config.autocast():
             probabilities, maps = compute_refined_maps(weak_model, images, rule)
         cam_map = maps[0].float().cpu().numpy()
-        return ImageCam(float(probabilities[0]), cam_map, cam_to_mask(cam_map, image, rule))
+        probability = float(probabilities[0])
+        return ImageCam(probability, cam_map, cam_to_mask(cam_map, image, rule, probability))
 
     def prompts(self, image: Rgb) -> PointPrompt:
         """The points that SAM is prompted with in an image of one tile: (N, 3) float32, each x, y
@@ -157,7 +159,8 @@ class Run:
                 f"image of {image.shape[1]}×{image.shape[0]} px: prompts are those of one tile; "
                 f"crop it to {side}×{side}"
             )
-        return self._model.sample_points(image, self.cam(image).cam)
+        result = self.cam(image)
+        return self._model.sample_points(image, ClassifiedMap(result.cam, result.probability))
 
 
 def load_run(

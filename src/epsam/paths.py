@@ -138,6 +138,11 @@ class RunPaths:
         return self.root / "evaluation_classifier.csv"
 
     @property
+    def fraction_scores(self) -> Path:
+        """Scores of all predictors by the tumour fraction of the patches."""
+        return self.root / "evaluation_fractions.csv"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -167,6 +167,7 @@ _STAGES = (
             "run/evaluation.csv",
             "run/evaluation_patches.csv",
             "run/evaluation_classifier.csv",
+            "run/evaluation_fractions.csv",
             "run/thresholds.json",
             "run/model_card.md",
             "run/panels/train.png",

@@ -44,8 +44,14 @@ CLASSIFIER_COLUMNS = ("split", "id", "label", "probability")
 PATCH_SCORE_COLUMNS = ("split", "what", "id", "dice", "iou")
 
 CASE_COLUMN = "case"
-"""At the end of evaluation_patches.csv and evaluation_classifier.csv, where patches.csv states
-cases.
+SLIDE_COLUMN = "slide"
+"""At the end of evaluation_patches.csv and evaluation_classifier.csv: the case where patches.csv
+states cases, else the slide where it states slides. Intervals go by them.
+"""
+
+FRACTION_COLUMNS = ("tumour_percent", "windows", "dice", "recall", "marked")
+"""Scores of windows by their tumour fraction, in evaluation_fractions.csv (after `split` and
+`what`) and tumour_fractions.csv of slides.
 """
 
 FILL, ALL_FILLED = "fill", "all"
@@ -102,7 +108,12 @@ SLIDE_RESULT_COLUMNS = (
     "dice",
     "iou",
     "seconds",
+    "recall",
+    "false_positive_area",
 )
+"""slides.csv of infer.py. `recall`: of the outlined area; `false_positive_area`: marked mm² for
+each mm² of tissue that is not outlined.
+"""
 
 FROC_COLUMNS = ("threshold", "false_finds_per_slide", "sensitivity")
 

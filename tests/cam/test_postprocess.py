@@ -176,3 +176,21 @@ def test_without_post_processing_the_map_from_half_its_maximum_on_is_foreground(
         cam_to_mask(cam_map, patch, MaskRule(postprocess="none")), [[False, False], [True, True]]
     )
     assert not cam_to_mask(cam_map * 0, patch, MaskRule(postprocess="none")).any()
+
+
+@pytest.mark.parametrize("postprocess", ["quantile_opening", "none"])
+def test_a_certain_patch_is_filled_whole_on_request(postprocess):
+    cam_map = np.arange(16, dtype=np.float32).reshape(4, 4) / 15
+    image = np.zeros((4, 4, 3), np.uint8)
+    plain = MaskRule(postprocess=postprocess, open_kernel=0)
+    cut = cam_to_mask(cam_map, image, plain, 1.0)
+    assert 0 < cut.mean() < 1
+    rule = MaskRule(postprocess=postprocess, open_kernel=0, full_windows=0.9)
+    assert cam_to_mask(cam_map, image, rule, 0.9).all()
+    np.testing.assert_array_equal(cam_to_mask(cam_map, image, rule, 0.899), cut)
+
+
+def test_a_full_window_keeps_what_is_above_the_quantile():
+    """What docs/deviations.md says of windows inside a tumour, with 100 values that all differ."""
+    cam_map = (np.arange(100, dtype=np.float32).reshape(10, 10) + 1) / 100
+    assert threshold_and_open(cam_map, 10, 10, 0.3, 0, "cam").sum() == 70

@@ -71,7 +71,9 @@ def test_classifying_then_refining_gives_the_rotation_averaged_cam(rotations):
     probabilities, maps = rotation_averaged_cam(Bright(), batch, rotations)
     scores, upright = model.classify(images, PhaseTimer(model.phases))
     np.testing.assert_allclose(scores, probabilities)
-    np.testing.assert_allclose(np.stack(model._tile_maps.refine(images, upright)), maps, atol=1e-6)
+    refined = model._tile_maps.refine(images, upright)
+    np.testing.assert_allclose(np.stack([cam.map for cam in refined]), maps, atol=1e-6)
+    np.testing.assert_allclose([cam.probability for cam in refined], probabilities)
     assert model.weak_model.passes == ([3] if rotations == 1 else [3, 3 * (rotations - 1)])
 
 

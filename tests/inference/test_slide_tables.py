@@ -91,7 +91,23 @@ def test_ground_truth_gives_pixel_lesion_and_tile_metrics(tmp_path):
     assert float(rows["t"]["dice"]) == pytest.approx(2 / 3, abs=1e-4)
     assert float(rows["t"]["iou"]) == pytest.approx(1 / 2, abs=1e-4)
     assert rows["normal_001"]["dice"] == rows["unknown"]["dice"] == ""
+    # Half of the outlined area; of normal tissue, a box of 200 px in a slide of 1000.
+    assert float(rows["t"]["recall"]) == pytest.approx(1 / 2, abs=1e-4)
+    assert float(rows["t"]["false_positive_area"]) == pytest.approx(0, abs=1e-4)
+    assert rows["normal_001"]["recall"] == rows["unknown"]["false_positive_area"] == ""
+    assert float(rows["normal_001"]["false_positive_area"]) == pytest.approx(0.04, abs=0.002)
+    ranges = {row["tumour_percent"]: row for row in read_rows(output / "tumour_fractions.csv")}
+    # Windows of 128 px: 13×7 and 7×7 are whole; each lesion touches 6×6 and fills 4×4 of them.
+    assert sum(int(row["windows"]) for row in ranges.values()) == 13 * 7 + 7 * 7
+    assert int(ranges["0"]["windows"]) == 13 * 7 - 2 * 36 + 7 * 7
+    assert float(ranges["0"]["marked"]) == pytest.approx(200**2 / (68 * 128**2), abs=1e-4)
+    assert (ranges["0"]["dice"], ranges["0"]["recall"]) == ("", "")
+    assert int(ranges["90-100"]["windows"]) == 2 * 16
+    assert float(ranges["90-100"]["dice"]) == pytest.approx(1 / 2, abs=1e-4)
+    assert float(ranges["90-100"]["recall"]) == pytest.approx(1 / 2, abs=1e-4)
+
     metrics = json.loads((output / "summary.json").read_text())
+    assert metrics["recall"] == pytest.approx(1 / 2, abs=1e-4)
     assert (metrics["scored"], metrics["with_tumour"], metrics["lesions"]) == (2, 1, 2)
     assert metrics["mean_dice"] == metrics["pooled_dice"] == pytest.approx(2 / 3, abs=1e-4)
     assert metrics["froc_0.5"] == metrics["froc_8"] == 0.5

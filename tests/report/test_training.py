@@ -9,6 +9,7 @@ from epsam.paths import DatasetPaths, RunPaths
 from epsam.report.provenance import find_gate_threshold
 from epsam.report.training import (
     TrainingResults,
+    fraction_rows,
     read_run,
     render_training_report,
     round_rows,
@@ -191,3 +192,25 @@ def test_a_run_without_anything_is_still_a_page():
     page = render_training_report(results())
     assert "<h1>EP-SAM, run mine</h1>" in page
     assert "<section>" not in page
+
+
+def test_scores_by_tumour_fraction_are_those_of_the_last_split_and_predictor():
+    rows = []
+    for split, what, percent in (
+        ("val", "round 1", "20-90"),
+        ("test", "zero-shot SAM", "20-90"),
+        ("test", "round 1", "0"),
+        ("test", "round 1", "20-90"),
+    ):
+        values = {"windows": "3", "dice": "" if percent == "0" else "0.512345"}
+        row = {"split": split, "what": what, "tumour_percent": percent, **values}
+        rows.append({**row, "recall": "", "marked": "0.25"})
+    run = replace(results([score("test", "round 1", 0.9)]), fractions=rows)
+    assert [(row["what"], row["tumour_percent"]) for row in fraction_rows(run)] == [
+        ("round 1", "0"),
+        ("round 1", "20-90"),
+    ]
+    page = render_training_report(run)
+    section = page.split("<h2>By tumour fraction</h2>")[1].split("</section>")[0]
+    assert "0.5123" in section
+    assert "<h2>By tumour fraction</h2>" not in render_training_report(results([]))

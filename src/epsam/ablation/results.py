@@ -7,7 +7,15 @@ from epsam.ablation.paper_tables import FINAL
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_numbers
 from epsam.paths import RunPaths
-from epsam.tables import ALL_FILLED, CASE_COLUMN, FILL, INITIAL, PATCH_SCORE_COLUMNS, ZERO_SHOT
+from epsam.tables import (
+    ALL_FILLED,
+    CASE_COLUMN,
+    FILL,
+    INITIAL,
+    PATCH_SCORE_COLUMNS,
+    SLIDE_COLUMN,
+    ZERO_SHOT,
+)
 
 ScoreKey = tuple[str, str]
 """(split, predictor)"""
@@ -15,7 +23,7 @@ ScoreKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class PatchMetrics:
-    """Dice and IoU of each patch, and its case where one is stated, by patch name."""
+    """Dice and IoU of each patch, and its case or slide where one is stated, by patch name."""
 
     dice: Mapping[str, float]
     iou: Mapping[str, float]
@@ -42,8 +50,9 @@ def read_scores(run: RunPaths) -> dict[ScoreKey, PatchMetrics]:
     cases: dict[str, str] = {}
     for row in rows:
         key = (row["split"], row["what"])
-        if row.get(CASE_COLUMN):
-            cases[row["id"]] = row[CASE_COLUMN]
+        case_or_slide = row.get(CASE_COLUMN) or row.get(SLIDE_COLUMN)
+        if case_or_slide:
+            cases[row["id"]] = case_or_slide
         dice.setdefault(key, {})[row["id"]] = float(row["dice"])
         iou.setdefault(key, {})[row["id"]] = float(row["iou"])
 

@@ -24,10 +24,14 @@ def upsample(cam_map: CamMap, height: int, width: int) -> CamMap:
     return np.asarray(resized, dtype=np.float32)
 
 
-def cam_to_mask(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
+def cam_to_mask(cam_map: CamMap, image: Rgb, rule: MaskRule, probability: float = 0.0) -> Mask:
     """The initial mask (height, width) of a map (h, w) in 0..1 and its RGB patch (height, width,
     3), by the method `rule.postprocess`.
+
+    probability: of tumour in the patch; from `rule.full_windows` on, the whole patch is the mask.
     """
+    if rule.full_windows and probability >= rule.full_windows:
+        return np.ones(image.shape[:2], dtype=np.bool_)
     postprocess: MapToMask = load_function(POSTPROCESSINGS, "--postprocess", rule.postprocess)
     return postprocess(cam_map, image, rule)
 

@@ -84,6 +84,15 @@ class MaskRule:
         affects_result=True,
         affects_only=("masks",),
     )
+    # docs/deviations.md, "Windows inside a tumour".
+    full_windows: float = fraction(
+        0.0,
+        "patches whose tumour probability is at least this are filled whole instead of cut at the "
+        "quantile, such as 0.99; 0: none",
+        affects_result=True,
+        affects_only=("masks",),
+        since="0.3",
+    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.evaluation.classification import Classification, round_or_empty
 from epsam.evaluation.predictors import Predictor
+from epsam.evaluation.tumour_fractions import WindowCounts, summarize_by_fraction
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.paths import RunPaths
 from epsam.pseudo_labels.selection import PseudoLabelSelection
@@ -65,12 +66,13 @@ class PatchScore:
     """One predicted mask beside its ground truth.
 
     accepted: whether the predictor's IDS filter would accept it as a pseudo-label; None where
-    nothing is filtered.
+    nothing is filtered. area: of the patch, px.
     """
 
     name: str
     overlap: PixelCounts
     accepted: bool | None = None
+    area: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,17 @@ class SplitScores:
             "false_positive_area": round_or_empty(self.negatives.marked_fraction),
         }
         return columns
+
+    def fraction_rows(self) -> list[dict[str, Any]]:
+        """Rows of evaluation_fractions.csv: the patches by the fraction of them that is tumour."""
+        windows = [WindowCounts(patch.overlap, patch.area) for patch in self.patches]
+        if self.negatives is not None and self.negatives.patches:
+            negatives = self.negatives
+            windows.append(WindowCounts(negatives.pixels, negatives.area, negatives.patches))
+        rows = []
+        for row in summarize_by_fraction(windows):
+            rows.append({"split": self.split, "what": self.predictor, **row})
+        return rows
 
     def patch_rows(self) -> list[dict[str, Any]]:
         """A row of evaluation_patches.csv for each patch."""
@@ -276,5 +289,6 @@ def _score_masks(
         if selection is not None and reference.initial_mask is not None:
             accepted = selection.decide(reference.initial_mask, mask).accepted
         overlap = count_pixels(mask, reference.ground_truth)
-        patches.append(PatchScore(reference.name, overlap, accepted))
+        area = reference.ground_truth.size
+        patches.append(PatchScore(reference.name, overlap, accepted, area))
     return patches

@@ -2,8 +2,9 @@
 classifier tells tiles apart.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from epsam.evaluation.froc import (
     match_detections,
     sensitivities,
 )
+from epsam.evaluation.tumour_fractions import WindowCounts, WindowGrid
 from epsam.extraction.candidates import load_annotations
 from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.sampling import CandidateGrid, Fractions, tumour_fractions
@@ -50,7 +52,8 @@ class SlideScore:
     """Scores of one slide with ground truth.
 
     probabilities, labels: of each tile whose label is certain, the classifier's probability and
-    0 (normal) or 1 (tumour).
+    0 (normal) or 1 (tumour). windows: with tissue, side by side, each as large as a tile. mm2: of a
+    pixel of the mask. tissue_mm2: of the slide, tumour included; 0 if unknown.
     """
 
     slide: str
@@ -58,13 +61,35 @@ class SlideScore:
     hits: LesionHits
     probabilities: list[float]
     labels: list[int]
+    windows: list[WindowCounts] = field(default_factory=list)
+    mm2: float = 0.0
+    tissue_mm2: float = 0.0
+
+    @property
+    def false_positive_mm2(self) -> float:
+        """The area that is marked and not outlined."""
+        return (self.overlap.predicted - self.overlap.tp) * self.mm2
+
+    @property
+    def normal_mm2(self) -> float:
+        """The tissue that is not outlined; 0 if the tissue's area is unknown."""
+        return max(0.0, self.tissue_mm2 - self.overlap.target * self.mm2)
+
+    @property
+    def false_positive_area(self) -> float:
+        """Marked mm² for each mm² of tissue that is not outlined; nan without such tissue."""
+        return self.false_positive_mm2 / self.normal_mm2 if self.normal_mm2 else math.nan
 
 
 def score_slide(
-    record: SlideRecord, folder: Path, bands: Iterable[Pixels], frame: ResultFrame
+    record: SlideRecord,
+    folder: Path,
+    bands: Iterable[Pixels],
+    frame: ResultFrame,
+    tissue_mm2: float = 0.0,
 ) -> SlideScore:
     """Compare a slide's results in `folder` with its annotations. `bands` are those of its mask,
-    from top to bottom.
+    from top to bottom; tissue_mm2: of the slide.
 
     Tiles count as patches do in training: with at least a fifth of tumour, or with none. Raises
     AnnotationError if the annotations cannot be read.
@@ -89,19 +114,37 @@ def score_slide(
             probabilities.append(float(tile["probability"]))
             labels.append(int(fraction > 0))
 
+    side = max(1, round(frame.side_px0 / frame.scale))
+    grid = WindowGrid(side)
+    overlap = count_slide_pixels(annotations, bands, frame.scale, grid)
+    places = _places_with_tissue(corners_px0, frame.side_px0, side * frame.scale)
     return SlideScore(
         record.name,
-        count_slide_pixels(annotations, bands, frame.scale),
+        overlap,
         match_slide_detections(annotations, folder, frame),
         probabilities,
         labels,
+        grid.whole_windows(places),
+        (frame.mpp / 1000) ** 2,
+        tissue_mm2,
     )
 
 
+def _places_with_tissue(
+    corners_px0: Sequence[tuple[int, int]], tile_px0: int, window_px0: float
+) -> list[tuple[int, int]]:
+    """Column and row of the windows, side by side, that hold the centre of a tile with tissue."""
+    places = []
+    for x, y in corners_px0:
+        column, row = (x + tile_px0 / 2) // window_px0, (y + tile_px0 / 2) // window_px0
+        places.append((int(column), int(row)))
+    return places
+
+
 def count_slide_pixels(
-    annotations: Annotations, bands: Iterable[Pixels], scale: float
+    annotations: Annotations, bands: Iterable[Pixels], scale: float, grid: WindowGrid
 ) -> PixelCounts:
-    """Pixel counts of a mask beside annotations.
+    """Pixel counts of a mask beside annotations, all together and, in `grid`, of each window.
 
     The mask comes in bands (rows, width) from top to bottom; one of its pixels spans `scale`
     level-0 pixels.
@@ -115,6 +158,7 @@ def count_slide_pixels(
         tp += int(np.count_nonzero(predicted & target))
         predicted_count += int(np.count_nonzero(predicted))
         target_count += int(np.count_nonzero(target))
+        grid.add_band(predicted, target)
         top += height
     return PixelCounts(tp, predicted_count, target_count)
 
@@ -170,6 +214,12 @@ def summarize_slide_scores(scores: Sequence[SlideScore]) -> dict[str, Any]:
         ("pooled_iou", total.iou),
     ):
         metrics[name] = round(value, 6) if overlaps else None
+
+    recall = sum_counts(overlaps).recall
+    metrics["recall"] = None if np.isnan(recall) else round(recall, 6)
+    normal_mm2 = sum(score.normal_mm2 for score in scores)
+    marked_mm2 = sum(score.false_positive_mm2 for score in scores if score.normal_mm2)
+    metrics["false_positive_area"] = round(marked_mm2 / normal_mm2, 6) if normal_mm2 else None
 
     # One AUROC over the tiles of all slides, not a mean over slides: many slides have one class.
     labels: list[int] = []

@@ -13,7 +13,7 @@ from epsam.config.masks import MaskRule
 from epsam.core.device import DeviceConfig
 from epsam.data.images import Rgb
 from epsam.inference.progress import PhaseTimer
-from epsam.inference.tile_maps import TileMaps
+from epsam.inference.tile_maps import ClassifiedMap, TileMaps
 from epsam.inference.tile_model import GatedTileModel, TileBatch
 from epsam.inference.tiling import Map
 
@@ -52,17 +52,19 @@ class MapTileModel(GatedTileModel):
 
     def classify(
         self, tiles: Sequence[Rgb], timer: PhaseTimer
-    ) -> tuple[Sequence[float], Sequence[Map]]:
+    ) -> tuple[Sequence[float], Sequence[ClassifiedMap]]:
         """Tumour probability of each tile, and its map (h, w), not yet refined."""
         with timer.phase("gate"):
             return self._tile_maps.classify(tiles)
 
-    def segment_passed(self, tiles: TileBatch, contexts: Sequence[Map], timer: PhaseTimer) -> Map:
+    def segment_passed(
+        self, tiles: TileBatch, contexts: Sequence[ClassifiedMap], timer: PhaseTimer
+    ) -> Map:
         """Masks (tiles, side, side) as probabilities, 0 or 1: a map is none of tumour."""
         images = [tile.image for tile in tiles]
         with timer.phase("masks"):
             cams = self._tile_maps.refine(images, contexts)
             masks = []
             for cam, image in zip(cams, images, strict=True):
-                masks.append(cam_to_mask(cam, image, self._tile_maps.rule))
+                masks.append(cam_to_mask(cam.map, image, self._tile_maps.rule, cam.probability))
             return np.stack(masks).astype(np.float32)

@@ -18,7 +18,7 @@ from epsam.data.d4 import apply_d4, undo_d4
 from epsam.data.embeddings import Embedding, digest_of_image
 from epsam.data.images import Rgb
 from epsam.inference.progress import PhaseTimer
-from epsam.inference.tile_maps import TileMaps
+from epsam.inference.tile_maps import ClassifiedMap, TileMaps
 from epsam.inference.tile_model import GatedTileModel, TileBatch
 from epsam.inference.tiling import Map
 from epsam.segment.sam.prompting.generators import prompt_generators
@@ -79,7 +79,7 @@ class Pipeline(GatedTileModel):
         """How CAMs and initial masks are made: as in training."""
         return self._options.masks
 
-    def sample_points(self, tile: Rgb, cam: Map) -> PointPrompt:
+    def sample_points(self, tile: Rgb, cam: ClassifiedMap) -> PointPrompt:
         """The points (N, 3) of the first prompts of an image of one tile; N may be 0."""
         rngs = prompt_generators((self._seed,), [digest_of_image(tile)], transform=0, sample=0)
         inputs = [self._prompt_inputs(tile, cam)]
@@ -88,12 +88,14 @@ class Pipeline(GatedTileModel):
 
     def classify(
         self, tiles: Sequence[Rgb], timer: PhaseTimer
-    ) -> tuple[Sequence[float], Sequence[Map]]:
+    ) -> tuple[Sequence[float], Sequence[ClassifiedMap]]:
         """Tumour probability of each tile, and its CAM (h, w), not yet refined."""
         with timer.phase("gate"):
             return self._tile_maps.classify(tiles)
 
-    def segment_passed(self, tiles: TileBatch, contexts: Sequence[Map], timer: PhaseTimer) -> Map:
+    def segment_passed(
+        self, tiles: TileBatch, contexts: Sequence[ClassifiedMap], timer: PhaseTimer
+    ) -> Map:
         """Tumour probabilities (tiles, side, side); `contexts` are the tiles' upright CAMs."""
         images = [tile.image for tile in tiles]
         with timer.phase("gate"):
@@ -111,7 +113,7 @@ class Pipeline(GatedTileModel):
         return encoded
 
     def decode(
-        self, encoded: Encoded, tiles: TileBatch, cams: Sequence[Map]
+        self, encoded: Encoded, tiles: TileBatch, cams: Sequence[ClassifiedMap]
     ) -> npt.NDArray[np.float32]:
         """Tumour probabilities (tiles, side, side): means over transforms and prompt samples.
 
@@ -134,6 +136,7 @@ class Pipeline(GatedTileModel):
                 total += np.stack([undo_d4(tile, transform) for tile in probabilities])
         return np.asarray(total / (options.n_transform * options.n_sample), dtype=np.float32)
 
-    def _prompt_inputs(self, tile: Rgb, cam: Map) -> PromptInputs:
+    def _prompt_inputs(self, tile: Rgb, cam: ClassifiedMap) -> PromptInputs:
         side = self.tile_size
-        return PromptInputs(upsample(cam, side, side), cam_to_mask(cam, tile, self._options.masks))
+        mask = cam_to_mask(cam.map, tile, self._options.masks, cam.probability)
+        return PromptInputs(upsample(cam.map, side, side), mask)

@@ -1,6 +1,7 @@
 """The tables over all slides: slides.csv, timings.csv and, with ground truth, the metrics."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,13 +10,14 @@ from epsam.core.files import write_json, write_table
 from epsam.core.progress import track
 from epsam.evaluation.froc import compute_froc
 from epsam.evaluation.slide_scores import SlideScore, score_slide, summarize_slide_scores
+from epsam.evaluation.tumour_fractions import summarize_by_fraction
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.inputs import has_ground_truth
 from epsam.inference.pyramid_bands import read_bands
 from epsam.inference.segment_slides import describe_failure
 from epsam.inference.slide_files import MASK_FILE
 from epsam.inference.slide_store import Row, SlideStore, list_timed_phases, timing_columns
-from epsam.tables import FROC_COLUMNS, SLIDE_RESULT_COLUMNS
+from epsam.tables import FRACTION_COLUMNS, FROC_COLUMNS, SLIDE_RESULT_COLUMNS
 from epsam.wsi.tiff import TIFF_ERRORS
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ def score_slides(
         folder = store.output / record.name
         try:
             mask_bands = read_bands(folder / MASK_FILE)
-            scores.append(score_slide(record, folder, mask_bands, result.frame))
+            tissue_mm2 = float(result.row.get("tissue_mm2") or 0)
+            scores.append(score_slide(record, folder, mask_bands, result.frame, tissue_mm2))
         except (EpsamError, MemoryError, *TIFF_ERRORS) as error:
             # Such as annotations that cannot be read: the masks are of use without scores.
             unscored[record.name] = f"not scored: {describe_failure(record, error)}"
@@ -62,15 +65,21 @@ def score_slides(
 def add_scores(
     rows: Sequence[Row], scores: Sequence[SlideScore], unscored: Mapping[str, str]
 ) -> list[Row]:
-    """The rows of slides.csv with Dice and IoU of slides with tumour, and why others have none."""
+    """The rows of slides.csv with Dice, IoU and recall of slides with tumour, the false-positive
+    area, and why others have none.
+    """
     # Without tumour in the ground truth, Dice and IoU say nothing.
     counts = {score.slide: score.overlap for score in scores if score.overlap.target}
+    false_positives = {score.slide: score.false_positive_area for score in scores}
     scored_rows = []
     for row in rows:
         slide, scored_row = row["slide"], dict(row)
         if slide in counts:
             scored_row["dice"] = f"{counts[slide].dice:.6f}"
             scored_row["iou"] = f"{counts[slide].iou:.6f}"
+            scored_row["recall"] = f"{counts[slide].recall:.6f}"
+        if not math.isnan(false_positives.get(slide, math.nan)):
+            scored_row["false_positive_area"] = f"{false_positives[slide]:.6f}"
         if slide in unscored:
             scored_row["reason"] = unscored[slide]
         scored_rows.append(scored_row)
@@ -80,11 +89,13 @@ def add_scores(
 def write_tables(
     rows: Sequence[Row], timings: Sequence[Row], scores: Sequence[SlideScore], output: Path
 ) -> None:
-    """Write slides.csv, timings.csv and, with ground truth, froc.csv and summary.json."""
+    """Write slides.csv, timings.csv and, with ground truth, froc.csv, tumour_fractions.csv and
+    summary.json.
+    """
     write_table(output / "slides.csv", SLIDE_RESULT_COLUMNS, rows)
     write_table(output / "timings.csv", timing_columns(timings), timings)
     # Those of another folder of slides would be taken for these slides'.
-    for name in ("summary.json", "froc.csv"):
+    for name in ("summary.json", "froc.csv", "tumour_fractions.csv"):
         (output / name).unlink(missing_ok=True)
     if not scores:
         return
@@ -96,6 +107,9 @@ def write_tables(
         values = [f"{value:.6f}" for value in point]
         froc_rows.append(dict(zip(FROC_COLUMNS, values, strict=True)))
     write_table(output / "froc.csv", FROC_COLUMNS, froc_rows)
+    windows = [window for score in scores for window in score.windows]
+    fraction_rows = summarize_by_fraction(windows)
+    write_table(output / "tumour_fractions.csv", FRACTION_COLUMNS, fraction_rows)
     log.info("%s", format_metrics(metrics))
 
 

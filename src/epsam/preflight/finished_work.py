@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.config.classifier import ClassifierOptions
-from epsam.config.decoder import DecoderOptions
+from epsam.config.decoder import DecoderOptions, RetrainOptions
 from epsam.config.preflight import CheckOptions
 from epsam.core.errors import EpsamError
 from epsam.core.files import digest_of_files
@@ -24,7 +24,8 @@ from epsam.extraction.replace_patches import (
     refuse_to_replace_patches,
 )
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.pipeline import list_later_completions, training_stages
+from epsam.pipeline import EP_SAM, training_stages
+from epsam.stage_files import list_later_completions
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,12 @@ def find_replaced_work(
     except EpsamError:
         # The check of the slides reports it.
         patches = ""
-    stages = list(find_replaced_stages(options_of_stage, bool(patches)))
+    stages = list(find_replaced_stages(options_of_stage, bool(patches), options.recipe))
     return ReplacedWork(paths, options, "" if patch_options.restart else patches, stages)
 
 
 def find_replaced_stages(
-    options_of_stage: Mapping[str, Any], replaces_patches: bool
+    options_of_stage: Mapping[str, Any], replaces_patches: bool, recipe: str = EP_SAM
 ) -> Iterator[FinishedWork]:
     """The finished stages that would be done again, in order, each with the reason.
 
@@ -79,7 +80,7 @@ def find_replaced_stages(
     """
     first = "extract_patches" if replaces_patches else ""
     completions: tuple[str, ...] = ()
-    for spec in training_stages():
+    for spec in training_stages(recipe):
         options = options_of_stage[spec.name]
         run = RunPaths.of(options)
         completions = spec.completions(options)
@@ -92,8 +93,10 @@ def find_replaced_stages(
             if not options.restart:
                 yield from finished_work(run, [completion], reason)
 
-    surplus = list_later_completions(run.root, completions[-1])
-    yield from finished_work(run, surplus, f"--n_iter {len(completions)}")
+    # Rounds above --n_iter are deleted; other methods leave what they do not know.
+    if isinstance(options, RetrainOptions):
+        surplus = list_later_completions(run.root, completions[-1])
+        yield from finished_work(run, surplus, f"--n_iter {options.n_iter}")
 
 
 def why_replaced(completion: str, options: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from epsam.config.inference import GateOptions
 from epsam.core.failures import read_failures
-from epsam.core.files import read_numbers
+from epsam.core.files import read_numbers, read_table
 from epsam.data.images import Rgb, read_rgb
 from epsam.engine.stage import find_degenerate_outputs
 from epsam.evaluation.thresholds import load_thresholds
@@ -45,6 +45,8 @@ from epsam.report.provenance import (
 from epsam.tables import (
     ALL_PATCH_COLUMNS,
     CLASSIFIER_COLUMNS,
+    FILL,
+    FRACTION_COLUMNS,
     INITIAL,
     METRIC_COLUMNS,
     PATCH_SCORE_COLUMNS,
@@ -62,6 +64,7 @@ ROUND_METRICS = {
 _NUMBER_COLUMNS = {"dice", "iou", "value", "label", "probability"}
 ALL_PATCH_TABLE_COLUMNS = ("split", "what", *ALL_PATCH_COLUMNS[:6])
 """Without the classifier's figures, which are the same for each predictor of a split."""
+FRACTION_TABLE_COLUMNS = ("what", *FRACTION_COLUMNS)
 LOW_ACCEPTANCE = 0.05
 """This project: a round that accepts a smaller fraction of its pseudo-labels is warned about."""
 PANELS = {
@@ -76,9 +79,10 @@ class TrainingResults:
     """The files of a run: tables as rows of text, images by name.
 
     slides: what became of the slides that its patches come from. classified: rows of
-    evaluation_classifier.csv. failures: by stage, why it has failed. is_scored: whether the run has
-    come to its scores. gate_threshold: that of the evaluation. gate_on_validation: what
-    separates the validation patches best; None if it is not known.
+    evaluation_classifier.csv. fractions: rows of evaluation_fractions.csv. failures: by stage, why
+    it has failed. is_scored: whether the run has come to its scores. gate_threshold: that of the
+    evaluation. gate_on_validation: what separates the validation patches best; None if it is not
+    known.
     """
 
     name: str
@@ -92,6 +96,7 @@ class TrainingResults:
     curves: Mapping[str, Rgb] = field(default_factory=dict)
     panels: Mapping[str, Rgb] = field(default_factory=dict)
     classified: Rows = field(default_factory=list)
+    fractions: Rows = field(default_factory=list)
     failures: Mapping[str, str] = field(default_factory=dict)
     is_scored: bool = True
     gate_threshold: float = GateOptions.gate_threshold
@@ -130,6 +135,7 @@ def read_run(run: RunPaths, data: DatasetPaths) -> TrainingResults:
         curves=curves,
         panels=panels,
         classified=_read_rows(run.classifier_scores, CLASSIFIER_COLUMNS),
+        fractions=_read_fractions(run.fraction_scores),
         failures=read_failures(run.root),
         is_scored=run.evaluation.is_file(),
         gate_threshold=find_gate_threshold(run, options),
@@ -152,6 +158,7 @@ def render_training_report(results: TrainingResults) -> str:
         warnings=run_warnings(results),
         scores=_score_table(results, SCORE_COLUMNS),
         all_patches=_score_table(results, ALL_PATCH_TABLE_COLUMNS),
+        fractions=make_table(FRACTION_TABLE_COLUMNS, fraction_rows(results)),
         classifier=make_table(
             CLASSIFIER_TABLE_COLUMNS, classifier_rows(results.classified, gate_threshold)
         ),
@@ -211,6 +218,19 @@ def _describe_validation_gate(threshold: float | None) -> str:
     return f"A probability of {threshold:.3f} {text}."
 
 
+def fraction_rows(results: TrainingResults) -> list[dict[str, str]]:
+    """Scores of the last split by tumour fraction: initial masks, the last decoder, and filling."""
+    split, predictor = results.last_score
+    rows = []
+    for row in results.fractions:
+        if row["split"] == split and row["what"] in (FILL, INITIAL, predictor):
+            rounded = {}
+            for name in FRACTION_TABLE_COLUMNS:
+                rounded[name] = f"{float(row[name]):.4f}" if "." in row[name] else row[name]
+            rows.append(rounded)
+    return rows
+
+
 def _describe_unfinished(stages: RunProvenance) -> str:
     text = "This run is not complete: it has failed, was stopped, or still works; nothing is scored"
     ended = list_by_end(stages)
@@ -256,6 +276,10 @@ def _patch_histogram(results: TrainingResults) -> Histogram | None:
         if (row["split"], row["what"]) == (split, predictor):
             dice.append(float(row["dice"]))
     return make_histogram(dice, f"{len(dice)} {split} patches, {predictor}")
+
+
+def _read_fractions(path: Path) -> Rows:
+    return read_table(path, FRACTION_TABLE_COLUMNS) if path.is_file() else []
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> Rows:

@@ -99,7 +99,8 @@ def write_initial_masks(
     """Write `masks/initial/<split>/<name>.png` for every patch; return the counts of masks."""
     counts = MaskCounts()
     for patch in track(patches, "initial masks", len(patches)):
-        mask = cam_to_mask(cams.maps[patch.name], read_square(patch, size), rule)
+        image, probability = read_square(patch, size), cams.probabilities[patch.name]
+        mask = cam_to_mask(cams.maps[patch.name], image, rule, probability)
         write_mask(run.initial_masks(split) / f"{patch.name}.png", mask)
         counts.add(mask)
     return counts
