@@ -22,14 +22,14 @@ from epsam.ablation.results import PatchMetrics, ScoreKey, read_scores
 from epsam.ablation.statistics import mean_over_patches, mean_over_seeds, paired_difference
 from epsam.core.files import read_json, read_table, write_table
 from epsam.paths import RunPaths
-from epsam.tables import INITIAL, ZERO_SHOT
+from epsam.tables import ALL_FILLED, FILL, INITIAL, ZERO_SHOT
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 SPLIT = "test"
-NO_METHOD = ("fill", "all")
+NO_METHOD = (FILL, ALL_FILLED)
 """Masks of no method: every positive patch filled, and every patch filled."""
-BESIDE = ("fill", INITIAL, ZERO_SHOT)
+BESIDE = (FILL, INITIAL, ZERO_SHOT)
 
 ALL_PATCHES = ("all_patches", "all_iou", "precision", "recall", "false_positive_area", "auroc")
 RUN_COLUMNS = (
