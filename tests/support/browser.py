@@ -1,5 +1,5 @@
-"""A headless browser by its DevTools protocol, without network or scripts: a page's look, and what
-it asks for.
+"""A headless browser by its DevTools protocol, without network: a page's look, and what it asks
+for. Scripts of pages do not run unless a test says so.
 """
 
 import base64
@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,7 +26,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--remote-debugging-pipe",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    # A test may have a server on this machine.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "about:blank",
 )
 PATIENCE_S = 120
@@ -52,7 +54,7 @@ class Shot:
 class Browser:
     """One tab, spoken to in messages of JSON that end with a zero byte."""
 
-    def __init__(self, send, receive):
+    def __init__(self, send, receive, scripts):
         self._send, self._receive = send, receive
         self._number, self._session, self._buffer = 0, None, b""
         self._events = []
@@ -60,9 +62,9 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
             "sessionId"
         ]
-        for domain in ("Page", "Network"):
+        for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
-        self.call("Emulation.setScriptExecutionDisabled", value=True)
+        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
 
     def call(self, method, **parameters):
         self._number += 1
@@ -79,6 +81,13 @@ class Browser:
 
     def shoot(self, address, width, height=800):
         """Load the page at this width of the screen, and take a picture of all of it."""
+        self.load(address, width, height)
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
+        return Shot(self.photograph(clip), size["width"], self.requests())
+
+    def load(self, address, width, height=800):
+        """Load the page at this width of the screen."""
         self._events.clear()
         phone = width < 600
         self.call(
@@ -91,18 +100,45 @@ class Browser:
         self.call("Page.navigate", url=address)
         while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
             self._events.append(self._read())
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
+
+    def photograph(self, clip):
+        """A picture (RGB) of a part of the page: x, y, width, height in CSS px, and scale."""
         shot = self.call(
             "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip
         )
         content = np.frombuffer(base64.b64decode(shot["data"]), np.uint8)
-        requests = [
+        return cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1]
+
+    def requests(self):
+        """Every address that the page has asked for since it was loaded."""
+        return [
             event["params"]["request"]["url"]
             for event in self._events
             if event.get("method") == "Network.requestWillBeSent"
         ]
-        return Shot(cv2.imdecode(content, cv2.IMREAD_COLOR)[:, :, ::-1], size["width"], requests)
+
+    def problems(self):
+        """What the page's scripts have thrown since it was loaded."""
+        return [
+            event["params"]["exceptionDetails"]
+            for event in self._events
+            if event.get("method") == "Runtime.exceptionThrown"
+        ]
+
+    def evaluate(self, expression):
+        """The value of an expression in the page, awaited where it is a promise."""
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait_for(self, expression, patience_s=PATIENCE_S):
+        """Wait until an expression in the page is true."""
+        end = time.monotonic() + patience_s
+        while not self.evaluate(expression):
+            assert time.monotonic() < end, f"never true: {expression}; {self.problems()}"
+            time.sleep(0.1)
 
     def _read(self):
         while b"\0" not in self._buffer:
@@ -117,8 +153,8 @@ class Browser:
 
 
 @contextmanager
-def open_browser(path, profile):
-    """A running browser with an empty `profile` folder."""
+def open_browser(path, profile, scripts=False):
+    """A running browser with an empty `profile` folder; scripts: whether those of pages run."""
     (their_in, send), (receive, their_out) = os.pipe(), os.pipe()
     # The browser reads from descriptor 3 and writes to 4; bash, unlike sh, can move any descriptors
     # there.
@@ -132,7 +168,7 @@ def open_browser(path, profile):
     os.close(their_in)
     os.close(their_out)
     try:
-        yield Browser(send, receive)
+        yield Browser(send, receive, scripts)
     finally:
         os.close(send)
         os.close(receive)

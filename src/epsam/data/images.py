@@ -20,6 +20,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+Grey = npt.NDArray[np.uint8]
+"""(height, width)."""
 
 BLACK = 10
 """This project: an image without any value above this holds no stained tissue."""
@@ -187,6 +189,17 @@ def _write_png(path: Path, image: npt.NDArray[np.uint8]) -> None:
     write_bytes(path, content.tobytes())
 
 
+def encode_jpeg(image: Rgb, quality: int) -> bytes:
+    """The content of a JPEG file of an RGB uint8 image."""
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
+
+
+def encode_grey_png(image: Grey) -> bytes:
+    """The content of a grey PNG file."""
+    return bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
 def write_jpeg(path: Path, image: Rgb, quality: int = 90) -> None:
     """Write an RGB uint8 image as JPEG, completely or not at all.
 
@@ -232,6 +245,14 @@ def resize_rgb(image: Rgb, height: int, width: int) -> Rgb:
     """Resize an image; bilinear when growing, by area when shrinking, which does not alias."""
     if image.shape[:2] == (height, width):
         return image
+    mode = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=mode), dtype=np.uint8)
+
+
+def resize_grey(image: Grey, height: int, width: int) -> Grey:
+    """Resize a grey image as `resize_rgb` does."""
+    if image.shape == (height, width):
+        return np.array(image)
     mode = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=mode), dtype=np.uint8)
 

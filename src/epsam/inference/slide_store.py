@@ -164,20 +164,7 @@ class SlideStore:
 
     def read_result(self, name: str) -> SlideResult | None:
         """The stored result of a slide, current or not; None if there is none or it is damaged."""
-        path = self.output / name / RESULT_FILE
-        if not path.is_file():
-            return None
-        try:
-            content = read_json(path)
-            frame = content["frame"]
-            # A row without a status is damaged, too.
-            return SlideResult(
-                {"slide": name, **content["row"], "status": content["row"]["status"]},
-                ResultFrame(frame["scale"], frame["mpp"], frame["side_px0"]) if frame else None,
-            )
-        except (DatasetError, LookupError, TypeError, ValueError) as error:
-            log.warning("%s: damaged (%r); the slide is done again", path, error)
-            return None
+        return read_slide_result(self.output, name)
 
     def read_timing(self, name: str) -> Row | None:
         """The row of timings.csv of a slide; None if there is none or it is damaged."""
@@ -207,6 +194,24 @@ class SlideStore:
         folder = self.output / record.name
         key = replace(self._key, inputs=inputs, older=older)
         return Artifact(folder, key, record=folder / RESULT_FILE, check=_SIZES_OF_RESULTS)
+
+
+def read_slide_result(output: Path, name: str) -> SlideResult | None:
+    """The stored result of a slide in a folder; None if there is none or it is damaged."""
+    path = output / name / RESULT_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = read_json(path)
+        frame = content["frame"]
+        # A row without a status is damaged, too.
+        return SlideResult(
+            {"slide": name, **content["row"], "status": content["row"]["status"]},
+            ResultFrame(frame["scale"], frame["mpp"], frame["side_px0"]) if frame else None,
+        )
+    except (DatasetError, LookupError, TypeError, ValueError) as error:
+        log.warning("%s: damaged (%r); the slide is done again", path, error)
+        return None
 
 
 def timing_columns(timings: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ __all__ = [
     "Level",
     "OverviewPlan",
     "Slide",
+    "find_level",
     "open_slide",
     "plan_overview",
     "read_overview_strips",
@@ -52,7 +53,7 @@ def read_tile(slide: Slide, left_px0: int, top_px0: int, side_px0: int, size: in
 
     Reads the coarsest level that is still as fine as the result, then resizes.
     """
-    number = _find_level(slide, side_px0 / size)
+    number = find_level(slide, side_px0 / size)
     downsample = slide.levels[number].downsample
     side = max(1, round(side_px0 / downsample))
     region = slide.read(
@@ -80,7 +81,7 @@ def plan_overview(slide: Slide, downsample: float, level: int | None = None) -> 
     """Plan to read the whole slide at about `downsample` (never coarser), or one level as it is."""
     block = 1
     if level is None:
-        level = _find_level(slide, downsample)
+        level = find_level(slide, downsample)
         # Whole blocks only; the small number forgives a quotient that is rounded down.
         block = max(1, int(downsample / slide.levels[level].downsample + 1e-6))
 
@@ -106,7 +107,7 @@ def read_overview_strips(slide: Slide, plan: OverviewPlan) -> Iterator[tuple[int
         yield top, resize_rgb(strip, count, plan.width)
 
 
-def _find_level(slide: Slide, downsample: float) -> int:
+def find_level(slide: Slide, downsample: float) -> int:
     """The coarsest level that is at least as fine as `downsample`, else the finest."""
     # Pixel sizes are rounded: within 1 % a level counts as fine enough.
     limit = downsample * 1.01

@@ -38,14 +38,14 @@ class TissueMask:
     mask: Mask
     downsample: float
 
-    def resample(self, top: int, shape: tuple[int, int], scale: float) -> Mask:
-        """Tissue as bool `shape` (height, width), rows from `top` on of an image one pixel of which
-        spans `scale` level-0 pixels; each pixel takes the tissue under its centre.
+    def resample(self, top: int, shape: tuple[int, int], scale: float, left: int = 0) -> Mask:
+        """Tissue as bool `shape` (height, width), from row `top` and column `left` on of an image
+        one pixel of which spans `scale` level-0 pixels; each takes the tissue under its centre.
         """
         if not self.mask.size:
             return np.zeros(shape, dtype=bool)
         rows = self._under_centres(top, shape[0], scale, self.mask.shape[0])
-        columns = self._under_centres(0, shape[1], scale, self.mask.shape[1])
+        columns = self._under_centres(left, shape[1], scale, self.mask.shape[1])
         return self.mask[np.ix_(rows, columns)]
 
     def _under_centres(
