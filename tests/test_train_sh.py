@@ -23,7 +23,7 @@ STAGES = ["check", *(stage.name for stage in recipe_stages())]
 def run_script(tmp_path):
     """Run a script, and get its output: a line for each call of Python, each word of it in <>."""
     (tmp_path / "src").mkdir()
-    for name in ("train.sh", "ablate.sh", "infer.sh", *HELPERS):
+    for name in ("train.sh", "ablate.sh", "infer.sh", "view.sh", *HELPERS):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"
@@ -33,14 +33,14 @@ def run_script(tmp_path):
     )
     python.chmod(0o755)
 
-    def run(script, cwd=tmp_path, **variables):
+    def run(script, cwd=tmp_path, arguments=(), **variables):
         environment = {
             "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
             "VIRTUAL_ENV": str(tmp_path),
             **variables,
         }
         return subprocess.run(
-            ["bash", str(tmp_path / script)],
+            ["bash", str(tmp_path / script), *arguments],
             cwd=cwd,
             env=environment,
             capture_output=True,
@@ -326,6 +326,21 @@ def test_relative_paths_are_those_of_the_folder_that_the_user_stands_in(run_scri
     assert f"<--test_dataset_dir={folder}/a b><--output_dir=/out>" in output
     # What is not given stays in the project's folder.
     assert "<--output_dir=infer_output/x>" in run_script("infer.sh", folder, RUN="x").stdout
+
+
+def test_the_viewer_takes_a_folder_and_flags_as_they_are(run_script, tmp_path):
+    script = f"<{tmp_path}/src/view.py>"
+    output = run_script("view.sh", RUN="a b").stdout
+    assert f"{script}<{tmp_path}/infer_output/a b>" in output
+    # Relative to the folder that the user stands in, which view.py works in.
+    folder = tmp_path / "my place"
+    folder.mkdir()
+    output = run_script("view.sh", folder, ["some results", "--port", "8765"]).stdout
+    assert f"{script}<some results><--port><8765>" in output
+    assert (folder / "calls.txt").is_file()
+    assert f"{script}<{tmp_path}/infer_output/demo><--port=1>" in (
+        run_script("view.sh", arguments=["--port=1"]).stdout
+    )
 
 
 def test_roots_reach_every_stage_and_the_log_its_folder(run_script, tmp_path):
