@@ -22,6 +22,14 @@ def test_the_last_decoder_is_that_of_the_highest_round(tmp_path):
         assert find_last_decoder(run) == run.round_decoder(number)
 
 
+def test_a_run_that_ends_at_its_initial_masks_is_told_how_they_segment(tmp_path):
+    run = RunPaths(tmp_path)
+    run.mask_rule.parent.mkdir(parents=True)
+    run.mask_rule.write_text("{}")
+    with pytest.raises(WeightsError, match="no trained decoder there.*--segment_by maps$"):
+        find_last_decoder(run)
+
+
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """The files of classifier, decoder and SAM, each with its name as content."""

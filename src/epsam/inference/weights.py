@@ -186,6 +186,9 @@ def find_last_decoder(run: RunPaths) -> Path:
         return by_round[max(by_round)]
     if run.preliminary_decoder.is_file():
         return run.preliminary_decoder
+    # As METHOD=gradcam and its like leave it, or a training that has not come further.
+    maps = "; its initial masks alone segment with --segment_by maps"
     raise WeightsError(
         f"{run.root}: no trained decoder there; run ./train.sh or give --sam_decoder_checkpoint"
+        f"{maps if run.mask_rule.is_file() else ''}"
     )
