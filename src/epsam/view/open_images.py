@@ -46,7 +46,7 @@ class ImageFile(Slide):
 
 
 @dataclass
-class _OpenImage:
+class _ImageInUse:
     slide: Slide
     overview: Rgb | None = None
 
@@ -56,7 +56,7 @@ class OpenImages:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._images: OrderedDict[Path, _OpenImage] = OrderedDict()
+        self._images: OrderedDict[Path, _ImageInUse] = OrderedDict()
 
     @contextmanager
     def open(self, path: Path) -> Iterator[Slide]:
@@ -100,9 +100,9 @@ class OpenImages:
             while self._images:
                 self._images.popitem()[1].slide.close()
 
-    def _find(self, path: Path) -> _OpenImage:
+    def _find(self, path: Path) -> _ImageInUse:
         if path not in self._images:
-            self._images[path] = _OpenImage(_open(path))
+            self._images[path] = _ImageInUse(_open(path))
             while len(self._images) > MAX_OPEN:
                 self._images.popitem(last=False)[1].slide.close()
         self._images.move_to_end(path)

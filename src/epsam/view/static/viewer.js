@@ -301,7 +301,10 @@
 
   viewer.addHandler("update-viewport", draw);
   viewer.addHandler("animation-finish", keepAddress);
-  viewer.addHandler("tile-load-failed", (event) => say("a tile cannot be read: " + event.message));
+  viewer.addHandler("tile-load-failed", function (event) {
+    // A tile that has left the screen is given up, which is no failure.
+    if (!/abort/i.test(event.message)) say("a tile cannot be read: " + event.message);
+  });
   // n and p are for the list; turning and flipping are not for slides with lines on them.
   viewer.addHandler("canvas-key", (event) => { event.preventDefaultAction = /^[rfnp1-7]$/i.test(event.originalEvent.key); });
   window.addEventListener("hashchange", followAddress);
