@@ -86,9 +86,10 @@ def main(options: EvaluateOptions) -> None:
 
 def write_model_card(run: RunPaths, data: DatasetPaths) -> None:
     """Write model_card.md from the files of the run."""
-    from epsam.report.model_card import read_card_facts, render_model_card
+    from epsam.report.card_content import read_card_content
+    from epsam.report.model_card import render_model_card
 
-    write_text(run.model_card, render_model_card(read_card_facts(run, data)))
+    write_text(run.model_card, render_model_card(read_card_content(run, data)))
 
 
 def write_scores(run: RunPaths, scores: Sequence["SplitScores"], groups: PatchGroups) -> None:

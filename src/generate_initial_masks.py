@@ -95,11 +95,16 @@ def main(options: MaskOptions) -> None:
         fields |= describe_external_classifier(classifier, inputs["classifier"])
     write_json(run.mask_rule, fields)
 
+    stage.finish(list_outputs(run, patches), counts["train"].degenerate_output("initial masks"))
+
+
+def list_outputs(run: RunPaths, patches: Mapping[str, Sequence[Patch]]) -> list[Path]:
+    """The files that the stage leaves, given the patches of each split."""
     outputs = [run.cams(split) for split in SPLITS]
     for split in SPLITS:
         outputs += [initial_mask_path(run, split, patch) for patch in patches[split]]
     outputs.append(run.mask_rule)
-    stage.finish(outputs, counts["train"].degenerate_output("initial masks"))
+    return outputs
 
 
 def find_classifier(run: RunPaths, options: MaskOptions) -> Path:

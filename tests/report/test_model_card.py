@@ -4,8 +4,9 @@ import pytest
 from epsam.core.files import write_json, write_table
 from epsam.data.images import write_rgb
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.report.card_content import read_card_content
 from epsam.report.card_terms import data_terms, weight_terms
-from epsam.report.model_card import read_card_facts, render_model_card
+from epsam.report.model_card import render_model_card
 from epsam.tables import (
     ALL_PATCH_COLUMNS,
     CASE_COLUMN,
@@ -57,7 +58,7 @@ def evaluated(tmp_path):
 
 
 def test_the_card_says_what_the_model_is_for_and_what_it_is_not_for(evaluated):
-    card = render_model_card(read_card_facts(*evaluated))
+    card = render_model_card(read_card_content(*evaluated))
     assert card.startswith("# Model card of the run mine\n")
     assert "**Not for diagnosis**" in card
     assert "patches of 8 px at a resolution that no table states" in card
@@ -70,7 +71,7 @@ def test_the_card_says_what_the_model_is_for_and_what_it_is_not_for(evaluated):
 
 
 def test_intervals_go_by_case_where_cases_are_stated(evaluated):
-    card = render_model_card(read_card_facts(*evaluated))
+    card = render_model_card(read_card_content(*evaluated))
     # By case, both draws may be the same: 0.8 and 0.8, or 0.6 and 0.6.
     assert "| round 1 | 4 | 0.700 | 0.600 to 0.800 | 0.500 | 0.500 |" in card
     assert "* round 1 against fill: +0.200 Dice [+0.000, +0.400]" in card
@@ -81,7 +82,7 @@ def test_intervals_go_by_case_where_cases_are_stated(evaluated):
 
 
 def test_the_lowest_dice_come_first_with_their_cases(evaluated):
-    card = render_model_card(read_card_facts(*evaluated))
+    card = render_model_card(read_card_content(*evaluated))
     worst = card.split("## Worst cases")[1].split("## How")[0]
     assert [line for line in worst.splitlines() if "_1" in line] == [
         "| c_1 | y | 0.600 |",
@@ -96,11 +97,11 @@ def test_without_cases_intervals_go_by_slide_and_without_slides_by_patch(evaluat
     for table in (run.patch_scores, run.classifier_scores):
         lines = table.read_text().splitlines()
         table.write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
-    assert "bootstrap, patches are drawn" in render_model_card(read_card_facts(run, data))
+    assert "bootstrap, patches are drawn" in render_model_card(read_card_content(run, data))
 
     rows = [{"id": name[0], "label": name[2], "slide": f"s{CASES[name]}"} for name in CASES]
     write_table(data.patch_table, ("id", "label", "slide"), rows)
-    card = render_model_card(read_card_facts(run, data))
+    card = render_model_card(read_card_content(run, data))
     assert "bootstrap, whole slides are drawn" in card
     assert "| c_1 | sy | 0.600 |" in card
 
@@ -109,7 +110,7 @@ def test_a_run_without_any_ground_truth_has_a_card(evaluated):
     run, data = evaluated
     write_table(run.evaluation, SCORE_COLUMNS, [])
     write_table(run.patch_scores, PATCH_SCORE_COLUMNS, [])
-    card = render_model_card(read_card_facts(run, data))
+    card = render_model_card(read_card_content(run, data))
     assert "nothing could be scored" in card
     assert "| test | 4 | 0 | 1 | 2 |" in card
 

@@ -79,9 +79,10 @@ class SamSegmenter:
         # Rounded to fp16 even if they are not stored, so that a run with a cache and one without
         # give the same numbers.
         arrays = {name: feature.half().cpu().numpy() for name, feature in features.items()}
-        return [
-            {name: array[index] for name, array in arrays.items()} for index in range(len(images))
-        ]
+        embeddings = []
+        for index in range(len(images)):
+            embeddings.append({name: array[index] for name, array in arrays.items()})
+        return embeddings
 
     def loss(self, inputs: PromptedEmbeddings, masks: Tensor, soft: bool = False) -> Tensor:
         """See `Segmenter`; `masks` (B, 1, patch_size, patch_size). soft: see `decoder_loss`."""
