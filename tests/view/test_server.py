@@ -2,6 +2,7 @@
 
 import http.client
 import re
+import socket
 import threading
 from urllib.parse import urlsplit
 
@@ -133,3 +134,17 @@ def test_the_server_is_this_machines_alone_and_a_port_in_use_is_an_error(server)
     assert urlsplit(server.address).hostname == "127.0.0.1"
     with pytest.raises(EpsamError, match=r"not free .*--port"):
         ViewServer(server.site, server.server_port)
+
+
+def test_an_answer_does_not_wait_for_the_one_before_to_be_confirmed(server, monkeypatch):
+    delays = []
+    answer = server.RequestHandlerClass._respond
+
+    def note_delay(handler):
+        delays.append(handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        answer(handler)
+
+    monkeypatch.setattr(server.RequestHandlerClass, "_respond", note_delay)
+    ask(server, f"/{server.token}/viewer.css")
+    assert delays
+    assert all(delays)

@@ -75,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: ViewServer
     protocol_version = "HTTP/1.1"
     timeout = IDLE_S
+    # Head and body are two writes: the second would wait for the browser to confirm the first.
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self._respond()
