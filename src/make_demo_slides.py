@@ -37,6 +37,10 @@ SPLITS = {
     "test": ("tumor_008", "tumor_009", "tumor_010", "normal_004"),
 }
 """Slides of each split, named in the CAMELYON16 way."""
+LARGE_TUMOURS = ("tumor_005", "tumor_007", "tumor_010")
+"""One slide of each split with a tumour that windows lie wholly inside: most metastases are larger
+than a window.
+"""
 
 
 def main(options: DemoOptions) -> None:
@@ -62,7 +66,8 @@ def make_slide(name: str, root: Path, seed: int, shape: tuple[int, int]) -> None
     """Draw one slide of `shape` (height, width); write its pyramid and its annotations, of which a
     normal slide has none.
     """
-    tissue = draw_tissue(generator(seed, "demo slide", name), shape, name.startswith("tumor"))
+    rng = generator(seed, "demo slide", name)
+    tissue = draw_tissue(rng, shape, name.startswith("tumor"), name in LARGE_TUMOURS)
     image_path, annotations_path = _slide_files(root, name)
     # The annotations come first, so a slide whose pyramid is there is complete.
     write_text(annotations_path, format_asap_xml(coarse_annotations(tissue.tumour)))

@@ -28,6 +28,11 @@ def content(folder):
     }
 
 
+def test_each_split_has_a_slide_with_a_large_tumour():
+    for names in make_demo_slides.SPLITS.values():
+        assert len(set(names) & set(make_demo_slides.LARGE_TUMOURS)) == 1
+
+
 def test_slides_annotations_and_split_lie_where_the_pipeline_looks(options, tmp_path):
     make_demo_slides.main(options)
     files = content(tmp_path / "demo")

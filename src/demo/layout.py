@@ -16,6 +16,9 @@ MIN_NEST_PX2 = 90 * 90
 MIN_GAP_PX2 = 60 * 60
 """Areas: an annotator annotates no smaller piece of tumour and excludes no smaller gap in it."""
 
+LARGE_RADIUS_PX = (330, 400)
+"""A window of the demo, 256 px, has room inside of such a tumour, its ragged border left out."""
+
 
 @dataclass(frozen=True)
 class Disc:
@@ -49,14 +52,21 @@ class Layout:
     fibre_angle: Field
 
 
-def plan_layout(rng: np.random.Generator, shape: Shape, with_tumour: bool) -> Layout:
-    """Lay out one slide of `shape` (height, width); without tumour its ground truth is empty."""
+def plan_layout(
+    rng: np.random.Generator, shape: Shape, with_tumour: bool, large_tumour: bool = False
+) -> Layout:
+    """Lay out one slide of `shape` (height, width); without tumour its ground truth is empty.
+
+    large_tumour: beside the others, one that windows lie wholly inside.
+    """
     tissue = _draw_tissue(rng, shape)
     inside = tissue > 0.5
 
     surface = np.zeros(shape, np.float32) - 1
     if with_tumour:
         surface = _draw_tumour_surface(rng, inside)
+    if large_tumour:
+        surface = np.maximum(surface, _draw_large_tumour_surface(rng, inside))
     cells = _draw_ragged_border(rng, surface)
     tumour = fill_regions((cells > 0.5) & inside)
     # Fat and glands keep 40 px away from tumour: annotations, coarse by a few px, must not touch
@@ -167,6 +177,17 @@ def _draw_tumour_surface(rng: np.random.Generator, inside: Mask) -> Field:
     # Tumour keeps away from the edge of the tissue.
     is_deep = cv2.erode(inside.astype(np.uint8), np.ones((15, 15))) > 0
     return np.where(is_deep, surface + np.float32(uneven), -1)
+
+
+def _draw_large_tumour_surface(rng: np.random.Generator, inside: Mask) -> Field:
+    """Above 0 in a tumour of about 700 px across, in the middle of the largest piece of tissue."""
+    shape = (inside.shape[0], inside.shape[1])
+    room_px = cv2.distanceTransform(np.pad(inside.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(room_px.argmax()), shape)
+    radius = min(rng.uniform(*LARGE_RADIUS_PX), float(room_px.max()))
+    surface = _disc_surface(rng, shape, Disc(float(x), float(y), radius), 1.3)
+    uneven = np.float32(0.12) * cloud(rng, shape, 110, 3)
+    return np.asarray(surface + uneven, dtype=np.float32)
 
 
 def _disc_surface(rng: np.random.Generator, shape: Shape, disc: Disc, max_stretch: float) -> Field:

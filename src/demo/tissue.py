@@ -50,11 +50,13 @@ class StainAmounts:
         self.eosin += weight * (eosin - self.eosin)
 
 
-def draw_tissue(rng: np.random.Generator, shape: Shape, with_tumour: bool) -> DemoTissue:
+def draw_tissue(
+    rng: np.random.Generator, shape: Shape, with_tumour: bool, large_tumour: bool = False
+) -> DemoTissue:
     """Draw one slide of `shape` (height, width), with a staining and scanner of its own; no tumour:
-    an empty mask.
+    an empty mask. large_tumour: see `plan_layout`.
     """
-    layout = plan_layout(rng, shape, with_tumour)
+    layout = plan_layout(rng, shape, with_tumour, large_tumour)
     amounts = _draw_stroma(rng, layout)
     _draw_cell_bodies(rng, amounts, layout)
     _draw_fat(rng, amounts, layout)

@@ -30,6 +30,14 @@ def test_a_normal_slide_has_neither_cells_nor_tumour():
     assert not layout.nests.any()
 
 
+@pytest.mark.parametrize("is_large", [False, True])
+def test_windows_lie_wholly_inside_of_a_large_tumour_alone(is_large):
+    layout = plan_layout(generator(1, "test layout"), (900, 1100), True, is_large)
+    sums = cv2.integral(layout.tumour.astype(np.uint8))
+    tumour_px = sums[256:, 256:] - sums[:-256, 256:] - sums[256:, :-256] + sums[:-256, :-256]
+    assert (tumour_px == 256 * 256).any() == is_large
+
+
 def test_annotated_regions_lose_small_pieces_and_gaps_but_no_large_gap():
     region = np.zeros((400, 400), bool)
     region[20:320, 20:320] = True
