@@ -64,7 +64,10 @@ def test_cutting_on_a_full_disk_leaves_the_patches_that_were_there(folder):
     run_stage("extract_patches", [*flags, "--stride", "64", "--dataset_root", "before"])
     before = digests(folder / "before")
     trials, after = on_small_disks(
-        folder, "extract_patches", 70, [*flags, "--stride", "32", "--dataset_root", "disk"]
+        folder,
+        "extract_patches",
+        70,
+        [*flags, "--stride", "32", "--replace", "--dataset_root", "disk"],
     )
     assert len(trials) > 5
     assert {".lock", "thumbnails", "image"} <= {

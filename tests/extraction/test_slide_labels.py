@@ -87,7 +87,7 @@ def test_a_file_without_any_annotation_fails_the_slide_unless_a_table_says_norma
     main(options_for(dataset))
     assert statuses(dataset)["d"][0] == "failed"
     (dataset / "slide_labels.csv").write_text("slide,label\nd,normal\n")
-    main(options_for(dataset))
+    main(options_for(dataset, replace=True))
     assert statuses(dataset)["d"] == ("used", "")
     assert negatives(dataset, "d")
 
@@ -100,7 +100,7 @@ def test_tiles_under_an_outline_without_a_group_are_no_negatives(dataset):
     corners = "".join(f'<Coordinate X="{x}" Y="{y}"/>' for x, y in BOX)
     extra = f'<Annotation PartOfGroup="None"><Coordinates>{corners}</Coordinates></Annotation>'
     path.write_text(path.read_text().replace("</Annotations>", f"{extra}</Annotations>"))
-    main(options_for(dataset))
+    main(options_for(dataset, replace=True))
     under = {(x, y) for x, y in before if x + 64 > 210 and x < 280 and y + 64 > 210 and y < 300}
     assert under
     assert negatives(dataset, "d") == before - under

@@ -80,7 +80,7 @@ def test_settings_that_the_files_do_not_hold_are_the_published_ones(flags, tmp_p
     pipeline = load_pipeline(
         parse("infer", InferOptions, flags), DeviceConfig(torch.device("cpu"), None)
     )
-    assert pipeline._classifier.spec == PUBLISHED
+    assert pipeline._tile_maps.weak_model.spec == PUBLISHED
     assert pipeline._segmenter.frame.patch_size == 512
     masks = pipeline._options.masks
     # docs/deviations.md, "Threshold and opening": a tenth of the 512 px map, opened by 21 px in

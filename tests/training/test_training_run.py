@@ -58,6 +58,7 @@ MODULES_THAT_LOAD_GROUND_TRUTH = {
     "epsam.report.cases",
     "epsam.training.panels",
     "epsam.training.pseudo_labels",
+    "epsam.view.run_site",
     # Of the validation split: choice of the epoch, and of quantile and kernel.
     "epsam.evaluation.threshold_search",
     "epsam.training.decoder",
