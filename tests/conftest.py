@@ -4,6 +4,7 @@ is left to the end.
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,6 +23,19 @@ def pytest_configure() -> None:
     # start, ignore Ctrl-C; the tests of interruption need it.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Handlers of signals as they were: a stage that ends at Ctrl-C ignores all further ones, and
+    what later tests start would inherit that.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) != handler:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
