@@ -86,7 +86,7 @@ def test_metrics_are_sorted_into_families():
         "classifier accuracy": {"accuracy": [(1.0, 0.8)], "AUROC": [(1.0, 0.9)]},
         "decoder train loss": {"preliminary": [(1.0, 1.5)]},
         "decoder validation Dice": {"round 2": [(1.0, 0.7)]},
-        "pseudo-labels by round": {"share kept": [(2.0, 0.75)]},
+        "pseudo-labels by round": {"fraction accepted": [(2.0, 0.75)]},
     }
 
 

@@ -78,7 +78,9 @@ def test_missing_ground_truth_is_a_grey_tile_and_columns_without_anything_are_le
     drawn = draw_panel([full, PanelRow(GREY, None, np.ones((4, 4), np.float32), square())], side=80)
     assert drawn.shape[1] == 4 * 80 + 5 * GAP_PX
     top, left = TITLE_PX + 80 + GAP_PX, 2 * GAP_PX + 80
-    assert np.array_equal(drawn[top : top + 80, left : left + 80], blank_tile("no truth", 80))
+    assert np.array_equal(
+        drawn[top : top + 80, left : left + 80], blank_tile("no ground truth", 80)
+    )
 
 
 def test_every_column_is_drawn_and_points_are_scaled_with_the_patch():

@@ -57,7 +57,7 @@ after it.
 
 BY_ROUND_TITLE = "pseudo-labels by round"
 BY_ROUND = {
-    "acceptance": "share kept",
+    "acceptance": "fraction accepted",
     "pseudo_dice_all": "Dice, all",
     "pseudo_dice_kept": "Dice, kept",
 }

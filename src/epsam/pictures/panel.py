@@ -27,7 +27,7 @@ PAPER = 255
 ABSENT = 214
 GAP_PX = 6
 TITLE_PX = 26
-ALWAYS_SHOWN = ("patch", "truth")
+ALWAYS_SHOWN = ("patch", "ground truth")
 """Columns that stay even if no row fills them: a missing ground truth is news."""
 
 
@@ -139,13 +139,13 @@ def draw_panel(rows: Sequence[PanelRow], side: int = 208) -> Rgb:
 def _draw_tiles(row: PanelRow, side: int) -> dict[str, Rgb | None]:
     """Every column of one patch by title; None where the row has nothing to show."""
     tiles: dict[str, Rgb | None] = dict.fromkeys(
-        ("patch", "truth", "activation", "initial mask", "points", "SAM mask")
+        ("patch", "ground truth", "CAM", "initial mask", "points", "SAM mask")
     )
     tiles["patch"] = row.image
     if row.ground_truth is not None:
-        tiles["truth"] = overlay_mask(row.image, row.ground_truth, GROUND_TRUTH)
+        tiles["ground truth"] = overlay_mask(row.image, row.ground_truth, GROUND_TRUTH)
     if row.cam is not None:
-        tiles["activation"] = overlay_cam(row.image, row.cam)
+        tiles["CAM"] = overlay_cam(row.image, row.cam)
     if row.initial_mask is not None:
         tiles["initial mask"] = overlay_mask(row.image, row.initial_mask, INITIAL_MASK)
     if row.points_xy_patch is not None:
