@@ -135,7 +135,7 @@ def run(folder: Path, command: str, **environment: str) -> subprocess.CompletedP
         env=_variables(environment),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
