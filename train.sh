@@ -12,6 +12,7 @@ resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
 METHOD=${METHOD:-ep_sam}                      # ep_sam, strong; to compare with: unet, deeplab, sam_box (learn from masks);
                                               # enhanced_adl, adl, gradcam, gradcam++, eigencam (initial masks alone)
+METHOD_PRESET=${METHOD_PRESET:-default}       # constants of METHOD: default (this project), authors (their research scripts)
 RUN=${RUN:-$(default_run)}                    # name of this run: its folder under checkpoints/; <dataset>[-<METHOD>]
 SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # vit_b, vit_l, vit_h, vit_demo; empty: the dataset's preset, else vit_b
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # SAM's weights; empty: the known file, downloaded into checkpoints/ once
@@ -60,11 +61,14 @@ run_all() {
     [[ -n $SAM_MODEL_TYPE ]] && sam+=("--sam_model_type=$SAM_MODEL_TYPE")
     [[ -n $SAM_CHECKPOINT ]] && sam+=("--sam_checkpoint=$SAM_CHECKPOINT")
 
+    # The training stages take the constants of their method.
+    local training=("${run[@]}" "--recipe=$METHOD" "--method_preset=$METHOD_PRESET")
+
     if [[ $DATASET_TYPE == demo ]]; then
         stage src/make_demo_slides.py ${DATA_ROOT:+"--output_dir=$DATA_ROOT/demo"} $DEMO_FLAGS  # synthetic slides
     fi
     # Checks in seconds what would stop the run later. It takes each stage's flags as one word.
-    stage src/check.py "${run[@]}" "${sam[@]}" "--recipe=$METHOD" --patch_flags="$PATCH_FLAGS" \
+    stage src/check.py "${training[@]}" "${sam[@]}" --patch_flags="$PATCH_FLAGS" \
         --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
         --retrain_flags="$RETRAIN_FLAGS" --segmenter_flags="$SEGMENTER_FLAGS" --box_flags="$BOX_FLAGS" \
         --evaluate_flags="$EVALUATE_FLAGS"
@@ -73,20 +77,20 @@ run_all() {
     on_failure=report_run
     case $METHOD in
         ep_sam | strong)
-            stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
-            stage src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS               # classifier → initial masks
-            stage src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
-            stage src/retrain_decoder.py "${run[@]}" "${sam[@]}" $RETRAIN_FLAGS       # pseudo-labels → final decoder
+            stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
+            stage src/generate_initial_masks.py "${training[@]}" $MASK_FLAGS               # classifier → initial masks
+            stage src/finetune_decoder.py "${training[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
+            stage src/retrain_decoder.py "${training[@]}" "${sam[@]}" $RETRAIN_FLAGS       # pseudo-labels → final decoder
             ;;
         enhanced_adl | adl | gradcam | gradcam++ | eigencam)
-            stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
-            stage src/generate_initial_masks.py "${run[@]}" $MASK_FLAGS
+            stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
+            stage src/generate_initial_masks.py "${training[@]}" $MASK_FLAGS
             ;;
         unet | deeplab)
-            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS    # ground truth → segmenter
+            stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS  # ground truth → segmenter
             ;;
         sam_box)
-            stage src/train_box_decoder.py "${run[@]}" "${sam[@]}" $BOX_FLAGS         # ground truth → SAM's decoder
+            stage src/train_box_decoder.py "${training[@]}" "${sam[@]}" $BOX_FLAGS   # ground truth → SAM's decoder
             ;;
     esac
     stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves

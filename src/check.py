@@ -31,6 +31,7 @@ from epsam.preflight.disk import check_disk, count_patches_at_most, estimate_nee
 from epsam.preflight.finding import Finding, collect_findings
 from epsam.preflight.finished_work import ReplacedWork, find_replaced_work
 from epsam.preflight.leaks import check_leaks
+from epsam.preflight.method import check_method_preset
 from epsam.preflight.pixels import check_split_pixels
 from epsam.preflight.software import (
     check_codecs,
@@ -60,6 +61,8 @@ SHARED_OPTIONS = (
     "val_dataset_dir",
     "test_dataset_dir",
     "seed",
+    "recipe",
+    "method_preset",
     "run",
     "checkpoint_root",
     "device",
@@ -133,6 +136,7 @@ def build_checks(options: CheckOptions) -> list[Check]:
     )
     return [
         check_python,
+        partial(check_method_preset, options.recipe, options.method_preset),
         partial(check_packages, ROOT / "requirements.txt"),
         partial(check_tensorboard, logs_to_tensorboard),
         check_codecs,

@@ -9,6 +9,7 @@ import pytest
 
 from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import parse
+from epsam.config.method_presets import METHOD_PRESETS
 from epsam.config.preflight import CheckOptions
 from epsam.config.presets import PRESETS
 from epsam.core.errors import EpsamError
@@ -69,6 +70,23 @@ def test_flags_of_a_method_are_flags_of_its_stages():
         assert recipe.flags.keys() <= set(recipe.stages), method
         for name, flags in recipe.flags.items():
             parse(name, STAGES[name].load_options_class(), list(flags))
+
+
+def test_constants_of_a_method_are_flags_of_its_stages():
+    for preset, methods in METHOD_PRESETS.items():
+        for method, datasets in methods.items():
+            for dataset, rows in datasets.items():
+                assert rows.keys() <= set(RECIPES[method].stages), (preset, method, dataset)
+                for name, row in rows.items():
+                    names = {field.name for field in fields(STAGES[name].load_options_class())}
+                    assert row.keys() <= names, (preset, method, dataset, name)
+                    words = ["--dataset_type", dataset or "mine", "--recipe", method]
+                    # A value out of a flag's range would end the process.
+                    parse(
+                        name,
+                        STAGES[name].load_options_class(),
+                        [*words, "--method_preset", preset],
+                    )
 
 
 def test_an_unknown_method_is_named_beside_those_that_there_are():

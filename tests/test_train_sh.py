@@ -431,6 +431,17 @@ def test_a_method_runs_the_stages_of_its_recipe_with_its_flags_before_the_users(
     assert (tmp_path / f"logging_{run}.txt").is_file()
 
 
+@pytest.mark.parametrize("preset", ["", "authors"])
+def test_the_check_and_the_training_stages_take_the_constants_of_the_method(run_script, preset):
+    result = run_script("train.sh", DATASET_TYPE="x", METHOD="gradcam", METHOD_PRESET=preset)
+    words = f"<--recipe=gradcam><--method_preset={preset or 'default'}>"
+    scripts = []
+    for line in result.stdout.splitlines():
+        if words in line:
+            scripts.append(line.partition(">")[0][1:])
+    assert scripts == ["src/check.py", "src/train_classifier.py", "src/generate_initial_masks.py"]
+
+
 @pytest.mark.parametrize("method", RECIPES)
 def test_inference_of_a_method_takes_its_run_and_what_it_ends_with(run_script, method):
     result = run_script("infer.sh", DATASET_TYPE="x", METHOD=method)

@@ -13,8 +13,10 @@ from epsam.config.evaluation import EvaluateOptions
 from epsam.config.flags import flag_name, stored_options
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
+from epsam.config.method_presets import METHOD_PRESETS
 from epsam.config.patches import PatchOptions
 from epsam.config.presets import METHODS, PRESETS
+from epsam.config.segmenter import SegmenterOptions
 from epsam.core import terminal
 from epsam.core.errors import BusyError, DatasetError, FinishedWorkError
 
@@ -84,6 +86,50 @@ def test_a_method_beats_the_dataset_and_a_flag_beats_the_method(monkeypatch):
     assert demo.epoch != 7
     assert (odd.epoch, odd.n_sample, odd.n_transform) == (7, 5, 8)
     assert (odd.sam_model_type, odd.patience) == ("vit_demo", demo.patience)
+
+
+def test_constants_of_a_method_lie_between_dataset_and_flags(monkeypatch):
+    in_general = {"train_segmenter": {"epoch": 60, "lr": 0.5, "batch_size": 3}}
+    on_the_demo = {"train_segmenter": {"lr": 0.25}}
+    authors = {"": {"train_segmenter": {"epoch": 20}}, "demo": {"train_segmenter": {"epoch": 21}}}
+    monkeypatch.setitem(METHOD_PRESETS["default"], "unet", {"": in_general, "demo": on_the_demo})
+    monkeypatch.setitem(METHOD_PRESETS["authors"], "unet", authors)
+
+    def values(*flags):
+        options = parse("train_segmenter", SegmenterOptions, list(flags))
+        return options.epoch, options.lr, options.batch_size
+
+    default = (20, 1e-4, 8)
+    demo = PRESETS["demo"]["train_segmenter"]
+    assert values("--dataset_type", "mine") == default
+    assert values("--dataset_type", "mine", "--recipe", "deeplab") == default
+    assert values("--dataset_type", "mine", "--recipe", "unet") == (60, 0.5, 3)
+    assert values("--recipe", "unet") == (demo["epoch"], 0.25, 3)
+    asked_for = ("--recipe", "unet", "--method_preset", "authors")
+    assert values("--dataset_type", "mine", *asked_for) == (20, 0.5, 3)
+    assert values(*asked_for) == (21, 0.25, 3)
+    assert values(*asked_for, "--epoch", "2", "--lr", "1") == (2, 1, 3)
+
+
+def test_the_authors_constants_of_the_compared_methods():
+    """Paper Table 2, as the authors' research scripts have it."""
+    authors = ["--method_preset", "authors", "--dataset_type"]
+    unet = parse("train_segmenter", SegmenterOptions, [*authors, "mine", "--recipe", "unet"])
+    assert (unet.batch_size, unet.epoch, unet.lr, unet.weight_decay) == (4, 20, 2e-4, 1e-3)
+    assert (unet.encoder, unet.pretrained, unet.patience) == ("resnet50", "imagenet", 10)
+
+    def rule(method, dataset):
+        words = [*authors, dataset, "--recipe", method]
+        options = parse("generate_initial_masks", MaskOptions, words)
+        return options.cam, options.quantile, options.open_kernel, options.open_at
+
+    assert rule("gradcam", "camelyon16") == ("gradcam++", 0.2, 75, "image")
+    assert rule("gradcam", "camelyon17") == ("gradcam++", 0.3, 5, "cam")
+    assert rule("eigencam", "camelyon17") == ("", 0.3, 5, "cam")
+    assert rule("adl", "camelyon16") == ("", 0.2, 5, "cam")
+    assert rule("enhanced_adl", "camelyon16") == ("", 0.1, 21, "image")
+    assert rule("enhanced_adl", "camelyon17") == ("", 0.3, 5, "cam")
+    assert rule("ep_sam", "camelyon17") == ("", 0.3, 5, "cam")
 
 
 def test_a_method_changes_real_flags_and_the_papers_none():

@@ -26,7 +26,8 @@ from epsam.config.flags import (
     read_stored,
     stored_name,
 )
-from epsam.config.presets import METHODS, preset
+from epsam.config.method_presets import DEFAULT, stage_preset
+from epsam.config.presets import METHODS
 from epsam.core.early_interrupt import INTERRUPTED
 from epsam.core.errors import EpsamError
 from epsam.core.failures import record_failure
@@ -90,7 +91,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
-    """Options of a stage: defaults < preset of the dataset < preset of the method < flags.
+    """Options of a stage: defaults < presets of the method and the dataset < flags.
 
     Bad flags end the process with exit code 2, after a line for each of them.
     """
@@ -142,7 +143,10 @@ def _read_options(stage: str, kind: type[Options], arguments: list[str]) -> Opti
 
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     dataset_type = flags.get("dataset_type", defaults.get("dataset_type", ""))
-    presets = preset(dataset_type, stage) | METHODS[flags.get("method", "paper")]
+    presets = stage_preset(
+        dataset_type, stage, flags.get("recipe", ""), flags.get("method_preset", DEFAULT)
+    )
+    presets |= METHODS[flags.get("method", "paper")]
 
     return kind(**(read_stored(kind, presets) | flags))
 

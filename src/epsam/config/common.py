@@ -179,7 +179,26 @@ class LoggerOptions:
 
 
 @dataclass(frozen=True)
-class StageOptions(LoggerOptions, RestartOptions, RunOptions, SplitOptions):
+class RecipeOptions:
+    """Method"""
+
+    # The constants themselves are other flags, which say what a result was computed with.
+    recipe: str = flag(
+        "ep_sam",
+        "method that this stage is a part of, as METHOD of train.sh; its constants take the place "
+        "of the defaults of flags that are not given",
+        affects_result=False,
+    )
+    method_preset: str = flag(
+        "default",
+        "constants of the method: those of this project, or those of the authors' research scripts",
+        choices=("default", "authors"),
+        affects_result=False,
+    )
+
+
+@dataclass(frozen=True)
+class StageOptions(RecipeOptions, LoggerOptions, RestartOptions, RunOptions, SplitOptions):
     """Sanity checks"""
 
     allow_degenerate: bool = flag(

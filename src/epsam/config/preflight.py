@@ -2,19 +2,20 @@
 
 from dataclasses import dataclass
 
-from epsam.config.common import ReplaceOptions, RunOptions, SeedOptions, SplitOptions
+from epsam.config.common import (
+    RecipeOptions,
+    ReplaceOptions,
+    RunOptions,
+    SeedOptions,
+    SplitOptions,
+)
 from epsam.config.flags import flag
 
 
 @dataclass(frozen=True)
-class CheckOptions(SeedOptions, ReplaceOptions, RunOptions, SplitOptions):
+class CheckOptions(RecipeOptions, SeedOptions, ReplaceOptions, RunOptions, SplitOptions):
     """Before a run: list what would stop or spoil it. Takes the flags of its stages."""
 
-    recipe: str = flag(
-        "ep_sam",
-        "method whose stages are checked, as METHOD of train.sh",
-        affects_result=True,
-    )
     sam_model_type: str = flag(
         "", "SAM's image encoder; empty: the dataset's preset, else vit_b", affects_result=True
     )

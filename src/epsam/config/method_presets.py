@@ -1,0 +1,105 @@
+"""Presets of methods: the constants that a method needs where they are not the flags' defaults.
+
+`METHOD_PRESET` of train.sh chooses between the rows. See docs/deviations.md, "Constants of the
+methods that are compared".
+"""
+
+from epsam.config.presets import PRESETS, Row
+
+ANY_DATASET = ""
+DEFAULT = "default"
+AUTHORS = "authors"
+
+StageRows = dict[str, Row]
+"""{stage: {flag: value}}."""
+
+# Authors' history: a mask of the Grad-CAM family is cut at another quantile on each dataset.
+_GRADCAM_FAMILY: dict[str, StageRows] = {
+    ANY_DATASET: {"generate_initial_masks": {"quantile": 0.2, "open_kernel": 5, "open_at": "cam"}},
+    "camelyon16": {
+        "generate_initial_masks": {"quantile": 0.2, "open_kernel": 75, "open_at": "image"}
+    },
+    "camelyon17": {"generate_initial_masks": {"quantile": 0.3}},
+}
+# Authors' history: their row named Grad-CAM holds maps of Grad-CAM++.
+_GRADCAM: dict[str, StageRows] = {
+    dataset: {"generate_initial_masks": {"cam": "gradcam++", **rows["generate_initial_masks"]}}
+    for dataset, rows in _GRADCAM_FAMILY.items()
+}
+_SEGMENTER: dict[str, StageRows] = {
+    ANY_DATASET: {
+        "train_segmenter": {
+            "encoder": "resnet50",
+            "pretrained": "imagenet",
+            "batch_size": 4,
+            "epoch": 20,
+            "lr": 2e-4,
+            "weight_decay": 1e-3,
+            "patience": 10,
+        }
+    }
+}
+
+METHOD_PRESETS: dict[str, dict[str, dict[str, StageRows]]] = {
+    DEFAULT: {},
+    AUTHORS: {
+        "unet": _SEGMENTER,
+        "deeplab": _SEGMENTER,
+        "sam_box": {
+            ANY_DATASET: {
+                "train_box_decoder": {
+                    "batch_size": 4,
+                    "epoch": 20,
+                    "lr": 2e-4,
+                    "weight_decay": 1e-2,
+                    "patience": 10,
+                }
+            }
+        },
+        "enhanced_adl": {
+            ANY_DATASET: {
+                "generate_initial_masks": {"quantile": 0.2, "open_kernel": 5, "open_at": "cam"}
+            },
+            "camelyon16": {
+                "generate_initial_masks": {"quantile": 0.1, "open_kernel": 21, "open_at": "image"}
+            },
+            "camelyon17": {"generate_initial_masks": {"quantile": 0.3}},
+        },
+        "adl": {
+            ANY_DATASET: {
+                "generate_initial_masks": {"quantile": 0.2, "open_kernel": 5, "open_at": "cam"}
+            }
+        },
+        "gradcam": _GRADCAM,
+        "gradcam++": _GRADCAM_FAMILY,
+        "eigencam": _GRADCAM_FAMILY,
+    },
+}
+"""{preset: {METHOD: {dataset: {stage: {flag: value}}}}}; the row `ANY_DATASET` is for all datasets.
+
+A method without a row has the flags' defaults.
+"""
+
+
+def stage_preset(
+    dataset_type: str, stage: str, recipe: str = "", method_preset: str = DEFAULT
+) -> Row:
+    """What takes the place of a stage's defaults: {flag: value}.
+
+    The method's constants come first; what a dataset is known to need goes over them; the authors'
+    constants, which somebody has to ask for, go over both.
+    """
+    of_method = METHOD_PRESETS[DEFAULT].get(recipe, {})
+    layers = [
+        of_method.get(ANY_DATASET, {}),
+        PRESETS.get(dataset_type, {}),
+        of_method.get(dataset_type, {}),
+    ]
+    if method_preset != DEFAULT:
+        of_authors = METHOD_PRESETS[method_preset].get(recipe, {})
+        layers += [of_authors.get(ANY_DATASET, {}), of_authors.get(dataset_type, {})]
+
+    row: Row = {}
+    for rows_by_stage in layers:
+        row |= rows_by_stage.get(stage, {})
+    return row
