@@ -64,10 +64,10 @@ def main(options: MaskOptions) -> None:
     from epsam.weak.registry import load_weak_model
 
     device_config = select_device(options.device, options.precision)
-    model = load_weak_model(classifier, device_config)
     stage.begin()
 
     # Whatever would fail later fails now, before hours of work.
+    model = load_weak_model(classifier, device_config)
     require_postprocessing(options)
     if options.grid_search:
         require_grid(options)

@@ -13,11 +13,13 @@ from epsam.core.seeding import generator
 from epsam.data.augmentation import augment, draw_augmentation
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
+from epsam.engine.fit import fit
 from epsam.training.classifier import (
     build_classifier_schedule,
     build_classifier_task,
     score_classifier,
 )
+from epsam.weak.adl import AttentionDropout
 from epsam.weak.losses import binary_cross_entropy
 
 SIDE = 8
@@ -127,3 +129,59 @@ def test_validation_is_the_cross_entropy_of_logits_by_the_running_statistics(tmp
     # Of tumour probabilities 0.01, 0.99 and 0.18 only the last is on its label's side.
     assert scores["accuracy"] == pytest.approx(1 / 3)
     assert model.norm.running_mean.tolist() == [0.5] * 3
+
+
+def test_adl_acts_from_its_first_epoch_on(patches):
+    model = nn.Sequential(ColourClassifier(), AttentionDropout())
+    model.loss = model[0].loss
+    task = classifier_task(model, patches, adl_begin=3)
+    active = []
+    for epoch in range(4):
+        task.loss(next(iter(task.batches(epoch, 0))), epoch)
+        active.append(model[1].is_active)
+    assert active == [False, False, True, True]
+
+
+def test_the_average_of_weights_is_validated_and_kept(patches, tmp_path):
+    """Two steps with a decay of 0.75: the first is taken whole, then 3/4 of it and 1/4 of the
+    second.
+    """
+    model = ColourClassifier()
+    task = classifier_task(model, patches[:6], ema=0.75, lr=0.1, epoch=1)
+    seen = []
+    step = task.optimiser.step
+
+    def noted_step():
+        step()
+        seen.append(model.norm.weight.detach().clone())
+
+    task.optimiser.step = noted_step
+    schedule = build_classifier_schedule(ClassifierOptions(epoch=1))
+    state = fit(task, schedule, tmp_path / "fit.pth")
+
+    expected = 0.75 * seen[0] + 0.25 * seen[1]
+    torch.testing.assert_close(model.norm.weight.detach(), expected)
+    # The kept network alone has this loss on the validation patch.
+    losses = [value for _, name, value in state.history if name == "val_loss"]
+    again = score_classifier(
+        model, patches[:1], SIDE, ClassifierOptions(batch_size=3, workers=0), CPU
+    )
+    assert losses == [again["loss"]]
+
+
+def test_an_averaged_fit_that_was_broken_off_ends_with_the_same_bits(patches, tmp_path):
+    whole, parts = ColourClassifier(), ColourClassifier()
+    options = {"ema": 0.5, "lr": 0.1}
+    two, one = (build_classifier_schedule(ClassifierOptions(epoch=epochs)) for epochs in (2, 1))
+    fit(classifier_task(whole, patches[:6], **options), two, tmp_path / "whole.pth")
+    fit(classifier_task(ColourClassifier(), patches[:6], **options), one, tmp_path / "parts.pth")
+    fit(classifier_task(parts, patches[:6], **options), two, tmp_path / "parts.pth")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(parts.state_dict()[name], value), name
+
+
+def test_without_a_decay_the_weights_themselves_are_kept(patches):
+    model = ColourClassifier()
+    task = classifier_task(model, patches)
+    assert task.average is None
+    assert task.fitted is model

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from epsam.weak.adl import AttentionDropout
+from epsam.weak.adl import AttentionDropout, set_adl_active
 
 # Two channels, mean attention [[1, 2], [4, 5]]; at threshold 0.8 the limit is 4.
 FEATURES = torch.tensor([[[[0.0, 1.0], [3.0, 4.0]], [[2.0, 3.0], [5.0, 6.0]]]])
@@ -65,3 +65,11 @@ def test_gradient_flows_through_what_is_kept():
     features = FEATURES.clone().requires_grad_()
     AttentionDropout(drop_rate=1.0)(features).sum().backward()
     assert torch.equal(features.grad, torch.tensor([[1.0, 1.0], [1.0, 0.0]]).expand(1, 2, 2, 2))
+
+
+def test_switched_off_it_is_the_identity_in_training_too_until_it_is_switched_on():
+    model = torch.nn.Sequential(torch.nn.Identity(), AttentionDropout(drop_rate=0.0)).train()
+    set_adl_active(model, False)
+    assert torch.equal(model(FEATURES), FEATURES)
+    set_adl_active(model, True)
+    assert not torch.equal(model(FEATURES), FEATURES)

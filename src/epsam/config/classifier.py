@@ -117,6 +117,21 @@ class ClassifierOptions(NetworkOptions, ImageFolderOptions, SeedOptions, StageOp
     lr_decay: float = flag(
         0.9, "factor of each reduction", source="published code", at_least=0, affects_result=True
     )
+    # docs/deviations.md, "Training from random weights".
+    adl_begin: int = flag(
+        1,
+        "first epoch in which ADL acts; 1: from the start",
+        at_least=1,
+        affects_result=True,
+        since="0.3",
+    )
+    ema: float = fraction(
+        0.0,
+        "the classifier is the exponential moving average of the weights over the steps, with this "
+        "decay; 0: the weights themselves",
+        affects_result=True,
+        since="0.3",
+    )
     patience: int = flag(
         25,
         "stop after this many epochs without a better validation loss; 0: never",

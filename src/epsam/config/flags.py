@@ -9,7 +9,6 @@ readable and are still recognised as finished.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
-from types import MappingProxyType
 from typing import Any
 
 THIS_PROJECT = "this project"
@@ -30,7 +29,6 @@ class OldSpelling:
 
 
 _NEVER_RENAMED = OldSpelling()
-_NO_NAMES: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
 
 
 def flag(
@@ -46,7 +44,6 @@ def flag(
     at_least: float | None = None,
     at_most: float | None = None,
     old: OldSpelling = _NEVER_RENAMED,
-    named: Mapping[str, tuple[Any, ...]] = _NO_NAMES,
 ) -> Any:
     """A dataclass field that is also a command-line flag.
 
@@ -58,8 +55,7 @@ def flag(
     first version with the flag; a result of an older version counts as computed with its default.
     at_least, at_most: the range of a number, or of each number of a
     tuple, ends included; a tuple with a range holds at least one number. Infinity and NaN are
-    never accepted. named: values of a tuple that also have a name; a value has as many parts as one
-    of them.
+    never accepted.
     """
     return field(
         default=default,
@@ -74,7 +70,6 @@ def flag(
             "at_least": at_least,
             "at_most": at_most,
             "old": old,
-            "named": named,
         },
     )
 

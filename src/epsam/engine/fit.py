@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from epsam.core.durations import format_duration
@@ -81,11 +82,26 @@ class Task:
     scaler: torch.amp.GradScaler = field(
         default_factory=partial(torch.amp.GradScaler, enabled=False)
     )
+    average: AveragedModel | None = None
+    """the average of the model's weights over the steps, which is validated and kept instead"""
+
+    @property
+    def fitted(self) -> nn.Module:
+        """The network that is validated and kept: the average if there is one, else the model."""
+        fitted: nn.Module = self.model if self.average is None else self.average.module
+        return fitted
 
     @property
     def parts(self) -> dict[str, Stateful]:
         """All that a checkpoint stores the state dict of."""
-        return {"model": self.model, "optimiser": self.optimiser, "scaler": self.scaler}
+        parts: dict[str, Stateful] = {
+            "model": self.model,
+            "optimiser": self.optimiser,
+            "scaler": self.scaler,
+        }
+        if self.average is not None:
+            parts["average"] = self.average
+        return parts
 
 
 def fit(
@@ -202,6 +218,8 @@ def _step(task: Task, batch: Batch, epoch: int) -> float:
     task.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     task.scaler.step(task.optimiser)
     task.scaler.update()
+    if task.average is not None:
+        task.average.update_parameters(task.model)
     return value
 
 
@@ -216,7 +234,7 @@ def _update_best(
     is_comparable = bool(state.best_weights) and has_values
     if not is_comparable or sign * value > sign * state.best_value:
         state.best_epoch, state.best_value = state.epoch, value
-        state.best_weights = copy.deepcopy(task.model.state_dict())
+        state.best_weights = copy.deepcopy(task.fitted.state_dict())
 
 
 def _is_out_of_patience(state: TrainState, schedule: FitSchedule) -> bool:

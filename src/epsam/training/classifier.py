@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from epsam.config.classifier import ClassifierOptions
 from epsam.core.device import DeviceConfig
@@ -15,6 +16,7 @@ from epsam.data.batches import PatchBatch, load_batches
 from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule, Task
 from epsam.metrics import accuracy, auroc
+from epsam.weak.adl import set_adl_active
 
 NAME = "classifier"
 
@@ -32,6 +34,7 @@ def build_classifier_task(
 
     model: a `WeakModel`. size: side of all patches in px.
     """
+    average = build_average(model, options.ema)
 
     def load_epoch(epoch: int, first_step: int) -> Iterator[PatchBatch]:
         # The order depends on seed and epoch alone, so a resumed epoch continues with the same
@@ -41,6 +44,8 @@ def build_classifier_task(
         return load_batches(train, size, options.batch_size, options.workers, remaining)
 
     def compute_loss(batch: PatchBatch, epoch: int) -> Tensor:
+        # Epochs count from 0 here.
+        set_adl_active(model, epoch + 1 >= options.adl_begin)
         augmentations = []
         for name in batch.names:
             rng = generator(options.seed, NAME, "augment", epoch, name)
@@ -53,7 +58,8 @@ def build_classifier_task(
         return losses
 
     def validate() -> dict[str, float]:
-        scores = score_classifier(model, val, size, options, device_config)
+        fitted = model if average is None else average.module
+        scores = score_classifier(fitted, val, size, options, device_config)
         return {f"val_{name}": value for name, value in scores.items()}
 
     optimiser = torch.optim.Adam(
@@ -69,7 +75,19 @@ def build_classifier_task(
         validate=validate,
         steps=-(-len(train) // options.batch_size),
         scaler=device_config.scaler(),
+        average=average,
     )
+
+
+def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
+    """The exponential moving average of a network's weights and buffers; None with decay 0.
+
+    Its first value is the network after its first step.
+    """
+    if not decay:
+        return None
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
 def build_classifier_schedule(options: ClassifierOptions) -> FitSchedule:

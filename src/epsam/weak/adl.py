@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class AttentionDropout(nn.Module):
-    """ADL on features (B, C, h, w). In evaluation it is the identity.
+    """ADL on features (B, C, h, w). In evaluation it is the identity, and where `set_adl_active`
+    has switched it off.
 
     In training it multiplies the features by one of two maps, both from the attention, the mean
     over channels. The drop map (paper Eq. 1) is 0 where attention exceeds `threshold` times the
@@ -22,9 +23,10 @@ class AttentionDropout(nn.Module):
         super().__init__()
         self.drop_rate = drop_rate
         self.threshold = threshold
+        self.is_active = True
 
     def forward(self, features: Tensor) -> Tensor:
-        if not self.training:
+        if not (self.training and self.is_active):
             return features
         attention = features.mean(dim=1, keepdim=True)
         # Drawn on the CPU: the choice is the same on every device, and nothing waits for the GPU.
@@ -43,3 +45,10 @@ class AttentionDropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"drop_rate={self.drop_rate}, threshold={self.threshold}"
+
+
+def set_adl_active(model: nn.Module, is_active: bool) -> None:
+    """Switch all ADLs of a network on or off; a network without any stays as it is."""
+    for module in model.modules():
+        if isinstance(module, AttentionDropout):
+            module.is_active = is_active
