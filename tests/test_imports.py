@@ -20,7 +20,7 @@ FLOORS = (
     ("training",),
     ("evaluation",),
     ("inference",),
-    ("ablation", "report", "preflight", "view", "api"),
+    ("ablation", "report", "preflight", "view", "export", "api"),
 )
 
 

@@ -10,7 +10,7 @@ OLD_PROMPTS = {"ground_truth_random": "truth_random"}
 
 
 @dataclass(frozen=True)
-class SamOptions:
+class SamWeightOptions:
     """Segment Anything"""
 
     sam_model_type: str = flag(
@@ -27,6 +27,12 @@ class SamOptions:
         affects_result=True,
         names_weights=True,
     )
+
+
+@dataclass(frozen=True)
+class SamOptions(SamWeightOptions):
+    """SAM's encoder"""
+
     compile: bool = flag(
         False,
         "run SAM's image encoder through torch.compile: minutes to start, then faster on a GPU; "

@@ -105,7 +105,7 @@ def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipelin
     classifier_file, decoder_file, sam_file = find_sam_weights(options)
     sam = freeze(load_sam(options.sam_model_type, sam_file))
     metadata = load_decoder(decoder_file, sam)
-    _check_same_sam(decoder_file, metadata, options.sam_model_type, sam_file)
+    check_same_sam(decoder_file, metadata, options.sam_model_type, sam_file)
     if not options.resnet_checkpoint:
         _check_same_classifier(decoder_file, metadata, classifier_file)
 
@@ -179,9 +179,8 @@ def _map_and_prompt_options(options: InferOptions, metadata: dict[str, Any]) -> 
     return MapAndPromptOptions(masks, prompt)
 
 
-def _check_same_sam(
-    decoder: Path, metadata: dict[str, Any], model_type: str, weights: Path
-) -> None:
+def check_same_sam(decoder: Path, metadata: dict[str, Any], model_type: str, weights: Path) -> None:
+    """Raise WeightsError if a decoder with `metadata` was trained with another SAM."""
     # By its shapes a decoder fits any SAM, yet it has learnt from the embeddings of one encoder.
     if not metadata:
         return

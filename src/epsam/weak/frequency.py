@@ -21,15 +21,29 @@ def extract_high_frequencies(
     frequency 0 always goes. block: "ratio", or "center2x2" for the frequencies -1 and 0 only, as
     checkpoints of the published code expect (docs/deviations.md, "Frequency mask").
     """
-    height, width = images.shape[-2:]
+    removed = select_low_frequencies(images.shape[-2], images.shape[-1], ratio, block)
+    return remove_frequencies(images, removed.to(images.device))
+
+
+def select_low_frequencies(
+    height: int, width: int, ratio: float = 0.25, block: FrequencyBlock = "ratio"
+) -> Tensor:
+    """The frequencies that `extract_high_frequencies` removes, bool (height, width), in the order
+    of torch.fft.
+    """
     half_width = int(math.sqrt(height * width * ratio) / 2)
     lowest, highest = -half_width, half_width
     if block == "center2x2":
         lowest, highest = -1, 0
     rows = _is_frequency_between(height, lowest, highest)
     columns = _is_frequency_between(width, lowest, highest)
-    removed = torch.outer(rows, columns).to(images.device)
+    return torch.outer(rows, columns)
 
+
+def remove_frequencies(images: Tensor, removed: Tensor) -> Tensor:
+    """Magnitude (B, 1, H, W) of RGB images (B, 3, H, W) without the frequencies `removed`, bool
+    (H, W).
+    """
     # Always in float32, also under autocast: half precision cannot hold the spectrum of a patch.
     with torch.autocast(device_type=images.device.type, enabled=False):
         spectrum = torch.fft.fft2(images.float(), dim=(-2, -1))

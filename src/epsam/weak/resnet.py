@@ -155,11 +155,15 @@ class AdlResNet(nn.Module):
         if spec.evp_fuse == "none":
             return self._normalise(images)
 
-        prompt = extract_high_frequencies(images, spec.evp_ratio, spec.evp_block)
+        prompt = self.high_frequencies(images)
         if spec.evp_fuse == "add":
             return self._normalise(images + prompt.to(images.dtype))
         rgb = self._normalise(images)
         return torch.cat([rgb, prompt.to(rgb.dtype)], dim=1)
+
+    def high_frequencies(self, images: Tensor) -> Tensor:
+        """The visual prompt (B, 1, H, W) of images in the network's size."""
+        return extract_high_frequencies(images, self.spec.evp_ratio, self.spec.evp_block)
 
     def _resize(self, images: Tensor) -> Tensor:
         side = self.spec.input_size
