@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from epsam.annotations.groups import BUILT_IN, MAX_QUOTED, NO_GROUP, GroupNames, sort_polygons
-from epsam.annotations.polygons import Annotations
+from epsam.annotations.polygons import Annotations, Polygon
 from epsam.core.errors import AnnotationError
 
 # All limits are this project's.
@@ -25,6 +25,16 @@ def read_annotations(path: Path, groups: GroupNames = BUILT_IN) -> Annotations:
     AnnotationError on ill-formed XML, a document type (its entities could be made to grow without
     bound), an unknown group, more items than anyone draws, or coordinates that are no numbers.
     """
+    shapes, meanings = read_shapes(path, groups)
+    return sort_polygons(path, shapes, meanings, "ASAP")
+
+
+def read_shapes(path: Path, groups: GroupNames) -> tuple[list[tuple[str, Polygon]], dict[str, str]]:
+    """The annotations of a file as (group, polygon) in their order, and what each group means, ""
+    if it has no meaning.
+
+    Raises AnnotationError as `read_annotations` does, but for unknown groups.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -33,7 +43,7 @@ def read_annotations(path: Path, groups: GroupNames = BUILT_IN) -> Annotations:
         ) from error
     parser = _AsapParser(path, groups)
     parser.parse(content)
-    return parser.sort_shapes()
+    return parser.list_shapes(), parser.list_meanings()
 
 
 class _AsapParser:
@@ -63,15 +73,16 @@ class _AsapParser:
                 f"{self.path}: root {self.root}, expected ASAP_Annotations; export it from ASAP"
             )
 
-    def sort_shapes(self) -> Annotations:
-        """The collected shapes by what their groups mean. Raises AnnotationError on unknown
-        groups.
-        """
-        meanings = {group: self._find_meaning(group) for group, _ in self.shapes}
+    def list_shapes(self) -> list[tuple[str, Polygon]]:
+        """The collected shapes as (group, polygon)."""
         polygons = []
         for group, coordinates in self.shapes:
             polygons.append((group, np.array(coordinates).reshape(-1, 2)))
-        return sort_polygons(self.path, polygons, meanings, "ASAP")
+        return polygons
+
+    def list_meanings(self) -> dict[str, str]:
+        """What the groups of the collected shapes mean, "" for an unknown one."""
+        return {group: self._find_meaning(group) for group, _ in self.shapes}
 
     def _start_element(self, name: str, attributes: dict[str, str]) -> None:
         self.root = self.root or name

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,16 @@ def read_annotations(path: Path, groups: GroupNames = BUILT_IN) -> Annotations:
     polygons of their own they would also clear whatever other polygon overlaps them.) Points and
     lines have no area and are dropped. Raises AnnotationError if the file is no GeoJSON, holds a
     class without a meaning, more items than anyone draws, or coordinates that are no numbers.
+    """
+    shapes = read_shapes(path)
+    meanings = {group: groups.find_meaning(group) for group, _ in shapes}
+    return sort_polygons(path, shapes, meanings, "QuPath")
+
+
+def read_shapes(path: Path) -> list[tuple[str, Polygon]]:
+    """The annotations of a file as (class, polygon) in their order, whatever their classes mean.
+
+    Raises AnnotationError as `read_annotations` does.
     """
     shapes: list[tuple[str, Polygon]] = []
     for number, feature in enumerate(_load_features(path), start=1):
@@ -50,9 +60,7 @@ def read_annotations(path: Path, groups: GroupNames = BUILT_IN) -> Annotations:
                 f"{path}: object {number} is no polygon in pixels ({error}); export it from QuPath "
                 "again"
             ) from error
-
-    meanings = {group: groups.find_meaning(group) for group, _ in shapes}
-    return sort_polygons(path, shapes, meanings, "QuPath")
+    return shapes
 
 
 def _load_features(path: Path) -> list[Any]:
@@ -91,10 +99,10 @@ def _read_polygons(geometry: dict[str, Any]) -> Iterator[Polygon]:
     """Polygons of a geometry; an array of no corners for a point or a line."""
     kind = geometry.get("type")
     if kind == "Polygon":
-        yield _join_rings(geometry["coordinates"])
+        yield join_rings(geometry["coordinates"])
     elif kind == "MultiPolygon":
         for rings in geometry["coordinates"]:
-            yield _join_rings(rings)
+            yield join_rings(rings)
     elif kind == "GeometryCollection":
         for part in geometry["geometries"]:
             yield from _read_polygons(part)
@@ -102,8 +110,8 @@ def _read_polygons(geometry: dict[str, Any]) -> Iterator[Polygon]:
         yield np.empty((0, 2))
 
 
-def _join_rings(rings: list[Any]) -> Polygon:
-    """One closed outline through all rings of a polygon.
+def join_rings(rings: Sequence[Any]) -> Polygon:
+    """One closed outline through all rings of a polygon, each a list of points (x, y).
 
     It goes from the first corner of the outer ring to each hole and back. By the even-odd rule the
     two ways cancel each other, and the holes are outside.

@@ -49,13 +49,13 @@ def rasterize_tumour(
     origin = np.array([left_px0, top_px0])
     # Holes are cleared last, whatever their order in the file: docs/deviations.md, "Holes".
     for polygon in annotations.tumour:
-        _fill_polygon(mask, (polygon - origin) / downsample, True)
+        fill_polygon(mask, (polygon - origin) / downsample, True)
     for polygon in annotations.holes:
-        _fill_polygon(mask, (polygon - origin) / downsample, False)
+        fill_polygon(mask, (polygon - origin) / downsample, False)
     return mask
 
 
-def _fill_polygon(mask: Mask, points: Polygon, value: bool) -> None:
+def fill_polygon(mask: Mask, points: Polygon, value: bool) -> None:
     """Set the pixels whose centres lie inside a polygon (even-odd rule), points as (x, y) in the
     mask's pixels.
 

@@ -1,0 +1,1 @@
+"""What a person has corrected: where tumour is, where none is, and which area was looked at."""
