@@ -44,6 +44,7 @@ enhanced_adl   UNTIL=masks MASK_FLAGS="--grid_search"
 adl_ours       UNTIL=masks CLASSIFIER_FLAGS="--cam adl" MASK_FLAGS="--cam adl"
 raw            UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess none"
 crf            UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess crf"
+crf_authors    UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess crf --crf authors"
 # Table 4
 truth_random   DECODER_FLAGS="--prompt ground_truth_random" RETRAIN_FLAGS="--prompt ground_truth_random --n_iter 1"
 image_random   DECODER_FLAGS="--prompt image_random" RETRAIN_FLAGS="--prompt image_random --n_iter 1"

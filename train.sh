@@ -10,10 +10,12 @@ source src/variables.sh
 resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR
 
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
-METHOD=${METHOD:-ep_sam}                      # ep_sam, strong; to compare with: unet, deeplab, sam_box (learn from masks);
-                                              # enhanced_adl, adl, gradcam, gradcam++, eigencam (initial masks alone)
+METHOD=${METHOD:-ep_sam}                      # ep_sam, strong; to compare with: unet, deeplab, sam_box, medsam_box (learn from masks);
+                                              # enhanced_adl, adl, gradcam, gradcam++, eigencam (initial masks alone);
+                                              # unet_pseudo (learns from the pseudo-labels of the run FROM)
 METHOD_PRESET=${METHOD_PRESET:-default}       # constants of METHOD: default (this project), authors (their research scripts)
 RUN=${RUN:-$(default_run)}                    # name of this run: its folder under checkpoints/; <dataset>[-<METHOD>]
+FROM=${FROM:-}                                # for unet_pseudo: a finished run of ep_sam, whose last pseudo-labels it takes
 SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # vit_b, vit_l, vit_h, vit_demo; empty: the dataset's preset, else vit_b
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # SAM's weights; empty: the known file, downloaded into checkpoints/ once
 SEED=${SEED:-22}                              # seed of every random draw
@@ -40,6 +42,8 @@ case $METHOD in
     strong) DECODER_FLAGS="--method strong $DECODER_FLAGS" RETRAIN_FLAGS="--method strong $RETRAIN_FLAGS" ;;
     enhanced_adl | adl | gradcam | gradcam++ | eigencam) CLASSIFIER_FLAGS="--cam $METHOD $CLASSIFIER_FLAGS" ;;
     unet | deeplab) SEGMENTER_FLAGS="--segmenter $METHOD --targets ground_truth $SEGMENTER_FLAGS" ;;
+    unet_pseudo) SEGMENTER_FLAGS="--segmenter unet --targets pseudo $SEGMENTER_FLAGS" ;;
+    medsam_box) BOX_FLAGS="--segmenter medsam_box --sam_model_type vit_b $BOX_FLAGS" ;;
     *) refuse_method ;;
 esac
 
@@ -68,7 +72,7 @@ run_all() {
         stage src/make_demo_slides.py ${DATA_ROOT:+"--output_dir=$DATA_ROOT/demo"} $DEMO_FLAGS  # synthetic slides
     fi
     # Checks in seconds what would stop the run later. It takes each stage's flags as one word.
-    stage src/check.py "${training[@]}" "${sam[@]}" --patch_flags="$PATCH_FLAGS" \
+    stage src/check.py "${training[@]}" "${sam[@]}" ${FROM:+"--from_run=$FROM"} --patch_flags="$PATCH_FLAGS" \
         --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
         --retrain_flags="$RETRAIN_FLAGS" --segmenter_flags="$SEGMENTER_FLAGS" --box_flags="$BOX_FLAGS" \
         --evaluate_flags="$EVALUATE_FLAGS"
@@ -89,8 +93,12 @@ run_all() {
         unet | deeplab)
             stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS  # ground truth → segmenter
             ;;
-        sam_box)
-            stage src/train_box_decoder.py "${training[@]}" "${sam[@]}" $BOX_FLAGS   # ground truth → SAM's decoder
+        unet_pseudo)
+            # FROM's pseudo-labels → segmenter
+            stage src/train_segmenter.py "${training[@]}" "${seed[@]}" ${FROM:+"--from_run=$FROM"} $SEGMENTER_FLAGS
+            ;;
+        sam_box | medsam_box)
+            stage src/train_box_decoder.py "${training[@]}" "${sam[@]}" $BOX_FLAGS         # ground truth → SAM's decoder
             ;;
     esac
     stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves

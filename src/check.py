@@ -14,6 +14,7 @@ from epsam.config.decoder import BoxDecoderOptions, DecoderOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.config.preflight import CheckOptions
+from epsam.config.segmenter import SegmenterOptions
 from epsam.core.errors import PreflightError
 from epsam.core.locking import exclusive_lock
 from epsam.paths import DatasetPaths, RunPaths, run_folder
@@ -41,8 +42,10 @@ from epsam.preflight.software import (
     check_python,
     check_tensorboard,
 )
+from epsam.preflight.source_run import check_source_run
 from epsam.preflight.weights import (
     check_classifier_start,
+    check_medsam,
     check_resnet_checkpoint,
     check_sam,
     check_segmenter_start,
@@ -69,6 +72,7 @@ SHARED_OPTIONS = (
     "precision",
     "sam_model_type",
     "sam_checkpoint",
+    "from_run",
 )
 """Options that train.sh passes to every stage that has them."""
 
@@ -156,7 +160,11 @@ def build_weight_checks(of_stage: Mapping[str, Any], options: CheckOptions) -> l
     if decoder:
         is_published_sam = bool(SPECS[decoder.sam_model_type].url)
         loaded_sam = find_loaded_sam(RunPaths.of(decoder), decoder.sam_model_type)
-        checks.append(partial(check_sam, decoder, checkpoint_root, loaded_sam))
+        box_options: BoxDecoderOptions | None = of_stage.get("train_box_decoder")
+        if box_options and box_options.is_medsam:
+            checks.append(partial(check_medsam, box_options, checkpoint_root, loaded_sam))
+        else:
+            checks.append(partial(check_sam, decoder, checkpoint_root, loaded_sam))
     if "train_classifier" in of_stage:
         checks.append(
             partial(check_classifier_start, of_stage["train_classifier"], checkpoint_root)
@@ -166,6 +174,7 @@ def build_weight_checks(of_stage: Mapping[str, Any], options: CheckOptions) -> l
         checks.append(partial(check_postprocessing, masks))
         checks.append(partial(check_resnet_checkpoint, masks))
     if "train_segmenter" in of_stage:
+        checks.append(partial(check_source_run, of_stage["train_segmenter"]))
         checks.append(partial(check_segmenter_start, of_stage["train_segmenter"], checkpoint_root))
     checks.insert(0, partial(check_device, options.device, options.precision, is_published_sam))
     return checks
@@ -224,7 +233,9 @@ def build_data_checks(paths: DatasetPaths, of_stage: Mapping[str, Any]) -> list[
     for split, image_dir in zip(SPLITS, image_dirs, strict=True):
         checks.append(partial(check_patches, paths, split, image_dir))
         checks.append(partial(check_split_pixels, paths, split, image_dir))
-    if "train_segmenter" in of_stage or "train_box_decoder" in of_stage:
+    segmenter: SegmenterOptions | None = of_stage.get("train_segmenter")
+    is_supervised = segmenter is not None and segmenter.targets == "ground_truth"
+    if is_supervised or "train_box_decoder" in of_stage:
         checks.append(partial(check_training_masks, paths))
     checks += [partial(check_leaks, paths), partial(check_patch_resolutions, paths)]
     return checks

@@ -18,10 +18,9 @@ from epsam.data.patches import (
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.stage import Stage
 from epsam.paths import DatasetPaths, run_folder
-from epsam.segment.sam.specs import find_checkpoint
+from epsam.segment.sam.box_weights import find_box_checkpoint, pixel_scaling
 
 NAME = "train_box_decoder"
-SEGMENTER = "sam_box"
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +34,7 @@ def main(options: BoxDecoderOptions) -> None:
     data = DatasetPaths.of(options)
     train = list_masked_patches(data.split("train"))
     val = list_masked_patches(data.split("val"))
-    weights = find_checkpoint(
-        options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root)
-    )
+    weights = find_box_checkpoint(options)
     inputs = {
         "train": digest_of_files(patch.image for patch in train),
         "train_truth": digest_of_files(patch.mask for patch in train if patch.mask),
@@ -79,8 +76,9 @@ def fit_decoder(
         "mpp": load_median_mpp(train, DatasetPaths.of(options).patch_table),
         "sam_model_type": options.sam_model_type,
         "sam_sha256": sam.checksum,
+        "pixels": pixel_scaling(options),
     }
-    save_segmenter(stage.run.segmenter, SEGMENTER, sam.segmenter, metadata)
+    save_segmenter(stage.run.segmenter, options.segmenter, sam.segmenter, metadata)
     stage.record(task.name, state.history)
     stage.finish([stage.run.segmenter])
 

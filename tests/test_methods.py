@@ -1,6 +1,7 @@
 """Methods to compare EP-SAM with, each from the mini dataset to evaluation and inference."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ import train_segmenter
 from epsam.config.command_line import parse
 from epsam.config.preflight import CheckOptions
 from epsam.core.errors import PreflightError, WeightsError
-from epsam.data.images import read_mask
+from epsam.core.files import write_json
+from epsam.data.images import read_mask, write_mask
 from epsam.engine.stage import Stage
 from epsam.pipeline import RECIPES, STAGES, recipe_stages
 from support.mini import FLAGS
@@ -39,6 +41,7 @@ MINI_FLAGS = {
     "train_segmenter": f"{FIT} --batch_size 4 --epoch 12",
     "train_box_decoder": "--epoch 2 --embedding_transforms 1",
 }
+METHODS = ("unet", "unet_pseudo", "sam_box", "medsam_box", "gradcam")
 WITH_SAM = ("train_box_decoder", "evaluate", "infer")
 
 pytestmark = pytest.mark.slow
@@ -48,17 +51,32 @@ def run_stage(name, method, *flags):
     """One stage of a method as train.sh runs it, on the mini dataset of the working directory."""
     shared = [*DATASET, *(SAM if name in WITH_SAM else ())] if name != "report" else DATASET[:2]
     recipe_flags = RECIPES[method].flags.get(name, ())
+    if name == "train_segmenter" and method == "unet_pseudo":
+        recipe_flags = (*recipe_flags, "--from_run", "source")
+    if method == "medsam_box" and name == "train_box_decoder":
+        # Random weights of the small SAM stand in for MedSAM's, which are of a ViT-B.
+        recipe_flags = (*recipe_flags, *SAM)
     words = [*shared, "--run", method, *recipe_flags, *MINI_FLAGS.get(name, "").split(), *flags]
     MAINS[name].main(parse(name, STAGES[name].load_options_class(), words))
 
 
+def write_source_run(run):
+    """What EP-SAM leaves after its only round: pseudo-labels, four of six accepted."""
+    write_json(run / "stages" / "decoder_1.json", {"fingerprint": "", "inputs": {}})
+    write_json(run / "options.json", {"decoder_1": {"n_iter": 1}})
+    for number in range(4):
+        name = f"p{number}_1.png"
+        write_mask(run / "masks/iter_1" / name, read_mask(Path("dataset/mini/train/mask") / name))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The mini dataset and SAM, with the runs of three methods beside each other."""
+    """The mini dataset and SAM, with the runs of five methods beside each other."""
     folder = tmp_path_factory.mktemp("methods")
     with working_in(folder):
         write_mini_dataset()
-        for method in ("unet", "sam_box", "gradcam"):
+        write_source_run(folder / "checkpoints" / "source")
+        for method in METHODS:
             for stage in recipe_stages(method)[1:]:
                 run_stage(stage.name, method)
             flags = ("--segment_by", "maps") if method == "gradcam" else ()
@@ -71,9 +89,9 @@ def read_rows(path):
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.parametrize("method", ["unet", "sam_box", "gradcam"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_method_is_scored_on_positives_and_on_all_patches(folder, method):
-    predictor = "initial mask" if method == "gradcam" else method
+    predictor = {"gradcam": "initial mask", "unet_pseudo": "unet"}.get(method, method)
     rows = read_rows(folder / "checkpoints" / method / "evaluation.csv")
     assert [(row["split"], row["what"]) for row in rows] == [
         (split, what) for split in ("train", "val", "test") for what in ("fill", "all", predictor)
@@ -92,8 +110,15 @@ def test_the_model_card_says_what_was_learnt_from_and_where_it_started(folder):
     assert "Model: none. The masks come from: unet." in unet
     assert "* Start of the segmenter: random weights" in unet
     assert "Start of the decoder" not in unet
+    pseudo = (folder / "checkpoints/unet_pseudo/model_card.md").read_text("utf-8")
+    assert "trained with labels of patches (mini). Classifier: none." in pseudo
+    assert "Trained with the last accepted pseudo-labels of the run source" in pseudo
+    assert "The best epoch of a decoder is chosen by masks of the validation split." in pseudo
     sam_box = (folder / "checkpoints/sam_box/model_card.md").read_text("utf-8")
     assert "Model: vit_demo. The masks come from: sam_box." in sam_box
+    medsam = (folder / "checkpoints/medsam_box/model_card.md").read_text("utf-8")
+    assert "The masks come from: medsam_box." in medsam
+    assert "* Start of the decoder: MedSAM, Apache-2.0" in medsam
     gradcam = (folder / "checkpoints/gradcam/model_card.md").read_text("utf-8")
     assert "trained with labels of patches (mini). Classifier: resnet18." in gradcam
     assert "Segment Anything Model: none. The masks come from: initial mask." in gradcam
@@ -107,7 +132,7 @@ def test_the_u_net_learns_from_the_masks(folder):
     assert dice["train", "unet"] > 0.6
 
 
-@pytest.mark.parametrize("method", ["unet", "sam_box", "gradcam"])
+@pytest.mark.parametrize("method", METHODS)
 def test_inference_segments_as_evaluation_scored(folder, method):
     rows = read_rows(folder / "out" / method / "metrics.csv")
     assert [row["status"] for row in rows] == ["done"] * 3
@@ -137,7 +162,32 @@ def test_a_finished_method_has_nothing_to_do(folder, monkeypatch):
     monkeypatch.setattr(Stage, "begin", refuse)
     with working_in(folder):
         run_stage("train_segmenter", "unet")
+        run_stage("train_segmenter", "unet_pseudo")
         run_stage("train_box_decoder", "sam_box")
+        run_stage("train_box_decoder", "medsam_box")
+
+
+def test_medsam_has_pixels_of_its_own_in_training_and_afterwards(folder):
+    content = torch.load(folder / "checkpoints/medsam_box/segmenter.pth", weights_only=True)
+    assert content["segmenter"] == "medsam_box"
+    assert content["made_with"]["pixels"] == "minmax"
+    # Embeddings of the same weights and of other pixels are not mixed.
+    names = {path.name for path in (folder / "dataset/mini/embeddings").iterdir()}
+    assert {name.endswith("-minmax") for name in names} == {True, False}
+
+
+def test_without_medsams_file_one_line_says_where_it_comes_from_and_goes(folder):
+    with (
+        working_in(folder),
+        pytest.raises(WeightsError, match=r"^checkpoints/medsam_vit_b.pth: MedSAM's weights are"),
+    ):
+        train_box_decoder.main(
+            parse(
+                "train_box_decoder",
+                STAGES["train_box_decoder"].load_options_class(),
+                [*DATASET, "--run", "other", *RECIPES["medsam_box"].flags["train_box_decoder"]],
+            )
+        )
 
 
 def test_the_decoder_of_another_sam_is_refused(folder):
@@ -166,6 +216,7 @@ def test_a_method_without_masks_ends_at_the_check(folder, tmp_path, method, monk
         for path in (folder / "dataset" / "mini" / split / "image").iterdir():
             (target / path.name).write_bytes(path.read_bytes())
     (tmp_path / "random_sam.pth").write_bytes((folder / "random_sam.pth").read_bytes())
-    flags = ["--recipe", method, *DATASET, *SAM, "--segmenter_flags=--pretrained none"]
+    segmenter = "--targets ground_truth --pretrained none"
+    flags = ["--recipe", method, *DATASET, *SAM, f"--segmenter_flags={segmenter}"]
     with working_in(tmp_path), pytest.raises(PreflightError, match="2 problems.*learns from masks"):
         check.main(parse("check", CheckOptions, flags))

@@ -79,6 +79,7 @@ SEGMENTERS = {
 
 SAM_SEGMENTERS = {
     "sam_box": "epsam.segment.sam.whole_patch",
+    "medsam_box": "epsam.segment.sam.whole_patch",
 }
 """Segmenters that are a SAM with a prompt that needs no map: a module with `save` and `load`. SAM's
 weights are not in their checkpoints.

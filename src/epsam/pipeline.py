@@ -253,7 +253,15 @@ RECIPES: dict[str, Recipe] = {
     "strong": Recipe(_EP_SAM_STAGES, {"finetune_decoder": _STRONG, "retrain_decoder": _STRONG}),
     "unet": _segmenter_recipe("unet"),
     "deeplab": _segmenter_recipe("deeplab"),
+    "unet_pseudo": Recipe(
+        _SEGMENTER_STAGES, {"train_segmenter": ("--segmenter", "unet", "--targets", "pseudo")}
+    ),
     "sam_box": Recipe(("extract_patches", "train_box_decoder", "evaluate", "report")),
+    # MedSAM is a ViT-B, whatever SAM the preset names.
+    "medsam_box": Recipe(
+        ("extract_patches", "train_box_decoder", "evaluate", "report"),
+        {"train_box_decoder": ("--segmenter", "medsam_box", "--sam_model_type", "vit_b")},
+    ),
     "enhanced_adl": _map_recipe("enhanced_adl"),
     "adl": _map_recipe("adl"),
     "gradcam": _map_recipe("gradcam"),

@@ -8,7 +8,7 @@ import torch
 from epsam import pipeline
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse, run_stage
-from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.decoder import BoxDecoderOptions, DecoderOptions, RetrainOptions
 from epsam.config.evaluation import EvaluateOptions
 from epsam.config.flags import flag_name, stored_options
 from epsam.config.inference import InferOptions
@@ -117,6 +117,14 @@ def test_the_authors_constants_of_the_compared_methods():
     unet = parse("train_segmenter", SegmenterOptions, [*authors, "mine", "--recipe", "unet"])
     assert (unet.batch_size, unet.epoch, unet.lr, unet.weight_decay) == (4, 20, 2e-4, 1e-3)
     assert (unet.encoder, unet.pretrained, unet.patience) == ("resnet50", "imagenet", 10)
+
+    pseudo = parse(
+        "train_segmenter", SegmenterOptions, [*authors, "mine", "--recipe", "unet_pseudo"]
+    )
+    assert (pseudo.batch_size, pseudo.lr) == (4, 2e-4)
+    words = [*authors, "mine", "--recipe", "medsam_box"]
+    medsam = parse("train_box_decoder", BoxDecoderOptions, words)
+    assert (medsam.medsam_pixels, medsam.lr, medsam.weight_decay) == ("sam", 2e-4, 1e-2)
 
     def rule(method, dataset):
         words = [*authors, dataset, "--recipe", method]

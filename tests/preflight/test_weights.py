@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from epsam.config.classifier import ClassifierOptions
+from epsam.config.decoder import BoxDecoderOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.sam import SamOptions
 from epsam.config.segmenter import SegmenterOptions
@@ -11,6 +14,7 @@ from epsam.preflight import weights
 from epsam.preflight.finding import collect_findings
 from epsam.preflight.weights import (
     check_classifier_start,
+    check_medsam,
     check_resnet_checkpoint,
     check_sam,
     check_segmenter_start,
@@ -75,6 +79,17 @@ def test_missing_weights_stop(tmp_path):
         True,
         "no.pth: no such file",
     )
+
+
+def test_medsams_weights_are_named_if_missing_and_looked_into_if_there(tmp_path, demo_weights):
+    options = BoxDecoderOptions(segmenter="medsam_box", sam_model_type="vit_demo")
+    missing = collect_findings([lambda: check_medsam(options, tmp_path)])
+    assert_single(missing, True, "medsam_vit_b.pth: MedSAM's weights are missing; download")
+    (tmp_path / "medsam_vit_b.pth").write_bytes(demo_weights.read_bytes())
+    assert listed(check_medsam(options, tmp_path)) == []
+    vit_b = replace(options, sam_model_type="vit_b")
+    other = collect_findings([lambda: check_medsam(vit_b, tmp_path)])
+    assert_single(other, True, "tensors do not fit vit_b")
 
 
 def test_a_published_file_with_another_hash_stops(tmp_path):

@@ -9,7 +9,7 @@ import inspect
 import logging
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -225,9 +225,8 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any], typ
     if type_ is bool:
         group.add_argument(name, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
     elif typing.get_origin(type_) is tuple:
-        group.add_argument(
-            name, dest=field.name, type=_tuple_reader(type_), metavar="A,B,…", help=text
-        )
+        read = _tuple_reader(type_, field.metadata["named"])
+        group.add_argument(name, dest=field.name, type=read, metavar="A,B,…", help=text)
     elif choices:
         group.add_argument(
             name,
@@ -255,12 +254,23 @@ def _help_text(field: dataclasses.Field[Any]) -> str:
     return f"{info['help']} ({'; '.join(notes)})".replace("%", "%%")
 
 
-def _tuple_reader(type_: Any) -> Callable[[str], tuple[Any, ...]]:
+def _tuple_reader(
+    type_: Any, named: Mapping[str, tuple[Any, ...]]
+) -> Callable[[str], tuple[Any, ...]]:
     members = typing.get_args(type_)
     open_ended = members[-1] is Ellipsis
+    lengths = sorted({len(value) for value in named.values()})
 
     def read(text: str) -> tuple[Any, ...]:
+        if text in named:
+            return named[text]
         parts = [part.strip() for part in text.split(",") if part.strip()]
+        if named and len(parts) not in lengths:
+            counts = " or ".join(map(str, lengths))
+            raise argparse.ArgumentTypeError(
+                f"{' or '.join(named)}, or {counts} numbers with commas between them expected, "
+                f"found {text!r}"
+            )
         if not open_ended and len(parts) != len(members):
             raise argparse.ArgumentTypeError(
                 f"{len(members)} values with commas between them expected, found {text!r}"

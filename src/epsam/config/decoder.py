@@ -6,7 +6,7 @@ from epsam.config.common import SeedOptions, StageOptions
 from epsam.config.flags import OldSpelling, flag
 from epsam.config.presets import METHODS
 from epsam.config.sam import OLD_PROMPTS, CacheOptions, PromptOptions, SamOptions
-from epsam.methods import PROMPTS, SELECTIONS
+from epsam.methods import PROMPTS, SAM_SEGMENTERS, SELECTIONS
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,35 @@ class RetrainOptions(DecoderOptions):
 class BoxDecoderOptions(DecoderFitOptions, SamOptions, CacheOptions, SeedOptions, StageOptions):
     """SAM's decoder on ground truth, prompted by a box round the whole patch."""
 
+    segmenter: str = flag(
+        "sam_box",
+        "whose encoder and initial decoder: SAM's (sam_box), or MedSAM's, a ViT-B, from "
+        "medsam_vit_b.pth in checkpoints/ or --sam_checkpoint (medsam_box)",
+        source="paper Table 2",
+        choices=tuple(SAM_SEGMENTERS),
+        affects_result=True,
+        since="0.3",
+    )
+    # docs/deviations.md, "Fully supervised rows".
+    medsam_pixels: str = flag(
+        "published",
+        "pixels for MedSAM's encoder: each patch scaled to 0..1 by its lowest and highest value, "
+        "as it was trained (published), or SAM's mean and standard deviation (sam)",
+        source="MedSAM (Ma et al. 2024)",
+        choices=("published", "sam"),
+        affects_result=True,
+        since="0.3",
+    )
+
+    @property
+    def is_medsam(self) -> bool:
+        """Whether weights and pixels are MedSAM's."""
+        return self.segmenter == "medsam_box"
+
     def as_decoder_options(self) -> DecoderOptions:
         """The same for what trains decoders: one prompt for all patches, of a box's two corners."""
-        shared = {item.name: getattr(self, item.name) for item in fields(self)}
+        shared = {}
+        for item in fields(DecoderOptions):
+            if hasattr(self, item.name):
+                shared[item.name] = getattr(self, item.name)
         return DecoderOptions(**shared, prompt="patch_box", train_prompt="patch_box", n_point=1)

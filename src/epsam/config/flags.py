@@ -9,6 +9,7 @@ readable and are still recognised as finished.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 THIS_PROJECT = "this project"
@@ -29,6 +30,7 @@ class OldSpelling:
 
 
 _NEVER_RENAMED = OldSpelling()
+_NO_NAMES: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
 
 
 def flag(
@@ -44,6 +46,7 @@ def flag(
     at_least: float | None = None,
     at_most: float | None = None,
     old: OldSpelling = _NEVER_RENAMED,
+    named: Mapping[str, tuple[Any, ...]] = _NO_NAMES,
 ) -> Any:
     """A dataclass field that is also a command-line flag.
 
@@ -55,7 +58,8 @@ def flag(
     first version with the flag; a result of an older version counts as computed with its default.
     at_least, at_most: the range of a number, or of each number of a
     tuple, ends included; a tuple with a range holds at least one number. Infinity and NaN are
-    never accepted.
+    never accepted. named: values of a tuple that also have a name; a value has as many parts as one
+    of them.
     """
     return field(
         default=default,
@@ -70,6 +74,7 @@ def flag(
             "at_least": at_least,
             "at_most": at_most,
             "old": old,
+            "named": named,
         },
     )
 

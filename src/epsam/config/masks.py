@@ -6,6 +6,10 @@ from epsam.config.common import StageOptions
 from epsam.config.flags import OldSpelling, flag, fraction
 from epsam.methods import CAM_METHODS, MAP_REFINERS, POSTPROCESSINGS
 
+# The authors' values are of their research scripts (docs/deviations.md, "Raw maps and DenseCRF").
+CRF_SETTINGS = {"affinitynet": (80, 13, 10), "authors": (30, 3, 3, 1, 5, 70)}
+"""Settings of `--crf` that have a name."""
+
 
 @dataclass(frozen=True)
 class MaskRule:
@@ -68,11 +72,14 @@ class MaskRule:
         affects_result=True,
         affects_only=("masks",),
     )
-    crf: tuple[int, int, int] = flag(
-        (80, 13, 10),
-        "DenseCRF's bilateral kernel: range in px, range in grey levels, weight",
+    crf: tuple[int, ...] = flag(
+        CRF_SETTINGS["affinitynet"],
+        "DenseCRF's bilateral kernel: range in px, range in grey levels, weight; or with these "
+        "the smoothness kernel's weight, the steps, and the certainty of labels in percent; "
+        "authors is 30,3,3,1,5,70, affinitynet the default",
         source="AffinityNet",
         at_least=1,
+        named=CRF_SETTINGS,
         affects_result=True,
         affects_only=("masks",),
     )

@@ -39,22 +39,24 @@ _SEGMENTER: dict[str, StageRows] = {
         }
     }
 }
+_BOX_DECODER: Row = {
+    "batch_size": 4,
+    "epoch": 20,
+    "lr": 2e-4,
+    "weight_decay": 1e-2,
+    "patience": 10,
+}
 
 METHOD_PRESETS: dict[str, dict[str, dict[str, StageRows]]] = {
     DEFAULT: {},
     AUTHORS: {
         "unet": _SEGMENTER,
         "deeplab": _SEGMENTER,
-        "sam_box": {
-            ANY_DATASET: {
-                "train_box_decoder": {
-                    "batch_size": 4,
-                    "epoch": 20,
-                    "lr": 2e-4,
-                    "weight_decay": 1e-2,
-                    "patience": 10,
-                }
-            }
+        "unet_pseudo": _SEGMENTER,
+        "sam_box": {ANY_DATASET: {"train_box_decoder": _BOX_DECODER}},
+        # SAM's mean and standard deviation for MedSAM's encoder, too.
+        "medsam_box": {
+            ANY_DATASET: {"train_box_decoder": {**_BOX_DECODER, "medsam_pixels": "sam"}}
         },
         "enhanced_adl": {
             ANY_DATASET: {

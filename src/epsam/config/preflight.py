@@ -16,6 +16,11 @@ from epsam.config.flags import flag
 class CheckOptions(RecipeOptions, SeedOptions, ReplaceOptions, RunOptions, SplitOptions):
     """Before a run: list what would stop or spoil it. Takes the flags of its stages."""
 
+    from_run: str = flag(
+        "",
+        "finished EP-SAM run whose pseudo-labels METHOD=unet_pseudo learns from, FROM of train.sh",
+        affects_result=False,
+    )
     sam_model_type: str = flag(
         "", "SAM's image encoder; empty: the dataset's preset, else vit_b", affects_result=True
     )

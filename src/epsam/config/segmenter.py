@@ -38,6 +38,13 @@ class SegmenterOptions(SeedOptions, StageOptions):
         choices=("ground_truth", "initial", "pseudo"),
         affects_result=True,
     )
+    # The masks themselves are part of the fingerprint.
+    from_run: str = flag(
+        "",
+        "finished EP-SAM run whose last pseudo-labels are the masks, for --targets pseudo; empty: "
+        "this run's",
+        affects_result=False,
+    )
     normal_patches: bool = flag(
         False, "train on normal patches, too, with an empty mask", affects_result=True
     )

@@ -1,9 +1,11 @@
 """Are the weights of SAM and of the classifier's start there, intact, and of the right network?"""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from epsam.config.classifier import ClassifierOptions
+from epsam.config.decoder import BoxDecoderOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.sam import SamOptions
 from epsam.config.segmenter import SegmenterOptions
@@ -13,7 +15,7 @@ from epsam.core.files import sha256_of
 from epsam.engine.stage import read_completion_record
 from epsam.paths import RunPaths
 from epsam.preflight.finding import Finding, problem, warning
-from epsam.segment.sam.specs import SPECS
+from epsam.segment.sam.specs import SPECS, find_medsam_checkpoint
 from epsam.weak.imagenet import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file
 
 
@@ -36,6 +38,17 @@ def check_sam(options: SamOptions, folder: Path, loaded_sha256: str = "") -> Ite
             )
     elif not loaded_sha256 or sha256_of(path) != loaded_sha256:
         _check_tensors(path, options.sam_model_type)
+
+
+def check_medsam(
+    options: BoxDecoderOptions, folder: Path, loaded_sha256: str = ""
+) -> Iterator[Finding]:
+    """The same for MedSAM's weights, which have no hash of their own here.
+
+    Raises WeightsError if they are missing.
+    """
+    path = find_medsam_checkpoint(options.sam_checkpoint, folder)
+    yield from check_sam(replace(options, sam_checkpoint=str(path)), folder, loaded_sha256)
 
 
 def find_loaded_sam(run: RunPaths, sam_model_type: str) -> str:

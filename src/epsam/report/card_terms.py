@@ -18,6 +18,7 @@ SAM_TERMS = {
     "vit_demo": "a small stand-in that this project has trained on made-up scenes, Apache-2.0",
 }
 """SAM type → the terms of its weights; all others are Meta's."""
+MEDSAM_TERMS = "MedSAM, Apache-2.0; its training images have terms of their own"
 _META_TERMS = "Meta's Segment Anything, Apache-2.0"
 START_TERMS = {
     "none": "random weights: there is nothing to license",
@@ -53,6 +54,9 @@ def weight_terms(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
             lines.append(f"* Start of the {network}: {terms}.")
 
     sam = find_trained_sam(options)
+    if options.get("train_box_decoder", {}).get("segmenter") == "medsam_box":
+        lines.append(f"* Start of the decoder: {MEDSAM_TERMS}.")
+        return lines
     files: dict[str, None] = {}
     for stage, flags in options.items():
         if stage != "evaluate" and flags.get("sam_checkpoint"):

@@ -84,11 +84,17 @@ def _describe_data(card: CardContent) -> list[str]:
     lines = [*_format_table(columns, rows), ""]
     if card.learns_from_masks:
         lines.append("Trained with the masks of patches with tumour (fully supervised).")
+    elif source_run := card.option("from_run", "train_segmenter"):
+        lines.append(
+            f"Trained with the last accepted pseudo-labels of the run {source_run}, which was "
+            "trained with labels of patches alone."
+        )
     else:
         lines.append("Trained with labels of patches alone: 1 with tumour, 0 without.")
     # What is stored keeps the flag's old spelling.
     by_masks = card.option("select_on") in ("ground_truth", "truth")
-    if card.learns_from_masks or by_masks:
+    # A segmenter without prompts has no other way to choose its epoch.
+    if card.learns_from_masks or by_masks or card.option("segmenter"):
         lines.append("The best epoch of a decoder is chosen by masks of the validation split.")
     if card.option("grid_search"):
         by_labels = card.option("grid_by") == "labels"

@@ -1,6 +1,7 @@
 """Training of SAM's decoder on ground truth with a box round the whole patch (paper Table 2)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from epsam.config.decoder import BoxDecoderOptions
 from epsam.core.device import select_device
 from epsam.data.patches import Patch
 from epsam.engine.fit import Task
+from epsam.segment.sam.box_weights import find_box_checkpoint, pixel_scaling
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.segment.sam.whole_patch import box_prompt
 from epsam.training.decoder import PromptedPatch, build_decoder_task
@@ -23,10 +25,18 @@ def prepare_box_sam(
     """SAM with frozen encoder, and the embeddings of patches of size × size px: those of train in
     all transforms that training draws from.
     """
-    decoder_options = options.as_decoder_options()
+    weights = find_box_checkpoint(options)
+    decoder_options = replace(options.as_decoder_options(), sam_checkpoint=str(weights))
     n_embeddings = len(train) * options.embedding_transforms + len(val)
     device_config = select_device(options.device, options.precision)
-    sam = prepare_sam(decoder_options, size, n_embeddings, decoder_options.n_point, device_config)
+    sam = prepare_sam(
+        decoder_options,
+        size,
+        n_embeddings,
+        decoder_options.n_point,
+        device_config,
+        pixel_scaling(options),
+    )
     prepare_embeddings(sam, train, options.embedding_transforms)
     prepare_embeddings(sam, val, 1)
     return sam

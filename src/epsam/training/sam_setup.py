@@ -34,7 +34,13 @@ from epsam.segment.sam.prompting.generators import prompt_generators
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt, make_sam_prompts
 from epsam.segment.sam.segmenter import SamSegmenter
-from epsam.segment.sam.specs import SPECS, count_feature_bytes, find_checkpoint
+from epsam.segment.sam.specs import (
+    SAM_PIXELS,
+    SPECS,
+    PixelScaling,
+    count_feature_bytes,
+    find_checkpoint,
+)
 from epsam.training.decoder import PromptedPatch
 from epsam.training.round_data import initial_mask_path
 
@@ -65,11 +71,12 @@ def prepare_sam(
     n_embeddings: int,
     n_point: int,
     device_config: DeviceConfig,
+    pixels: PixelScaling = SAM_PIXELS,
 ) -> SamSetup:
     """Load SAM's weights and open the store of embeddings of patches of patch_size × patch_size px.
 
     n_embeddings: how many will be needed at most. If the disk has no room for them, nothing is
-    cached. n_point: points that prompts are padded to.
+    cached. n_point: points that prompts are padded to. pixels: see `SamFrame`.
     """
     weights = find_checkpoint(
         options.sam_model_type, options.sam_checkpoint, Path(options.checkpoint_root)
@@ -77,7 +84,7 @@ def prepare_sam(
     sam = freeze(load_sam(options.sam_model_type, weights))
     # Of the weights, not of the file name: a cached embedding must never come from another SAM.
     checksum = sha256_of(weights)
-    segmenter = SamSegmenter(sam, patch_size, n_point, device_config, options.compile)
+    segmenter = SamSegmenter(sam, patch_size, n_point, device_config, options.compile, pixels)
     trainable, frozen = parameter_counts(sam)
     log.info(
         "SAM %s: %.2f M trainable, %.2f M frozen parameters",
@@ -86,7 +93,7 @@ def prepare_sam(
         frozen / 1e6,
     )
 
-    folder = embedding_folder(options, checksum, device_config)
+    folder = embedding_folder(options, checksum, device_config, pixels)
     shapes = segmenter.backbone.feature_shapes()
     bytes_per_embedding = count_feature_bytes(shapes)
     is_cached = options.embedding_cache and check_disk_space(
@@ -99,14 +106,20 @@ def prepare_sam(
 
 
 def embedding_folder(
-    options: DecoderOptions | EvaluateOptions, checksum: str, device_config: DeviceConfig
+    options: DecoderOptions | EvaluateOptions,
+    checksum: str,
+    device_config: DeviceConfig,
+    pixels: PixelScaling = SAM_PIXELS,
 ) -> Path:
-    """The folder for embeddings of one encoder, input size and precision."""
+    """The folder for embeddings of one encoder, input size, precision and scaling of pixels."""
     model = options.sam_model_type
     name = f"{model}-{checksum[:12]}-{SPECS[model].input_px}px"
     # fp32 has no suffix, so that embeddings of versions without a choice of precision stay valid.
     if dtype := device_config.autocast_dtype:
         name += f"-{str(dtype).removeprefix('torch.')}"
+    # Nor has SAM's own scaling.
+    if pixels != SAM_PIXELS:
+        name += f"-{pixels}"
     return DatasetPaths.of(options).embeddings / name
 
 

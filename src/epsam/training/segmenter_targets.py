@@ -7,6 +7,11 @@ from epsam.core.errors import TrainingError
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.training.round_data import Example, load_accepted_examples, load_initial_examples
+from epsam.training.source_run import (
+    find_source_run,
+    require_same_patches,
+    require_source_run,
+)
 
 
 def load_targets(
@@ -20,6 +25,11 @@ def load_targets(
         examples = [Example(patch, patch.mask) for patch in positives if patch.mask]
     elif options.targets == "initial":
         examples = load_initial_examples(run, positives)
+    elif options.from_run:
+        number = require_source_run(options)
+        source = find_source_run(options)
+        require_same_patches(source, number, positives)
+        examples = load_accepted_examples(number + 1, source, positives, "replace")
     else:
         examples = load_accepted_examples(_next_round(run), run, positives, "replace")
     if not examples:

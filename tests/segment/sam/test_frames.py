@@ -62,3 +62,14 @@ def test_masks_return_to_the_patch_by_way_of_sams_frame_as_in_the_package(patch)
         size = (patch, patch)
         direct = F.interpolate(low_res[:, None], size, mode="bilinear", align_corners=False)[:, 0]
         assert float((direct - expected).abs().max()) > 0.02
+
+
+def test_minmax_pixels_lie_in_0_to_1_by_each_images_own_lowest_and_highest_value():
+    """By hand: values 50, 100 and 250 are 0, 50 / 200 and 1; all channels share one range."""
+    frame = SamFrame(2, 2, "minmax")
+    patch = np.full((2, 2, 3), 100, np.uint8)
+    patch[0, 0, 0], patch[1, 1, 2] = 50, 250
+    scaled = frame.to_sam_image(patch)
+    assert scaled[0].tolist() == [[0, 0.25], [0.25, 0.25]]
+    assert scaled[2].tolist() == [[0.25, 0.25], [0.25, 1]]
+    assert not frame.to_sam_image(np.full((2, 2, 3), 9, np.uint8)).any()

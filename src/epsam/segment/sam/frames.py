@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epsam.data.images import Rgb, resize_rgb
+from epsam.segment.sam.specs import MINMAX_PIXELS, SAM_PIXELS, PixelScaling
 
 Points = npt.NDArray[np.float32]
 
@@ -29,10 +30,13 @@ class SamFrame:
     The published code scales the image but not the points, so that every prompt lies in the upper
     left quadrant; here both are scaled by the same factor (docs/deviations.md, "Points in SAM's
     frame").
+
+    pixels: how the image's values are scaled for the encoder.
     """
 
     patch_size: int
     sam_size: int
+    pixels: PixelScaling = SAM_PIXELS
 
     @property
     def scale(self) -> float:
@@ -47,6 +51,8 @@ class SamFrame:
             raise ValueError(f"a patch of {self.patch_size} px expected, found {patch.shape}")
         resized = torch.from_numpy(resize_rgb(patch, self.sam_size, self.sam_size))
         pixels = resized.permute(2, 0, 1).float()
+        if self.pixels == MINMAX_PIXELS:
+            return _scale_to_unit_range(pixels)
         mean = torch.tensor(PIXEL_MEAN).view(3, 1, 1)
         std = torch.tensor(PIXEL_STD).view(3, 1, 1)
         return (pixels - mean) / std
@@ -69,3 +75,11 @@ class SamFrame:
             size = (self.patch_size, self.patch_size)
             large = F.interpolate(large, size, mode="bilinear", align_corners=False)
         return large[:, 0]
+
+
+def _scale_to_unit_range(pixels: Tensor) -> Tensor:
+    """An image (3, h, w) scaled to 0..1 by its lowest and highest value; 0 if it has but one."""
+    lowest, highest = pixels.min(), pixels.max()
+    if lowest == highest:
+        return torch.zeros_like(pixels)
+    return (pixels - lowest) / (highest - lowest)

@@ -21,7 +21,7 @@ from epsam.segment.sam.losses import decoder_loss
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.prompting.point_sampling import BOX_START, collate_points
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
-from epsam.segment.sam.specs import IMAGE
+from epsam.segment.sam.specs import IMAGE, SAM_PIXELS, PixelScaling
 
 
 class PromptedEmbeddings(NamedTuple):
@@ -47,15 +47,19 @@ class SamSegmenter:
         n_point: int,
         device_config: DeviceConfig,
         compiled: bool = False,
+        pixels: PixelScaling = SAM_PIXELS,
     ) -> None:
-        """patch_size in px. compiled: the encoder goes through torch.compile where that works."""
+        """patch_size in px. compiled: the encoder goes through torch.compile where that works.
+
+        pixels: see `SamFrame`.
+        """
         self.sam = sam.to(device_config.device)
         if device_config.device.type == "cuda":
             # For the convolutions of patch embedding and neck; on a CPU it gains nothing (ViT-B, 2
             # cores).
             sam.image_encoder.to(memory_format=torch.channels_last)
         self.backbone = SamBackbone(sam, compiled)
-        self.frame = SamFrame(patch_size, sam.image_encoder.img_size)
+        self.frame = SamFrame(patch_size, sam.image_encoder.img_size, pixels)
         self._n_point = n_point
         self.device_config = device_config
 

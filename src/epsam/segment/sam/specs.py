@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from epsam.core.downloads import download
 from epsam.core.errors import WeightsError
@@ -16,6 +17,11 @@ from epsam.core.errors import WeightsError
 FeatureShapes = Mapping[str, tuple[int, ...]]
 """The shapes of one image's features, by name."""
 
+PixelScaling = Literal["sam", "minmax"]
+SAM_PIXELS: PixelScaling = "sam"
+"""RGB in 0–255, normalised by SAM's mean and standard deviation."""
+MINMAX_PIXELS: PixelScaling = "minmax"
+"""Each image scaled to 0..1 by its lowest and highest value, as MedSAM's encoder was trained."""
 IMAGE = "image"
 """Name of SAM's only feature, its image embedding."""
 PROMPT_DIM = 256
@@ -81,6 +87,10 @@ SPECS = {
 }
 
 
+MEDSAM_FILE = "medsam_vit_b.pth"
+MEDSAM_SITE = "https://github.com/bowang-lab/MedSAM"
+
+
 def count_feature_bytes(shapes: FeatureShapes) -> int:
     """Bytes of one image's features in float16, as the cache stores them."""
     return FP16_BYTES * sum(math.prod(shape) for shape in shapes.values())
@@ -106,3 +116,19 @@ def find_checkpoint(name: str, checkpoint: str, folder: Path) -> Path:
         )
     download(spec.url, spec.sha256, path)
     return path
+
+
+def find_medsam_checkpoint(checkpoint: str, folder: Path) -> Path:
+    """The file of MedSAM's weights: `checkpoint`, or if that is "" its own file in `folder`.
+
+    Raises WeightsError if it is absent: MedSAM's site has no address that a program could fetch.
+    """
+    path = Path(checkpoint) if checkpoint else folder / MEDSAM_FILE
+    if path.is_file():
+        return path
+    if checkpoint:
+        raise WeightsError(f"{path}: no such file; correct --sam_checkpoint or leave it out")
+    raise WeightsError(
+        f"{path}: MedSAM's weights are missing; download {MEDSAM_FILE} by the links of "
+        f"{MEDSAM_SITE} and put it there"
+    )

@@ -18,7 +18,7 @@ from epsam.segment.sam.models import freeze, load_sam
 from epsam.segment.sam.prompting.rules import PromptInputs, patch_box
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
 from epsam.segment.sam.segmenter import PromptedEmbeddings, SamSegmenter
-from epsam.segment.sam.specs import find_checkpoint
+from epsam.segment.sam.specs import SAM_PIXELS, find_checkpoint, find_medsam_checkpoint
 
 
 class WholePatchSam:
@@ -64,9 +64,13 @@ def load(
     options: --sam_checkpoint names SAM's weights; else they are in `folder`. Raises WeightsError if
     they are missing or others than in training.
     """
-    metadata = load_plain(path)["made_with"]
+    content = load_plain(path)
+    metadata = content["made_with"]
     name = metadata["sam_model_type"]
-    weights = find_checkpoint(name, options.sam_checkpoint, folder)
+    if content["segmenter"] == "medsam_box":
+        weights = find_medsam_checkpoint(options.sam_checkpoint, folder)
+    else:
+        weights = find_checkpoint(name, options.sam_checkpoint, folder)
     if metadata["sam_sha256"] != sha256_of(weights):
         raise WeightsError(
             f"{path}: trained with other weights of {name} than {weights}; give them by "
@@ -74,5 +78,7 @@ def load(
         )
     sam = freeze(load_sam(name, weights))
     load_decoder(path, sam)
-    segmenter = SamSegmenter(sam, metadata["patch_size"], 1, device_config, options.compile)
+    # Checkpoints of the first version with this segmenter do not hold the scaling.
+    pixels = metadata.get("pixels", SAM_PIXELS)
+    segmenter = SamSegmenter(sam, metadata["patch_size"], 1, device_config, options.compile, pixels)
     return WholePatchSam(segmenter).eval()
