@@ -7,7 +7,7 @@ set -euo pipefail
 caller=$PWD
 cd "$(dirname "$0")"
 source src/variables.sh
-resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR
+resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR CORRECTIONS
 
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
 METHOD=${METHOD:-ep_sam}                      # ep_sam, strong; to compare with: unet, deeplab, sam_box, medsam_box (learn from masks);
@@ -24,6 +24,8 @@ DATA_ROOT=${DATA_ROOT:-}                      # folder that holds the datasets; 
 CHECKPOINT_ROOT=${CHECKPOINT_ROOT:-}          # folder that holds SAM's weights and the runs; empty: checkpoints/
 LOG_DIR=${LOG_DIR:-}                          # folder of the log; empty: this one
 REPLACE=${REPLACE:-}                          # 1: replace what is finished with other options or data; else it stays
+CORRECTIONS=${CORRECTIONS:-}                  # folder of corrections by a person (docs/correcting.md): the rounds are made again with
+                                              # them, in a run of their own, <RUN>-corrected
 TENSORBOARD=${TENSORBOARD:-}                  # 1: --tensorboard for every training stage (pip install tensorboard)
 
 DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py, for DATASET_TYPE=demo, such as: --seed 1 --restart
@@ -46,6 +48,17 @@ case $METHOD in
     medsam_box) BOX_FLAGS="--segmenter medsam_box --sam_model_type vit_b $BOX_FLAGS" ;;
     *) refuse_method ;;
 esac
+
+corrections=()
+if [[ -n $CORRECTIONS ]]; then
+    if [[ $METHOD != ep_sam && $METHOD != strong ]]; then
+        echo "error: METHOD $METHOD: has no rounds, which CORRECTIONS are for; leave one of them out" >&2
+        exit 1
+    fi
+    source_run=$RUN
+    RUN=$RUN-corrected
+    corrections=("--corrections=$CORRECTIONS")
+fi
 
 if [[ -n $TENSORBOARD ]]; then
     for flags in CLASSIFIER_FLAGS MASK_FLAGS DECODER_FLAGS RETRAIN_FLAGS SEGMENTER_FLAGS BOX_FLAGS EVALUATE_FLAGS; do
@@ -81,10 +94,12 @@ run_all() {
     on_failure=report_run
     case $METHOD in
         ep_sam | strong)
+            # Everything up to the preliminary decoder is reused; the stages then say so.
+            [[ -z $CORRECTIONS ]] || stage src/reuse_run.py "--dataset_type=$DATASET_TYPE" "${run_folder[@]}" "--source_run=$source_run"
             stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
             stage src/generate_initial_masks.py "${training[@]}" $MASK_FLAGS               # classifier → initial masks
             stage src/finetune_decoder.py "${training[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
-            stage src/retrain_decoder.py "${training[@]}" "${sam[@]}" $RETRAIN_FLAGS       # pseudo-labels → final decoder
+            stage src/retrain_decoder.py "${training[@]}" "${sam[@]}" $RETRAIN_FLAGS "${corrections[@]}"  # pseudo-labels → final decoder
             ;;
         enhanced_adl | adl | gradcam | gradcam++ | eigencam)
             stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS

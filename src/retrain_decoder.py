@@ -8,11 +8,11 @@ from epsam.config.command_line import run_stage
 from epsam.config.decoder import RetrainOptions
 from epsam.engine.stage import check_predecessor
 from epsam.paths import RunPaths, run_folder
+from epsam.training.corrected_targets import load_round_examples, write_corrected_targets
 from epsam.training.delete_rounds import delete_surplus_rounds, require_replaceable_rounds
 from epsam.training.round_data import (
     RoundData,
     is_round_finished,
-    load_accepted_examples,
     load_round_data,
 )
 
@@ -30,12 +30,11 @@ def main(options: RetrainOptions) -> None:
     check_predecessor("decoder_1", "decoder_0", options)
 
     data, run = load_round_data(options), RunPaths.of(options)
+    targets = write_corrected_targets(options, data)
     context = None
     for number in range(1, options.n_iter + 1):
         check_predecessor(f"decoder_{number}", f"decoder_{number - 1}", options)
-        examples = load_accepted_examples(
-            number, run, data.train, options.pl_mode, options.soft_targets
-        )
+        examples = load_round_examples(number, options, data.train, targets)
         if is_round_finished(number, options, data, examples):
             continue
 

@@ -328,6 +328,25 @@ def test_relative_paths_are_those_of_the_folder_that_the_user_stands_in(run_scri
     assert "<--output_dir=infer_output/x>" in run_script("infer.sh", folder, RUN="x").stdout
 
 
+def test_corrections_make_the_rounds_again_in_a_run_of_their_own(run_script, tmp_path):
+    folder = tmp_path / "my place"
+    folder.mkdir()
+    lines = run_script("train.sh", folder, CORRECTIONS="c d").stdout.splitlines()
+    calls = {line.split(".py")[0]: line for line in lines if line.startswith("<src/")}
+    assert "<--run=demo-corrected><--source_run=demo>" in calls["<src/reuse_run"]
+    assert f"<--corrections={folder}/c d>" in calls["<src/retrain_decoder"]
+    for name in ("train_classifier", "finetune_decoder", "evaluate"):
+        assert "<--run=demo-corrected>" in calls[f"<src/{name}"]
+        assert "--corrections" not in calls[f"<src/{name}"]
+    names = [line.split(".py")[0] for line in lines if line.startswith("<src/")]
+    assert names.index("<src/reuse_run") < names.index("<src/train_classifier")
+    assert "reuse_run" not in run_script("train.sh").stdout
+
+    refused = run_script("train.sh", CORRECTIONS="c", METHOD="unet")
+    assert refused.returncode == 1
+    assert "METHOD unet: has no rounds, which CORRECTIONS are for" in refused.stderr
+
+
 def test_the_viewer_takes_a_folder_and_flags_as_they_are(run_script, tmp_path):
     script = f"<{tmp_path}/src/view.py>"
     output = run_script("view.sh", RUN="a b").stdout

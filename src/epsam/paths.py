@@ -112,6 +112,11 @@ class RunPaths:
         return self.pseudo_masks(number) / "probability"
 
     @property
+    def corrections(self) -> Path:
+        """What a person has said of the pixels of training patches, as images."""
+        return self.root / "masks" / "corrections"
+
+    @property
     def pseudo_labels(self) -> Path:
         return self.root / "pseudo_labels.csv"
 

@@ -108,8 +108,8 @@ def test_a_stage_is_the_same_wherever_and_however_conveniently_it_runs():
     every = set(stored_options(RetrainOptions()))
     # A method is the flags that it sets.
     sets_others = {"method", "recipe", "method_preset"}
-    # More rounds continue from those that are there.
-    without_effect = place | manner | sets_others | {"n_iter"}
+    # More rounds continue from those that are there. Of corrections the content is in the key.
+    without_effect = place | manner | sets_others | {"n_iter", "corrections"}
     assert every - set(result_options(RetrainOptions())) == without_effect
 
 

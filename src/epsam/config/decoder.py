@@ -70,6 +70,26 @@ class DecoderFitOptions:
 
 
 @dataclass(frozen=True)
+class CorrectionOptions:
+    """Corrections"""
+
+    # Their content is part of the key of a round.
+    corrections: str = flag(
+        "",
+        "folder of corrections of training patches or slides; reviewed pixels are trusted in place "
+        "of the pseudo-label, without IDS",
+        affects_result=False,
+    )
+    correction_weight: float = flag(
+        1.0,
+        "weight of a reviewed pixel in the loss; a pixel of a pseudo-label has 1",
+        at_least=0.01,
+        affects_result=True,
+        since="0.3",
+    )
+
+
+@dataclass(frozen=True)
 class DecoderTrainingOptions(DecoderFitOptions):
     """Training of the decoder"""
 
@@ -130,7 +150,7 @@ class DecoderOptions(
 
 
 @dataclass(frozen=True)
-class RetrainOptions(DecoderOptions):
+class RetrainOptions(CorrectionOptions, DecoderOptions):
     """Step 5: iterative retraining (Algorithm 1)."""
 
     # Not in the fingerprint of the stage: more rounds continue from those that are there.

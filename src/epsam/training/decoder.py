@@ -17,7 +17,7 @@ from epsam.core.seeding import generator
 from epsam.data.cam_store import CamMap
 from epsam.data.d4 import apply_d4, draw_d4, undo_d4
 from epsam.data.embeddings import Embedding, PatchEmbeddings
-from epsam.data.images import Mask, read_mask, read_probability
+from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule, Task
 from epsam.metrics import count_pixels, macro_dice_iou
@@ -25,6 +25,7 @@ from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt, all_points
 from epsam.segment.sam.segmenter import PromptedEmbeddings, SamSegmenter
+from epsam.training.example_targets import load_target, load_values, load_weights
 from epsam.training.round_data import Example
 from epsam.training.training_prompts import sample_training_prompts
 
@@ -49,12 +50,16 @@ class PromptedPatch:
 
 @dataclass(frozen=True)
 class DecoderBatch:
-    """Embeddings, prompts, targets (B, side, side) in 0..1 and names of one training step."""
+    """Embeddings, prompts, targets (B, side, side) in 0..1 and names of one training step.
+
+    weights: of the pixels (B, side, side), if a patch of them was corrected; None: all equal.
+    """
 
     embeddings: list[Embedding]
     prompts: list[SamPrompt]
     targets: Tensor
     names: list[str]
+    weights: Tensor | None = None
 
 
 def build_decoder_task(
@@ -80,7 +85,8 @@ def build_decoder_task(
 
     def loss(batch: DecoderBatch, epoch: int) -> Tensor:
         inputs = PromptedEmbeddings(batch.embeddings, batch.prompts)
-        return segmenter.loss(inputs, batch.targets[:, None], options.soft_targets)
+        targets = batch.targets[:, None]
+        return segmenter.loss(inputs, targets, options.soft_targets, batch.weights)
 
     def validate() -> dict[str, float]:
         return score_validation(segmenter, embeddings, validation, options)
@@ -200,8 +206,8 @@ def _load_batch(
 
     targets = []
     for index, example in enumerate(examples):
-        if example.target:
-            targets.append(apply_d4(read_mask(example.target), transforms[index]))
+        if example.target or example.correction:
+            targets.append(apply_d4(load_target(example), transforms[index]))
         else:
             targets.append(np.zeros_like(load_transformed_inputs(index).mask))
     masks = np.stack(targets)
@@ -209,8 +215,8 @@ def _load_batch(
 
     values = []
     for example, target, transform in zip(examples, targets, transforms, strict=True):
-        soft = read_probability(example.soft) if example.soft else None
-        values.append(target if soft is None else apply_d4(soft, transform))
+        values.append(load_values(example, target, transform))
+    weights = load_weights(examples, transforms, masks.shape[-1])
     # Tumours that the prompt does not point to count as background.
     prompted_values = np.where(masks & ~prompted_masks, 0, np.stack(values))
     return DecoderBatch(
@@ -218,4 +224,5 @@ def _load_batch(
         prompts,
         torch.from_numpy(prompted_values).float(),
         [example.patch.name for example in examples],
+        None if weights is None else torch.from_numpy(weights),
     )

@@ -31,12 +31,16 @@ not belong into a decoder's metadata.
 class Example:
     """A training patch and the file of its target mask; None: the target is empty.
 
-    soft: the file of the target's tumour probabilities (--soft_targets).
+    soft: the file of the target's tumour probabilities (--soft_targets). correction: the file of
+    what a person has said of its pixels (--corrections), each of which weighs `correction_weight`
+    in the loss; then a target of None is unknown, not empty, where nobody has looked.
     """
 
     patch: Patch
     target: Path | None
     soft: Path | None = None
+    correction: Path | None = None
+    correction_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,13 +130,19 @@ def load_initial_examples(run: RunPaths, patches: Sequence[Patch]) -> list[Examp
 
 
 def load_accepted_examples(
-    number: int, run: RunPaths, patches: Sequence[Patch], pl_mode: str, soft_targets: bool = False
+    number: int,
+    run: RunPaths,
+    patches: Sequence[Patch],
+    pl_mode: str,
+    soft_targets: bool = False,
+    may_be_empty: bool = False,
 ) -> list[Example]:
     """The training examples of round `number`: the masks accepted in earlier rounds.
 
     pl_mode "replace": those of the round before alone; "accumulate": a patch's newest accepted mask
     (docs/deviations.md, "Pseudo-labels over rounds"). With `soft_targets` their probabilities, too.
-    Raises TrainingError if there are none, or if a file of probabilities is missing.
+    Raises TrainingError if there are none and there have to be some, or if a file of probabilities
+    is missing.
     """
     # Newest first.
     rounds = [number - 1] if pl_mode == "replace" else range(number - 1, -1, -1)
@@ -145,7 +155,7 @@ def load_accepted_examples(
                 examples.append(Example(patch, target, soft))
                 break
 
-    if not examples:
+    if not examples and not may_be_empty:
         raise TrainingError(
             f"round {number}: no pseudo-label of round {number - 1} was accepted; look at "
             f"{run.pseudo_labels} and lower --ids_threshold (DECODER_FLAGS of train.sh), or train "
@@ -195,7 +205,11 @@ def digest_inputs(
     """Name → digest of everything a round reads. The order of the entries is part of the stage's
     fingerprint.
     """
-    normal = [example.patch for example in examples if example.target is None]
+    corrections = [example.correction for example in examples if example.correction]
+    normal = []
+    for example in examples:
+        if example.target is None and example.correction is None:
+            normal.append(example.patch)
     files: dict[str, list[Path]] = {
         "train": [patch.image for patch in train],
         "val": [patch.image for patch in val],
@@ -215,6 +229,7 @@ def digest_inputs(
         "normal_patches": [patch.image for patch in normal],
         "normal_masks": [initial_mask_path(run, NORMAL, patch) for patch in normal],
         "normal_activations": [run.cams(NORMAL)] if normal else [],
+        "corrections": corrections,
     }
     for name, paths in optional_files.items():
         if paths:

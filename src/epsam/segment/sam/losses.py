@@ -11,14 +11,19 @@ from torch.nn import functional as F
 from epsam.metrics import EPSILON
 
 
-def decoder_loss(logits: Tensor, targets: Tensor, soft: bool = False) -> Tensor:
+def decoder_loss(
+    logits: Tensor, targets: Tensor, soft: bool = False, pixel_weights: Tensor | None = None
+) -> Tensor:
     """Dice + IoU for an image whose target has a tumour pixel, else cross-entropy.
 
     logits (B, H, W); targets (B, H, W), same frame: 0 and 1 or, if `soft`, the probability of
-    tumour, whose certainty weights each pixel (this project). Returns the loss of each image (B,).
+    tumour, whose certainty weights each pixel (this project). pixel_weights (B, H, W) weight the
+    pixels, too; None: all equally. Returns the loss of each image (B,).
     """
     probabilities = logits.sigmoid()
     weights = certainty(targets) if soft else None
+    if pixel_weights is not None:
+        weights = pixel_weights if weights is None else weights * pixel_weights
     dice_iou = _dice_iou(probabilities, targets, weights)
 
     is_empty = ~(targets > 0.5).flatten(1).any(dim=1)
@@ -26,7 +31,12 @@ def decoder_loss(logits: Tensor, targets: Tensor, soft: bool = False) -> Tensor:
         return dice_iou
     # This project: with an empty target Dice and IoU are nearly constant and give no gradient.
     # softplus is the cross-entropy of a logit with target 0.
-    cross_entropy = F.softplus(logits).mean(dim=(1, 2))
+    pixel_entropy = F.softplus(logits)
+    if pixel_weights is None:
+        cross_entropy = pixel_entropy.mean(dim=(1, 2))
+    else:
+        total = pixel_weights.sum(dim=(1, 2))
+        cross_entropy = (pixel_entropy * pixel_weights).sum(dim=(1, 2)) / total
     return torch.where(is_empty, cross_entropy, dice_iou)
 
 

@@ -88,12 +88,21 @@ class SamSegmenter:
             embeddings.append({name: array[index] for name, array in arrays.items()})
         return embeddings
 
-    def loss(self, inputs: PromptedEmbeddings, masks: Tensor, soft: bool = False) -> Tensor:
-        """See `Segmenter`; `masks` (B, 1, patch_size, patch_size). soft: see `decoder_loss`."""
+    def loss(
+        self,
+        inputs: PromptedEmbeddings,
+        masks: Tensor,
+        soft: bool = False,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """See `Segmenter`; `masks` (B, 1, patch_size, patch_size). soft, weights: see
+        `decoder_loss`.
+        """
         # Dice and IoU are computed in the patch's frame, at full resolution.
         logits = self.predict_logits(inputs.embeddings, inputs.prompts)
         # Class 0 of 1: tumour.
-        return decoder_loss(logits, masks[:, 0].to(logits.device), soft)
+        weights = None if weights is None else weights.to(logits.device)
+        return decoder_loss(logits, masks[:, 0].to(logits.device), soft, weights)
 
     @torch.no_grad()
     def predict(self, inputs: PromptedEmbeddings) -> Tensor:

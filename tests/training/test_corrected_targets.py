@@ -1,0 +1,205 @@
+"""Reviewed pixels are trusted, the others keep their pseudo-label: targets, weights, loss."""
+
+import logging
+import math
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import retrain_decoder
+import reuse_run
+from epsam.config.command_line import parse
+from epsam.config.decoder import RetrainOptions
+from epsam.config.reuse import ReuseOptions
+from epsam.core.errors import DatasetError, FinishedWorkError
+from epsam.core.files import read_json, sha256_of
+from epsam.corrections.store import CorrectionStore
+from epsam.data.images import read_mask, read_mask_values, write_mask, write_probability
+from epsam.data.patches import Patch
+from epsam.metrics import EPSILON
+from epsam.paths import RunPaths
+from epsam.segment.sam.losses import decoder_loss
+from epsam.training.corrected_targets import add_corrections
+from epsam.training.example_targets import load_target, load_values, load_weights
+from epsam.training.round_data import Example
+from support.mini import smaller_sam
+
+# Columns 0 and 1 are reviewed, and column 0 is tumour there; the pseudo-label has columns 1 and 2.
+REVIEWED_HALF = np.array([[255, 128, 0, 0]] * 4)
+PSEUDO = np.array([[0, 1, 1, 0]] * 4, bool)
+
+
+def patch(name):
+    return Patch(name, 1, Path(f"{name}.png"), None)
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_mask(tmp_path / "pseudo.png", PSEUDO)
+    write_probability(tmp_path / "soft.png", PSEUDO * 0.6)
+    write_probability(tmp_path / "correction.png", REVIEWED_HALF / 255)
+    return tmp_path
+
+
+def test_the_target_is_the_pseudo_label_with_the_reviewed_pixels_in_its_place(files):
+    both = Example(patch("a"), files / "pseudo.png", None, files / "correction.png")
+    assert load_target(both)[0].tolist() == [True, False, True, False]
+    # Without an accepted pseudo-label what nobody has reviewed is no tumour, and weighs nothing.
+    alone = Example(patch("a"), None, None, files / "correction.png")
+    assert load_target(alone)[0].tolist() == [True, False, False, False]
+
+
+def test_reviewed_pixels_weigh_what_the_flag_says_and_turn_with_the_patch(files):
+    both = Example(patch("a"), files / "pseudo.png", None, files / "correction.png", 3.0)
+    alone = Example(patch("b"), None, None, files / "correction.png", 3.0)
+    plain = Example(patch("c"), files / "pseudo.png")
+    weights = load_weights([both, alone, plain], [0, 0, 0], 4)
+    assert weights[:, 0].tolist() == [[3, 3, 1, 1], [3, 3, 0, 0], [1, 1, 1, 1]]
+    assert load_weights([plain], [0], 4) is None
+
+    # Transform 2 of D4 is the half turn: the reviewed half goes to the right.
+    turned = load_weights([both], [2], 4)
+    assert turned[0, 0].tolist() == [1, 1, 3, 3]
+
+
+def test_reviewed_pixels_are_certain_among_soft_targets(files):
+    example = Example(
+        patch("a"), files / "pseudo.png", files / "soft.png", files / "correction.png"
+    )
+    values = load_values(example, load_target(example), 0)
+    np.testing.assert_allclose(values[0], [1, 0, 0.6, 0], atol=1 / 255)
+
+
+def test_weights_of_one_change_no_loss_and_a_weight_of_zero_leaves_a_pixel_out():
+    logits = torch.tensor([[[2.0, -1.0], [0.5, 3.0]]])
+    targets = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    plain = decoder_loss(logits, targets)
+    torch.testing.assert_close(decoder_loss(logits, targets, False, torch.ones(1, 2, 2)), plain)
+
+    # The left column alone: probabilities p and q, targets 1 and 0.
+    weights = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    p, q = (1 / (1 + math.exp(-x)) for x in (2.0, 0.5))
+    dice = (2 * p + EPSILON) / (p + q + 1 + EPSILON)
+    iou = (p + EPSILON) / (q + 1 + EPSILON)
+    loss = decoder_loss(logits, targets, False, weights)
+    assert float(loss) == pytest.approx(2 - dice - iou, abs=1e-6)
+
+
+def test_a_patch_reviewed_as_normal_is_fitted_by_the_reviewed_pixels_alone():
+    logits = torch.tensor([[[2.0, -1.0]]])
+    weights = torch.tensor([[[3.0, 0.0]]])
+    # Cross-entropy of the logit 2 with the target 0; the weight cancels.
+    expected = math.log(1 + math.exp(2.0))
+    loss = decoder_loss(logits, torch.zeros(1, 1, 2), False, weights)
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_corrected_patches_need_no_accepted_pseudo_label_and_keep_their_order(files):
+    run = RunPaths(files / "run")
+    names = ("a", "b", "c", "d")
+    for name in names:
+        write_mask(run.initial_masks("train") / f"{name}.png", np.zeros((4, 4), bool))
+    write_probability(files / "normal.png", np.full((4, 4), 128 / 255))
+    accepted = [
+        Example(patch("a"), files / "pseudo.png"),
+        Example(patch("c"), files / "pseudo.png"),
+    ]
+    targets = {
+        "b": files / "correction.png",
+        "c": files / "correction.png",
+        # Nothing to prompt: no tumour by the person, none by the classifier, no pseudo-label.
+        "d": files / "normal.png",
+    }
+    examples = add_corrections(accepted, targets, run, [patch(name) for name in names], 2.0)
+    assert [example.patch.name for example in examples] == ["a", "b", "c"]
+    assert [example.correction is not None for example in examples] == [False, True, True]
+    assert [example.target is not None for example in examples] == [True, False, True]
+    assert examples[1].correction_weight == 2.0
+
+
+ARCHIVE = Path(__file__).parents[1] / "fixtures" / "run_0.1.0.tar.xz"
+FLAGS = (
+    "--dataset_type mini --run mini-corrected --device cpu --sam_model_type vit_demo "
+    "--sam_checkpoint coarse_sam.pth --epoch 1 --lr 1e-3 --ids_threshold -1 --batch_size 4 "
+    "--n_point 5 --embedding_transforms 2 --n_sample 2 --n_transform 2 --allow_degenerate "
+    "--n_iter 1 --pepm_weight cam"
+)
+
+
+@pytest.fixture
+def old_run(tmp_path, monkeypatch):
+    """A finished run of an older version, small and quick."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with smaller_sam():
+        yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def reuse(source="mini", run="mini-corrected"):
+    reuse_run.main(ReuseOptions(run=run, source_run=source))
+
+
+def retrain(*flags):
+    retrain_decoder.main(parse("retrain_decoder", RetrainOptions, [*FLAGS.split(), *flags]))
+
+
+def test_a_corrected_run_goes_on_from_the_preliminary_decoder_and_learns_the_corrections(
+    old_run, caplog
+):
+    caplog.set_level(logging.INFO)
+    before = sha256_of(old_run / "checkpoints/mini/sam_pre_decoder.pth")
+    reuse()
+    run = RunPaths(Path("checkpoints/mini-corrected"))
+    assert sha256_of(run.preliminary_decoder) == before
+    # By a link, not by a copy.
+    assert os.stat(run.preliminary_decoder).st_nlink > 1
+
+    store = CorrectionStore(Path("corrections"))
+    square = [[0, 0], [32, 0], [32, 32], [0, 32]]
+    store.add("train/p0_1", 0, "tumour", square)
+    store.add("test/p0_1", 0, "tumour", square)
+    retrain("--corrections", "corrections")
+    text = caplog.text
+    assert "corrections of 1 training patches, 25 % of their pixels reviewed" in text
+    assert "1 files of corrections are of val or test, and are never learnt from" in text
+    values = read_mask_values(run.corrections / "p0_1.png")
+    assert (values[:32, :32] == 255).all()
+    assert (values[32:] == 0).all()
+
+    # The rounds of the source run are as they were, and no work is done twice.
+    assert read_json(run.root / "stages/decoder_1.json")["inputs"]["corrections"]
+    caplog.clear()
+    retrain("--corrections", "corrections")
+    assert "decoder_1: done already" in caplog.text
+
+    # Another correction is another input, and what is finished is not lost in silence.
+    store.add("train/p0_1", 1, "normal", square)
+    with pytest.raises(FinishedWorkError, match="corrections"):
+        retrain("--corrections", "corrections")
+    retrain("--corrections", "corrections", "--replace")
+    assert not (read_mask_values(run.corrections / "p0_1.png") == 255).any()
+    assert not read_mask(run.corrections / "p0_1.png")[40:].any()
+
+
+def test_corrections_of_no_training_patch_are_one_line(old_run):
+    reuse()
+    CorrectionStore(Path("corrections")).add("test/p0_1", 0, "tumour", [[0, 0], [9, 0], [9, 9]])
+    with pytest.raises(DatasetError, match="corrects no training patch with tumour"):
+        retrain("--corrections", "corrections")
+    with pytest.raises(DatasetError, match="nowhere: no such folder; correct patches or slides"):
+        retrain("--corrections", "nowhere")
+
+
+def test_a_run_that_is_not_finished_or_is_the_run_itself_is_no_source(old_run):
+    with pytest.raises(DatasetError, match="has not finished train_classifier.py.*without CORREC"):
+        reuse(source="nobody")
+    with pytest.raises(DatasetError, match="reuses work of another run"):
+        reuse(source="mini", run="mini")
