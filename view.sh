@@ -3,7 +3,7 @@
 #     ./view.sh                              the results in infer_output/$RUN
 #     ./view.sh my/results --port 8765       an output folder of infer.sh, and flags of src/view.py
 #     ./view.sh checkpoints/demo             the patches of a run
-# Nothing is written, unless --export names a folder for the page. The page is for this machine alone; the line with ssh brings it to another one. Ctrl-C ends it.
+# Written are corrections alone (corrections/, or --corrections), and the page that --export names a folder for. The page is for this machine alone; the line with ssh brings it to another one. Ctrl-C ends it.
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "$0")"

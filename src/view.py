@@ -9,6 +9,7 @@ from pathlib import Path
 from epsam.config.command_line import run_stage
 from epsam.config.view import ViewOptions
 from epsam.core.errors import DatasetError
+from epsam.corrections.store import CorrectionStore
 from epsam.paths import RunPaths
 from epsam.view.catalogue import read_catalogue
 from epsam.view.export import export_page
@@ -46,9 +47,12 @@ def main(options: ViewOptions) -> None:
 def open_site(options: ViewOptions) -> ImageSite | RunSite:
     """The site of a folder of results or of a run."""
     folder = Path(options.folder)
+    # An exported page has nowhere to write to.
+    can_write = options.corrections and not options.export
+    store = CorrectionStore(Path(options.corrections)) if can_write else None
     if RunPaths(folder).options.is_file():
-        return RunSite(TrainingRun(folder, ROOT))
-    return ImageSite(read_catalogue(folder, options.slides, ROOT))
+        return RunSite(TrainingRun(folder, ROOT), store)
+    return ImageSite(read_catalogue(folder, options.slides, ROOT), store)
 
 
 def announce(server: ViewServer) -> None:

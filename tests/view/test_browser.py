@@ -6,6 +6,9 @@ import threading
 import numpy as np
 import pytest
 
+from epsam.corrections.reading import read_corrections
+from epsam.corrections.shapes import NORMAL, paint_shapes
+from epsam.corrections.store import CorrectionStore
 from epsam.view.catalogue import read_catalogue
 from epsam.view.export import export_page
 from epsam.view.image_site import ImageSite
@@ -193,5 +196,73 @@ def test_the_gallery_of_a_run_is_sorted_and_its_pictures_come(browser, tmp_path)
         assert browser.evaluate(names) == ["a_1", "b_1"]
         browser.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'n'}))")
         assert "patch=a_1" in browser.evaluate("location.hash")
+        assert browser.problems() == []
+        server.shutdown()
+
+
+def drag(browser, corners):
+    """Draw a line with the button of the mouse held down, over places of the screen."""
+    kinds = ["mousePressed", *["mouseMoved"] * (len(corners) - 2), "mouseReleased"]
+    for kind, (x, y) in zip(kinds, corners, strict=True):
+        browser.call(
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1
+        )
+
+
+def test_a_polygon_drawn_over_a_patch_is_on_disk_and_undone(browser, tmp_path):
+    store = CorrectionStore(tmp_path / "corrections")
+    with ViewServer(RunSite(TrainingRun(write_run(tmp_path)), store)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.load(f"{server.address}#split=train&label=1&order=name&patch=a_1", 1300, 1000)
+        browser.evaluate("document.querySelector('article button').click()")
+        browser.wait_for(
+            "epsam.editor.state.revision === 0 && document.getElementById('large').complete"
+        )
+        browser.evaluate("document.querySelector('button[name=tumour]').click()")
+        left, top, side = browser.evaluate(
+            "(() => { const b = document.getElementById('drawing').getBoundingClientRect();"
+            "return [b.left, b.top, b.width]; })()"
+        )
+        # A square of the patch's left upper quarter, of 64 px.
+        far = side / 2
+        places = [(1, 1), (far, 1), (far, far), (1, far), (1, far / 2)]
+        drag(browser, [(left + x, top + y) for x, y in places])
+        browser.wait_for("epsam.editor.state.revision === 1")
+
+        (shape,) = read_corrections(store.folder / "train" / "a_1.geojson")
+        painted = paint_shapes([shape], 0, 0, 64, 64).tumour
+        assert painted[2:30, 2:30].all()
+        assert not painted[34:].any()
+        assert not painted[:, 34:].any()
+
+        browser.evaluate("document.querySelector('button[name=undo]').click()")
+        browser.wait_for("epsam.editor.state.revision === 2")
+        assert read_corrections(store.folder / "train" / "a_1.geojson") == []
+        assert browser.problems() == []
+        server.shutdown()
+
+
+def test_a_polygon_drawn_over_a_slide_is_in_its_pixels(browser, tmp_path):
+    store = CorrectionStore(tmp_path / "corrections")
+    folder = write_results(tmp_path)
+    with ViewServer(ImageSite(read_catalogue(folder), store)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        open_place(browser, server.address, "")
+        browser.wait_for("epsam.editor.state.revision === 0")
+        browser.evaluate("document.querySelector('button[name=normal]').click()")
+        # Places of the screen for corners in pixels of level 0.
+        places = browser.evaluate(
+            "[[100, 100], [300, 100], [300, 250], [100, 250], [100, 180]].map(function (corner) {"
+            "const p = epsam.viewer.viewport.pixelFromPoint("
+            "new OpenSeadragon.Point(corner[0] / 700, corner[1] / 700), true);"
+            "const box = epsam.viewer.element.getBoundingClientRect();"
+            "return [p.x + box.left, p.y + box.top]; })"
+        )
+        drag(browser, places)
+        browser.wait_for("epsam.editor.state.revision === 1")
+        (shape,) = read_corrections(store.folder / "a.geojson")
+        assert shape.meaning == NORMAL
+        np.testing.assert_allclose(shape.polygon.min(axis=0), [100, 100], atol=2)
+        np.testing.assert_allclose(shape.polygon.max(axis=0), [300, 250], atol=2)
         assert browser.problems() == []
         server.shutdown()

@@ -20,6 +20,11 @@ class ViewOptions(DebugOptions):
         "folders of the slides or images, which may have moved; empty: those that the results name",
         affects_result=False,
     )
+    corrections: str = flag(
+        "corrections",
+        "folder that corrections are written to, made by the first one; empty: the page only shows",
+        affects_result=False,
+    )
     port: int = flag(
         0,
         "port of the page's address on this machine; 0: any free one",

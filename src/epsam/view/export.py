@@ -47,7 +47,10 @@ def export_page(site: ImageSite, target: Path, max_mb: float) -> None:
     write_bytes(target / "uncertainty.js", scores)
     # Last: a page that opens is complete.
     title = f"{site.catalogue.folder.name}: results"
-    write_bytes(target / "index.html", render_page("viewer.html.j2", title=title, exported=True))
+    write_bytes(
+        target / "index.html",
+        render_page("viewer.html.j2", title=title, exported=True, corrections=False),
+    )
 
 
 def _export_image(site: ImageSite, number: int, target: Path, max_bytes: float) -> None:

@@ -4,11 +4,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from epsam.annotations.polygons import Polygon
+from epsam.corrections.store import CorrectionStore
+from epsam.data.images import read_mask
 from epsam.view.catalogue import Catalogue, ViewedImage
+from epsam.view.corrections import CorrectionPages
 from epsam.view.open_images import OpenImages
-from epsam.view.outlines import pack
+from epsam.view.outlines import pack, read_rings
 from epsam.view.overlays import ANNOTATIONS, TUMOUR, OutlineReader, read_tile_table
 from epsam.view.pages import palettes, render_page, script_of, static_file
+from epsam.view.regions import region_of_mask, region_of_rings
 from epsam.view.server import BINARY, HTML, JPEG, PNG, SCRIPT, Answer
 from epsam.view.tiles import (
     GROUND_TRUTH,
@@ -34,17 +39,26 @@ _IMAGE = re.compile(r"images/(\d{1,9})\.js")
 class ImageSite:
     """Answers the page about segmented slides or images."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, store: CorrectionStore | None = None) -> None:
+        """store: where corrections are written; None: the page only shows."""
         self.catalogue = catalogue
         self.files = OpenImages()
         self.tiles = TileReader(catalogue.images, self.files)
         self.outlines = OutlineReader(catalogue.images)
         self.scores = UncertaintyScores(catalogue.images)
+        self.corrections: CorrectionPages | None = None
+        if store is not None:
+            names = [image.name for image in catalogue.images]
+            self.corrections = CorrectionPages(store, names, self._find_region)
 
     def answer(self, path: str, query: Mapping[str, str]) -> Answer | None:
         if path == "":
             title = f"{self.catalogue.folder.name}: results"
-            return Answer(render_page("viewer.html.j2", title=title, exported=False), HTML)
+            can_correct = self.corrections is not None
+            page = render_page(
+                "viewer.html.j2", title=title, exported=False, corrections=can_correct
+            )
+            return Answer(page, HTML)
         if path == "list.js":
             return Answer(script_of("epsam.setList", self.describe_list()), SCRIPT)
         if match := _IMAGE.fullmatch(path):
@@ -61,7 +75,13 @@ class ImageSite:
         if match := _TILE.fullmatch(path):
             numbers = [int(match[group]) for group in (3, 4, 5)]
             return self._answer_tile(TileAddress(int(match[1]), match[2], *numbers))
+        if self.corrections and (answer := self.corrections.answer(path)):
+            return answer
         return static_file(path)
+
+    def write(self, path: str, content: Mapping[str, Any]) -> Answer | None:
+        """Write a correction; see `CorrectionPages.write`."""
+        return self.corrections.write(path, content) if self.corrections else None
 
     def start(self) -> None:
         """Begin to compute what takes long."""
@@ -107,6 +127,14 @@ class ImageSite:
             "outlines": self.outlines.kinds(number),
             "tiles": image.tiles is not None,
         }
+
+    def _find_region(self, number: int, x: float, y: float) -> Polygon | None:
+        """The region of the results at a place of an image."""
+        image = self.catalogue.images[number]
+        if image.contours:
+            return region_of_rings(read_rings(image.contours), x, y)
+        # An image of results has a mask of its own size; a slide has contours.
+        return region_of_mask(read_mask(image.mask), x, y) if image.mask else None
 
     def _answer_image(self, number: int) -> Answer | None:
         if number >= len(self.catalogue.images):

@@ -30,7 +30,15 @@ EXPORTED_FILES = (
     "exported.js",
 )
 """Those of the page of results, on a disk, too."""
-STATIC_FILES = (*EXPORTED_FILES, "gallery.css", "gallery.js")
+STATIC_FILES = (
+    *EXPORTED_FILES,
+    "gallery.css",
+    "gallery.js",
+    "corrections.css",
+    "corrections.js",
+    "correct_slides.js",
+    "correct_patches.js",
+)
 KINDS = {".js": SCRIPT, ".css": STYLE, ".txt": "text/plain"}
 
 

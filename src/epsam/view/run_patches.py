@@ -93,6 +93,17 @@ class TrainingRun:
         store = self.cams.get(_store_name(patch.split, patch.patch))
         return None if store is None else store.maps.get(patch.patch.name)
 
+    def has_probabilities(self, patch: RunPatch) -> bool:
+        """Whether the uncertainty of a patch is that of its pixels (--soft_targets)."""
+        return self._newest_probabilities(patch.patch) is not None
+
+    def _newest_probabilities(self, patch: Patch) -> Path | None:
+        for number in range(9, -1, -1):
+            path = self.run.probabilities(number) / f"{patch.name}.png"
+            if path.is_file():
+                return path
+        return None
+
     def _list_patches(self) -> list[RunPatch]:
         dice = _read_dice(self.run.patch_scores)
         labels = _read_pseudo_labels(self.run.pseudo_labels)
@@ -120,10 +131,9 @@ class TrainingRun:
         """Mean entropy of the newest probabilities that are stored (--soft_targets), else the
         entropy of the classifier's probability; None without both.
         """
-        for number in range(9, -1, -1):
-            path = self.run.probabilities(number) / f"{patch.name}.png"
-            if path.is_file():
-                return float(entropy(read_probability(path)).mean())
+        path = self._newest_probabilities(patch)
+        if path:
+            return float(entropy(read_probability(path)).mean())
         probability = probabilities.get((split, patch.name))
         return None if probability is None else float(entropy(np.array(probability)))
 

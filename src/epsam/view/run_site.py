@@ -8,8 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from epsam.annotations.polygons import Polygon
 from epsam.core.errors import ImageError
-from epsam.data.images import Mask, Rgb, encode_jpeg, read_mask, resize_mask, resize_rgb
+from epsam.corrections.patches import name_in_corrections
+from epsam.corrections.store import CorrectionStore
+from epsam.data.images import (
+    Mask,
+    Rgb,
+    encode_jpeg,
+    read_image_size,
+    read_mask,
+    resize_mask,
+    resize_rgb,
+)
 from epsam.pictures.panel import (
     GROUND_TRUTH,
     INITIAL_MASK,
@@ -20,12 +31,17 @@ from epsam.pictures.panel import (
     overlay_mask,
 )
 from epsam.tables import INITIAL, PRELIMINARY
+from epsam.view.corrections import CorrectionPages
+from epsam.view.next_corrections import list_corrected_patches, rank_patches
 from epsam.view.pages import render_page, script_of, static_file
+from epsam.view.regions import region_of_mask
 from epsam.view.run_patches import RunPatch, TrainingRun, sample_points
 from epsam.view.server import HTML, JPEG, SCRIPT, Answer
 
 PICTURE_PX = 256
 """This project: side of a picture of the gallery; smaller patches are enlarged."""
+LARGE_PX = 1024
+"""This project: side of the picture that corrections are drawn on, at least."""
 QUALITY = 85
 _PICTURE = re.compile(r"pictures/(\d{1,9})/([a-z_]+?)(?:_(\d{1,3}))?\.jpg")
 
@@ -33,8 +49,13 @@ _PICTURE = re.compile(r"pictures/(\d{1,9})/([a-z_]+?)(?:_(\d{1,3}))?\.jpg")
 class RunSite:
     """Answers the page about the patches of a run."""
 
-    def __init__(self, run: TrainingRun) -> None:
+    def __init__(self, run: TrainingRun, store: CorrectionStore | None = None) -> None:
+        """store: where corrections are written; None: the page only shows."""
         self.run = run
+        self.corrections: CorrectionPages | None = None
+        if store is not None:
+            names = _names_in_corrections(run)
+            self.corrections = CorrectionPages(store, names, self._find_region)
         # The first points import PyTorch, which takes seconds; other pictures need not wait.
         self._lock = threading.Lock()
         self._draw = lru_cache(maxsize=2000)(self._draw_picture)
@@ -42,7 +63,9 @@ class RunSite:
     def answer(self, path: str, query: Mapping[str, str]) -> Answer | None:
         if path == "":
             title = f"{self.run.run.root.name}: patches"
-            return Answer(render_page("gallery.html.j2", title=title), HTML)
+            can_correct = self.corrections is not None
+            page = render_page("gallery.html.j2", title=title, corrections=can_correct)
+            return Answer(page, HTML)
         if path == "patches.js":
             return Answer(script_of("epsam.setPatches", self.describe()), SCRIPT)
         if match := _PICTURE.fullmatch(path):
@@ -51,7 +74,13 @@ class RunSite:
                 return None
             content = self._draw(number, match[2], int(match[3] or 0))
             return None if content is None else Answer(content, JPEG, is_fixed=True)
+        if self.corrections and (answer := self.corrections.answer(path)):
+            return answer
         return static_file(path)
+
+    def write(self, path: str, content: Mapping[str, Any]) -> Answer | None:
+        """Write a correction; see `CorrectionPages.write`."""
+        return self.corrections.write(path, content) if self.corrections else None
 
     def start(self) -> None:
         """Nothing takes long here."""
@@ -59,20 +88,33 @@ class RunSite:
     def describe(self) -> dict[str, Any]:
         """The patches with their scores and pictures, for the page."""
         rows = []
-        for patch in self.run.patches:
+        ranks = self._rank_next()
+        for number, patch in enumerate(self.run.patches):
             last = max(patch.ids, default=None)
+            width, height = _size_of(patch)
             rows.append(
                 {
+                    "width": width,
+                    "height": height,
                     "name": patch.patch.name,
                     "split": patch.split,
                     "label": patch.patch.label,
                     "dice": _last_dice(patch),
                     "ids": None if last is None else patch.ids[last],
                     "uncertainty": patch.uncertainty,
+                    "next": ranks.get(number),
                     "pictures": self._list_pictures(patch),
                 }
             )
         return {"title": str(self.run.run.root), "patches": rows}
+
+    def _rank_next(self) -> dict[int, int]:
+        """Rank of the patches that a correction would help most, from 1 on, by their numbers."""
+        if self.corrections is None:
+            return {}
+        corrected = list_corrected_patches(self.run, self.corrections.store.folder)
+        ranked = rank_patches(self.run, corrected)
+        return {number: rank for rank, (number, *_) in enumerate(ranked, start=1)}
 
     def _list_pictures(self, patch: RunPatch) -> list[dict[str, Any]]:
         """Title, file and caption of a patch's pictures, in the order in which they were made."""
@@ -103,7 +145,8 @@ class RunSite:
         """A picture as JPEG; None if there is no such picture."""
         patch = self.run.patches[number]
         full = patch.patch.read()
-        scale = PICTURE_PX / max(full.shape[:2])
+        smallest_px = LARGE_PX if kind == "large" else PICTURE_PX
+        scale = smallest_px / max(full.shape[:2])
         height, width = (max(1, round(side * scale)) for side in full.shape[:2])
         image = resize_rgb(full, height, width)
 
@@ -119,6 +162,12 @@ class RunSite:
             picture = overlay_cam(image, cam)
         elif kind == "points":
             picture = self._draw_points(patch, image, scale, round_number)
+        elif kind == "large":
+            mask = self._newest_mask(patch)
+            picture = image
+            if mask is not None:
+                mask = resize_mask(mask, height, width)
+                picture = overlay_mask(image, mask, PREDICTED, tint=0.0)
         elif kind == "initial":
             picture = _draw_mask(image, self._read_mask(patch, None), INITIAL_MASK)
         elif kind == "mask":
@@ -146,6 +195,39 @@ class RunSite:
             return read_mask(path) if path.is_file() else None
         except ImageError:
             return None
+
+    def _newest_mask(self, patch: RunPatch) -> Mask | None:
+        """The mask of the newest round that is stored, else the initial one."""
+        for number in reversed(self.run.rounds if patch.split == "train" else []):
+            mask = self._read_mask(patch, number)
+            if mask is not None:
+                return mask
+        return self._read_mask(patch, None)
+
+    def _find_region(self, number: int, x: float, y: float) -> Polygon | None:
+        mask = self._newest_mask(self.run.patches[number])
+        return None if mask is None else region_of_mask(mask, x, y)
+
+
+def _size_of(patch: RunPatch) -> tuple[int, int]:
+    """Width and height of a patch in px, from the first bytes of its file if they state it."""
+    size = read_image_size(patch.patch.image)
+    if size and all(size):
+        return size
+    height, width = patch.patch.read().shape[:2]
+    return width, height
+
+
+def _names_in_corrections(run: TrainingRun) -> list[str]:
+    """The name of each patch's file of corrections."""
+    splits: dict[str, set[str]] = {}
+    for patch in run.patches:
+        splits.setdefault(patch.patch.name, set()).add(patch.split)
+    names = []
+    for patch in run.patches:
+        name = patch.patch.name
+        names.append(name_in_corrections(name, patch.split, splits[name]))
+    return names
 
 
 def _draw_mask(image: Rgb, mask: Mask | None, colour: tuple[int, int, int]) -> Rgb:

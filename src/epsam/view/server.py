@@ -1,16 +1,18 @@
-"""A small web server for one person: at 127.0.0.1, behind a token, read-only.
+"""A small web server for one person: at 127.0.0.1, behind a token. It writes corrections alone.
 
 No path of a request becomes a path of the file system: a `Site` looks names up in what it lists.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from epsam.core.errors import EpsamError
+from epsam.corrections.store import OutdatedPageError
 from epsam.view.access import CHECKED_HEADERS, READING, make_token, split_token, why_refused
 
 log = logging.getLogger(__name__)
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 ADDRESS = "127.0.0.1"
 IDLE_S = 60
 """An open connection without requests is closed after this time (this project)."""
+MAX_BODY = 4 << 20
+"""Bytes of a correction: 100,000 corners (this project)."""
 SECURITY_HEADERS = {
     # Nothing from elsewhere, and no script but the files of this page.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
@@ -28,6 +32,7 @@ SECURITY_HEADERS = {
 }
 HTML, SCRIPT, STYLE = "text/html", "text/javascript", "text/css"
 JPEG, PNG, BINARY = "image/jpeg", "image/png", "application/octet-stream"
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,12 @@ class Site(Protocol):
     def answer(self, path: str, query: Mapping[str, str]) -> Answer | None:
         """The answer to a path without the token, such as `tile/0/slide/8/0_0`; None if there is
         nothing at it.
+        """
+
+    def write(self, path: str, content: Mapping[str, Any]) -> Answer | None:
+        """Write what a page sends to a path without the token; None if there is nothing to write.
+
+        Raises EpsamError if the content cannot be taken.
         """
 
 
@@ -88,6 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
         if reason := why_refused(self.command, self.path, headers, self.server.token):
             self._send(403, _text(reason))
             return
+        if self.command == "POST":
+            self._write()
+            return
         if self.command not in READING:
             self._send(405, _text("there is nothing to write here"))
             return
@@ -105,6 +119,35 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, _text("nothing at this address"))
         else:
             self._send(200, answer)
+
+    def _write(self) -> None:
+        """Hand a page's content to the site."""
+        path = unquote(split_token(urlsplit(self.path).path)[1])
+        try:
+            answer = self.server.site.write(path, self._read_body())
+        except ValueError as error:
+            self._send(400, _text(f"no content of a page: {error}"))
+        except OutdatedPageError as error:
+            self._send(409, _text(str(error)))
+        except (EpsamError, OSError) as error:
+            log.warning("%s", error)
+            self._send(400, _text(str(error)))
+        else:
+            nothing = _text("there is nothing to write here")
+            self._send(200 if answer else 405, answer or nothing)
+
+    def _read_body(self) -> dict[str, Any]:
+        """The object that a request sends as JSON. Raises ValueError if it is none, or too long."""
+        length = int(self.headers.get("Content-Length", "0"))
+        if not 0 <= length <= MAX_BODY:
+            raise ValueError(f"{length} bytes, at most {MAX_BODY} are taken")
+        try:
+            content = json.loads(self.rfile.read(length) or b"{}")
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+        if not isinstance(content, dict):
+            raise ValueError("an object expected")
+        return content
 
     def _send(self, status: int, answer: Answer) -> None:
         # The body of a request that is not read would be taken for the next request.

@@ -47,7 +47,7 @@ def mean_over_tissue(
     with files.open(probability) as slide:
         width, height = slide.width0, slide.height0
     total = count = 0.0
-    for left, top in _choose_squares(tissue, width, height, scale):
+    for left, top in choose_squares(tissue, width, height, scale, SQUARE_PX):
         side = SQUARE_PX
         values = files.read_grey_square(probability, left, top, side, side)
         values = values[: height - top, : width - left]
@@ -57,17 +57,19 @@ def mean_over_tissue(
     return total / count if count else None
 
 
-def _choose_squares(
-    tissue: TissueMask, width: int, height: int, scale: float
+def choose_squares(
+    tissue: TissueMask, width: int, height: int, scale: float, side: int
 ) -> list[tuple[int, int]]:
-    """Corners (left, top) of the squares with tissue, at most `MAX_SQUARES`, evenly spaced."""
-    lefts = np.arange(0, width, SQUARE_PX)
-    tops = np.arange(0, height, SQUARE_PX)
+    """Corners (left, top) of the squares of `side` px with tissue, at most `MAX_SQUARES`, evenly
+    spaced.
+    """
+    lefts = np.arange(0, width, side)
+    tops = np.arange(0, height, side)
     fractions = tissue_fractions(
         tissue,
         np.rint(lefts * scale).astype(np.int64),
         np.rint(tops * scale).astype(np.int64),
-        round(SQUARE_PX * scale),
+        round(side * scale),
     )
     corners = []
     for row, column in np.argwhere(fractions > 0).tolist():

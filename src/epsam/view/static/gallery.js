@@ -50,6 +50,13 @@
       if (patch[key] !== null) scores.append(" · " + titles[key] + " " + patch[key].toFixed(3));
     }
     head.append(patch.name, scores);
+    if (epsam.correct) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = "correct";
+      button.onclick = () => epsam.correct(index);
+      head.append(" ", button);
+    }
     const pictures = document.createElement("div");
     pictures.className = "pictures";
     pictures.append(...patch.pictures.map((picture) => drawPicture(index, picture)));
