@@ -27,7 +27,7 @@ DEVICE=${DEVICE:-auto}
 INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --as images
 
 case $METHOD in
-    ep_sam | strong | unet | deeplab | unet_pseudo | sam_box | medsam_box) ;;
+    ep_sam | strong | weakmedsam | unet | deeplab | unet_pseudo | sam_box | medsam_box) ;;
     # These end at the initial masks.
     enhanced_adl | adl | gradcam | gradcam++ | eigencam) INFER_FLAGS="--segment_by maps $INFER_FLAGS" ;;
     *) refuse_method ;;

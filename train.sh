@@ -10,8 +10,8 @@ source src/variables.sh
 resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR CORRECTIONS
 
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
-METHOD=${METHOD:-ep_sam}                      # ep_sam, strong; to compare with: unet, deeplab, sam_box, medsam_box (learn from masks);
-                                              # enhanced_adl, adl, gradcam, gradcam++, eigencam (initial masks alone);
+METHOD=${METHOD:-ep_sam}                      # ep_sam, strong, weakmedsam; to compare with: unet, deeplab, sam_box, medsam_box (learn from
+                                              # masks); enhanced_adl, adl, gradcam, gradcam++, eigencam (initial masks alone);
                                               # unet_pseudo (learns from the pseudo-labels of the run FROM)
 METHOD_PRESET=${METHOD_PRESET:-default}       # constants of METHOD: default (this project), authors (their research scripts)
 RUN=${RUN:-$(default_run)}                    # name of this run: its folder under checkpoints/; <dataset>[-<METHOD>]
@@ -43,6 +43,11 @@ case $METHOD in
     ep_sam | sam_box) ;;
     strong) DECODER_FLAGS="--method strong $DECODER_FLAGS" RETRAIN_FLAGS="--method strong $RETRAIN_FLAGS" ;;
     enhanced_adl | adl | gradcam | gradcam++ | eigencam) CLASSIFIER_FLAGS="--cam $METHOD $CLASSIFIER_FLAGS" ;;
+    weakmedsam)
+        CLASSIFIER_FLAGS="--weak_model sam_encoder --subclasses 8 --lr 1e-4 --weight_decay 0.01 $CLASSIFIER_FLAGS"
+        MASK_FLAGS="--refiner pam --rotations 1 --postprocess blurred_half $MASK_FLAGS"
+        SEGMENTER_FLAGS="--segmenter unet --targets initial --normal_patches $SEGMENTER_FLAGS"
+        ;;
     unet | deeplab) SEGMENTER_FLAGS="--segmenter $METHOD --targets ground_truth $SEGMENTER_FLAGS" ;;
     unet_pseudo) SEGMENTER_FLAGS="--segmenter unet --targets pseudo $SEGMENTER_FLAGS" ;;
     medsam_box) BOX_FLAGS="--segmenter medsam_box --sam_model_type vit_b $BOX_FLAGS" ;;
@@ -77,9 +82,10 @@ run_all() {
     local seed=("--seed=$SEED") run=("${data[@]}" "${run_folder[@]}" "--device=$DEVICE") sam=("--seed=$SEED")
     [[ -n $SAM_MODEL_TYPE ]] && sam+=("--sam_model_type=$SAM_MODEL_TYPE")
     [[ -n $SAM_CHECKPOINT ]] && sam+=("--sam_checkpoint=$SAM_CHECKPOINT")
-
     # The training stages take the constants of their method.
     local training=("${run[@]}" "--recipe=$METHOD" "--method_preset=$METHOD_PRESET")
+    # The SAM behind the maps, for those methods that have one.
+    local maps=("${training[@]}" ${SAM_MODEL_TYPE:+"--map_sam=$SAM_MODEL_TYPE"} ${SAM_CHECKPOINT:+"--map_sam_checkpoint=$SAM_CHECKPOINT"})
 
     if [[ $DATASET_TYPE == demo ]]; then
         stage src/make_demo_slides.py ${DATA_ROOT:+"--output_dir=$DATA_ROOT/demo"} $DEMO_FLAGS  # synthetic slides
@@ -97,13 +103,18 @@ run_all() {
             # Everything up to the preliminary decoder is reused; the stages then say so.
             [[ -z $CORRECTIONS ]] || stage src/reuse_run.py "--dataset_type=$DATASET_TYPE" "${run_folder[@]}" "--source_run=$source_run"
             stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
-            stage src/generate_initial_masks.py "${training[@]}" $MASK_FLAGS               # classifier → initial masks
+            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # classifier → initial masks
             stage src/finetune_decoder.py "${training[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
             stage src/retrain_decoder.py "${training[@]}" "${sam[@]}" $RETRAIN_FLAGS "${corrections[@]}"  # pseudo-labels → final decoder
             ;;
         enhanced_adl | adl | gradcam | gradcam++ | eigencam)
             stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
-            stage src/generate_initial_masks.py "${training[@]}" $MASK_FLAGS
+            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS
+            ;;
+        weakmedsam)
+            stage src/train_classifier.py "${maps[@]}" "${seed[@]}" $CLASSIFIER_FLAGS      # sub-classes → SAM's encoder
+            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # its maps along SAM's masks
+            stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS    # initial masks → segmenter
             ;;
         unet | deeplab)
             stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS  # ground truth → segmenter

@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import classifier_cases
+import pam_cases
 import prompt_cases
 import sam_cases
 import slide_cases
@@ -33,6 +34,7 @@ CASES: dict[str, Callable[[str], Comparison]] = {
     "compiled_encoder": sam_cases.compiled_encoder,
     "batched_decoder": sam_cases.batched_decoder,
     "prompt_sampling": prompt_cases.prompt_sampling,
+    "prompt_affinity": pam_cases.prompt_affinity,
     "cached_step": sam_cases.cached_step,
     "training_image": sam_cases.training_image,
     "whole_schedule": sam_cases.whole_schedule,

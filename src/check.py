@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from epsam.cam.refiner_sam import uses_sam
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import end_with_flag_errors, parse, run_stage, try_parse
 from epsam.config.common import SPLITS
@@ -17,6 +18,7 @@ from epsam.config.preflight import CheckOptions
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.errors import PreflightError
 from epsam.core.locking import exclusive_lock
+from epsam.methods import SAM_WEAK_MODELS
 from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.pipeline import StageSpec, recipe_stages
 from epsam.preflight.data import (
@@ -45,12 +47,14 @@ from epsam.preflight.software import (
 from epsam.preflight.source_run import check_source_run
 from epsam.preflight.weights import (
     check_classifier_start,
+    check_map_sam,
     check_medsam,
     check_resnet_checkpoint,
     check_sam,
     check_segmenter_start,
     find_loaded_sam,
 )
+from epsam.segment.sam.map_sam import map_sam_name
 from epsam.segment.sam.specs import SPECS
 
 log = logging.getLogger(__name__)
@@ -75,6 +79,9 @@ SHARED_OPTIONS = (
     "from_run",
 )
 """Options that train.sh passes to every stage that has them."""
+
+MAP_SAM_OPTIONS = {"map_sam": "sam_model_type", "map_sam_checkpoint": "sam_checkpoint"}
+"""Options of stages that train.sh gives the value of another one."""
 
 Check = Callable[[], Iterator[Finding]]
 
@@ -166,13 +173,20 @@ def build_weight_checks(of_stage: Mapping[str, Any], options: CheckOptions) -> l
         else:
             checks.append(partial(check_sam, decoder, checkpoint_root, loaded_sam))
     if "train_classifier" in of_stage:
-        checks.append(
-            partial(check_classifier_start, of_stage["train_classifier"], checkpoint_root)
-        )
+        classifier: ClassifierOptions = of_stage["train_classifier"]
+        if classifier.weak_model in SAM_WEAK_MODELS:
+            is_published_sam = bool(
+                SPECS[map_sam_name(classifier.map_sam, options.dataset_type)].url
+            )
+            checks.append(partial(check_map_sam, classifier, options.dataset_type, checkpoint_root))
+        else:
+            checks.append(partial(check_classifier_start, classifier, checkpoint_root))
     if "generate_initial_masks" in of_stage:
         masks: MaskOptions = of_stage["generate_initial_masks"]
         checks.append(partial(check_postprocessing, masks))
         checks.append(partial(check_resnet_checkpoint, masks))
+        if uses_sam(masks):
+            checks.append(partial(check_map_sam, masks, masks.dataset_type, checkpoint_root))
     if "train_segmenter" in of_stage:
         checks.append(partial(check_source_run, of_stage["train_segmenter"]))
         checks.append(partial(check_segmenter_start, of_stage["train_segmenter"], checkpoint_root))
@@ -191,8 +205,8 @@ def stage_arguments(stage: StageSpec, options: CheckOptions) -> list[str]:
     flags = getattr(options, stage.flags_option) if stage.flags_option else ""
     accepted = {field.name for field in fields(options_class)}
     arguments = []
-    for name in SHARED_OPTIONS:
-        value = getattr(options, name)
+    for name in (*SHARED_OPTIONS, *MAP_SAM_OPTIONS):
+        value = getattr(options, MAP_SAM_OPTIONS.get(name, name))
         # An empty option is left to the dataset's preset.
         if name in accepted and value != "":
             arguments.append(f"--{name}={value}")

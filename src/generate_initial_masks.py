@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epsam.cam.postprocess import require_postprocessing
+from epsam.cam.refiner_sam import resolve_refiner_sam
 from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.masks import MaskOptions, MaskRule
 from epsam.config.metadata import select_fields
 from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of_files, sha256_of, write_json
-from epsam.data.cam_store import CamStore, save_cams
+from epsam.data.cam_store import CamStore
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import MaskCounts
@@ -52,7 +53,8 @@ def main(options: MaskOptions) -> None:
 
     classifier = find_classifier(run, options)
     negatives = list_searched_negatives(data, options)
-    inputs = digest_inputs(classifier, patches, negatives, options)
+    resolved = resolve_refiner_sam(options, options.dataset_type, Path(options.checkpoint_root))
+    inputs = digest_inputs(classifier, patches, negatives, resolved)
     stage = Stage(NAME, options, inputs)
     if stage.is_current():
         return
@@ -65,6 +67,7 @@ def main(options: MaskOptions) -> None:
 
     device_config = select_device(options.device, options.precision)
     stage.begin()
+    options = resolved
 
     # Whatever would fail later fails now, before hours of work.
     model = load_weak_model(classifier, device_config)
@@ -75,7 +78,7 @@ def main(options: MaskOptions) -> None:
     shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
 
     # Classifier → class activation maps.
-    cams = write_cams(run, model, inputs, patches, size, options, device_config)
+    cams = update_cams(run, model, inputs["classifier"], patches, size, options, device_config)
 
     # Class activation maps → initial masks.
     rule = options
@@ -144,6 +147,8 @@ def digest_inputs(
     grid search is judged by.
     """
     digests = {"classifier": sha256_of(classifier)}
+    if options.refiner_sam_sha256:
+        digests["sam"] = options.refiner_sam_sha256
     for split, split_patches in patches.items():
         digests[split] = digest_of_files(patch.image for patch in split_patches)
     if options.grid_search and options.grid_by == "labels":
@@ -153,35 +158,27 @@ def digest_inputs(
     return digests
 
 
-def write_cams(
+def update_cams(
     run: RunPaths,
     model: Any,
-    digests: Mapping[str, str],
+    checksum: str,
     patches: Mapping[str, Sequence[Patch]],
     size: int,
     options: MaskOptions,
     device_config: "DeviceConfig",
 ) -> dict[str, CamStore]:
-    """Write the class activation maps of each split, and return them by split."""
-    from epsam.cam.rotation import trained_cam
-    from epsam.training.cams import cam_key, compute_cams, load_current_cams
+    """The class activation maps of each split, by split: stored ones where they are current.
 
-    checksum = digests["classifier"]
-    cams: dict[str, CamStore] = {}
-    for split, split_patches in patches.items():
-        # The maps of an earlier run of the stage are reused if only the post-processing has
-        # changed.
-        method = options.cam or trained_cam(model)
-        key = cam_key(method, options, checksum, digests[split])
-        split_cams = load_current_cams(run.cams(split), key)
-        if split_cams is None:
-            split_cams = compute_cams(
-                model, checksum, split_patches, size, options, options.batch_size, device_config
-            )
-        # New maps do not know their recipe yet. Writing reused ones again costs little.
-        cams[split] = dataclasses.replace(split_cams, recipe=key.digest)
-        save_cams(run.cams(split), cams[split])
-    return cams
+    checksum: SHA-256 of the classifier's file.
+    """
+    from epsam.cam.rotation import trained_cam
+    from epsam.training.cam_files import CamFiles
+
+    method = options.cam or trained_cam(model)
+    files = CamFiles(
+        run, lambda: model, checksum, method, options, size, options.batch_size, device_config
+    )
+    return {split: files.update(split, split_patches) for split, split_patches in patches.items()}
 
 
 def search_rule(

@@ -18,7 +18,9 @@ from epsam.data.patches import (
 from epsam.engine.metric_logger import open_metric_logger
 from epsam.engine.sanity import check_classifier
 from epsam.engine.stage import Stage
+from epsam.methods import SAM_WEAK_MODELS
 from epsam.paths import DatasetPaths, run_folder
+from epsam.segment.sam.map_sam import find_map_sam
 
 NAME = "train_classifier"
 
@@ -55,6 +57,7 @@ def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierO
         build_classifier_task,
         score_classifier,
     )
+    from epsam.training.subclasses import find_subclasses, write_subclasses
     from epsam.weak.registry import DEFAULT, build_weak_model, save_weak_model
 
     # The network and the weights that training starts from.
@@ -72,9 +75,13 @@ def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierO
         size,
     )
 
+    # Positive patches → sub-classes, if there are to be any.
+    subclasses = find_subclasses(model, patches["train"], size, options, device_config)
+    write_subclasses(stage.run.subclasses, subclasses)
+
     # Patches → classifier.
     task = build_classifier_task(
-        model, patches["train"], patches["val"], size, options, device_config
+        model, patches["train"], patches["val"], size, options, device_config, subclasses
     )
     schedule = build_classifier_schedule(options)
     metric_logger = open_metric_logger(stage.run, task.name, options.tensorboard)
@@ -94,16 +101,22 @@ def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierO
     save_weak_model(stage.run.classifier, options.weak_model, model, metadata)
     stage.record(task.name, progress.history)
     metric_logger.log_scalars(progress.history)
-    stage.finish([stage.run.classifier], check_classifier(progress.history, progress.best_epoch))
+    outputs = [stage.run.classifier, *([stage.run.subclasses] if subclasses else [])]
+    stage.finish(outputs, check_classifier(progress.history, progress.best_epoch))
 
 
 def digest_inputs(
     patches: Mapping[str, Sequence[Patch]], options: ClassifierOptions
 ) -> dict[str, str]:
-    """Digests of the files that the stage reads: each split's images, and an initial checkpoint."""
+    """Digests of the files that the stage reads: each split's images, and initial weights."""
     digests = {}
     for split, split_patches in patches.items():
         digests[split] = digest_of_files(patch.image for patch in split_patches)
+    if options.weak_model in SAM_WEAK_MODELS:
+        _, sam = find_map_sam(options, options.dataset_type, Path(options.checkpoint_root))
+        digests["sam"] = digest_of_files([sam])
+    if options.subclasses and Path(options.subclass_features).is_file():
+        digests["subclass_features"] = digest_of_files([Path(options.subclass_features)])
     if Path(options.pretrained).is_file():
         digests["start"] = digest_of_files([Path(options.pretrained)])
     return digests

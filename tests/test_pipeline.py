@@ -96,7 +96,7 @@ def test_an_unknown_method_is_named_beside_those_that_there_are():
 
 def test_outputs_are_the_files_of_the_runs_paths(tmp_path):
     run = RunPaths(tmp_path)
-    assert list_outputs(tmp_path, "train_classifier") == [run.classifier]
+    assert list_outputs(tmp_path, "train_classifier") == [run.classifier, run.subclasses]
     masks = list_outputs(tmp_path, "generate_initial_masks")
     assert {run.cams("val").parent, run.mask_rule.parent, run.grid_search} <= set(masks)
     for number in (0, 1, 12):

@@ -5,6 +5,7 @@ docs/api.md has an example of each function, run by a test. All errors that a us
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from epsam.cam.postprocess import cam_to_mask
 from epsam.cam.refiner import compute_refined_maps
+from epsam.cam.refiner_sam import locate_refiner_sam
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
@@ -23,7 +25,7 @@ from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, Rgb
 from epsam.extraction.discovery import FAILED
 from epsam.inference.inputs import find_slides
-from epsam.inference.loading import load_tile_model, make_slide_settings
+from epsam.inference.loading import load_tile_model, make_slide_settings, sam_places
 from epsam.inference.pipeline import Pipeline
 from epsam.inference.segment_slides import segment_slides
 from epsam.inference.slide_store import SlideStore
@@ -134,12 +136,17 @@ class Run:
             raise WeightsError("the run has no weak model; train one by train_classifier.py")
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device_config.device)
         images = pixels.permute(2, 0, 1)[None].float() / 255
-        rule = self._mask_rule
+        rule = self._located_rule
         with self._device_config.autocast():
             probabilities, maps = compute_refined_maps(weak_model, images, rule)
         cam_map = maps[0].float().cpu().numpy()
         probability = float(probabilities[0])
         return ImageCam(probability, cam_map, cam_to_mask(cam_map, image, rule, probability))
+
+    @cached_property
+    def _located_rule(self) -> MaskRule:
+        # Only here: a segmenter needs no SAM for its masks, even if its training had one.
+        return locate_refiner_sam(self._mask_rule, sam_places(self._options))
 
     def prompts(self, image: Rgb) -> PointPrompt:
         """The points that SAM is prompted with in an image of one tile: (N, 3) float32, each x, y

@@ -35,13 +35,18 @@ CAM_METHODS = {
 
 MAP_REFINERS = {
     "rotation_average": "epsam.cam.refiner:average_over_rotations",
+    "pam": "epsam.cam.pam:refine_by_prompt_affinity",
     "none": "epsam.cam.refiner:leave_unrefined",
 }
 """`--refiner`: MaskRule → an `epsam.cam.protocol.MapRefiner`."""
 
+SAM_REFINERS = ("pam",)
+"""Rows of MAP_REFINERS that need a SAM (`--map_sam`)."""
+
 POSTPROCESSINGS = {
     "quantile_opening": "epsam.cam.postprocess:quantile_opening",
     "crf": "epsam.cam.crf:dense_crf",
+    "blurred_half": "epsam.cam.postprocess:blurred_half",
     "none": "epsam.cam.postprocess:half_maximum",
 }
 """`--postprocess`: (CAM (h, w) in 0..1, RGB patch, MaskRule) → mask of the patch's size."""
@@ -65,8 +70,12 @@ SELECTIONS = {
 
 WEAK_MODELS = {
     "adl_resnet": "epsam.weak.adl_method",
+    "sam_encoder": "epsam.weak.sam_encoder",
 }
 """`--weak_model`: a module with the functions of `epsam.weak.protocol.WeakMethod`."""
+
+SAM_WEAK_MODELS = ("sam_encoder",)
+"""Rows of WEAK_MODELS that start from a SAM (`--map_sam`)."""
 
 
 SEGMENTERS = {

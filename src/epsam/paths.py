@@ -75,6 +75,11 @@ class RunPaths:
         return self.root / "resnet_adl.pth"
 
     @property
+    def subclasses(self) -> Path:
+        """The sub-class of each training patch with tumour."""
+        return self.root / "subclasses.csv"
+
+    @property
     def preliminary_decoder(self) -> Path:
         return self.root / "sam_pre_decoder.pth"
 
@@ -90,6 +95,10 @@ class RunPaths:
     def cams(self, split: str) -> Path:
         """The class activation maps of a split."""
         return self.root / "activation" / f"{split}.npz"
+
+    def base_cams(self, split: str) -> Path:
+        """The maps of a split before a refiner that works on those of another one."""
+        return self.root / "activation" / "base" / f"{split}.npz"
 
     @property
     def mask_rule(self) -> Path:

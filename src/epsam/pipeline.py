@@ -90,7 +90,7 @@ _STAGES = (
         "epsam.config.classifier:ClassifierOptions",
         "CLASSIFIER_FLAGS",
         inputs=_SPLITS,
-        outputs=("run/resnet_adl.pth",),
+        outputs=("run/resnet_adl.pth", "run/subclasses.csv"),
         completion="train_classifier",
         trains=True,
     ),
@@ -238,13 +238,24 @@ def _map_recipe(cam: str) -> Recipe:
     return Recipe(_MAP_STAGES, {"train_classifier": ("--cam", cam)})
 
 
-def _segmenter_recipe(name: str) -> Recipe:
-    """A segmenter that learns from the ground truth (paper Table 2, fully supervised)."""
-    return Recipe(
-        _SEGMENTER_STAGES,
-        {"train_segmenter": ("--segmenter", name, "--targets", "ground_truth")},
-    )
+def _segmenter_recipe(name: str, targets: str = "ground_truth") -> Recipe:
+    """A segmenter that learns from the ground truth (paper Table 2), or from other targets."""
+    flags = ("--segmenter", name, "--targets", targets)
+    return Recipe(_SEGMENTER_STAGES, {"train_segmenter": flags})
 
+
+_SAM_CLASSIFIER = ("--weak_model", "sam_encoder", "--subclasses", "8", "--lr", "1e-4")
+_PAM_MASKS = ("--refiner", "pam", "--rotations", "1", "--postprocess", "blurred_half")
+_MASKED_UNET = ("--segmenter", "unet", "--targets", "initial", "--normal_patches")
+# From patch labels to a U-Net (arXiv 2503.04106).
+_WEAKMEDSAM = Recipe(
+    (*_MAP_STAGES[:3], *_SEGMENTER_STAGES[1:]),
+    {
+        "train_classifier": (*_SAM_CLASSIFIER, "--weight_decay", "0.01"),
+        "generate_initial_masks": _PAM_MASKS,
+        "train_segmenter": _MASKED_UNET,
+    },
+)
 
 _STRONG = ("--method", "strong")
 
@@ -253,15 +264,14 @@ RECIPES: dict[str, Recipe] = {
     "strong": Recipe(_EP_SAM_STAGES, {"finetune_decoder": _STRONG, "retrain_decoder": _STRONG}),
     "unet": _segmenter_recipe("unet"),
     "deeplab": _segmenter_recipe("deeplab"),
-    "unet_pseudo": Recipe(
-        _SEGMENTER_STAGES, {"train_segmenter": ("--segmenter", "unet", "--targets", "pseudo")}
-    ),
+    "unet_pseudo": _segmenter_recipe("unet", "pseudo"),
     "sam_box": Recipe(("extract_patches", "train_box_decoder", "evaluate", "report")),
     # MedSAM is a ViT-B, whatever SAM the preset names.
     "medsam_box": Recipe(
         ("extract_patches", "train_box_decoder", "evaluate", "report"),
         {"train_box_decoder": ("--segmenter", "medsam_box", "--sam_model_type", "vit_b")},
     ),
+    "weakmedsam": _WEAKMEDSAM,
     "enhanced_adl": _map_recipe("enhanced_adl"),
     "adl": _map_recipe("adl"),
     "gradcam": _map_recipe("gradcam"),

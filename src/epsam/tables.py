@@ -20,6 +20,9 @@ SCORE_COLUMNS = (
 `kept_dice`: their mean Dice.
 """
 
+SUBCLASS_COLUMNS = ("id", "subclass")
+"""subclasses.csv: the cluster, 1 … k, of each training patch with tumour."""
+
 ALL_PATCH_COLUMNS = (
     "all_patches",
     "all_iou",

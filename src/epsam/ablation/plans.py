@@ -14,10 +14,13 @@ from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import parse
 from epsam.config.common import SPLITS
 from epsam.config.flags import part_options, result_options
-from epsam.config.masks import MaskRule
+from epsam.config.masks import MaskRule, rule_without_pam
 from epsam.core.files import digest_of_names_and_sizes
 from epsam.paths import RunPaths
 from epsam.pipeline import STAGES, StageSpec, training_stages
+
+MAP_SAM_FLAGS = {"--sam_model_type": "--map_sam", "--sam_checkpoint": "--map_sam_checkpoint"}
+"""Flags of SAM in --sam_flags, and what the stage of the maps calls them."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,15 @@ class RunPlan:
     @property
     def cam_key(self) -> tuple[str, str]:
         """What decides the CAMs: the classifier, and how they are computed from it."""
-        options = part_options(self.steps[1].options, "cams", MaskRule)
-        return self.steps[0].key, f"cams {json.dumps(options)}"
+        return self._key_of_cams(self.steps[1].options)
+
+    @property
+    def base_cam_key(self) -> tuple[str, str]:
+        """What decides the CAMs that --refiner pam starts from."""
+        return self._key_of_cams(rule_without_pam(self.steps[1].options))
+
+    def _key_of_cams(self, rule: MaskRule) -> tuple[str, str]:
+        return self.steps[0].key, f"cams {json.dumps(part_options(rule, 'cams', MaskRule))}"
 
 
 def digest_patches(options: AblateOptions) -> str:
@@ -102,8 +112,22 @@ def _command_line(
         words += ["--seed", str(seed)]
     if "sam_model_type" in accepted:
         words += shlex.split(options.sam_flags)
+    if "map_sam" in accepted:
+        words += _map_sam_flags(options.sam_flags)
     words += shlex.split(getattr(options, stage.flags_option))
     words += row.flags.get(stage.flags_variable, [])
+    return words
+
+
+def _map_sam_flags(sam_flags: str) -> list[str]:
+    """The flags of the SAM behind the maps: the same SAM as the decoder's."""
+    words = []
+    for word in shlex.split(sam_flags):
+        flag, equals, value = word.partition("=")
+        if flag in MAP_SAM_FLAGS:
+            words.append(f"{MAP_SAM_FLAGS[flag]}{equals}{value}")
+        elif not flag.startswith("--"):
+            words.append(word)
     return words
 
 

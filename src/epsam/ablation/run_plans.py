@@ -56,7 +56,7 @@ class SharedResults:
 
         # Other masks can still come from the same CAMs.
         if step.stages == (MASKS,) and not read_fingerprint(plan.run, MASKS):
-            source = self.sources.get(plan.cam_key)
+            source = self.sources.get(plan.cam_key) or self.sources.get(plan.base_cam_key)
             if source is not None:
                 reuse_cams(source, plan.run)
 

@@ -13,6 +13,9 @@ from epsam.methods import POSTPROCESSINGS, load_function
 # of a plateau would fall below a threshold that equals its value.
 _ROUNDING = 1e-6
 
+BLUR_SIGMA, BLUR_PX = 3.5, 256
+"""Standard deviation of the blur of WeakMedSAM's released code, px, in images of 256 px."""
+
 
 def upsample(cam_map: CamMap, height: int, width: int) -> CamMap:
     """The map (h, w) at (height, width), bilinear between pixel centres (docs/deviations.md,
@@ -56,6 +59,17 @@ def half_maximum(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
     height, width = image.shape[:2]
     upsampled = upsample(cam_map, height, width)
     return np.asarray((upsampled > 0) & (upsampled >= cam_map.max() / 2))
+
+
+def blurred_half(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
+    """Foreground where the map, blurred in the patch's size, is at least half of its maximum
+    (WeakMedSAM's released code).
+    """
+    height, width = image.shape[:2]
+    upsampled = upsample(cam_map, height, width)
+    sigma = BLUR_SIGMA * max(height, width) / BLUR_PX
+    blurred = cv2.GaussianBlur(upsampled, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray((blurred > 0) & (blurred >= cam_map.max() / 2))
 
 
 def threshold_and_open(

@@ -1,7 +1,7 @@
 """The slots between a weak model and its initial masks: map refiner, and map to mask."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from epsam.config.masks import MaskRule
 from epsam.data.cam_store import CamMap
@@ -27,6 +27,22 @@ class MapRefiner(Protocol):
 
         Inference scores every tile, and refines the maps of those alone that pass the gate.
         """
+        ...
+
+
+@runtime_checkable
+class StagedRefiner(MapRefiner, Protocol):
+    """A refiner that works on the maps of another one, which are stored: with other settings it
+    need not start from the images again.
+    """
+
+    @property
+    def base_rule(self) -> MaskRule:
+        """The rule of the maps that it starts from."""
+        ...
+
+    def improve(self, images: "Tensor", maps: "Tensor") -> "Tensor":
+        """The refined maps (B, h', w') in 0..1 of maps (B, h, w) by `base_rule` of the images."""
         ...
 
 

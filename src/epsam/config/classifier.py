@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from epsam.config.common import SeedOptions, StageOptions
 from epsam.config.flags import flag, fraction
+from epsam.config.sam import MapSamOptions
 from epsam.methods import CAM_METHODS, WEAK_MODELS
 
 
@@ -13,7 +14,8 @@ class NetworkOptions:
 
     weak_model: str = flag(
         "adl_resnet",
-        "network that learns from patch labels; the flags below are those of adl_resnet",
+        "network that learns from patch labels: a ResNet (adl_resnet; the flags below are its "
+        "own), or SAM's encoder with adapters (sam_encoder)",
         choices=tuple(WEAK_MODELS),
         affects_result=True,
         since="0.3",
@@ -73,9 +75,42 @@ class NetworkOptions:
     )
     input_size: int = flag(
         0,
-        "side to which patches are resized for the classifier, px; 0: as they are",
+        "side to which patches are resized for the classifier, px; 0: as they are, or 256 for "
+        "sam_encoder",
         at_least=0,
         affects_result=True,
+    )
+
+
+@dataclass(frozen=True)
+class SubclassOptions:
+    """Sub-classes
+
+    WeakMedSAM's sub-class exploration; docs/deviations.md, "Sub-classes".
+    """
+
+    subclasses: int = flag(
+        0,
+        "clusters of the training patches with tumour, which a second head learns to tell apart; "
+        "the maps come from the first head alone; 0: no second head; the released code has 8",
+        at_least=0,
+        affects_result=True,
+        since="0.3",
+    )
+    subclass_weight: float = flag(
+        0.5,
+        "weight of the second head's loss beside the first's",
+        source="WeakMedSAM",
+        at_least=0,
+        affects_result=True,
+        since="0.3",
+    )
+    subclass_features: str = flag(
+        "start",
+        "network whose features are clustered: this one as training starts, a ResNet18 trained on "
+        "ImageNet (imagenet; released code), or the path of a trained classifier",
+        affects_result=True,
+        since="0.3",
     )
 
 
@@ -95,7 +130,9 @@ class ImageFolderOptions:
 
 
 @dataclass(frozen=True)
-class ClassifierOptions(NetworkOptions, ImageFolderOptions, SeedOptions, StageOptions):
+class ClassifierOptions(
+    NetworkOptions, MapSamOptions, SubclassOptions, ImageFolderOptions, SeedOptions, StageOptions
+):
     """Step 2: patches → classifier."""
 
     batch_size: int = flag(16, "batch size", source="paper 4.2", at_least=1, affects_result=True)

@@ -1,9 +1,11 @@
 """Flags of generate_initial_masks.py: classifier → class activation maps and initial masks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from epsam.config.common import StageOptions
 from epsam.config.flags import OldSpelling, flag, fraction
+from epsam.config.sam import MapSamOptions
 from epsam.methods import CAM_METHODS, MAP_REFINERS, POSTPROCESSINGS
 
 # The authors' values are of their research scripts (docs/deviations.md, "Raw maps and DenseCRF").
@@ -12,7 +14,69 @@ CRF_SETTINGS = {"affinitynet": (80, 13, 10), "authors": (30, 3, 3, 1, 5, 70)}
 
 
 @dataclass(frozen=True)
-class MaskRule:
+class PamOptions(MapSamOptions):
+    """Prompt affinity mining (--refiner pam)
+
+    WeakMedSAM's walk of the map along SAM's masks; docs/deviations.md, "Random walk of PAM".
+    """
+
+    pam_grid: int = flag(
+        8,
+        "points of a side of the grid that prompts SAM over the whole patch; the released code has "
+        "4",
+        at_least=1,
+        affects_result=True,
+        affects_only=("cams",),
+        since="0.3",
+    )
+    pam_map: str = flag(
+        "sum",
+        "what two cells are compared by: the sum of the masks' probabilities, or each mask (stack)",
+        source="WeakMedSAM, repaired",
+        choices=("sum", "stack"),
+        affects_result=True,
+        affects_only=("cams",),
+        since="0.3",
+    )
+    pam_radius: int = flag(
+        5,
+        "cells of the 64 × 64 lattice that are nearer than this are joined",
+        source="WeakMedSAM",
+        at_least=1,
+        at_most=64,
+        affects_result=True,
+        affects_only=("cams",),
+        since="0.3",
+    )
+    pam_beta: float = flag(
+        4.0,
+        "power of the affinities: the higher, the less a map crosses the borders of masks",
+        source="WeakMedSAM",
+        at_least=0,
+        affects_result=True,
+        affects_only=("cams",),
+        since="0.3",
+    )
+    pam_steps: int = flag(
+        4,
+        "steps of the random walk; 0: none",
+        source="WeakMedSAM",
+        at_least=0,
+        affects_result=True,
+        affects_only=("cams",),
+        since="0.3",
+    )
+    refiner_sam_sha256: str = flag(
+        "",
+        "SHA-256 that SAM's weights must have; empty: any. Runs hold that of their weights",
+        affects_result=True,
+        affects_only=("cams",),
+        since="0.3",
+    )
+
+
+@dataclass(frozen=True)
+class MaskRule(PamOptions):
     """Class activation maps and initial masks
 
     How a patch becomes a CAM, and the CAM an initial mask. Part of every decoder's metadata.
@@ -33,7 +97,8 @@ class MaskRule:
     )
     refiner: str = flag(
         "rotation_average",
-        "what makes the CAM better before it becomes a mask: an average over rotations, or nothing",
+        "what makes the CAM better before it becomes a mask: an average over rotations, such an "
+        "average and a walk along SAM's masks (pam), or nothing",
         source="paper 3.2.2",
         choices=tuple(MAP_REFINERS),
         affects_result=True,
@@ -49,7 +114,8 @@ class MaskRule:
     )
     postprocess: str = flag(
         "quantile_opening",
-        "CAM → mask: quantile threshold and opening, DenseCRF (crf), or half of the maximum (none)",
+        "CAM → mask: quantile threshold and opening, DenseCRF (crf), or half of the maximum, "
+        "blurred first (blurred_half) or not (none)",
         source="paper 3.2.2",
         choices=tuple(POSTPROCESSINGS),
         old=OldSpelling(values={"quantile_opening": "ours"}),
@@ -100,6 +166,12 @@ class MaskRule:
         affects_only=("masks",),
         since="0.3",
     )
+
+
+def rule_without_pam(rule: MaskRule) -> MaskRule:
+    """The rule whose maps PAM starts from; it depends on none of PAM's flags."""
+    defaults: dict[str, Any] = {item.name: item.default for item in fields(PamOptions)}
+    return replace(rule, refiner="rotation_average", **defaults)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from epsam.config.flags import OldSpelling, flag
 from epsam.methods import PROMPTS
 
+SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_demo")
+
 # Earlier names of prompt rules.
 OLD_PROMPTS = {"ground_truth_random": "truth_random"}
 
@@ -17,7 +19,7 @@ class SamWeightOptions:
         "vit_b",
         "SAM's image encoder; vit_demo is a small stand-in, not a real SAM",
         source="paper 4.2",
-        choices=("vit_b", "vit_l", "vit_h", "vit_demo"),
+        choices=SAM_NAMES,
         affects_result=True,
         names_weights=True,
     )
@@ -37,6 +39,28 @@ class SamOptions(SamWeightOptions):
         False,
         "run SAM's image encoder through torch.compile: minutes to start, then faster on a GPU; "
         "the same numbers within 1e-4",
+        affects_result=False,
+    )
+
+
+@dataclass(frozen=True)
+class MapSamOptions:
+    """SAM behind the maps
+
+    Of --refiner pam and --weak_model sam_encoder. The content of its weights is part of the key of
+    what is computed with it.
+    """
+
+    map_sam: str = flag(
+        "",
+        "SAM whose masks refine the maps (--refiner pam), or whose encoder is trained to make them "
+        "(--weak_model sam_encoder); empty: that of the dataset's preset, else vit_b",
+        choices=SAM_NAMES,
+        affects_result=False,
+    )
+    map_sam_checkpoint: str = flag(
+        "",
+        "its weights; empty: the official file in checkpoints/, downloaded once if absent",
         affects_result=False,
     )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from epsam.cam.postprocess import require_postprocessing
+from epsam.cam.refiner_sam import locate_refiner_sam
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import explicit_fields, merge_fields
@@ -74,7 +75,7 @@ def load_map_model(options: InferOptions, device_config: DeviceConfig) -> MapTil
     Raises WeightsError if the run has no initial masks, or no classifier.
     """
     classifier_file, rule_file = find_map_weights(options)
-    rule = merge_fields(MaskRule, read_json(rule_file))
+    rule = locate_refiner_sam(merge_fields(MaskRule, read_json(rule_file)), sam_places(options))
     require_postprocessing(rule)
     metadata = load_plain(classifier_file)
     patch_size = metadata.get("patch_size", PUBLISHED_PATCH_SIZE)
@@ -174,9 +175,16 @@ def _require_trained_resolution(mpp: float, trained_mpp: float | None) -> None:
 
 def _map_and_prompt_options(options: InferOptions, metadata: dict[str, Any]) -> MapAndPromptOptions:
     stage_preset = preset(options.dataset_type, "generate_initial_masks")
-    masks = merge_fields(MaskRule, metadata, stage_preset)
+    masks = locate_refiner_sam(merge_fields(MaskRule, metadata, stage_preset), sam_places(options))
     prompt = merge_fields(PromptOptions, explicit_fields(PromptOverrides, options), metadata)
     return MapAndPromptOptions(masks, prompt)
+
+
+def sam_places(options: InferOptions) -> list[Path]:
+    """Where the SAM of a run's map refiner may be, if not where it was in training: files, and
+    folders of the official ones.
+    """
+    return [Path(options.sam_checkpoint or options.checkpoint_root), Path(options.checkpoint_root)]
 
 
 def check_same_sam(decoder: Path, metadata: dict[str, Any], model_type: str, weights: Path) -> None:

@@ -21,6 +21,7 @@ OLDEST_PYTHON = (3, 10)
 
 IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
+    "scikit-learn": "sklearn",
     "openslide-python": "openslide",
 }
 """Package → import name, where that is not the package's name with `_` for `-`."""

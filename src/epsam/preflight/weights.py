@@ -7,7 +7,7 @@ from pathlib import Path
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.decoder import BoxDecoderOptions
 from epsam.config.masks import MaskOptions
-from epsam.config.sam import SamOptions
+from epsam.config.sam import MapSamOptions, SamOptions
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.downloads import unreachable
 from epsam.core.errors import DatasetError
@@ -15,21 +15,30 @@ from epsam.core.files import sha256_of
 from epsam.engine.stage import read_completion_record
 from epsam.paths import RunPaths
 from epsam.preflight.finding import Finding, problem, warning
+from epsam.segment.sam.map_sam import map_sam_name
 from epsam.segment.sam.specs import SPECS, find_medsam_checkpoint
 from epsam.weak.imagenet import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file
 
 
-def check_sam(options: SamOptions, folder: Path, loaded_sha256: str = "") -> Iterator[Finding]:
+def check_map_sam(options: MapSamOptions, dataset_type: str, folder: Path) -> Iterator[Finding]:
+    """Check the weights of the SAM behind the maps, as `check_sam` does."""
+    sam = SamOptions(map_sam_name(options.map_sam, dataset_type), options.map_sam_checkpoint)
+    yield from check_sam(sam, folder, flag="--map_sam_checkpoint")
+
+
+def check_sam(
+    options: SamOptions, folder: Path, loaded_sha256: str = "", flag: str = "--sam_checkpoint"
+) -> Iterator[Finding]:
     """Check SAM's weights: a published file by its hash, a user's file by names and shapes of its
     tensors.
 
-    loaded_sha256: checksum of a file that is known to fit (see `find_loaded_sam`). Raises
-    WeightsError on a file of another network.
+    loaded_sha256: checksum of a file that is known to fit (see `find_loaded_sam`). flag: the one
+    that names a user's file. Raises WeightsError on a file of another network.
     """
     spec = SPECS[options.sam_model_type]
     path = Path(options.sam_checkpoint) if options.sam_checkpoint else folder / spec.file
     if not path.is_file():
-        yield _describe_missing_sam(options, path)
+        yield _describe_missing_sam(options, path, flag)
     elif spec.sha256 and not options.sam_checkpoint:
         if sha256_of(path) != spec.sha256:
             yield problem(
@@ -78,10 +87,10 @@ def _check_tensors(path: Path, sam_model_type: str) -> None:
     check_fit(path, sam_model_type, named_tensors(path, load_plain(path)), expected_tensors)
 
 
-def _describe_missing_sam(options: SamOptions, path: Path) -> Finding:
+def _describe_missing_sam(options: SamOptions, path: Path, flag: str) -> Finding:
     url = SPECS[options.sam_model_type].url
     if options.sam_checkpoint:
-        return problem(f"{path}: no such file; correct --sam_checkpoint or leave it out")
+        return problem(f"{path}: no such file; correct {flag} or leave it out")
     if not url:
         return problem(f"{path}: missing, though it comes with this repository; restore it")
     return _describe_download(path, url)

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from epsam.methods import SAM_WEAK_MODELS
+from epsam.segment.sam.map_sam import map_sam_name
+
 CODE_TERMS = (
     "* Code of this project: Apache-2.0. The paper's authors announce a patent application on "
     "their method (KIPO 10-2024-0117533); whether it concerns your use is for you to judge."
@@ -48,8 +51,11 @@ def weight_terms(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """
     lines = [CODE_TERMS]
     for stage, network in STARTED_NETWORKS.items():
-        start = options.get(stage, {}).get("pretrained")
-        if start is not None:
+        flags = options.get(stage, {})
+        start = flags.get("pretrained")
+        if flags.get("weak_model") in SAM_WEAK_MODELS:
+            lines.append(f"* Start of the {network}: {_map_sam_terms(flags)}.")
+        elif start is not None:
             terms = START_TERMS.get(start, f"{start}: its terms are not known here")
             lines.append(f"* Start of the {network}: {terms}.")
 
@@ -67,6 +73,15 @@ def weight_terms(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if sam and not files:
         lines.append(f"* Start of the decoder: {sam}, {SAM_TERMS.get(sam, _META_TERMS)}.")
     return lines
+
+
+def _map_sam_terms(flags: Mapping[str, Any]) -> str:
+    """The SAM that a stage's --map_sam names, and its terms."""
+    # A file of the user's may hold other weights of the same type.
+    if flags["map_sam_checkpoint"]:
+        return f"{flags['map_sam_checkpoint']}; its terms are not known here"
+    name = map_sam_name(flags["map_sam"], flags["dataset_type"])
+    return f"{name}, {SAM_TERMS.get(name, _META_TERMS)}"
 
 
 def data_terms(dataset: str) -> list[str]:

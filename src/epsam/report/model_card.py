@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from epsam.ablation.statistics import mean_over_patches, paired_difference
+from epsam.methods import SAM_WEAK_MODELS
 from epsam.report.card_content import CardContent
 from epsam.report.card_terms import data_terms, weight_terms
 from epsam.report.classifier import CLASSIFIER_TABLE_COLUMNS, classifier_rows
@@ -45,6 +46,9 @@ def render_model_card(card: CardContent) -> str:
 def _describe_model(card: CardContent) -> list[str]:
     sam = card.sam_model_type or "none"
     backbone = card.option("backbone") or "none"
+    weak_model = card.option("weak_model", "train_classifier")
+    if weak_model in SAM_WEAK_MODELS:
+        backbone = weak_model
     learnt_from = "masks" if card.learns_from_masks else "labels"
     return [
         f"EP-SAM: outlines tumour in H&E images, trained with {learnt_from} of patches "

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from epsam.cam.postprocess import cam_to_mask
+from epsam.cam.protocol import StagedRefiner
 from epsam.cam.refiner import compute_refined_maps
 from epsam.config.flags import options_added_since
 from epsam.config.keys import part_key
@@ -57,6 +61,28 @@ def compute_cams(
             cams.maps[name] = cam_map.astype("float32")
             cams.probabilities[name] = probability
     return cams
+
+
+def improve_cams(
+    cams: CamStore,
+    refiner: StagedRefiner,
+    patches: Sequence[Patch],
+    size: int,
+    batch_size: int,
+    device_config: DeviceConfig,
+) -> CamStore:
+    """The CAMs of patches of size × size px by the refiner, from those by its base rule."""
+    improved = CamStore(cams.classifier_sha256, {}, cams.probabilities)
+    n_batches = -(-len(patches) // batch_size)
+    batches = load_batches(patches, size, batch_size, workers=0)
+    for batch in track(batches, "refined maps", n_batches, unit="batch"):
+        stored = torch.from_numpy(np.stack([cams.maps[name] for name in batch.names]))
+        images = scale_images(batch, device_config)
+        with device_config.autocast():
+            maps = refiner.improve(images, stored.to(device_config.device))
+        for name, cam_map in zip(batch.names, maps.float().cpu().numpy(), strict=True):
+            improved.maps[name] = cam_map
+    return improved
 
 
 def cam_key(method: str, rule: MaskRule, classifier_sha256: str, patches_digest: str) -> Key:

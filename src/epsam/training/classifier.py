@@ -1,6 +1,6 @@
 """Training and scoring of the patch classifier (paper 3.2.1, 4.2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule, Task
 from epsam.metrics import accuracy, auroc
 from epsam.weak.adl import set_adl_active
+from epsam.weak.subclasses import NO_TUMOUR
 
 NAME = "classifier"
 
@@ -28,11 +29,13 @@ def build_classifier_task(
     size: int,
     options: ClassifierOptions,
     device_config: DeviceConfig,
+    subclasses: Mapping[str, int] | None = None,
 ) -> Task:
     """The task of fitting a weak model: Adam on its loss, augmented training patches
     in a new random order for each epoch, and the scores of the validation patches.
 
-    model: a `WeakModel`. size: side of all patches in px.
+    model: a `WeakModel`. size: side of all patches in px. subclasses: by name of a patch with
+    tumour, for the model's second head; None or empty: it has none.
     """
     average = build_average(model, options.ema)
 
@@ -54,6 +57,8 @@ def build_classifier_task(
         labels = batch.labels.to(device_config.device)
         with device_config.autocast():
             images = augment(scale_images(batch, device_config), augmentations)
+            if subclasses:
+                return _loss_of_both_heads(model, images, labels, batch.names, subclasses)
             losses: Tensor = model.loss(images, labels)
         return losses
 
@@ -77,6 +82,19 @@ def build_classifier_task(
         scaler=device_config.scaler(),
         average=average,
     )
+
+
+def _loss_of_both_heads(
+    model: Any,
+    images: Tensor,
+    labels: Tensor,
+    names: Sequence[str],
+    subclasses: Mapping[str, int],
+) -> Tensor:
+    """The loss (B,) of a `WeakModel` with a head for sub-classes."""
+    numbers = [subclasses.get(name, NO_TUMOUR) for name in names]
+    losses: Tensor = model.loss(images, labels, torch.tensor(numbers, device=labels.device))
+    return losses
 
 
 def build_average(model: nn.Module, decay: float) -> AveragedModel | None:

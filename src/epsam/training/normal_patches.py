@@ -6,26 +6,24 @@ decoder learns to answer such prompts with an empty mask.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from epsam.cam.refiner_sam import locate_refiner_sam
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import WeightsError
-from epsam.core.files import digest_of_files, read_json, sha256_of
-from epsam.data.cam_store import CamStore, save_cams
+from epsam.core.files import read_json, sha256_of
+from epsam.data.cam_store import CamStore
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.rules import PromptInputs
-from epsam.training.cams import (
-    cam_key,
-    compute_cams,
-    load_current_cams,
-    write_initial_masks,
-)
+from epsam.training.cam_files import CamFiles
+from epsam.training.cams import write_initial_masks
 from epsam.training.round_data import NORMAL, find_mask_classifier, initial_mask_path
 from epsam.training.sam_setup import load_prompt_inputs
 from epsam.weak.registry import load_weak_model
@@ -60,17 +58,18 @@ def prepare_normal_cams(
     Raises WeightsError if they have to be computed and the classifier of step 3 is no longer there.
     """
     classifier, checksum = find_mask_classifier(run)
-    rule = merge_fields(MaskRule, read_json(run.mask_rule))
-    images_digest = digest_of_files(patch.image for patch in patches)
-    key = cam_key(rule.cam, rule, checksum, images_digest)
-
-    cams = load_current_cams(run.cams(folder), key)
-    if cams is None:
-        model = load_mask_classifier(classifier, checksum, device_config)
-        computed = compute_cams(model, checksum, patches, size, rule, batch_size, device_config)
-        cams = replace(computed, recipe=key.digest)
-        save_cams(run.cams(folder), cams)
-    return cams
+    rule = locate_refiner_sam(merge_fields(MaskRule, read_json(run.mask_rule)), [run.root.parent])
+    files = CamFiles(
+        run,
+        partial(load_mask_classifier, classifier, checksum, device_config),
+        checksum,
+        rule.cam,
+        rule,
+        size,
+        batch_size,
+        device_config,
+    )
+    return files.update(folder, patches)
 
 
 def load_mask_classifier(classifier: Path, checksum: str, device_config: DeviceConfig) -> Any:

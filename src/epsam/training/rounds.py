@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from epsam.cam.refiner_sam import MAP_SAM_FILE
 from epsam.config.decoder import SelectionOptions
 from epsam.config.metadata import select_fields
 from epsam.config.sam import PromptOptions
@@ -191,8 +192,9 @@ class DecoderRound:
 def decoder_metadata(number: int, context: RoundContext) -> dict[str, Any]:
     """What inference needs to know of a decoder: its prompts, patches, classifier and SAM."""
     mask_rule = read_json(context.run.mask_rule)
-    # A path on this machine is of no use to whoever gets the decoder.
+    # Paths on this machine are of no use to whoever gets the decoder.
     mask_rule.pop(CLASSIFIER_FILE, None)
+    mask_rule.pop(MAP_SAM_FILE, None)
     return {
         "round": number,
         "sam_model_type": context.options.sam_model_type,

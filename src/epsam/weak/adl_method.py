@@ -15,6 +15,8 @@ def build(options: ClassifierOptions) -> AdlResNet:
     """The network with the weights of --pretrained. Raises WeightsError without them."""
     model = build_classifier(NetworkSpec.of(options))
     initialise_weights(model, options.pretrained, options.seed, Path(options.checkpoint_root))
+    if options.subclasses:
+        model.add_subclass_head(options.subclasses, options.subclass_weight, options.seed)
     return model
 
 

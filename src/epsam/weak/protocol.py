@@ -31,7 +31,12 @@ class WeakModel(Protocol):
         ...
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss of each image (B,), given labels (B,) of 0 and 1."""
+        """The loss of each image (B,), given labels (B,) of 0 and 1.
+
+        With --subclasses it gets a third argument, the sub-classes (B,): 0 without tumour, else 1 …
+        k. A model that can use them has an attribute `subclass_head` that is not None, and
+        `pooled_features` of images, (B, C).
+        """
         ...
 
     def predict(self, images: Tensor) -> WeakPrediction:

@@ -16,6 +16,7 @@ from epsam.weak.adl import AttentionDropout
 from epsam.weak.frequency import FrequencyBlock, extract_high_frequencies
 from epsam.weak.losses import binary_cross_entropy
 from epsam.weak.protocol import WeakPrediction
+from epsam.weak.subclasses import build_subclass_head, subclass_loss
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -84,6 +85,8 @@ class AdlResNet(nn.Module):
         # Stride 1 makes the maps of layer 4 twice as fine, as in the published code.
         self.layer4 = _insert_adl(_remove_stride(trunk.layer4), 4, spec)
         self.avgpool, self.fc = trunk.avgpool, trunk.fc
+        self.subclass_head: nn.Linear | None = None
+        self._subclass_weight = 0.0
 
         # Not in the state dict, so that its keys stay those of the published code.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
@@ -93,11 +96,32 @@ class AdlResNet(nn.Module):
         """Tumour logits (B,)."""
         return self.forward_features(images)[0]
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy (B,) of each image, given labels (B,) of 0 and 1."""
-        logits = self(images)
+    def loss(self, images: Tensor, labels: Tensor, subclasses: Tensor | None = None) -> Tensor:
+        """Cross-entropy (B,) of each image, given labels (B,) of 0 and 1.
+
+        subclasses (B,): 0 without tumour, else 1 … k; their cross-entropy is added, if the network
+        has a head for them.
+        """
+        logits, features = self.forward_features(images)
         with torch.autocast(device_type=images.device.type, enabled=False):
-            return binary_cross_entropy(logits.float(), labels)
+            losses = binary_cross_entropy(logits.float(), labels)
+            if self.subclass_head is None or subclasses is None:
+                return losses
+            subclass_logits = self.subclass_head(self.avgpool(features.float()).flatten(1))
+            return losses + self._subclass_weight * subclass_loss(subclass_logits, subclasses)
+
+    def add_subclass_head(self, count: int, weight: float, seed: int) -> None:
+        """Add a second head for training; a checkpoint does not hold it.
+
+        weight: of its loss beside the first head's.
+        """
+        self.subclass_head = build_subclass_head(self.fc.in_features, count, seed)
+        self._subclass_weight = weight
+
+    def pooled_features(self, images: Tensor) -> Tensor:
+        """The features (B, C) that the first head decides by."""
+        pooled: Tensor = self.avgpool(self.features(images)).flatten(1)
+        return pooled
 
     def predict(self, images: Tensor) -> WeakPrediction:
         """Logits (B, 1) and maps (B, 1, h, w) by the CAM method that the network is trained for."""

@@ -122,7 +122,11 @@ def save_classifier(path: Path, model: AdlResNet, extra: Mapping[str, Any]) -> N
     """Write {"model": state dict, "spec": fields of NetworkSpec, **extra}, completely or not at
     all; `extra` is plain data.
     """
-    state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
+    state = {}
+    for key, tensor in model.state_dict().items():
+        # The second head serves training alone.
+        if not key.startswith("subclass_head."):
+            state[key] = tensor.detach().cpu()
     save_plain(path, {**extra, "model": state, "spec": asdict(model.spec)})
 
 

@@ -21,12 +21,17 @@ class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         sparse_prompt_embeddings: Tensor,
         dense_prompt_embeddings: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Logits (B, 4, 4h, 4w) and quality (B, 4) for embeddings (B, C, h, w) and B prompts."""
-        batch, channels, height, width = image_embeddings.shape
+        """Logits (B, 4, 4h, 4w) and quality (B, 4) for embeddings (B, C, h, w) and B prompts.
+
+        The embeddings and the dense prompts of B prompts of one image may be (1, C, h, w).
+        """
+        n_images, channels, height, width = image_embeddings.shape
+        batch = len(sparse_prompt_embeddings)
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([output_tokens.expand(batch, -1, -1), sparse_prompt_embeddings], dim=1)
         source = image_embeddings + dense_prompt_embeddings
-        attended, source = self.transformer(source, image_pe.expand(batch, -1, -1, -1), tokens)
+        # Not repeated for each prompt: the first layer projects an image once for all of them.
+        attended, source = self.transformer(source, image_pe.expand(n_images, -1, -1, -1), tokens)
         upscaled = self.output_upscaling(
             source.transpose(1, 2).reshape(batch, channels, height, width)
         )
@@ -65,6 +70,26 @@ def decode(
         image_pe=sam.prompt_encoder.get_dense_pe(),
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
+        multimask_output=False,
+    )[0]
+    return masks[:, 0]
+
+
+def decode_points(sam: Sam, embedding: Tensor, points_xy_sam: Tensor) -> Tensor:
+    """Mask logits (N, 4h, 4w) of N prompts of one positive point each, in one image.
+
+    embedding (1, C, h, w) float32; points_xy_sam (N, 2) in SAM's frame.
+    """
+    labels = torch.ones(len(points_xy_sam), 1, device=points_xy_sam.device)
+    sparse, dense = sam.prompt_encoder(
+        points=(points_xy_sam[:, None], labels), boxes=None, masks=None
+    )
+    masks: Tensor = sam.mask_decoder(
+        image_embeddings=embedding,
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        # Without a mask prompt it is the same for all.
+        dense_prompt_embeddings=dense[:1],
         multimask_output=False,
     )[0]
     return masks[:, 0]

@@ -1,0 +1,85 @@
+"""The files of class activation maps in a run: used again where they are current, else written."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epsam.cam.protocol import StagedRefiner
+from epsam.cam.refiner import build_refiner
+from epsam.config.masks import MaskRule
+from epsam.core.artifact import Key
+from epsam.core.device import DeviceConfig
+from epsam.core.files import digest_of_files
+from epsam.data.cam_store import CamStore, save_cams
+from epsam.data.patches import Patch
+from epsam.paths import RunPaths
+from epsam.training.cams import cam_key, compute_cams, improve_cams, load_current_cams
+
+
+@dataclass(frozen=True)
+class CamFiles:
+    """Makes the CAMs of a run.
+
+    load_model: loads the `WeakModel`, if any maps have to be computed. checksum: SHA-256 of its
+    file. method: the CAM method of the rule, or of the classifier if the rule leaves it open.
+    size: side of all patches in px.
+    """
+
+    run: RunPaths
+    load_model: Callable[[], Any]
+    checksum: str
+    method: str
+    rule: MaskRule
+    size: int
+    batch_size: int
+    device_config: DeviceConfig
+
+    def update(self, split: str, patches: Sequence[Patch]) -> CamStore:
+        """The CAMs of a split, or of what stands for one."""
+        digest = digest_of_files(patch.image for patch in patches)
+        key = cam_key(self.method, self.rule, self.checksum, digest)
+        cams = load_current_cams(self.run.cams(split), key)
+        if cams is not None:
+            return cams
+
+        refiner = build_refiner(self.rule)
+        if not isinstance(refiner, StagedRefiner):
+            return self._write(self.run.cams(split), key, self._compute(self.rule, patches))
+        # With another SAM, or another walk, the classifier has nothing to do.
+        base_key = cam_key(self.method, refiner.base_rule, self.checksum, digest)
+        base = self._update_base(split, patches, refiner.base_rule, base_key)
+        improved = improve_cams(
+            base, refiner, patches, self.size, self.batch_size, self.device_config
+        )
+        return self._write(self.run.cams(split), key, improved)
+
+    def _update_base(
+        self, split: str, patches: Sequence[Patch], rule: MaskRule, key: Key
+    ) -> CamStore:
+        """The maps that a refiner starts from; perhaps the run was made with them before."""
+        for path in (self.run.base_cams(split), self.run.cams(split)):
+            cams = load_current_cams(path, key)
+            if cams is not None:
+                break
+        else:
+            cams = self._compute(rule, patches)
+        return self._write(self.run.base_cams(split), key, cams)
+
+    def _compute(self, rule: MaskRule, patches: Sequence[Patch]) -> CamStore:
+        return compute_cams(
+            self.load_model(),
+            self.checksum,
+            patches,
+            self.size,
+            rule,
+            self.batch_size,
+            self.device_config,
+        )
+
+    def _write(self, path: Path, key: Key, cams: CamStore) -> CamStore:
+        # New maps do not know their recipe yet.
+        complete = dataclasses.replace(cams, recipe=key.digest)
+        save_cams(path, complete)
+        return complete

@@ -1,0 +1,110 @@
+"""Which maps of a run are computed, which refined, and which read again."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from epsam.cam.refiner_sam import resolve_refiner_sam
+from epsam.config.masks import MaskRule
+from epsam.core.device import DeviceConfig
+from epsam.data.cam_store import load_cams
+from epsam.data.images import write_rgb
+from epsam.data.patches import Patch
+from epsam.paths import RunPaths
+from epsam.training import cam_files
+from epsam.training.cam_files import CamFiles
+from support.mini import smaller_sam, write_random_sam
+
+SIDE = 32
+
+
+class RedMap(torch.nn.Module):
+    """A weak model whose map is the red channel in cells of 8 px."""
+
+    def predict(self, images):
+        from epsam.weak.protocol import WeakPrediction
+
+        maps = torch.nn.functional.avg_pool2d(images[:, :1], 8)
+        return WeakPrediction(maps.mean(dim=(2, 3)), maps)
+
+
+@pytest.fixture
+def patches(tmp_path):
+    rng = np.random.default_rng(0)
+    patches = []
+    for name in ("a_1", "b_1", "c_1"):
+        image = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        write_rgb(tmp_path / f"{name}.png", image)
+        patches.append(Patch(name, 1, tmp_path / f"{name}.png", None))
+    return patches
+
+
+@pytest.fixture
+def pam_rule(tmp_path):
+    with smaller_sam():
+        write_random_sam(tmp_path / "sam.pth")
+        yield resolve_refiner_sam(
+            MaskRule(
+                refiner="pam",
+                map_sam="vit_demo",
+                map_sam_checkpoint=str(tmp_path / "sam.pth"),
+                pam_grid=2,
+            ),
+            "mini",
+            tmp_path,
+        )
+
+
+def files_of(tmp_path, rule, loaded):
+    def load_model():
+        loaded.append(1)
+        return RedMap()
+
+    cpu = DeviceConfig(torch.device("cpu"), None)
+    return CamFiles(RunPaths(tmp_path / "run"), load_model, "sum", "", rule, SIDE, 2, cpu)
+
+
+def test_maps_are_stored_as_they_are_and_refined_ones_beside_them(tmp_path, patches, pam_rule):
+    loaded = []
+    plain = files_of(tmp_path, MaskRule(), loaded).update("train", patches)
+    refined = files_of(tmp_path, pam_rule, loaded).update("train", patches)
+    run = RunPaths(tmp_path / "run")
+    assert load_cams(run.cams("train"), "sum").maps.keys() == {"a_1", "b_1", "c_1"}
+    assert refined.maps["a_1"].shape == (64, 64)
+    assert plain.maps["a_1"].shape == (4, 4)
+    base = load_cams(run.base_cams("train"), "sum")
+    for name, cam_map in plain.maps.items():
+        assert np.array_equal(base.maps[name], cam_map)
+        assert np.array_equal(load_cams(run.cams("train"), "sum").maps[name], refined.maps[name])
+    assert refined.probabilities == plain.probabilities
+    # The maps of the run were those that the walk starts from.
+    assert loaded == [1]
+
+
+def test_another_walk_or_another_sam_needs_no_pass_of_the_classifier(tmp_path, patches, pam_rule):
+    loaded = []
+    first = files_of(tmp_path, pam_rule, loaded).update("train", patches)
+    again = files_of(tmp_path, pam_rule, loaded).update("train", patches)
+    assert np.array_equal(first.maps["a_1"], again.maps["a_1"])
+    still = dataclasses.replace(pam_rule, pam_steps=0)
+    unmoved = files_of(tmp_path, still, loaded).update("train", patches)
+    assert not np.array_equal(first.maps["a_1"], unmoved.maps["a_1"])
+
+    torch.manual_seed(1)
+    other_file = tmp_path / "other.pth"
+    state = torch.load(pam_rule.map_sam_checkpoint)
+    torch.save({key: torch.randn_like(tensor) for key, tensor in state.items()}, other_file)
+    other = dataclasses.replace(pam_rule, map_sam_checkpoint=str(other_file), refiner_sam_sha256="")
+    other = resolve_refiner_sam(other, "mini", tmp_path)
+    changed = files_of(tmp_path, other, loaded).update("train", patches)
+    assert changed.recipe != first.recipe
+    assert not np.array_equal(first.maps["a_1"], changed.maps["a_1"])
+    assert loaded == [1]
+
+
+def test_current_maps_are_not_refined_again(tmp_path, patches, pam_rule, monkeypatch):
+    files_of(tmp_path, pam_rule, []).update("train", patches)
+    monkeypatch.setattr(cam_files, "improve_cams", None)
+    files_of(tmp_path, pam_rule, []).update("train", patches)
