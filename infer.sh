@@ -29,7 +29,9 @@ INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: -
 case $METHOD in
     ep_sam | strong | weakmedsam | unet | deeplab | unet_pseudo | sam_box | medsam_box) ;;
     # These end at the initial masks.
-    enhanced_adl | adl | gradcam | gradcam++ | eigencam) INFER_FLAGS="--segment_by maps $INFER_FLAGS" ;;
+    enhanced_adl | adl | gradcam | gradcam++ | eigencam | dws_mil | sa_mil | swin_mil)
+        INFER_FLAGS="--segment_by maps $INFER_FLAGS"
+        ;;
     *) refuse_method ;;
 esac
 

@@ -12,6 +12,7 @@ resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR CORRECTIONS
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
 METHOD=${METHOD:-ep_sam}                      # ep_sam, strong, weakmedsam; to compare with: unet, deeplab, sam_box, medsam_box (learn from
                                               # masks); enhanced_adl, adl, gradcam, gradcam++, eigencam (initial masks alone);
+                                              # dws_mil, sa_mil, swin_mil (multiple-instance learning);
                                               # unet_pseudo (learns from the pseudo-labels of the run FROM)
 METHOD_PRESET=${METHOD_PRESET:-default}       # constants of METHOD: default (this project), authors (their research scripts)
 RUN=${RUN:-$(default_run)}                    # name of this run: its folder under checkpoints/; <dataset>[-<METHOD>]
@@ -47,6 +48,10 @@ case $METHOD in
         CLASSIFIER_FLAGS="--weak_model sam_encoder --subclasses 8 --lr 1e-4 --weight_decay 0.01 $CLASSIFIER_FLAGS"
         MASK_FLAGS="--refiner pam --rotations 1 --postprocess blurred_half $MASK_FLAGS"
         SEGMENTER_FLAGS="--segmenter unet --targets initial --normal_patches $SEGMENTER_FLAGS"
+        ;;
+    dws_mil | sa_mil | swin_mil)
+        CLASSIFIER_FLAGS="--weak_model $METHOD $CLASSIFIER_FLAGS"
+        MASK_FLAGS="--refiner unscaled --postprocess probability $MASK_FLAGS"
         ;;
     unet | deeplab) SEGMENTER_FLAGS="--segmenter $METHOD --targets ground_truth $SEGMENTER_FLAGS" ;;
     unet_pseudo) SEGMENTER_FLAGS="--segmenter unet --targets pseudo $SEGMENTER_FLAGS" ;;
@@ -107,7 +112,7 @@ run_all() {
             stage src/finetune_decoder.py "${training[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
             stage src/retrain_decoder.py "${training[@]}" "${sam[@]}" $RETRAIN_FLAGS "${corrections[@]}"  # pseudo-labels → final decoder
             ;;
-        enhanced_adl | adl | gradcam | gradcam++ | eigencam)
+        enhanced_adl | adl | gradcam | gradcam++ | eigencam | dws_mil | sa_mil | swin_mil)
             stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
             stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS
             ;;

@@ -8,6 +8,7 @@ from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import run_stage
 from epsam.core.files import digest_of_files
 from epsam.core.records import copy_stage_record
+from epsam.data.colours import measure_colours
 from epsam.data.patches import (
     Patch,
     list_labelled_patches,
@@ -64,6 +65,8 @@ def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierO
     device_config = select_device(options.device, options.precision)
     size = read_patch_size(patches["train"])
     model = build_weak_model(options)
+    if hasattr(model, "set_normalisation"):
+        model.set_normalisation(*measure_colours(patches["train"], size))
     model.to(device_config.device)
     log.info(
         "classifier: %s on %s, %d train, %d val, %d test patches of %d px",

@@ -13,7 +13,7 @@ FLOORS = (
     ("paths", "pipeline", "stage_files"),
     ("data",),
     ("wsi", "annotations"),
-    ("weak", "segment", "pseudo_labels", "corrections"),
+    ("weak", "mil", "segment", "pseudo_labels", "corrections"),
     ("cam",),
     ("engine",),
     ("extraction", "fetch", "pictures"),

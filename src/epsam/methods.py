@@ -37,6 +37,7 @@ MAP_REFINERS = {
     "rotation_average": "epsam.cam.refiner:average_over_rotations",
     "pam": "epsam.cam.pam:refine_by_prompt_affinity",
     "none": "epsam.cam.refiner:leave_unrefined",
+    "unscaled": "epsam.cam.refiner:leave_unscaled",
 }
 """`--refiner`: MaskRule → an `epsam.cam.protocol.MapRefiner`."""
 
@@ -48,6 +49,7 @@ POSTPROCESSINGS = {
     "crf": "epsam.cam.crf:dense_crf",
     "blurred_half": "epsam.cam.postprocess:blurred_half",
     "none": "epsam.cam.postprocess:half_maximum",
+    "probability": "epsam.cam.postprocess:half_probability",
 }
 """`--postprocess`: (CAM (h, w) in 0..1, RGB patch, MaskRule) → mask of the patch's size."""
 
@@ -71,6 +73,9 @@ SELECTIONS = {
 WEAK_MODELS = {
     "adl_resnet": "epsam.weak.adl_method",
     "sam_encoder": "epsam.weak.sam_encoder",
+    "dws_mil": "epsam.mil.dws_mil",
+    "sa_mil": "epsam.mil.sa_mil",
+    "swin_mil": "epsam.mil.swin_mil",
 }
 """`--weak_model`: a module with the functions of `epsam.weak.protocol.WeakMethod`."""
 

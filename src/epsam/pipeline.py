@@ -238,6 +238,14 @@ def _map_recipe(cam: str) -> Recipe:
     return Recipe(_MAP_STAGES, {"train_classifier": ("--cam", cam)})
 
 
+def _mil_recipe(name: str) -> Recipe:
+    """Multiple-instance learning, whose maps are probabilities and, above ½, the answer."""
+    masks = ("--refiner", "unscaled", "--postprocess", "probability")
+    return Recipe(
+        _MAP_STAGES, {"train_classifier": ("--weak_model", name), "generate_initial_masks": masks}
+    )
+
+
 def _segmenter_recipe(name: str, targets: str = "ground_truth") -> Recipe:
     """A segmenter that learns from the ground truth (paper Table 2), or from other targets."""
     flags = ("--segmenter", name, "--targets", targets)
@@ -277,6 +285,9 @@ RECIPES: dict[str, Recipe] = {
     "gradcam": _map_recipe("gradcam"),
     "gradcam++": _map_recipe("gradcam++"),
     "eigencam": _map_recipe("eigencam"),
+    "dws_mil": _mil_recipe("dws_mil"),
+    "sa_mil": _mil_recipe("sa_mil"),
+    "swin_mil": _mil_recipe("swin_mil"),
 }
 """METHOD of train.sh → its recipe."""
 

@@ -4,7 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from epsam.cam.postprocess import cam_to_mask, open_mask, threshold_and_open, upsample
+from epsam.cam.postprocess import (
+    cam_to_mask,
+    cam_to_probability,
+    open_mask,
+    threshold_and_open,
+    upsample,
+)
 from epsam.config.masks import MaskRule
 from epsam.core.errors import EpsamError
 
@@ -194,3 +200,24 @@ def test_a_full_window_keeps_what_is_above_the_quantile():
     """What docs/deviations.md says of windows inside a tumour, with 100 values that all differ."""
     cam_map = (np.arange(100, dtype=np.float32).reshape(10, 10) + 1) / 100
     assert threshold_and_open(cam_map, 10, 10, 0.3, 0, "cam").sum() == 70
+
+
+def test_a_map_of_probabilities_is_cut_at_a_half_whatever_its_maximum():
+    patch = np.zeros((2, 2, 3), dtype=np.uint8)
+    rule = MaskRule(postprocess="probability")
+    cam_map = np.array([[0.5, 0.51], [0.2, 0.9]], dtype=np.float32)
+    np.testing.assert_array_equal(cam_to_mask(cam_map, patch, rule), [[False, True]] * 2)
+    assert not cam_to_mask(cam_map / 2, patch, rule).any()
+
+
+@pytest.mark.parametrize("postprocess", ["probability", "none", "quantile_opening"])
+def test_probabilities_above_a_half_are_the_mask(postprocess):
+    rule = MaskRule(postprocess=postprocess, full_windows=0.9)
+    cam_map, patch = noise(8, 8), np.zeros((32, 32, 3), dtype=np.uint8)
+    for of_patch in (0.5, 0.95):
+        probabilities = cam_to_probability(cam_map, patch, rule, of_patch)
+        mask = cam_to_mask(cam_map, patch, rule, of_patch)
+        np.testing.assert_array_equal(probabilities > 0.5, mask)
+        assert probabilities.dtype == np.float32
+    kinds = len(np.unique(cam_to_probability(cam_map, patch, rule, 0.5)))
+    assert (kinds > 2) == (postprocess == "probability")

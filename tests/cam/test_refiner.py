@@ -28,6 +28,15 @@ def test_none_only_scales_the_map():
     assert probabilities.tolist() == pytest.approx([1 / (1 + 2.718281828**-0.1)])
 
 
+def test_unscaled_leaves_probabilities_as_they_are_and_refuses_other_maps():
+    refiner = build_refiner(MaskRule(refiner="unscaled"))
+    probabilities, maps = refiner(red_corner, example_images())
+    torch.testing.assert_close(maps[0], torch.tensor([[0.2, 0.4], [0.3, 0.4]]))
+    assert probabilities.tolist() == pytest.approx([1 / (1 + 2.718281828**-0.1)])
+    with pytest.raises(EpsamError, match="--refiner unscaled: maps of up to 4, .* use --refiner"):
+        refiner(red_corner, 10 * example_images())
+
+
 def test_the_average_over_two_rotations_is_that_of_the_flag():
     refiner = build_refiner(MaskRule(rotations=2))
     _, maps = refiner(red_corner, example_images())
@@ -37,7 +46,10 @@ def test_the_average_over_two_rotations_is_that_of_the_flag():
     torch.testing.assert_close(maps[0], expected)
 
 
-@pytest.mark.parametrize("rule", [MaskRule(rotations=1), MaskRule(), MaskRule(refiner="none")])
+@pytest.mark.parametrize(
+    "rule",
+    [MaskRule(rotations=1), MaskRule(), MaskRule(refiner="none"), MaskRule(refiner="unscaled")],
+)
 def test_refining_a_known_map_gives_what_refining_the_image_gives(rule):
     images = example_images()
     refiner = build_refiner(rule)

@@ -124,6 +124,30 @@ def test_a_download_warns_online_and_stops_offline(tmp_path, monkeypatch, reason
     )
 
 
+@pytest.mark.parametrize(
+    ("weak_model", "file"),
+    [
+        ("dws_mil", "vgg16-397923af.pth"),
+        ("sa_mil", "vgg16-397923af.pth"),
+        ("swin_mil", "swin_t-704ceda3.pth"),
+    ],
+)
+def test_a_weak_model_needs_the_weights_of_its_own_backbone(
+    tmp_path, monkeypatch, demo_weights, weak_model, file
+):
+    monkeypatch.setattr(weights, "unreachable", lambda _: "no network")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    options = ClassifierOptions(weak_model=weak_model)
+    hint = "or use --pretrained none"
+    assert_single(check_classifier_start(options, tmp_path), True, str(tmp_path / file), hint)
+    (tmp_path / file).touch()
+    assert listed(check_classifier_start(options, tmp_path)) == []
+
+    options = ClassifierOptions(weak_model=weak_model, pretrained=str(demo_weights))
+    findings = collect_findings([lambda: check_classifier_start(options, tmp_path)])
+    assert_single(findings, True, f"do not fit {file.partition('-')[0]}")
+
+
 def test_initial_weights_that_do_not_fit_stop(tmp_path, demo_weights):
     options = ClassifierOptions(backbone="resnet18", pretrained=str(demo_weights))
     assert_single(

@@ -70,6 +70,16 @@ def test_the_card_says_what_the_model_is_for_and_what_it_is_not_for(evaluated):
     assert "seed 3" in card
 
 
+def test_the_card_names_a_weak_model_that_has_no_use_for_the_backbone(evaluated):
+    run, _ = evaluated
+    options = {"weak_model": "swin_mil", "backbone": "resnet50", "pretrained": "none", "seed": 3}
+    entry = {"ended": "2026", "seconds": 7.5, "versions": {}, "options": options}
+    write_json(run.record, {"train_classifier": entry})
+    card = render_model_card(read_card_content(*evaluated))
+    assert "Classifier: swin_mil." in card
+    assert "resnet50" not in card
+
+
 def test_intervals_go_by_case_where_cases_are_stated(evaluated):
     card = render_model_card(read_card_content(*evaluated))
     # By case, both draws may be the same: 0.8 and 0.8, or 0.6 and 0.6.

@@ -78,6 +78,23 @@ def test_the_rate_falls_by_a_factor_every_few_epochs_and_the_lowest_validation_l
     assert constant.lr_factor(999, 3) == 1
 
 
+def test_parts_of_a_model_may_learn_at_a_rate_of_their_own(patches):
+    model = ColourClassifier()
+    (group,) = classifier_task(model, patches, lr=0.1).optimiser.param_groups
+    assert group["lr"] == 0.1
+
+    def groups(lr, side_lr_factor):
+        return [
+            {"params": [model.norm.weight], "lr": lr},
+            {"params": [model.norm.bias], "lr": lr * side_lr_factor},
+        ]
+
+    model.parameter_groups = groups
+    task = classifier_task(model, patches, lr=0.1, side_lr_factor=0.5, weight_decay=0.3)
+    of_groups = [(group["lr"], group["weight_decay"]) for group in task.optimiser.param_groups]
+    assert of_groups == [(0.1, 0.3), (0.05, 0.3)]
+
+
 def test_each_epoch_has_all_patches_in_an_order_of_its_own(patches):
     task = classifier_task(ColourClassifier(), patches)
     orders = [names_of_epoch(task, epoch) for epoch in range(3)]

@@ -9,6 +9,9 @@ from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, Rgb
 from epsam.methods import POSTPROCESSINGS, load_function
 
+PROBABILITY = "probability"
+"""`--postprocess` of maps that are probabilities."""
+
 # This project: bilinear weights in float32 sum to 1 only within this tolerance. Without it, parts
 # of a plateau would fall below a threshold that equals its value.
 _ROUNDING = 1e-6
@@ -37,6 +40,18 @@ def cam_to_mask(cam_map: CamMap, image: Rgb, rule: MaskRule, probability: float 
         return np.ones(image.shape[:2], dtype=np.bool_)
     postprocess: MapToMask = load_function(POSTPROCESSINGS, "--postprocess", rule.postprocess)
     return postprocess(cam_map, image, rule)
+
+
+def cam_to_probability(
+    cam_map: CamMap, image: Rgb, rule: MaskRule, probability: float = 0.0
+) -> CamMap:
+    """Tumour probabilities (height, width), of which those above ½ are the initial mask: the map
+    itself if the rule takes it for probabilities, else 0 and 1. Arguments as for `cam_to_mask`.
+    """
+    is_full = rule.full_windows and probability >= rule.full_windows
+    if rule.postprocess == PROBABILITY and not is_full:
+        return upsample(cam_map, *image.shape[:2])
+    return cam_to_mask(cam_map, image, rule, probability).astype(np.float32)
 
 
 def require_postprocessing(rule: MaskRule) -> None:
@@ -70,6 +85,12 @@ def blurred_half(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
     sigma = BLUR_SIGMA * max(height, width) / BLUR_PX
     blurred = cv2.GaussianBlur(upsampled, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
     return np.asarray((blurred > 0) & (blurred >= cam_map.max() / 2))
+
+
+def half_probability(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
+    """Foreground where the map, a probability, is above ½ in the patch's size."""
+    height, width = image.shape[:2]
+    return np.asarray(upsample(cam_map, height, width) > 0.5)
 
 
 def threshold_and_open(

@@ -15,7 +15,7 @@ class NetworkOptions:
     weak_model: str = flag(
         "adl_resnet",
         "network that learns from patch labels: a ResNet (adl_resnet; the flags below are its "
-        "own), or SAM's encoder with adapters (sam_encoder)",
+        "own), SAM's encoder with adapters (sam_encoder), or multiple-instance learning (…_mil)",
         choices=tuple(WEAK_MODELS),
         affects_result=True,
         since="0.3",
@@ -115,6 +115,29 @@ class SubclassOptions:
 
 
 @dataclass(frozen=True)
+class MilOptions:
+    """Multiple-instance learning (dws_mil, sa_mil, swin_mil)"""
+
+    mil_power: float = flag(
+        4.0,
+        "power r of the generalised mean that turns a map into the probability of its patch: 1 is "
+        "the mean, much more the maximum",
+        source="SA-MIL's code",
+        at_least=1,
+        affects_result=True,
+        since="0.3",
+    )
+    side_lr_factor: float = flag(
+        0.01,
+        "learning rate of the side outputs, as a factor of --lr",
+        source="SA-MIL's code",
+        at_least=0,
+        affects_result=True,
+        since="0.3",
+    )
+
+
+@dataclass(frozen=True)
 class ImageFolderOptions:
     """Image folders"""
 
@@ -131,7 +154,13 @@ class ImageFolderOptions:
 
 @dataclass(frozen=True)
 class ClassifierOptions(
-    NetworkOptions, MapSamOptions, SubclassOptions, ImageFolderOptions, SeedOptions, StageOptions
+    NetworkOptions,
+    MapSamOptions,
+    SubclassOptions,
+    MilOptions,
+    ImageFolderOptions,
+    SeedOptions,
+    StageOptions,
 ):
     """Step 2: patches → classifier."""
 

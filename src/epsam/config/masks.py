@@ -98,7 +98,8 @@ class MaskRule(PamOptions):
     refiner: str = flag(
         "rotation_average",
         "what makes the CAM better before it becomes a mask: an average over rotations, such an "
-        "average and a walk along SAM's masks (pam), or nothing",
+        "average and a walk along SAM's masks (pam), or nothing (none; unscaled, for maps that are "
+        "probabilities, does not scale to 1 either)",
         source="paper 3.2.2",
         choices=tuple(MAP_REFINERS),
         affects_result=True,
@@ -114,8 +115,8 @@ class MaskRule(PamOptions):
     )
     postprocess: str = flag(
         "quantile_opening",
-        "CAM → mask: quantile threshold and opening, DenseCRF (crf), or half of the maximum, "
-        "blurred first (blurred_half) or not (none)",
+        "CAM → mask: quantile threshold and opening, DenseCRF (crf), half of the maximum, blurred "
+        "first (blurred_half) or not (none), or above ½ as it is (probability)",
         source="paper 3.2.2",
         choices=tuple(POSTPROCESSINGS),
         old=OldSpelling(values={"quantile_opening": "ours"}),

@@ -47,8 +47,36 @@ _BOX_DECODER: Row = {
     "patience": 10,
 }
 
+# SA-MIL's published code, whose recipe all three share.
+_MIL_TRAINING: Row = {
+    "input_size": 256,
+    "batch_size": 4,
+    "epoch": 60,
+    "lr": 1e-5,
+    "weight_decay": 5e-4,
+    "lr_step": 0,
+}
+# This project, for a CPU and random weights: 64 px keep an epoch of 200 patches below a minute, and
+# side outputs that start from random weights have to learn as fast as the rest.
+_SHORT_MIL: StageRows = {
+    "train_classifier": {
+        "input_size": 64,
+        "batch_size": 8,
+        "epoch": 8,
+        "lr": 1e-3,
+        "side_lr_factor": 1.0,
+    }
+}
+_MIL: dict[str, StageRows] = {
+    ANY_DATASET: {"train_classifier": _MIL_TRAINING},
+    "demo": _SHORT_MIL,
+    "bcss": _SHORT_MIL,
+    "ebhi": _SHORT_MIL,
+    "glas": _SHORT_MIL,
+}
+
 METHOD_PRESETS: dict[str, dict[str, dict[str, StageRows]]] = {
-    DEFAULT: {},
+    DEFAULT: {"dws_mil": _MIL, "sa_mil": _MIL, "swin_mil": _MIL},
     AUTHORS: {
         "unet": _SEGMENTER,
         "deeplab": _SEGMENTER,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from epsam.cam.postprocess import cam_to_mask
+from epsam.cam.postprocess import cam_to_probability
 from epsam.config.masks import MaskRule
 from epsam.core.device import DeviceConfig
 from epsam.data.images import Rgb
@@ -60,11 +60,14 @@ class MapTileModel(GatedTileModel):
     def segment_passed(
         self, tiles: TileBatch, contexts: Sequence[ClassifiedMap], timer: PhaseTimer
     ) -> Map:
-        """Masks (tiles, side, side) as probabilities, 0 or 1: a map is none of tumour."""
+        """Tumour probabilities (tiles, side, side): 0 or 1 where a map is none of tumour."""
         images = [tile.image for tile in tiles]
         with timer.phase("masks"):
             cams = self._tile_maps.refine(images, contexts)
-            masks = []
+            probabilities = []
             for cam, image in zip(cams, images, strict=True):
-                masks.append(cam_to_mask(cam.map, image, self._tile_maps.rule, cam.probability))
-            return np.stack(masks).astype(np.float32)
+                probability = cam_to_probability(
+                    cam.map, image, self._tile_maps.rule, cam.probability
+                )
+                probabilities.append(probability)
+            return np.stack(probabilities)

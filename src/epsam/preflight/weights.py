@@ -13,6 +13,7 @@ from epsam.core.downloads import unreachable
 from epsam.core.errors import DatasetError
 from epsam.core.files import sha256_of
 from epsam.engine.stage import read_completion_record
+from epsam.methods import WEAK_MODELS, load_module
 from epsam.paths import RunPaths
 from epsam.preflight.finding import Finding, problem, warning
 from epsam.segment.sam.map_sam import map_sam_name
@@ -101,17 +102,24 @@ def check_classifier_start(options: ClassifierOptions, folder: Path) -> Iterator
     fit.
     """
     if options.pretrained == "imagenet":
-        if find_imagenet_file(options.backbone, folder) is None:
-            name = IMAGENET_FILES[options.backbone]
+        backbone = _imagenet_backbone(options)
+        if backbone and find_imagenet_file(backbone, folder) is None:
+            name = IMAGENET_FILES[backbone]
             yield _describe_download(
                 folder / name, IMAGENET_SITE + name, " or use --pretrained none"
             )
     elif options.pretrained != "none":
-        from epsam.weak.resnet import NetworkSpec, build_classifier
-        from epsam.weak.weights import initialise_weights
+        from epsam.weak.registry import build_weak_model
 
-        classifier = build_classifier(NetworkSpec.of(options))
-        initialise_weights(classifier, options.pretrained, options.seed, folder)
+        build_weak_model(options)
+
+
+def _imagenet_backbone(options: ClassifierOptions) -> str:
+    """The network whose ImageNet weights the classifier starts from; "" for one that needs none."""
+    if options.weak_model == ClassifierOptions.weak_model:
+        return options.backbone
+    method = load_module(WEAK_MODELS, "--weak_model", options.weak_model)
+    return str(getattr(method, "IMAGENET_BACKBONE", ""))
 
 
 def check_segmenter_start(options: SegmenterOptions, folder: Path) -> Iterator[Finding]:

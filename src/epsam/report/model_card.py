@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from epsam.ablation.statistics import mean_over_patches, paired_difference
-from epsam.methods import SAM_WEAK_MODELS
+from epsam.config.classifier import ClassifierOptions
 from epsam.report.card_content import CardContent
 from epsam.report.card_terms import data_terms, weight_terms
 from epsam.report.classifier import CLASSIFIER_TABLE_COLUMNS, classifier_rows
@@ -47,7 +47,8 @@ def _describe_model(card: CardContent) -> list[str]:
     sam = card.sam_model_type or "none"
     backbone = card.option("backbone") or "none"
     weak_model = card.option("weak_model", "train_classifier")
-    if weak_model in SAM_WEAK_MODELS:
+    # A weak model of another kind has no use for the backbone's flag.
+    if weak_model not in ("", ClassifierOptions.weak_model):
         backbone = weak_model
     learnt_from = "masks" if card.learns_from_masks else "labels"
     return [

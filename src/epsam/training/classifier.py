@@ -68,7 +68,7 @@ def build_classifier_task(
         return {f"val_{name}": value for name, value in scores.items()}
 
     optimiser = torch.optim.Adam(
-        model.parameters(), lr=options.lr, weight_decay=options.weight_decay
+        _group_parameters(model, options), lr=options.lr, weight_decay=options.weight_decay
     )
     return Task(
         name=NAME,
@@ -106,6 +106,13 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
         return None
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+
+
+def _group_parameters(model: Any, options: ClassifierOptions) -> Any:
+    """The parameters for the optimiser, in groups if some learn at a rate of their own."""
+    if hasattr(model, "parameter_groups"):
+        return model.parameter_groups(options.lr, options.side_lr_factor)
+    return model.parameters()
 
 
 def build_classifier_schedule(options: ClassifierOptions) -> FitSchedule:

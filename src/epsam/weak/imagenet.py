@@ -9,7 +9,12 @@ from pathlib import Path
 from epsam.core.downloads import download
 
 IMAGENET_SITE = "https://download.pytorch.org/models/"
-IMAGENET_FILES = {"resnet50": "resnet50-0676ba61.pth", "resnet18": "resnet18-f37072fd.pth"}
+IMAGENET_FILES = {
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet18": "resnet18-f37072fd.pth",
+    "vgg16": "vgg16-397923af.pth",
+    "swin_t": "swin_t-704ceda3.pth",
+}
 
 
 def find_imagenet_file(backbone: str, folder: Path) -> Path | None:

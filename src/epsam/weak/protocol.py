@@ -23,7 +23,9 @@ class WeakPrediction(NamedTuple):
 class WeakModel(Protocol):
     """A network that learns from patch labels; also a torch module (parameters, state dict, modes).
 
-    Images are RGB (B, 3, side, side) float in 0..1.
+    Images are RGB (B, 3, side, side) float in 0..1. Two further methods are used where a network
+    has them (`epsam.mil.network`): `set_normalisation(mean, std)` takes the colours of the training
+    patches, and `parameter_groups(lr, side_lr_factor)` gives the optimiser's groups.
     """
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -45,7 +47,11 @@ class WeakModel(Protocol):
 
 
 class WeakMethod(Protocol):
-    """What a row of `methods.WEAK_MODELS` names: a module with these functions."""
+    """What a row of `methods.WEAK_MODELS` names: a module with these functions.
+
+    One whose networks start from torchvision's weights also has `IMAGENET_BACKBONE`, a key of
+    `epsam.weak.imagenet.IMAGENET_FILES`.
+    """
 
     def build(self, options: ClassifierOptions) -> Any:
         """The untrained network, with the weights that training starts from.

@@ -1,0 +1,25 @@
+"""DWS-MIL (Jia et al., TMI 2017): VGG16's first three blocks with side outputs."""
+
+from functools import partial
+from pathlib import Path
+
+from epsam.config.classifier import ClassifierOptions
+from epsam.core.device import DeviceConfig
+from epsam.mil.encoders import VggEncoder
+from epsam.mil.network import MilNetwork, build_network, load_mil_network, save
+
+__all__ = ["IMAGENET_BACKBONE", "build", "load", "save"]
+
+IMAGENET_BACKBONE = VggEncoder.backbone
+FUSION = (0.2, 0.35, 0.45)
+"""DWS-MIL: the weights of the stages' maps in the fused one."""
+
+
+def build(options: ClassifierOptions) -> MilNetwork:
+    """See `WeakMethod`. Raises WeightsError without the encoder's weights."""
+    return build_network("dws_mil", partial(VggEncoder, has_attention=False), FUSION, options)
+
+
+def load(path: Path, device_config: DeviceConfig) -> MilNetwork:
+    """See `WeakMethod`."""
+    return load_mil_network(path, partial(VggEncoder, has_attention=False), device_config)
