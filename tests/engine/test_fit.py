@@ -8,8 +8,9 @@ import torch
 
 from epsam.core.errors import TrainingError
 from epsam.core.seeding import generator
-from epsam.engine.fit import FitSchedule, Task, fit
+from epsam.engine.fit import FitSchedule, fit
 from epsam.engine.metric_logger import NullLogger
+from epsam.engine.task import Task
 
 DATA = torch.linspace(-1, 1, 12).view(-1, 1)
 

@@ -45,13 +45,16 @@ def write_mini_dataset() -> None:
     write_random_sam(Path("random_sam.pth"))
 
 
-def run_training(mask_flags: Sequence[str] = ()) -> None:
-    """All stages from patches to the decoder of round 2, in the working directory."""
+def run_training(mask_flags: Sequence[str] = (), fit_flags: Sequence[str] = ()) -> None:
+    """All stages from patches to the decoder of round 2, in the working directory.
+
+    fit_flags: of every stage that fits a network.
+    """
     flags = {name: shlex.split(value) for name, value in FLAGS.items()}
-    classifier = [*DATASET, *flags["CLASSIFIER_FLAGS"]]
+    classifier = [*DATASET, *flags["CLASSIFIER_FLAGS"], *fit_flags]
     masks = [*DATASET, *flags["MASK_FLAGS"], *mask_flags]
-    decoder = [*DATASET, *SAM, *flags["DECODER_FLAGS"]]
-    rounds = [*DATASET, *SAM, *flags["RETRAIN_FLAGS"]]
+    decoder = [*DATASET, *SAM, *flags["DECODER_FLAGS"], *fit_flags]
+    rounds = [*DATASET, *SAM, *flags["RETRAIN_FLAGS"], *fit_flags]
 
     train_classifier.main(parse("train_classifier", ClassifierOptions, classifier))
     generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, masks))

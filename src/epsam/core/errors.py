@@ -51,3 +51,7 @@ class FinishedWorkError(EpsamError):
 
 class BusyError(EpsamError):
     """A folder that another process is using."""
+
+
+class ProcessLostError(EpsamError):
+    """Another of the processes that share a stage has ended."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from epsam.core.distributed import is_main_process
 from epsam.core.durations import format_duration
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,20 @@ def track(
 ) -> Iterator[Item]:
     """The items, behind a progress bar on a terminal and with a `ProgressLog` elsewhere."""
     lines = ProgressLog(title, total, clock)
-    with tqdm(total=total, desc=title, unit=unit, disable=None, leave=False) as bar:
+    with tqdm(total=total, desc=title, unit=unit, disable=bar_is_off(), leave=False) as bar:
         for item in items:
             yield item
             bar.update()
             if bar.disable:
                 lines.advance()
+
+
+def bar_is_off() -> bool | None:
+    """Whether a progress bar is off; None: shown where there is a terminal.
+
+    Of the processes that share a stage, the main one shows it.
+    """
+    return None if is_main_process() else True
 
 
 def time_left(elapsed: float, n_done: int, total: int) -> float:

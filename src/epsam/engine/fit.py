@@ -10,27 +10,26 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from epsam.core.distributed import is_main_process, is_true_of_any
 from epsam.core.durations import format_duration
-from epsam.core.errors import TrainingError, WeightsError
-from epsam.core.progress import time_left
+from epsam.core.errors import ProcessLostError, TrainingError, WeightsError
+from epsam.core.progress import bar_is_off, time_left
 from epsam.core.seeding import seed_for
 from epsam.core.signals import StopRequests
+from epsam.engine.leaf_step import LeafBatch, leaf_step
 from epsam.engine.metric_logger import NULL_LOGGER, MetricLogger
+from epsam.engine.task import Batch, Task
 from epsam.engine.train_state import (
     EpochTotals,
-    Stateful,
     TrainState,
     load_train_state,
     save_train_state,
@@ -40,13 +39,6 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 300.0
 """This project: the training time that a power cut costs at most, beside a validation."""
-
-
-class Batch(Protocol):
-    """A batch of patches; the loop needs only their names."""
-
-    @property
-    def names(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -63,45 +55,6 @@ class FitSchedule:
     higher_is_better: bool
     lr_factor: Callable[[int, int], float]
     """(step, steps of an epoch) → factor of the learning rate."""
-
-
-@dataclass
-class Task:
-    """A network to fit: the trained module, its optimiser, batches, loss and validation metrics."""
-
-    name: str
-    seed: int
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
-    batches: Callable[[int, int], Iterable[Any]]
-    """(epoch, first step) → the epoch's batches from that step on"""
-    loss: Callable[[Any, int], Tensor]
-    """(batch, epoch) → a value for each sample (B,); the loop takes the mean"""
-    validate: Callable[[], dict[str, float]]
-    steps: int
-    scaler: torch.amp.GradScaler = field(
-        default_factory=partial(torch.amp.GradScaler, enabled=False)
-    )
-    average: AveragedModel | None = None
-    """the average of the model's weights over the steps, which is validated and kept instead"""
-
-    @property
-    def fitted(self) -> nn.Module:
-        """The network that is validated and kept: the average if there is one, else the model."""
-        fitted: nn.Module = self.model if self.average is None else self.average.module
-        return fitted
-
-    @property
-    def parts(self) -> dict[str, Stateful]:
-        """All that a checkpoint stores the state dict of."""
-        parts: dict[str, Stateful] = {
-            "model": self.model,
-            "optimiser": self.optimiser,
-            "scaler": self.scaler,
-        }
-        if self.average is not None:
-            parts["average"] = self.average
-        return parts
 
 
 def fit(
@@ -126,9 +79,9 @@ def fit(
         _train_epoch(task, schedule, state, checkpoint, save_every_s)
         try:
             metrics = {**state.epoch_totals.metrics(), **task.validate()}
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ProcessLostError):
             # All steps of the epoch are done; a resumed fit goes straight to this validation.
-            save_train_state(checkpoint, state, task.parts)
+            _save(checkpoint, state, task)
             raise
 
         state.epoch, state.epoch_totals = state.epoch + 1, EpochTotals()
@@ -138,7 +91,7 @@ def fit(
             time.monotonic() - started, state.epoch - first_epoch, schedule.epochs - first_epoch
         )
         _log_epoch(task, schedule, state, metrics, seconds)
-        save_train_state(checkpoint, state, task.parts)
+        _save(checkpoint, state, task)
         metric_logger.log_scalars(state.history)
 
     if state.best_weights:
@@ -161,7 +114,7 @@ def _train_epoch(
             batches,
             total=task.steps,
             initial=totals.step,
-            disable=None,
+            disable=bar_is_off(),
             leave=False,
             desc=f"{task.name} {state.epoch + 1}/{schedule.epochs}",
         )
@@ -169,15 +122,19 @@ def _train_epoch(
             _set_learning_rate(task, schedule, state)
             # Seeded by step, so that dropout after a resume is that of an uninterrupted fit.
             torch.manual_seed(seed_for(task.seed, task.name, "step", state.epoch, totals.step))
-            totals.loss += _step(task, batch, state.epoch) * len(batch.names)
-            totals.patches += len(batch.names)
+            step = leaf_step if isinstance(batch, LeafBatch) else _step
+            n_patches = _count_patches(batch)
+            totals.loss += step(task, batch, state.epoch) * n_patches
+            totals.patches += n_patches
             totals.step += 1
             progress_bar.set_postfix(loss=f"{totals.loss / totals.patches:.4f}")
 
-            if stop.requested or time.monotonic() - saved >= save_every_s:
-                save_train_state(checkpoint, state, task.parts)
+            # Whichever process gets the request: all stop after the same step.
+            is_stopping = is_true_of_any(stop.requested)
+            if is_stopping or time.monotonic() - saved >= save_every_s:
+                _save(checkpoint, state, task)
                 saved = time.monotonic()
-            if stop.requested:
+            if is_stopping:
                 log.info(
                     "%s: stopped in epoch %d after step %d of %d, all saved",
                     task.name,
@@ -198,6 +155,17 @@ def _timed(batches: Iterable[Any], totals: EpochTotals) -> Generator[Any, None, 
         started = time.perf_counter()
 
 
+def _save(checkpoint: Path, state: TrainState, task: Task) -> None:
+    """Write the checkpoint; all processes have the same state, and the main one writes it."""
+    if is_main_process():
+        save_train_state(checkpoint, state, task.parts)
+
+
+def _count_patches(batch: Batch) -> int:
+    """The patches of a step, in all processes."""
+    return batch.cut.n_patches if isinstance(batch, LeafBatch) else len(batch.names)
+
+
 def _set_learning_rate(task: Task, schedule: FitSchedule, state: TrainState) -> None:
     step = state.epoch * task.steps + state.epoch_totals.step
     factor = schedule.lr_factor(step, task.steps)
@@ -216,10 +184,7 @@ def _step(task: Task, batch: Batch, epoch: int) -> float:
             "look at them, or lower --lr"
         )
     task.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    task.scaler.step(task.optimiser)
-    task.scaler.update()
-    if task.average is not None:
-        task.average.update_parameters(task.model)
+    task.apply_gradients()
     return value
 
 

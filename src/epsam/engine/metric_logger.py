@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from epsam.core.distributed import is_main_process
 from epsam.core.errors import TrainingError
 from epsam.data.image_header import image_size_from_header
 from epsam.paths import RunPaths
@@ -80,11 +81,12 @@ class TensorBoard:
 
 
 def open_metric_logger(run: RunPaths, task: str, enabled: bool) -> MetricLogger:
-    """TensorBoard in the task's folder of the run; a logger that logs nothing if not enabled.
+    """TensorBoard in the task's folder of the run; a logger that logs nothing if not enabled, or
+    in a process that is not the main one.
 
     Raises TrainingError if TensorBoard is enabled and its package is not installed.
     """
-    return TensorBoard(run.tensorboard / task) if enabled else NULL_LOGGER
+    return TensorBoard(run.tensorboard / task) if enabled and is_main_process() else NULL_LOGGER
 
 
 def _import_tensorboard() -> tuple[ModuleType, ModuleType, ModuleType]:

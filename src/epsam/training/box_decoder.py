@@ -8,7 +8,7 @@ import numpy as np
 from epsam.config.decoder import BoxDecoderOptions
 from epsam.core.device import select_device
 from epsam.data.patches import Patch
-from epsam.engine.fit import Task
+from epsam.engine.task import Task
 from epsam.segment.sam.box_weights import find_box_checkpoint, pixel_scaling
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.segment.sam.whole_patch import box_prompt

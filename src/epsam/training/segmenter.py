@@ -18,7 +18,8 @@ from epsam.data.batches import PatchBatch, load_batches
 from epsam.data.cam_store import CamMap
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
-from epsam.engine.fit import FitSchedule, Task
+from epsam.engine.fit import FitSchedule
+from epsam.engine.task import Task
 from epsam.metrics import count_pixels, macro_dice_iou
 from epsam.training.classifier import scale_images
 from epsam.training.round_data import Example

@@ -1,0 +1,52 @@
+"""The numbers of processes, and what one process alone does without any group."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from epsam.core.distributed import (
+    World,
+    gather_objects,
+    gather_parts,
+    is_true_of_any,
+)
+from epsam.core.errors import DeviceError
+from support.processes import run_in_processes, square_parts
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_without_a_launcher_there_is_one_process():
+    assert World.from_variables({}) == World(0, 1, 0)
+
+
+def test_a_launcher_numbers_the_processes():
+    variables = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "SLURM_PROCID": "9"}
+    assert World.from_variables(variables) == World(3, 4, 1)
+    assert not World(3, 4, 1).is_main
+
+
+@pytest.mark.parametrize("changed", [{"RANK": "4"}, {"WORLD_SIZE": "x"}, {"LOCAL_RANK": ""}])
+def test_numbers_of_no_process_are_one_error(changed):
+    with pytest.raises(DeviceError, match="not the numbers of a process"):
+        World.from_variables({"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", **changed})
+
+
+def test_one_process_sends_nothing():
+    assert gather_objects("a") == ["a"]
+    assert (is_true_of_any(True), is_true_of_any(False)) == (True, False)
+    assert gather_parts([1, 2, 3]) == [1, 2, 3]
+
+
+def test_the_module_imports_no_torch():
+    code = "import sys; import epsam.core.distributed; sys.exit('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=False, env={"PYTHONPATH": str(REPOSITORY / "src")}
+    )
+    assert result.returncode == 0
+
+
+def test_parts_come_back_in_the_order_of_the_items(tmp_path):
+    assert run_in_processes(square_parts, 3, tmp_path) == [[0, 1, 4, 9, 16, 25, 36]] * 3
