@@ -69,6 +69,11 @@ stage() {
     stop_if_interrupted
 }
 
+# Run a stage in $GPUS processes that share its work.
+shared_stage() {
+    if (( GPUS == 1 )); then stage "$@"; else stage src/start_processes.py "$GPUS" "$@"; fi
+}
+
 # bash 5.2 drops the exit code of a child that ends at the very moment of a signal. It then takes the child for running,
 # and would wait for it forever.
 exit_code_is_lost() {

@@ -21,6 +21,13 @@ refuse_method() {
     exit 1
 }
 
+require_gpus() {
+    if [[ ! $GPUS =~ ^[1-9][0-9]{0,3}$ ]]; then
+        echo "error: GPUS $GPUS: no number of processes; give 1 or more, such as GPUS=2" >&2
+        exit 1
+    fi
+}
+
 # A line for each variable of the environment that is nearly one of the script's: a misspelt DATASET_TYPE would start
 # the demo. It is no error, as the variable may be another program's.
 warn_of_misspelt_variables() {

@@ -18,7 +18,7 @@ from epsam.config.patches import PatchOptions
 from epsam.config.presets import METHODS, PRESETS
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core import terminal
-from epsam.core.errors import BusyError, DatasetError, FinishedWorkError
+from epsam.core.errors import BusyError, DatasetError, FinishedWorkError, ProcessLostError
 
 STAGES = {name: stage.load_options_class() for name, stage in pipeline.STAGES.items()}
 
@@ -488,3 +488,24 @@ def test_a_yes_at_the_terminal_is_a_replace(monkeypatch, capsys, answer):
         assert capsys.readouterr().err == message
     assert questions == ["this would replace decoder_0 (lr 0.1 → 0.2). Replace it?"]
     assert options_of_calls == ([False, True] if answer else [False])
+
+
+def test_a_stage_that_does_not_share_its_work_refuses_several_processes(monkeypatch, capsys):
+    for name, number in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0}.items():
+        monkeypatch.setenv(name, str(number))
+    monkeypatch.setattr("sys.argv", ["infer.py"])
+    with pytest.raises(SystemExit, match="1"):
+        run_stage("infer", InferOptions, lambda _: pytest.fail("it runs"))
+    assert capsys.readouterr().err == (
+        "error: infer: runs in one process, not in 2; start it alone\n"
+    )
+
+
+def test_a_process_whose_others_have_ended_says_nothing(monkeypatch, capsys):
+    def lose_others(_):
+        raise ProcessLostError("another process of this stage has ended")
+
+    monkeypatch.setattr("sys.argv", ["infer.py"])
+    with pytest.raises(SystemExit, match="75"):
+        run_stage("infer", InferOptions, lose_others)
+    assert capsys.readouterr().err == ""

@@ -1,15 +1,13 @@
 """From the command line to options, and from errors to exit codes.
 
-Exit codes: 0 done, 1 failed, 2 bad flags, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 bad flags, 130 interrupted; 75 another process of the stage has
+ended.
 """
 
-import argparse
 import dataclasses
-import inspect
 import logging
 import sys
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -17,21 +15,21 @@ from typing import Any, NoReturn, TypeVar
 from epsam.config.error_messages import is_for_the_user, one_line
 from epsam.config.flag_messages import similar_flag, split_by_flag
 from epsam.config.flags import (
-    THIS_PROJECT,
     current_value,
     flag_name,
-    format_default,
-    format_range,
     range_errors,
     read_stored,
     stored_name,
 )
 from epsam.config.method_presets import DEFAULT, stage_preset
+from epsam.config.parser import BadFlagError, build_parser
 from epsam.config.presets import METHODS
+from epsam.core.distributed import World, current_world, end_group
 from epsam.core.early_interrupt import INTERRUPTED
-from epsam.core.errors import EpsamError
+from epsam.core.errors import DeviceError, EpsamError, ProcessLostError
 from epsam.core.failures import record_failure
 from epsam.core.files import remove_leftovers
+from epsam.core.launcher import PROCESS_LOST_CODE
 from epsam.core.locking import exclusive_lock
 from epsam.core.signals import ignore_stop_signals, interrupt_on_stop_signals
 from epsam.core.terminal import run_or_ask
@@ -46,28 +44,63 @@ def run_stage(
     kind: type[Options],
     main: Callable[[Options], None],
     owns: Callable[[Options], Path] | None = None,
+    is_shared: bool = False,
 ) -> None:
     """Parse the command line into `kind`, run `main`, and end the process with an exit code.
 
-    owns: the folder that no other process may use meanwhile.
+    owns: the folder that no other process may use meanwhile. is_shared: several processes may
+    share the stage.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    world = _read_world(stage, is_shared)
+    # Of the processes that share a stage, the main one logs, asks and holds the lock.
+    level = logging.INFO if world.is_main else logging.CRITICAL
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
     interrupt_on_stop_signals()
     options = parse(stage, kind, sys.argv[1:])
+    run = run_or_ask if world.size == 1 else _run
 
     try:
-        with _exclusive_folder(owns(options), stage, options) if owns else nullcontext():
-            run_or_ask(main, options)
+        with (
+            _exclusive_folder(owns(options), stage, options)
+            if owns and world.is_main
+            else nullcontext()
+        ):
+            run(main, options)
+        end_group()
     except KeyboardInterrupt:
         # One more of them must not cut off the last line.
         ignore_stop_signals()
-        _print_last_line(INTERRUPTED)
+        if world.is_main:
+            _print_last_line(INTERRUPTED)
         raise SystemExit(130) from None
+    except ProcessLostError:
+        # The process that has ended says why.
+        raise SystemExit(PROCESS_LOST_CODE) from None
     except (EpsamError, OSError, RuntimeError) as error:
         if getattr(options, "debug", False) or not is_for_the_user(error):
             raise
         _print_last_line(f"error: {one_line(error, options)}")
         raise SystemExit(1) from None
+
+
+def _read_world(stage: str, is_shared: bool) -> World:
+    """This process among those that share the stage; ends it where there should be no others."""
+    try:
+        world = current_world()
+    except DeviceError as error:
+        _print_last_line(f"error: {error}")
+        raise SystemExit(1) from None
+    if world.size > 1 and not is_shared:
+        if world.is_main:
+            _print_last_line(
+                f"error: {stage}: runs in one process, not in {world.size}; start it alone"
+            )
+        raise SystemExit(1)
+    return world
+
+
+def _run(main: Callable[[Options], None], options: Options) -> None:
+    main(options)
 
 
 @contextmanager
@@ -77,17 +110,6 @@ def _exclusive_folder(folder: Path, stage: str, options: Any) -> Iterator[None]:
         # Inside of the lock: a stage that may not begin has not failed.
         with record_failure(folder, stage, lambda error: one_line(error, options)):
             yield
-
-
-class _BadFlagError(Exception):
-    """What argparse says of a flag that it cannot read."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises instead of ending the process at the first bad flag."""
-
-    def error(self, message: str) -> NoReturn:
-        raise _BadFlagError(message)
 
 
 def parse(stage: str, kind: type[Options], arguments: list[str]) -> Options:
@@ -112,14 +134,15 @@ def try_parse(
 
 def end_with_flag_errors(errors: Sequence[str]) -> NoReturn:
     """Print a line for each bad flag, and end the process with exit code 2."""
-    for line in errors:
-        print(line, file=sys.stderr)
+    if current_world().is_main:
+        for line in errors:
+            print(line, file=sys.stderr)
     raise SystemExit(2)
 
 
 def _list_flag_errors(stage: str, kind: type[Any], arguments: list[str]) -> list[str]:
     """A line for each flag of a stage that cannot be read or is out of its range."""
-    parser = _build_parser(stage, kind)
+    parser = build_parser(stage, kind)
     flags = [flag for flag in parser._option_string_actions if flag.startswith("--")]
     errors: list[str] = []
     readable: list[str] = []
@@ -128,7 +151,7 @@ def _list_flag_errors(stage: str, kind: type[Any], arguments: list[str]) -> list
         try:
             parser.parse_args(flag_and_values)
             readable += flag_and_values
-        except _BadFlagError as error:
+        except BadFlagError as error:
             hint = similar_flag(flag_and_values[0], flags)
             errors.append(f"{stage}.py: error: {error}{hint}")
     for line in range_errors(_read_options(stage, kind, readable)):
@@ -138,7 +161,7 @@ def _list_flag_errors(stage: str, kind: type[Any], arguments: list[str]) -> list
 
 def _read_options(stage: str, kind: type[Options], arguments: list[str]) -> Options:
     """The options of flags that can be read, whatever their range."""
-    parser = _build_parser(stage, kind)
+    parser = build_parser(stage, kind)
     flags = vars(parser.parse_args(arguments))
 
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -183,106 +206,6 @@ def _rename_value(field: dataclasses.Field[Any], value: str) -> str:
 def _log_renaming(old: str, current: str) -> None:
     if old != current:
         log.warning("%s is now %s; the old spelling goes with the next version", old, current)
-
-
-def _build_parser(stage: str, kind: type[Any]) -> _Parser:
-    """A parser with one argument group for each dataclass that `kind` is composed of."""
-    # No abbreviations: a flag that a later version adds could change what they mean. No defaults:
-    # presets fill in what the command line leaves out.
-    parser = _Parser(
-        prog=f"{stage}.py",
-        description=kind.__doc__,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    types = typing.get_type_hints(kind)
-    for title, fields in _fields_by_group(kind).items():
-        group = parser.add_argument_group(title)
-        for field in fields:
-            _add_flag(group, field, types[field.name])
-    return parser
-
-
-def _fields_by_group(kind: type[Any]) -> dict[str, list[dataclasses.Field[Any]]]:
-    """The fields of `kind` by heading: the first line of the docstring of the class that declares
-    them.
-    """
-    remaining = {field.name: field for field in dataclasses.fields(kind)}
-    groups: dict[str, list[dataclasses.Field[Any]]] = {}
-    for declaring in kind.__mro__:
-        names = [name for name in inspect.get_annotations(declaring) if name in remaining]
-        if not names:
-            continue
-        # The docstring of the stage's own options is the description of the whole help.
-        doc = (declaring.__doc__ or "").splitlines()[0].rstrip(".")
-        title = "Options of this stage" if declaring is kind else doc
-        groups.setdefault(title, []).extend(remaining.pop(name) for name in names)
-    return groups
-
-
-def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any], type_: Any) -> None:
-    name, text, choices = flag_name(field), _help_text(field), field.metadata["choices"]
-    if type_ is bool:
-        group.add_argument(name, dest=field.name, action=argparse.BooleanOptionalAction, help=text)
-    elif typing.get_origin(type_) is tuple:
-        read = _tuple_reader(type_, field.metadata["named"])
-        group.add_argument(name, dest=field.name, type=read, metavar="A,B,…", help=text)
-    elif choices:
-        group.add_argument(
-            name,
-            dest=field.name,
-            type=type_,
-            choices=[type_(choice) for choice in choices],
-            help=text,
-        )
-    else:
-        group.add_argument(
-            name, dest=field.name, type=type_, metavar=type_.__name__.upper(), help=text
-        )
-
-
-def _help_text(field: dataclasses.Field[Any]) -> str:
-    info = field.metadata
-    notes = [f"default: {format_default(field.default)}"]
-    limits = format_range(info["at_least"], info["at_most"])
-    if limits:
-        notes.append(limits)
-    # The source is said where it tells something: not for a flag of this project that only says
-    # where or how conveniently a stage runs.
-    if info["affects_result"] or info["source"] != THIS_PROJECT:
-        notes.append(info["source"])
-    return f"{info['help']} ({'; '.join(notes)})".replace("%", "%%")
-
-
-def _tuple_reader(
-    type_: Any, named: Mapping[str, tuple[Any, ...]]
-) -> Callable[[str], tuple[Any, ...]]:
-    members = typing.get_args(type_)
-    open_ended = members[-1] is Ellipsis
-    lengths = sorted({len(value) for value in named.values()})
-
-    def read(text: str) -> tuple[Any, ...]:
-        if text in named:
-            return named[text]
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        if named and len(parts) not in lengths:
-            counts = " or ".join(map(str, lengths))
-            raise argparse.ArgumentTypeError(
-                f"{' or '.join(named)}, or {counts} numbers with commas between them expected, "
-                f"found {text!r}"
-            )
-        if not open_ended and len(parts) != len(members):
-            raise argparse.ArgumentTypeError(
-                f"{len(members)} values with commas between them expected, found {text!r}"
-            )
-        kinds = [members[0]] * len(parts) if open_ended else members
-        try:
-            return tuple(kind(part) for kind, part in zip(kinds, parts, strict=True))
-        except ValueError as error:
-            # argparse prints the text of this error, but not that of a ValueError.
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return read
 
 
 def _print_last_line(message: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from epsam.core.distributed import current_world
 from epsam.core.errors import DeviceError
 
 _MALLOPT = ((-4, 0, 65_536), (-1, 2**31 - 1, 2**26), (-3, 2**25, 2**25))
@@ -38,8 +39,10 @@ class DeviceConfig:
 def select_device(device: str, precision: str) -> DeviceConfig:
     """The device configuration for `--device` and `--precision`.
 
-    Raises DeviceError for `--device cuda` without a usable GPU.
+    Of the processes of one machine each has a GPU of its own. Raises DeviceError for `--device
+    cuda` without a usable GPU, and for more processes than GPUs.
     """
+    world = current_world()
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
             "--device cuda: PyTorch finds no usable GPU here; check the driver, or use --device cpu"
@@ -51,7 +54,15 @@ def select_device(device: str, precision: str) -> DeviceConfig:
     if precision == "auto":
         precision = _fastest_precision() if on_gpu else "fp32"
     dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-    return DeviceConfig(torch.device("cuda" if on_gpu else "cpu"), dtypes[precision])
+    if world.size == 1 or not on_gpu:
+        return DeviceConfig(torch.device("cuda" if on_gpu else "cpu"), dtypes[precision])
+    if world.local_rank >= torch.cuda.device_count():
+        raise DeviceError(
+            f"process {world.local_rank + 1} of this machine has no GPU: there are "
+            f"{torch.cuda.device_count()}; start as many processes as GPUs, or use --device cpu"
+        )
+    torch.cuda.set_device(world.local_rank)
+    return DeviceConfig(torch.device("cuda", world.local_rank), dtypes[precision])
 
 
 def keep_freed_memory(on: bool) -> None:
