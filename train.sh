@@ -21,6 +21,8 @@ SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # vit_b, vit_l, vit_h, vit_demo; e
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # SAM's weights; empty: the known file, downloaded into checkpoints/ once
 SEED=${SEED:-22}                              # seed of every random draw
 DEVICE=${DEVICE:-auto}                        # auto, cpu, cuda
+GPUS=${GPUS:-1}                               # processes that share the training: GPUs of this machine, or with DEVICE=cpu
+                                              # processes; the result does not depend on how many (docs/performance.md)
 DATA_ROOT=${DATA_ROOT:-}                      # folder that holds the datasets; empty: dataset/
 CHECKPOINT_ROOT=${CHECKPOINT_ROOT:-}          # folder that holds SAM's weights and the runs; empty: checkpoints/
 LOG_DIR=${LOG_DIR:-}                          # folder of the log; empty: this one
@@ -39,6 +41,7 @@ SEGMENTER_FLAGS=${SEGMENTER_FLAGS:-}          # train_segmenter.py, such as: --p
 BOX_FLAGS=${BOX_FLAGS:-}                      # train_box_decoder.py, such as: --embedding_transforms 8
 EVALUATE_FLAGS=${EVALUATE_FLAGS:-}            # evaluate.py
 
+require_gpus
 # What makes a method of its stages; flags from above come after it.
 case $METHOD in
     ep_sam | sam_box) ;;
@@ -107,18 +110,18 @@ run_all() {
         ep_sam | strong)
             # Everything up to the preliminary decoder is reused; the stages then say so.
             [[ -z $CORRECTIONS ]] || stage src/reuse_run.py "--dataset_type=$DATASET_TYPE" "${run_folder[@]}" "--source_run=$source_run"
-            stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
-            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # classifier → initial masks
-            stage src/finetune_decoder.py "${training[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
-            stage src/retrain_decoder.py "${training[@]}" "${sam[@]}" $RETRAIN_FLAGS "${corrections[@]}"  # pseudo-labels → final decoder
+            shared_stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
+            shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # classifier → initial masks
+            shared_stage src/finetune_decoder.py "${training[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
+            shared_stage src/retrain_decoder.py "${training[@]}" "${sam[@]}" $RETRAIN_FLAGS "${corrections[@]}"  # pseudo-labels → final decoder
             ;;
         enhanced_adl | adl | gradcam | gradcam++ | eigencam | dws_mil | sa_mil | swin_mil)
-            stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
-            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS
+            shared_stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
+            shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS
             ;;
         weakmedsam)
-            stage src/train_classifier.py "${maps[@]}" "${seed[@]}" $CLASSIFIER_FLAGS      # sub-classes → SAM's encoder
-            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # its maps along SAM's masks
+            shared_stage src/train_classifier.py "${maps[@]}" "${seed[@]}" $CLASSIFIER_FLAGS      # sub-classes → SAM's encoder
+            shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # its maps along SAM's masks
             stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS    # initial masks → segmenter
             ;;
         unet | deeplab)
@@ -129,7 +132,7 @@ run_all() {
             stage src/train_segmenter.py "${training[@]}" "${seed[@]}" ${FROM:+"--from_run=$FROM"} $SEGMENTER_FLAGS
             ;;
         sam_box | medsam_box)
-            stage src/train_box_decoder.py "${training[@]}" "${sam[@]}" $BOX_FLAGS         # ground truth → SAM's decoder
+            shared_stage src/train_box_decoder.py "${training[@]}" "${sam[@]}" $BOX_FLAGS         # ground truth → SAM's decoder
             ;;
     esac
     stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves

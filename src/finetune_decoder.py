@@ -2,6 +2,7 @@
 
 from epsam.config.command_line import run_stage
 from epsam.config.decoder import DecoderOptions
+from epsam.engine.run_leaves import settle_leaves
 from epsam.engine.stage import check_predecessor
 from epsam.paths import RunPaths, run_folder
 from epsam.training.round_data import is_round_finished, load_initial_examples, load_round_data
@@ -12,6 +13,7 @@ def main(options: DecoderOptions) -> None:
 
     Raises TrainingError if the initial masks leave nothing to learn from.
     """
+    options = settle_leaves(options, "decoder_0")
     # Checked first, since encoding takes hours.
     check_predecessor("decoder_0", "generate_initial_masks", options)
 
@@ -41,4 +43,4 @@ def main(options: DecoderOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("finetune_decoder", DecoderOptions, main, owns=run_folder)
+    run_stage("finetune_decoder", DecoderOptions, main, owns=run_folder, is_shared=True)

@@ -13,6 +13,7 @@ from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.masks import MaskOptions, MaskRule
 from epsam.config.metadata import select_fields
+from epsam.core.distributed import is_main_process, wait_for_all
 from epsam.core.errors import WeightsError
 from epsam.core.files import digest_of_files, sha256_of, write_json
 from epsam.data.cam_store import CamStore
@@ -75,7 +76,9 @@ def main(options: MaskOptions) -> None:
     if options.grid_search:
         require_grid(options)
         require_judge(patches["val"], negatives, options)
-    shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
+    if is_main_process():
+        shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
+    wait_for_all()
 
     # Classifier → class activation maps.
     cams = update_cams(run, model, inputs["classifier"], patches, size, options, device_config)
@@ -96,7 +99,8 @@ def main(options: MaskOptions) -> None:
     fields = select_fields(MaskRule, rule) | {"cam": options.cam or trained_cam(model)}
     if options.resnet_checkpoint:
         fields |= describe_external_classifier(classifier, inputs["classifier"])
-    write_json(run.mask_rule, fields)
+    if is_main_process():
+        write_json(run.mask_rule, fields)
 
     stage.finish(list_outputs(run, patches), counts["train"].degenerate_output("initial masks"))
 
@@ -206,7 +210,8 @@ def search_rule(
     else:
         metric = "dice"
         rows = search_grid(cams, positives, options)
-    write_grid(run.grid_search, rows, metric)
+    if is_main_process():
+        write_grid(run.grid_search, rows, metric)
     quantile, kernel = select_best(rows, metric)
     log.info(
         "grid search by %s: quantile %g and kernel %d are the best of %d pairs on validation; "
@@ -236,7 +241,8 @@ def write_masks_and_panels(
         counts[split] = write_initial_masks(run, split, cams[split], split_patches, size, rule)
         panel_patches = [split_patches[index] for index in pick_evenly(len(split_patches))]
         panel = run.panels / f"initial_masks_{split}.png"
-        write_panel(panel, run, split, panel_patches, cams[split])
+        if is_main_process():
+            write_panel(panel, run, split, panel_patches, cams[split])
         log.info(
             "initial masks: %s, %d written, %d of them empty",
             split,
@@ -247,4 +253,4 @@ def write_masks_and_panels(
 
 
 if __name__ == "__main__":
-    run_stage(NAME, MaskOptions, main, owns=run_folder)
+    run_stage(NAME, MaskOptions, main, owns=run_folder, is_shared=True)

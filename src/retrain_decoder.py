@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from epsam.config.command_line import run_stage
 from epsam.config.decoder import RetrainOptions
+from epsam.core.distributed import is_main_process
+from epsam.engine.run_leaves import settle_leaves
 from epsam.engine.stage import check_predecessor
 from epsam.paths import RunPaths, run_folder
 from epsam.training.corrected_targets import load_round_examples, write_corrected_targets
@@ -25,6 +27,7 @@ def main(options: RetrainOptions) -> None:
 
     Raises TrainingError if the round before left nothing to learn from.
     """
+    options = settle_leaves(options, "decoder_1")
     # Checked first, since encoding takes hours.
     require_replaceable_rounds(options)
     check_predecessor("decoder_1", "decoder_0", options)
@@ -51,7 +54,8 @@ def main(options: RetrainOptions) -> None:
         decoder_round.finish(state, summary)
 
     # A run may have had more rounds before, and inference takes the last decoder that exists.
-    delete_surplus_rounds(run, options.n_iter)
+    if is_main_process():
+        delete_surplus_rounds(run, options.n_iter)
 
 
 def load_context(options: RetrainOptions, data: RoundData) -> "RoundContext":
@@ -64,4 +68,4 @@ def load_context(options: RetrainOptions, data: RoundData) -> "RoundContext":
 
 
 if __name__ == "__main__":
-    run_stage("retrain_decoder", RetrainOptions, main, owns=run_folder)
+    run_stage("retrain_decoder", RetrainOptions, main, owns=run_folder, is_shared=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from epsam.config.command_line import run_stage
 from epsam.config.decoder import BoxDecoderOptions
+from epsam.core.distributed import is_main_process
 from epsam.core.errors import TrainingError
 from epsam.core.files import digest_of_files, sha256_of
 from epsam.data.patches import (
@@ -16,6 +17,7 @@ from epsam.data.patches import (
     select_positives,
 )
 from epsam.engine.metric_logger import open_metric_logger
+from epsam.engine.run_leaves import settle_leaves
 from epsam.engine.stage import Stage
 from epsam.paths import DatasetPaths, run_folder
 from epsam.segment.sam.box_weights import find_box_checkpoint, pixel_scaling
@@ -31,6 +33,7 @@ def main(options: BoxDecoderOptions) -> None:
 
     Raises TrainingError if train or validation has no mask.
     """
+    options = settle_leaves(options, NAME)
     data = DatasetPaths.of(options)
     train = list_masked_patches(data.split("train"))
     val = list_masked_patches(data.split("val"))
@@ -78,7 +81,8 @@ def fit_decoder(
         "sam_sha256": sam.checksum,
         "pixels": pixel_scaling(options),
     }
-    save_segmenter(stage.run.segmenter, options.segmenter, sam.segmenter, metadata)
+    if is_main_process():
+        save_segmenter(stage.run.segmenter, options.segmenter, sam.segmenter, metadata)
     stage.record(task.name, state.history)
     stage.finish([stage.run.segmenter])
 
@@ -95,4 +99,4 @@ def list_masked_patches(split_dir: Path) -> Sequence[Patch]:
 
 
 if __name__ == "__main__":
-    run_stage(NAME, BoxDecoderOptions, main, owns=run_folder)
+    run_stage(NAME, BoxDecoderOptions, main, owns=run_folder, is_shared=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import run_stage
+from epsam.core.distributed import is_main_process
 from epsam.core.files import digest_of_files
 from epsam.core.records import copy_stage_record
 from epsam.data.colours import measure_colours
@@ -17,6 +18,7 @@ from epsam.data.patches import (
     require_both_classes,
 )
 from epsam.engine.metric_logger import open_metric_logger
+from epsam.engine.run_leaves import settle_leaves
 from epsam.engine.sanity import check_classifier
 from epsam.engine.stage import Stage
 from epsam.methods import SAM_WEAK_MODELS
@@ -32,6 +34,7 @@ def main(options: ClassifierOptions) -> None:
     """Train the classifier on patches and their labels (paper 3.2.1); keep the epoch with the best
     validation loss.
     """
+    options = settle_leaves(options, NAME)
     data = DatasetPaths.of(options)
     patches = {
         "train": list_labelled_patches(data.split("train"), options.train_image_dir),
@@ -45,7 +48,8 @@ def main(options: ClassifierOptions) -> None:
         return
     stage.begin()
     train(stage, patches, options)
-    copy_stage_record(data.record, stage.run.record, "extract_patches")
+    if is_main_process():
+        copy_stage_record(data.record, stage.run.record, "extract_patches")
 
 
 def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierOptions) -> None:
@@ -80,7 +84,8 @@ def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierO
 
     # Positive patches → sub-classes, if there are to be any.
     subclasses = find_subclasses(model, patches["train"], size, options, device_config)
-    write_subclasses(stage.run.subclasses, subclasses)
+    if is_main_process():
+        write_subclasses(stage.run.subclasses, subclasses)
 
     # Patches → classifier.
     task = build_classifier_task(
@@ -101,7 +106,8 @@ def train(stage: Stage, patches: Mapping[str, list[Patch]], options: ClassifierO
 
     patch_table = DatasetPaths.of(options).patch_table
     metadata = {"patch_size": size, "mpp": load_median_mpp(patches["train"], patch_table)}
-    save_weak_model(stage.run.classifier, options.weak_model, model, metadata)
+    if is_main_process():
+        save_weak_model(stage.run.classifier, options.weak_model, model, metadata)
     stage.record(task.name, progress.history)
     metric_logger.log_scalars(progress.history)
     outputs = [stage.run.classifier, *([stage.run.subclasses] if subclasses else [])]
@@ -126,4 +132,4 @@ def digest_inputs(
 
 
 if __name__ == "__main__":
-    run_stage(NAME, ClassifierOptions, main, owns=run_folder)
+    run_stage(NAME, ClassifierOptions, main, owns=run_folder, is_shared=True)

@@ -477,3 +477,26 @@ def test_an_unknown_method_is_refused_before_anything_runs(run_script, tmp_path,
     assert result.returncode == 1
     assert result.stderr.startswith("error: METHOD unett: no such method; use one of those beside")
     assert not (tmp_path / "calls.txt").exists()
+
+
+def test_several_processes_are_started_for_the_stages_that_share_their_work(run_script):
+    result = run_script("train.sh", DATASET_TYPE="x", GPUS="3")
+    assert result.returncode == 0, result.stderr
+    calls = [line for line in result.stdout.splitlines() if line.startswith("<src/")]
+    started = [line for line in calls if line.startswith("<src/start_processes.py><3>")]
+    assert [line.split("><")[2] for line in started] == [
+        "src/train_classifier.py",
+        "src/generate_initial_masks.py",
+        "src/finetune_decoder.py",
+        "src/retrain_decoder.py",
+    ]
+    assert len(calls) == len(STAGES)
+
+
+@pytest.mark.parametrize("processes", ["0", "two", "-1", "1.5"])
+def test_a_number_of_processes_that_is_none_is_one_line(run_script, processes):
+    result = run_script("train.sh", DATASET_TYPE="x", GPUS=processes)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"error: GPUS {processes}: no number of processes; give 1 or more, such as GPUS=2\n"
+    )

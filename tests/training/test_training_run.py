@@ -43,7 +43,7 @@ GRID = ("--grid_search", "--grid_quantiles", "0.2,0.6", "--grid_kernels", "0,3")
 
 READERS_IN_TRAINING = {
     # Dice of the pseudo-labels, for the log and pseudo_labels.csv.
-    "epsam.training.pseudo_labels.write_pseudo_labels",
+    "epsam.training.pseudo_labels.write_label",
     # Pictures for the reader.
     "epsam.training.panels.write_panel",
     # Digests: other masks are other inputs of these scores and pictures.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from epsam.config.common import SeedOptions, StageOptions
+from epsam.config.common import LeafOptions, SeedOptions, StageOptions
 from epsam.config.flags import flag, fraction
 from epsam.config.sam import MapSamOptions
 from epsam.methods import CAM_METHODS, WEAK_MODELS
@@ -159,6 +159,7 @@ class ClassifierOptions(
     SubclassOptions,
     MilOptions,
     ImageFolderOptions,
+    LeafOptions,
     SeedOptions,
     StageOptions,
 ):

@@ -104,6 +104,21 @@ class ShardOptions:
 
 
 @dataclass(frozen=True)
+class LeafOptions:
+    """Several processes"""
+
+    leaves: int = flag(
+        0,
+        "parts that each batch is cut into, so that the weights do not depend on the number of "
+        "processes; 0: as the stage began, else none in one process, and 8 in several",
+        choices=("0", "1", "2", "4", "8", "16", "32", "64"),
+        affects_result=True,
+        affects_only=("training",),
+        since="0.3",
+    )
+
+
+@dataclass(frozen=True)
 class SlideResolutionOptions:
     """Slides without a pixel size"""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from epsam.config.common import SeedOptions, StageOptions
+from epsam.config.common import LeafOptions, SeedOptions, StageOptions
 from epsam.config.flags import OldSpelling, flag
 from epsam.config.presets import METHODS
 from epsam.config.sam import OLD_PROMPTS, CacheOptions, PromptOptions, SamOptions
@@ -39,7 +39,7 @@ class SelectionOptions:
 
 
 @dataclass(frozen=True)
-class DecoderFitOptions:
+class DecoderFitOptions(LeafOptions):
     """Training of the decoder"""
 
     batch_size: int = flag(

@@ -58,7 +58,7 @@ def load_batches(
     workers: int,
     order: Sequence[int] | None = None,
 ) -> Iterator[PatchBatch]:
-    """Yield batches of the patches, each size × size px; the last batch may be smaller.
+    """Batches of the patches, each size × size px; the last batch may be smaller.
 
     order: indices into `patches`; by default the patches come as they are listed.
 
@@ -66,9 +66,17 @@ def load_batches(
     """
     indices = list(range(len(patches))) if order is None else list(order)
     starts = range(0, len(indices), batch_size)
+    batches = [indices[start : start + batch_size] for start in starts]
+    return load_listed_batches(patches, size, batches, workers)
+
+
+def load_listed_batches(
+    patches: Sequence[Patch], size: int, batches: Sequence[Sequence[int]], workers: int
+) -> Iterator[PatchBatch]:
+    """Yield a batch for each list of indices into `patches`; see `load_batches`."""
     loader = DataLoader(
         _PatchDataset(patches, size),
-        batch_sampler=[indices[start : start + batch_size] for start in starts],
+        batch_sampler=[list(indices) for indices in batches],
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=ignore_stop_signals,

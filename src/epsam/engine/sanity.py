@@ -25,6 +25,12 @@ class MaskCounts:
         self.empty += not mask.any()
         self.full += bool(mask.all())
 
+    def include(self, other: "MaskCounts") -> None:
+        """Count the masks of `other`, too."""
+        self.total += other.total
+        self.empty += other.empty
+        self.full += other.full
+
     def degenerate_output(self, plural: str) -> str:
         """What is wrong if every mask is empty or full; "" if not, and without masks.
 

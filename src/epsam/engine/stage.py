@@ -18,6 +18,7 @@ from epsam.config.flags import stored_options
 from epsam.config.keys import result_key
 from epsam.config.report import ReportOptions
 from epsam.core.artifact import NOT_DONE, Artifact, Key, Record
+from epsam.core.distributed import current_world, is_main_process, wait_for_all
 from epsam.core.errors import DatasetError, TrainingError
 from epsam.core.files import read_json, read_table, write_json, write_table
 from epsam.core.records import add_to_record, peak_memory
@@ -28,6 +29,7 @@ from epsam.engine.replacement import (
     refuse_to_replace,
     unmark_outdated,
 )
+from epsam.engine.run_leaves import remember_leaves
 from epsam.paths import RunPaths
 from epsam.pipeline import summary_stages
 from epsam.stage_files import list_later_completions
@@ -85,7 +87,7 @@ class Stage:
             )
         elif reason != NOT_DONE and not self._restart:
             log.info("%s: done again: %s", self.name, reason)
-        if not reason:
+        if not reason and is_main_process():
             unmark_outdated(self.run, self.name)
         return not reason
 
@@ -125,6 +127,19 @@ class Stage:
         and report are deleted. Raises FinishedWorkError as `require_replaceable` does.
         """
         self.require_replaceable()
+        leaves = self._options.get("leaves", 0)
+        if current_world().size > 1 and not leaves and "leaves" in self._options:
+            raise TrainingError(
+                f"{self.name}: it was finished by one process, without leaves; do it again by one "
+                "process (GPUS=1), or give --leaves 8 and --replace"
+            )
+        # Whether there is something to do has been asked by all before anything changes.
+        wait_for_all()
+        if is_main_process():
+            self._replace_earlier(leaves)
+        wait_for_all()
+
+    def _replace_earlier(self, leaves: int) -> None:
         if self.why_replaced() and not self._is_summary:
             delete_summaries(self.run)
         if self.outdates_later_stages():
@@ -134,6 +149,7 @@ class Stage:
         self._artifact.invalidate()
         if self._restart:
             shutil.rmtree(self._progress_folder, ignore_errors=True)
+        remember_leaves(self.run, self.name, leaves)
 
     def progress_path(self, task: str) -> Path:
         """Where an unfinished fit of this stage saves its state.
@@ -144,8 +160,10 @@ class Stage:
 
     def record(self, task: str, history: Iterable[tuple[int, str, float]]) -> None:
         """Write a task's metrics (epoch, name, value) to metrics.csv, in the place of earlier ones
-        of that task, else at the end.
+        of that task, else at the end. The main process writes.
         """
+        if not is_main_process():
+            return
         before: list[dict[str, Any]] = []
         after: list[dict[str, Any]] = []
         has_earlier_rows = False
@@ -171,8 +189,14 @@ class Stage:
         """Record the options and write the completion record; progress files are removed.
 
         outputs: all files under the run's folder that the stage wrote.
-        degenerate_output: why no stage should build on them; "" if they are fine.
+        degenerate_output: why no stage should build on them; "" if they are fine. The main process
+        writes, and all others wait for it.
         """
+        if is_main_process():
+            self._complete(outputs, degenerate_output)
+        wait_for_all()
+
+    def _complete(self, outputs: Iterable[Path], degenerate_output: str) -> None:
         self.run.root.mkdir(parents=True, exist_ok=True)
         options = read_json(self.run.options) if self.run.options.is_file() else {}
         write_json(self.run.options, {**options, self.name: self._options})

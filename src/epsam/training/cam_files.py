@@ -11,6 +11,7 @@ from epsam.cam.refiner import build_refiner
 from epsam.config.masks import MaskRule
 from epsam.core.artifact import Key
 from epsam.core.device import DeviceConfig
+from epsam.core.distributed import is_main_process, wait_for_all
 from epsam.core.files import digest_of_files
 from epsam.data.cam_store import CamStore, save_cams
 from epsam.data.patches import Patch
@@ -81,5 +82,8 @@ class CamFiles:
     def _write(self, path: Path, key: Key, cams: CamStore) -> CamStore:
         # New maps do not know their recipe yet.
         complete = dataclasses.replace(cams, recipe=key.digest)
-        save_cams(path, complete)
+        # Before anything is written, all processes have looked for what is there.
+        wait_for_all()
+        if is_main_process():
+            save_cams(path, complete)
         return complete

@@ -18,9 +18,10 @@ from epsam.config.keys import part_key
 from epsam.config.masks import MaskRule
 from epsam.core.artifact import Key
 from epsam.core.device import DeviceConfig
+from epsam.core.distributed import gather_objects, gather_parts, part_of_process
 from epsam.core.errors import DatasetError
 from epsam.core.progress import track
-from epsam.data.batches import load_batches
+from epsam.data.batches import load_listed_batches
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.images import write_mask
 from epsam.data.patches import Patch, read_square
@@ -44,20 +45,24 @@ def compute_cams(
     batch_size: int,
     device_config: DeviceConfig,
 ) -> CamStore:
-    """Refined CAMs (paper Eq. 3) and tumour probabilities of patches of size × size px.
+    """Refined CAMs (paper Eq. 3) and tumour probabilities of patches of size × size px, which
+    processes share; all of them get all CAMs.
 
     model: a `WeakModel`. checksum: SHA-256 of the classifier's file.
     """
-    cams = CamStore(checksum, {}, {})
-    n_batches = -(-len(patches) // batch_size)
-    batches = load_batches(patches, size, batch_size, workers=0)
-    for batch in track(batches, "class activation maps", n_batches, unit="batch"):
+    part = part_of_process(_split_batches(patches, batch_size))
+    rows_of_batches = []
+    loaded = load_listed_batches(patches, size, part, workers=0)
+    for batch in track(loaded, "class activation maps", len(part), unit="batch"):
         with device_config.autocast():
             images = scale_images(batch, device_config)
             probabilities, maps = compute_refined_maps(model, images, rule)
-
         rows = zip(batch.names, probabilities.tolist(), maps.cpu().numpy(), strict=True)
-        for name, probability, cam_map in rows:
+        rows_of_batches.append(list(rows))
+
+    cams = CamStore(checksum, {}, {})
+    for rows_of_batch in gather_parts(rows_of_batches):
+        for name, probability, cam_map in rows_of_batch:
             cams.maps[name] = cam_map.astype("float32")
             cams.probabilities[name] = probability
     return cams
@@ -72,17 +77,28 @@ def improve_cams(
     device_config: DeviceConfig,
 ) -> CamStore:
     """The CAMs of patches of size × size px by the refiner, from those by its base rule."""
-    improved = CamStore(cams.classifier_sha256, {}, cams.probabilities)
-    n_batches = -(-len(patches) // batch_size)
-    batches = load_batches(patches, size, batch_size, workers=0)
-    for batch in track(batches, "refined maps", n_batches, unit="batch"):
+    part = part_of_process(_split_batches(patches, batch_size))
+    rows_of_batches = []
+    loaded = load_listed_batches(patches, size, part, workers=0)
+    for batch in track(loaded, "refined maps", len(part), unit="batch"):
         stored = torch.from_numpy(np.stack([cams.maps[name] for name in batch.names]))
         images = scale_images(batch, device_config)
         with device_config.autocast():
             maps = refiner.improve(images, stored.to(device_config.device))
-        for name, cam_map in zip(batch.names, maps.float().cpu().numpy(), strict=True):
-            improved.maps[name] = cam_map
+        rows_of_batches.append(list(zip(batch.names, maps.float().cpu().numpy(), strict=True)))
+
+    improved = CamStore(cams.classifier_sha256, {}, cams.probabilities)
+    for rows in gather_parts(rows_of_batches):
+        improved.maps.update(rows)
     return improved
+
+
+def _split_batches(patches: Sequence[Patch], batch_size: int) -> list[range]:
+    """The patches' indices in batches. Processes share whole batches, so that rounding is that of
+    one process.
+    """
+    indices = range(len(patches))
+    return [indices[start : start + batch_size] for start in range(0, len(patches), batch_size)]
 
 
 def cam_key(method: str, rule: MaskRule, classifier_sha256: str, patches_digest: str) -> Key:
@@ -124,9 +140,14 @@ def write_initial_masks(
 ) -> MaskCounts:
     """Write `masks/initial/<split>/<name>.png` for every patch; return the counts of masks."""
     counts = MaskCounts()
-    for patch in track(patches, "initial masks", len(patches)):
+    part = part_of_process(patches)
+    for patch in track(part, "initial masks", len(part)):
         image, probability = read_square(patch, size), cams.probabilities[patch.name]
         mask = cam_to_mask(cams.maps[patch.name], image, rule, probability)
         write_mask(run.initial_masks(split) / f"{patch.name}.png", mask)
         counts.add(mask)
-    return counts
+
+    total = MaskCounts()
+    for counts_of_process in gather_objects(counts):
+        total.include(counts_of_process)
+    return total

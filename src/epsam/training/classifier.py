@@ -10,11 +10,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from epsam.config.classifier import ClassifierOptions
 from epsam.core.device import DeviceConfig
+from epsam.core.distributed import current_world, gather_parts, part_of_process
+from epsam.core.leaves import cut_batches
 from epsam.core.seeding import generator
 from epsam.data.augmentation import augment, draw_augmentation
-from epsam.data.batches import PatchBatch, load_batches
+from epsam.data.batches import PatchBatch, load_batches, load_listed_batches
 from epsam.data.patches import Patch
-from epsam.engine.fit import FitSchedule, Task
+from epsam.engine.fit import FitSchedule
+from epsam.engine.leaf_step import LeafBatch, group_leaves
+from epsam.engine.task import Task
 from epsam.metrics import accuracy, auroc
 from epsam.weak.adl import set_adl_active
 from epsam.weak.subclasses import NO_TUMOUR
@@ -39,12 +43,17 @@ def build_classifier_task(
     """
     average = build_average(model, options.ema)
 
-    def load_epoch(epoch: int, first_step: int) -> Iterator[PatchBatch]:
+    def load_epoch(epoch: int, first_step: int) -> Iterator[PatchBatch | LeafBatch]:
         # The order depends on seed and epoch alone, so a resumed epoch continues with the same
         # patches.
         order = generator(options.seed, NAME, "order", epoch).permutation(len(train)).tolist()
         remaining = order[first_step * options.batch_size :]
-        return load_batches(train, size, options.batch_size, options.workers, remaining)
+        if not options.leaves:
+            return load_batches(train, size, options.batch_size, options.workers, remaining)
+
+        cuts = cut_batches(remaining, options.batch_size, options.leaves, current_world())
+        leaves = [leaf for _, leaves_of_batch in cuts for leaf in leaves_of_batch]
+        return group_leaves(cuts, load_listed_batches(train, size, leaves, options.workers))
 
     def compute_loss(batch: PatchBatch, epoch: int) -> Tensor:
         # Epochs count from 0 here.
@@ -141,12 +150,21 @@ def score_classifier(
 ) -> dict[str, float]:
     """Loss, accuracy and AUROC over un-augmented patches; nan without patches."""
     model.eval()
+    starts = range(0, len(patches), options.batch_size)
+    batches = [range(len(patches))[start : start + options.batch_size] for start in starts]
+    # Each process scores some of the same batches, so that rounding is that of one process.
+    loaded = load_listed_batches(patches, size, part_of_process(batches), options.workers)
+    scores_of_batches: list[tuple[list[float], list[int]]] = []
+    for batch in loaded:
+        with device_config.autocast():
+            batch_logits = model(scale_images(batch, device_config)).float().tolist()
+        scores_of_batches.append((batch_logits, batch.labels.int().tolist()))
+
     logits: list[float] = []
     labels: list[int] = []
-    for batch in load_batches(patches, size, options.batch_size, options.workers):
-        with device_config.autocast():
-            logits += model(scale_images(batch, device_config)).float().tolist()
-        labels += batch.labels.int().tolist()
+    for batch_logits, batch_labels in gather_parts(scores_of_batches):
+        logits += batch_logits
+        labels += batch_labels
 
     scores = torch.tensor(logits)
     loss = float("nan")

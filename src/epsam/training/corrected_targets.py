@@ -11,6 +11,7 @@ import numpy as np
 
 from epsam.config.common import SPLITS
 from epsam.config.decoder import RetrainOptions
+from epsam.core.distributed import is_main_process, wait_for_all
 from epsam.core.errors import DatasetError, TrainingError
 from epsam.corrections.patches import CorrectedPatches, read_corrected_patches
 from epsam.data.images import read_mask, write_probability
@@ -49,11 +50,14 @@ def write_corrected_targets(options: RetrainOptions, data: RoundData) -> dict[st
             targets[name] = run.corrections / f"{name}.png"
             # Grey as `example_targets.load_correction` reads it.
             values = pixels.reviewed.astype(np.float32) + pixels.tumour
-            write_probability(targets[name], values / 2)
+            if is_main_process():
+                write_probability(targets[name], values / 2)
     # Those of corrections that have been taken back since.
     for path in run.corrections.glob("*.png"):
-        if path not in targets.values():
+        if is_main_process() and path not in targets.values():
             path.unlink()
+    # Of the processes that share the stage, none reads them before they are complete.
+    wait_for_all()
     _log_summary(folder, corrected, positives)
     if not targets:
         raise DatasetError(

@@ -13,14 +13,18 @@ import torch
 from torch import Tensor
 
 from epsam.config.decoder import DecoderOptions
+from epsam.core.distributed import current_world, gather_parts, part_of_process
+from epsam.core.leaves import cut_batches
 from epsam.core.seeding import generator
 from epsam.data.cam_store import CamMap
 from epsam.data.d4 import apply_d4, draw_d4, undo_d4
 from epsam.data.embeddings import Embedding, PatchEmbeddings
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
-from epsam.engine.fit import FitSchedule, Task
-from epsam.metrics import count_pixels, macro_dice_iou
+from epsam.engine.fit import FitSchedule
+from epsam.engine.leaf_step import LeafBatch
+from epsam.engine.task import Task
+from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou
 from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt, all_points
@@ -76,12 +80,21 @@ def build_decoder_task(
     load_inputs: the prompt inputs of a training patch, for --train_prompt other than "mask".
     """
 
-    def batches(epoch: int, first_step: int) -> Iterator[DecoderBatch]:
+    def load_batch(epoch: int, indices: Sequence[int]) -> DecoderBatch:
+        chunk = [examples[index] for index in indices]
+        return _load_batch(name, chunk, embeddings, load_inputs, options, epoch)
+
+    def batches(epoch: int, first_step: int) -> Iterator[DecoderBatch | LeafBatch]:
         # Shuffled anew in each epoch, by a key of its own: a resumed epoch has the same batches.
-        order = generator(options.seed, name, "order", epoch).permutation(len(examples))
-        for start in range(first_step * options.batch_size, len(order), options.batch_size):
-            chunk = [examples[index] for index in order[start : start + options.batch_size]]
-            yield _load_batch(name, chunk, embeddings, load_inputs, options, epoch)
+        order = generator(options.seed, name, "order", epoch).permutation(len(examples)).tolist()
+        remaining = order[first_step * options.batch_size :]
+        if options.leaves:
+            cuts = cut_batches(remaining, options.batch_size, options.leaves, current_world())
+            for cut, leaves in cuts:
+                yield LeafBatch(cut, [load_batch(epoch, leaf) for leaf in leaves])
+            return
+        for start in range(0, len(remaining), options.batch_size):
+            yield load_batch(epoch, remaining[start : start + options.batch_size])
 
     def loss(batch: DecoderBatch, epoch: int) -> Tensor:
         inputs = PromptedEmbeddings(batch.embeddings, batch.prompts)
@@ -118,6 +131,13 @@ def build_decoder_schedule(options: DecoderOptions) -> FitSchedule:
         higher_is_better=True,
         lr_factor=lr_factor,
     )
+
+
+def split_batches(
+    patches: Sequence[PromptedPatch], batch_size: int
+) -> list[Sequence[PromptedPatch]]:
+    """The patches in batches. Processes share batches, so that rounding is that of one process."""
+    return [patches[start : start + batch_size] for start in range(0, len(patches), batch_size)]
 
 
 def predict_masks(
@@ -169,12 +189,23 @@ def score_validation(
     """
     with_pseudo = options.select_on == "pseudo"
     scored = [p for p in prompted_patches if with_pseudo or p.patch.mask is not None]
-    ground_truth_counts, initial_mask_counts = [], []
-    for prompted, mask in predict_masks(segmenter, embeddings, scored, options.batch_size):
-        if prompted.patch.mask is not None:
-            ground_truth_counts.append(count_pixels(mask, prompted.patch.ground_truth()))
-        if with_pseudo and prompted.initial_mask is not None:
-            initial_mask_counts.append(count_pixels(mask, read_mask(prompted.initial_mask)))
+    counts_of_batches = []
+    for batch in part_of_process(split_batches(scored, options.batch_size)):
+        counts: list[tuple[PixelCounts | None, PixelCounts | None]] = []
+        for prompted, mask in predict_masks(segmenter, embeddings, batch, options.batch_size):
+            by_truth = by_initial_mask = None
+            if prompted.patch.mask is not None:
+                by_truth = count_pixels(mask, prompted.patch.ground_truth())
+            if with_pseudo and prompted.initial_mask is not None:
+                by_initial_mask = count_pixels(mask, read_mask(prompted.initial_mask))
+            counts.append((by_truth, by_initial_mask))
+        counts_of_batches.append(counts)
+
+    ground_truth_counts: list[PixelCounts] = []
+    initial_mask_counts: list[PixelCounts] = []
+    for counts in gather_parts(counts_of_batches):
+        ground_truth_counts += [by_truth for by_truth, _ in counts if by_truth]
+        initial_mask_counts += [by_mask for _, by_mask in counts if by_mask]
 
     dice, iou = macro_dice_iou(ground_truth_counts)
     metrics = {"val_dice": dice, "val_iou": iou}

@@ -7,21 +7,29 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from epsam.config.decoder import DecoderOptions
+from epsam.core.distributed import (
+    gather_parts,
+    is_main_process,
+    part_of_process,
+    wait_for_all,
+)
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_table, write_table
+from epsam.data.cam_store import CamMap
 from epsam.data.embeddings import PatchEmbeddings
 from epsam.data.images import read_mask, write_mask, write_probability
 from epsam.engine.sanity import MaskCounts
-from epsam.metrics import count_pixels, macro_dice_iou
+from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou
 from epsam.paths import RunPaths
 from epsam.pseudo_labels.selection import build_selection
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.tables import PSEUDO_LABEL_COLUMNS
-from epsam.training.decoder import PromptedPatch, predict_probabilities
+from epsam.training.decoder import PromptedPatch, predict_probabilities, split_batches
 from epsam.training.round_data import initial_mask_path
 
 log = logging.getLogger(__name__)
@@ -53,52 +61,86 @@ def write_pseudo_labels(
     """Write the accepted masks of round `number` to masks/iter_<number>, and a row for each patch
     to pseudo_labels.csv.
 
-    With --soft_targets the probabilities of the accepted masks are written, too.
+    With --soft_targets the probabilities of the accepted masks are written, too. Processes share
+    the patches; the main one writes the table.
     """
     folder = run.pseudo_masks(number)
-    # A mask of an earlier run of this round must not be taken for an accepted one
-    # (docs/deviations.md, "Stale masks").
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    if is_main_process():
+        # A mask of an earlier run of this round must not be taken for an accepted one
+        # (docs/deviations.md, "Stale masks").
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    wait_for_all()
 
-    selection = build_selection(options)
-    rows: list[dict[str, object]] = []
+    writer = _LabelWriter(number, run, options)
+    labels_of_batches = []
+    for batch in part_of_process(split_batches(prompted_patches, options.batch_size)):
+        predicted = predict_probabilities(segmenter, embeddings, batch, options.batch_size)
+        labels_of_batches.append([writer.write_label(*item) for item in predicted])
+
     mask_counts = MaskCounts()
-    all_counts, accepted_counts = [], []
-    for prompted, probability in predict_probabilities(
-        segmenter, embeddings, prompted_patches, options.batch_size
-    ):
-        patch, mask = prompted.patch, probability > 0.5
-        mask_counts.add(mask)
-        decision = selection.decide(read_mask(initial_mask_path(run, "train", patch)), mask)
-        score, accepted = decision.score, decision.accepted
-        row = {
-            "round": number,
-            "id": patch.name,
-            "points": len(prompted.first_points),
-            "ids": f"{score.ids:.6f}",
-            "area_ratio": f"{score.area_ratio:.6f}",
-            "accepted": int(accepted),
-        }
-        if accepted:
-            write_mask(folder / f"{patch.name}.png", mask)
-            if options.soft_targets:
-                write_probability(run.probabilities(number) / f"{patch.name}.png", probability)
+    rows, all_counts, accepted_counts = [], [], []
+    for labels in gather_parts(labels_of_batches):
+        for label in labels:
+            rows.append(label.row)
+            mask_counts.include(label.mask_counts)
+            if label.counts:
+                all_counts.append(label.counts)
+            if label.counts and label.row["accepted"]:
+                accepted_counts.append(label.counts)
 
-        # The ground truth is only reported; neither selection nor training sees it.
-        if patch.mask is not None:
-            counts = count_pixels(mask, patch.ground_truth())
-            row["dice"] = f"{counts.dice:.6f}"
-            all_counts.append(counts)
-            if accepted:
-                accepted_counts.append(counts)
-        rows.append(row)
-
-    _replace_round(run.pseudo_labels, number, rows)
+    if is_main_process():
+        _replace_round(run.pseudo_labels, number, rows)
     acceptance = float(np.mean([row["accepted"] for row in rows]))
     dice_all, _ = macro_dice_iou(all_counts)
     dice_accepted, _ = macro_dice_iou(accepted_counts)
     return RoundSummary(acceptance, dice_all, dice_accepted, mask_counts)
+
+
+@dataclass(frozen=True)
+class _PseudoLabel:
+    """What a patch adds to the table and to the round's summary. counts: with its ground truth."""
+
+    row: dict[str, Any]
+    mask_counts: MaskCounts
+    counts: PixelCounts | None
+
+
+class _LabelWriter:
+    """Decides on the masks of a round, and writes those that are accepted."""
+
+    def __init__(self, number: int, run: RunPaths, options: DecoderOptions) -> None:
+        self._number = number
+        self._run = run
+        self._options = options
+        self._selection = build_selection(options)
+
+    def write_label(self, prompted: PromptedPatch, probability: CamMap) -> _PseudoLabel:
+        patch, mask = prompted.patch, probability > 0.5
+        initial_mask = read_mask(initial_mask_path(self._run, "train", patch))
+        decision = self._selection.decide(initial_mask, mask)
+        row: dict[str, Any] = {
+            "round": self._number,
+            "id": patch.name,
+            "points": len(prompted.first_points),
+            "ids": f"{decision.score.ids:.6f}",
+            "area_ratio": f"{decision.score.area_ratio:.6f}",
+            "accepted": int(decision.accepted),
+        }
+        if decision.accepted:
+            write_mask(self._run.pseudo_masks(self._number) / f"{patch.name}.png", mask)
+            if self._options.soft_targets:
+                folder = self._run.probabilities(self._number)
+                write_probability(folder / f"{patch.name}.png", probability)
+
+        # The ground truth is only reported; neither selection nor training sees it.
+        counts = None
+        if patch.mask is not None:
+            counts = count_pixels(mask, patch.ground_truth())
+            row["dice"] = f"{counts.dice:.6f}"
+        mask_counts = MaskCounts()
+        mask_counts.add(mask)
+        return _PseudoLabel(row, mask_counts, counts)
 
 
 def _replace_round(table: Path, number: int, rows: list[dict[str, object]]) -> None:

@@ -11,6 +11,7 @@ from epsam.cam.refiner_sam import MAP_SAM_FILE
 from epsam.config.decoder import SelectionOptions
 from epsam.config.metadata import select_fields
 from epsam.config.sam import PromptOptions
+from epsam.core.distributed import is_main_process
 from epsam.core.files import read_json
 from epsam.data.patches import load_median_mpp
 from epsam.engine.fit import fit
@@ -73,7 +74,7 @@ class DecoderRound:
         # files are damaged, the same ones are written again.
         outdates_later_rounds = self._stage.outdates_later_stages()
         self._stage.begin()
-        if outdates_later_rounds:
+        if outdates_later_rounds and is_main_process():
             delete_rounds_after(context.run, self.number)
         self._metric_logger = open_metric_logger(
             context.run, self.name, context.options.tensorboard
@@ -108,11 +109,12 @@ class DecoderRound:
             self._stage.progress_path(self.name),
             metric_logger=self._metric_logger,
         )
-        save_decoder(
-            context.run.round_decoder(self.number),
-            segmenter.sam,
-            decoder_metadata(self.number, context),
-        )
+        if is_main_process():
+            save_decoder(
+                context.run.round_decoder(self.number),
+                segmenter.sam,
+                decoder_metadata(self.number, context),
+            )
         return state
 
     def write_pseudo_labels(self) -> RoundSummary:
@@ -142,7 +144,8 @@ class DecoderRound:
             summary.dice_all,
             summary.dice_accepted,
         )
-        self._write_panel(prompted_patches)
+        if is_main_process():
+            self._write_panel(prompted_patches)
         return summary
 
     def finish(self, state: TrainState, summary: RoundSummary) -> None:

@@ -16,6 +16,7 @@ from epsam.config.decoder import DecoderOptions
 from epsam.config.evaluation import EvaluateOptions
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
+from epsam.core.distributed import gather_objects, part_of_process
 from epsam.core.errors import DeviceError
 from epsam.core.files import sha256_of
 from epsam.core.progress import track
@@ -125,12 +126,13 @@ def embedding_folder(
 
 def prepare_embeddings(sam: SamSetup, patches: Sequence[Patch], n_transforms: int) -> None:
     """Encode each patch in the first `n_transforms` transforms of D4, unless its embeddings are
-    cached.
+    cached. Processes share the patches, and all wait until the cache is filled.
 
     Raises DeviceError if the GPU's memory is too small for `sam.chunk` patches per pass.
     """
     try:
-        tracked_patches = track(patches, "encoding", len(patches))
+        part = part_of_process(patches)
+        tracked_patches = track(part, "encoding", len(part))
         n_encoded = sam.embeddings.prepare(tracked_patches, n_transforms, sam.chunk)
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(
@@ -141,7 +143,7 @@ def prepare_embeddings(sam: SamSetup, patches: Sequence[Patch], n_transforms: in
         "embeddings: %d patches in %d transforms, %d encoded now",
         len(patches),
         n_transforms,
-        n_encoded,
+        sum(gather_objects(n_encoded)),
     )
 
 
