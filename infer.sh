@@ -32,6 +32,7 @@ case $METHOD in
     enhanced_adl | adl | gradcam | gradcam++ | eigencam | dws_mil | sa_mil | swin_mil)
         INFER_FLAGS="--segment_by maps $INFER_FLAGS"
         ;;
+    wsss_tissue) INFER_FLAGS="--gate_threshold 0.1 $INFER_FLAGS" ;;
     *) refuse_method ;;
 esac
 

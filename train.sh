@@ -12,7 +12,7 @@ resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR CORRECTIONS
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
 METHOD=${METHOD:-ep_sam}                      # ep_sam, strong, weakmedsam; to compare with: unet, deeplab, sam_box, medsam_box (learn from
                                               # masks); enhanced_adl, adl, gradcam, gradcam++, eigencam (initial masks alone);
-                                              # dws_mil, sa_mil, swin_mil (multiple-instance learning);
+                                              # dws_mil, sa_mil, swin_mil (multiple-instance learning); wsss_tissue;
                                               # unet_pseudo (learns from the pseudo-labels of the run FROM)
 METHOD_PRESET=${METHOD_PRESET:-default}       # constants of METHOD: default (this project), authors (their research scripts)
 RUN=${RUN:-$(default_run)}                    # name of this run: its folder under checkpoints/; <dataset>[-<METHOD>]
@@ -59,6 +59,12 @@ case $METHOD in
     unet | deeplab) SEGMENTER_FLAGS="--segmenter $METHOD --targets ground_truth $SEGMENTER_FLAGS" ;;
     unet_pseudo) SEGMENTER_FLAGS="--segmenter unet --targets pseudo $SEGMENTER_FLAGS" ;;
     medsam_box) BOX_FLAGS="--segmenter medsam_box --sam_model_type vit_b $BOX_FLAGS" ;;
+    wsss_tissue)
+        CLASSIFIER_FLAGS="--weak_model wsss_tissue $CLASSIFIER_FLAGS"
+        MASK_FLAGS="--refiner none --quantile 0 --open_kernel 0 --open_at image $MASK_FLAGS"
+        SEGMENTER_FLAGS="--segmenter wsss_tissue --targets layers --normal_patches $SEGMENTER_FLAGS"
+        EVALUATE_FLAGS="--gate_threshold 0.1 $EVALUATE_FLAGS"
+        ;;
     *) refuse_method ;;
 esac
 
@@ -123,6 +129,11 @@ run_all() {
             shared_stage src/train_classifier.py "${maps[@]}" "${seed[@]}" $CLASSIFIER_FLAGS      # sub-classes → SAM's encoder
             shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # its maps along SAM's masks
             stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS    # initial masks → segmenter
+            ;;
+        wsss_tissue)
+            stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
+            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                 # classifier → masks of three layers
+            stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS  # these masks → segmenter
             ;;
         unet | deeplab)
             stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS  # ground truth → segmenter

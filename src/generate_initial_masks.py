@@ -64,6 +64,7 @@ def main(options: MaskOptions) -> None:
     from epsam.cam.rotation import trained_cam
     from epsam.core.device import select_device
     from epsam.training.cams import describe_external_classifier
+    from epsam.training.layer_masks import write_layer_masks
     from epsam.weak.registry import load_weak_model
 
     device_config = select_device(options.device, options.precision)
@@ -78,6 +79,7 @@ def main(options: MaskOptions) -> None:
         require_judge(patches["val"], negatives, options)
     if is_main_process():
         shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
+        shutil.rmtree(run.layer_masks(1).parent, ignore_errors=True)
     wait_for_all()
 
     # Classifier → class activation maps.
@@ -91,6 +93,10 @@ def main(options: MaskOptions) -> None:
         )
     counts = write_masks_and_panels(run, patches, cams, size, rule)
 
+    layer_files = write_layer_masks(
+        run, model, patches["train"], size, options.batch_size, device_config
+    )
+
     metric_logger = open_metric_logger(run, stage.name, options.tensorboard)
     for path in sorted(run.panels.glob("initial_masks_*.png")):
         metric_logger.log_image(path, 0)
@@ -102,7 +108,8 @@ def main(options: MaskOptions) -> None:
     if is_main_process():
         write_json(run.mask_rule, fields)
 
-    stage.finish(list_outputs(run, patches), counts["train"].degenerate_output("initial masks"))
+    outputs = [*list_outputs(run, patches), *layer_files]
+    stage.finish(outputs, counts["train"].degenerate_output("initial masks"))
 
 
 def list_outputs(run: RunPaths, patches: Mapping[str, Sequence[Patch]]) -> list[Path]:

@@ -50,6 +50,9 @@ def main(options: SegmenterOptions) -> None:
         "val": digest_of_files(patch.image for patch in val),
         "val_truth": digest_of_files(patch.mask for patch in val if patch.mask),
     }
+    if options.targets == "layers":
+        # It becomes a part of the segmenter.
+        inputs["classifier"] = digest_of_files([run.classifier])
     stage = Stage(NAME, options, inputs)
     if stage.is_current():
         return

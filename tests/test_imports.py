@@ -10,10 +10,10 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 FLOORS = (
     ("metrics", "tables", "core", "methods"),
     ("config",),
-    ("paths", "pipeline", "stage_files"),
+    ("paths", "recipes", "pipeline", "stage_files"),
     ("data",),
     ("wsi", "annotations"),
-    ("weak", "mil", "segment", "pseudo_labels", "corrections"),
+    ("weak", "mil", "wsss_tissue", "segment", "pseudo_labels", "corrections"),
     ("cam",),
     ("engine",),
     ("extraction", "fetch", "pictures"),

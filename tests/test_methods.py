@@ -21,7 +21,8 @@ from epsam.core.errors import PreflightError, WeightsError
 from epsam.core.files import write_json
 from epsam.data.images import read_mask, write_mask
 from epsam.engine.stage import Stage
-from epsam.pipeline import RECIPES, STAGES, recipe_stages
+from epsam.pipeline import STAGES, recipe_stages
+from epsam.recipes import RECIPES
 from support.mini import FLAGS
 from support.training_stages import DATASET, SAM, working_in, write_mini_dataset
 
@@ -41,7 +42,17 @@ MINI_FLAGS = {
     "train_segmenter": f"{FIT} --batch_size 4 --epoch 12",
     "train_box_decoder": "--epoch 2 --embedding_transforms 1",
 }
-METHODS = ("unet", "unet_pseudo", "sam_box", "medsam_box", "gradcam")
+METHODS = ("unet", "unet_pseudo", "sam_box", "medsam_box", "gradcam", "wsss_tissue")
+INFER_FLAGS = {
+    "gradcam": ("--segment_by", "maps"),
+    "wsss_tissue": ("--gate_threshold", "0.1"),
+}
+PREDICTORS = {
+    "gradcam": ("initial mask",),
+    "unet_pseudo": ("unet",),
+    "wsss_tissue": ("initial mask", "wsss_tissue (resnet18)"),
+}
+"""What evaluation scores, where that is not the method's name alone."""
 WITH_SAM = ("train_box_decoder", "evaluate", "infer")
 
 pytestmark = pytest.mark.slow
@@ -57,6 +68,8 @@ def run_stage(name, method, *flags):
         # Random weights of the small SAM stand in for MedSAM's, which are of a ViT-B.
         recipe_flags = (*recipe_flags, *SAM)
     words = [*shared, "--run", method, *recipe_flags, *MINI_FLAGS.get(name, "").split(), *flags]
+    if STAGES[name].trains:
+        words += ["--recipe", method]
     MAINS[name].main(parse(name, STAGES[name].load_options_class(), words))
 
 
@@ -71,7 +84,7 @@ def write_source_run(run):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The mini dataset and SAM, with the runs of five methods beside each other."""
+    """The mini dataset and SAM, with the runs of six methods beside each other."""
     folder = tmp_path_factory.mktemp("methods")
     with working_in(folder):
         write_mini_dataset()
@@ -79,7 +92,7 @@ def folder(tmp_path_factory):
         for method in METHODS:
             for stage in recipe_stages(method)[1:]:
                 run_stage(stage.name, method)
-            flags = ("--segment_by", "maps") if method == "gradcam" else ()
+            flags = INFER_FLAGS.get(method, ())
             run_stage("infer", method, *flags, "--output_dir", f"out/{method}")
     return folder
 
@@ -91,12 +104,14 @@ def read_rows(path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_is_scored_on_positives_and_on_all_patches(folder, method):
-    predictor = {"gradcam": "initial mask", "unet_pseudo": "unet"}.get(method, method)
+    predictors = PREDICTORS.get(method, (method,))
     rows = read_rows(folder / "checkpoints" / method / "evaluation.csv")
     assert [(row["split"], row["what"]) for row in rows] == [
-        (split, what) for split in ("train", "val", "test") for what in ("fill", "all", predictor)
+        (split, what) for split in ("train", "val", "test") for what in ("fill", "all", *predictors)
     ]
-    for row in rows[2::3]:
+    for row in rows:
+        if row["what"] not in predictors:
+            continue
         assert 0 <= float(row["dice"]) <= 1
         assert int(row["all_patches"]) == int(row["patches"]) + int(row["negatives"])
         assert 0 <= float(row["auroc"]) <= 1
@@ -132,6 +147,23 @@ def test_the_u_net_learns_from_the_masks(folder):
     assert dice["train", "unet"] > 0.6
 
 
+def test_wsss_tissue_learns_from_masks_of_three_layers_and_is_gated_by_its_classifier(folder):
+    run = folder / "checkpoints/wsss_tissue"
+    for number in (1, 2, 3):
+        assert len(list((run / "masks/layers" / f"layer_{number}").glob("*.png"))) == 6
+    content = torch.load(run / "segmenter.pth", weights_only=True)
+    assert content["wsss_tissue"] == {
+        "trunk": "resnet18",
+        "input_size": 224,
+        "labels": "both",
+    }
+    classifier = torch.load(run / "resnet_adl.pth", weights_only=True)["model"]
+    assert torch.equal(content["model"]["classifier.fc8.weight"], classifier["fc8.weight"])
+    card = (run / "model_card.md").read_text("utf-8")
+    assert "trained with labels of patches (mini)" in card
+    assert "The masks come from: wsss_tissue (resnet18)." in card
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_inference_segments_as_evaluation_scored(folder, method):
     rows = read_rows(folder / "out" / method / "metrics.csv")
@@ -163,6 +195,8 @@ def test_a_finished_method_has_nothing_to_do(folder, monkeypatch):
     with working_in(folder):
         run_stage("train_segmenter", "unet")
         run_stage("train_segmenter", "unet_pseudo")
+        for name in ("train_classifier", "generate_initial_masks", "train_segmenter"):
+            run_stage(name, "wsss_tissue")
         run_stage("train_box_decoder", "sam_box")
         run_stage("train_box_decoder", "medsam_box")
 

@@ -15,11 +15,11 @@ from epsam.config.presets import PRESETS
 from epsam.core.errors import EpsamError
 from epsam.paths import RunPaths
 from epsam.pipeline import (
-    RECIPES,
     STAGES,
     recipe_stages,
     training_stages,
 )
+from epsam.recipes import RECIPES
 from epsam.stage_files import list_outputs, list_round_files, stage_of_completion
 from support.mini import REPOSITORY
 

@@ -10,8 +10,9 @@ import venv
 
 import pytest
 
-from epsam.pipeline import RECIPES, recipe_stages
 from epsam.pipeline import STAGES as ALL_STAGES
+from epsam.pipeline import recipe_stages
+from epsam.recipes import RECIPES
 from support.mini import REPOSITORY
 
 HELPERS = ("src/environment.sh", "src/variables.sh", "src/run_stages.sh")

@@ -16,7 +16,8 @@ from epsam.config.command_line import parse
 from epsam.core.files import read_json
 from epsam.data.images import read_mask, read_rgb
 from epsam.engine.stage import Stage
-from epsam.pipeline import RECIPES, STAGES, recipe_stages
+from epsam.pipeline import STAGES, recipe_stages
+from epsam.recipes import RECIPES
 from support.training_stages import DATASET, SAM, working_in, write_mini_dataset
 
 METHOD = "weakmedsam"

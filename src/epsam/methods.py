@@ -31,7 +31,7 @@ CAM_METHODS = {
     "gradcam++": CamMethod("epsam.cam.cam_methods:gradcam_plus_plus", "plain"),
     "eigencam": CamMethod("epsam.cam.cam_methods:eigencam", "plain"),
 }
-"""`--cam`: (AdlResNet, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), ≥ 0."""
+"""`--cam`: (CamClassifier, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w), ≥ 0."""
 
 MAP_REFINERS = {
     "rotation_average": "epsam.cam.refiner:average_over_rotations",
@@ -76,6 +76,7 @@ WEAK_MODELS = {
     "dws_mil": "epsam.mil.dws_mil",
     "sa_mil": "epsam.mil.sa_mil",
     "swin_mil": "epsam.mil.swin_mil",
+    "wsss_tissue": "epsam.wsss_tissue.method",
 }
 """`--weak_model`: a module with the functions of `epsam.weak.protocol.WeakMethod`."""
 
@@ -86,6 +87,7 @@ SAM_WEAK_MODELS = ("sam_encoder",)
 SEGMENTERS = {
     "unet": "epsam.segment.unet",
     "deeplab": "epsam.segment.deeplab",
+    "wsss_tissue": "epsam.wsss_tissue.segmenter",
 }
 """`--segmenter` of train_segmenter.py: a module with the functions of
 `epsam.segment.protocol.SegmenterMethod`.

@@ -6,6 +6,9 @@ from pathlib import Path
 from epsam.config.common import SPLITS, DataOptions, RunFolderOptions, SplitOptions
 from epsam.core.errors import DatasetError
 
+LAYERS = (1, 2, 3)
+"""Numbers of the layers that a classifier with masks of several has, the deepest last."""
+
 
 @dataclass(frozen=True)
 class DatasetPaths:
@@ -111,6 +114,10 @@ class RunPaths:
 
     def initial_masks(self, split: str) -> Path:
         return self.root / "masks" / "initial" / split
+
+    def layer_masks(self, number: int) -> Path:
+        """Masks of layer `number` of a classifier that has several (see `LAYERS`)."""
+        return self.root / "masks" / "layers" / f"layer_{number}"
 
     def pseudo_masks(self, number: int) -> Path:
         """Pseudo-labels written by the decoder of round `number` (0: the preliminary one)."""

@@ -1,18 +1,16 @@
-"""The one list of stages, and the recipes: which stages a method consists of, in order, and the
-flags that make it this method.
+"""The one list of stages; `epsam.recipes` has which of them a method consists of.
 
 The check before a run, the ablation, the clean-up of rounds and the tests read it. train.sh shows
 the same order for people; a test holds the two together.
 """
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from epsam.core.errors import EpsamError
+from epsam.recipes import EP_SAM, RECIPES
 
-EP_SAM = "ep_sam"
 ROUND = "{round}"
 """Stands for the number of a round in names of files and completion records."""
 
@@ -101,6 +99,7 @@ _STAGES = (
         inputs=(*_SPLITS, "run/resnet_adl.pth"),
         outputs=(
             *_CAMS_AND_MASKS,
+            "run/masks/layers",
             "run/grid_search.csv",
             "run/grid_search.png",
             "run/panels/initial_masks_*.png",
@@ -201,95 +200,6 @@ _STAGES = (
 
 STAGES: dict[str, StageSpec] = {stage.name: stage for stage in _STAGES}
 """Every stage by its name. infer.py stands alone: infer.sh runs it, and no recipe holds it."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The names of a method's stages, in the order in which train.sh runs them.
-
-    flags: by stage, those that make it this method; a user's own come after them.
-    """
-
-    stages: tuple[str, ...]
-    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-_EP_SAM_STAGES = (
-    "extract_patches",
-    "train_classifier",
-    "generate_initial_masks",
-    "finetune_decoder",
-    "retrain_decoder",
-    "evaluate",
-    "report",
-)
-_MAP_STAGES = (
-    "extract_patches",
-    "train_classifier",
-    "generate_initial_masks",
-    "evaluate",
-    "report",
-)
-_SEGMENTER_STAGES = ("extract_patches", "train_segmenter", "evaluate", "report")
-
-
-def _map_recipe(cam: str) -> Recipe:
-    """A classifier whose initial masks are the answer (paper Table 2)."""
-    return Recipe(_MAP_STAGES, {"train_classifier": ("--cam", cam)})
-
-
-def _mil_recipe(name: str) -> Recipe:
-    """Multiple-instance learning, whose maps are probabilities and, above ½, the answer."""
-    masks = ("--refiner", "unscaled", "--postprocess", "probability")
-    return Recipe(
-        _MAP_STAGES, {"train_classifier": ("--weak_model", name), "generate_initial_masks": masks}
-    )
-
-
-def _segmenter_recipe(name: str, targets: str = "ground_truth") -> Recipe:
-    """A segmenter that learns from the ground truth (paper Table 2), or from other targets."""
-    flags = ("--segmenter", name, "--targets", targets)
-    return Recipe(_SEGMENTER_STAGES, {"train_segmenter": flags})
-
-
-_SAM_CLASSIFIER = ("--weak_model", "sam_encoder", "--subclasses", "8", "--lr", "1e-4")
-_PAM_MASKS = ("--refiner", "pam", "--rotations", "1", "--postprocess", "blurred_half")
-_MASKED_UNET = ("--segmenter", "unet", "--targets", "initial", "--normal_patches")
-# From patch labels to a U-Net (arXiv 2503.04106).
-_WEAKMEDSAM = Recipe(
-    (*_MAP_STAGES[:3], *_SEGMENTER_STAGES[1:]),
-    {
-        "train_classifier": (*_SAM_CLASSIFIER, "--weight_decay", "0.01"),
-        "generate_initial_masks": _PAM_MASKS,
-        "train_segmenter": _MASKED_UNET,
-    },
-)
-
-_STRONG = ("--method", "strong")
-
-RECIPES: dict[str, Recipe] = {
-    EP_SAM: Recipe(_EP_SAM_STAGES),
-    "strong": Recipe(_EP_SAM_STAGES, {"finetune_decoder": _STRONG, "retrain_decoder": _STRONG}),
-    "unet": _segmenter_recipe("unet"),
-    "deeplab": _segmenter_recipe("deeplab"),
-    "unet_pseudo": _segmenter_recipe("unet", "pseudo"),
-    "sam_box": Recipe(("extract_patches", "train_box_decoder", "evaluate", "report")),
-    # MedSAM is a ViT-B, whatever SAM the preset names.
-    "medsam_box": Recipe(
-        ("extract_patches", "train_box_decoder", "evaluate", "report"),
-        {"train_box_decoder": ("--segmenter", "medsam_box", "--sam_model_type", "vit_b")},
-    ),
-    "weakmedsam": _WEAKMEDSAM,
-    "enhanced_adl": _map_recipe("enhanced_adl"),
-    "adl": _map_recipe("adl"),
-    "gradcam": _map_recipe("gradcam"),
-    "gradcam++": _map_recipe("gradcam++"),
-    "eigencam": _map_recipe("eigencam"),
-    "dws_mil": _mil_recipe("dws_mil"),
-    "sa_mil": _mil_recipe("sa_mil"),
-    "swin_mil": _mil_recipe("swin_mil"),
-}
-"""METHOD of train.sh → its recipe."""
 
 
 def recipe_stages(recipe: str = EP_SAM) -> tuple[StageSpec, ...]:

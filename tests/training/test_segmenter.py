@@ -17,7 +17,7 @@ from epsam.training.decoder import Example
 from epsam.training.segmenter import (
     build_segmenter_schedule,
     build_segmenter_task,
-    read_target,
+    read_targets,
 )
 from epsam.training.segmenter_targets import load_targets
 
@@ -80,9 +80,25 @@ def test_the_stage_needs_a_segmenter_by_name():
 
 def test_a_mask_of_another_size_is_refused(patches):
     example = Example(patches[0], patches[0].mask)
-    assert torch.equal(read_target(example, SIDE)[0], torch.eye(SIDE))
+    assert torch.equal(read_targets(example, SIDE, 1)[0], torch.eye(SIDE))
     with pytest.raises(DatasetError, match="8×8 px for a patch of 16×16; resize it"):
-        read_target(example, 16)
+        read_targets(example, 16, 1)
+
+
+def test_masks_of_layers_are_read_side_by_side_the_deepest_last(tmp_path, patches):
+    run = RunPaths(tmp_path / "run")
+    for number in (1, 2, 3):
+        mask = np.zeros((SIDE, SIDE), bool)
+        mask[:number] = True
+        write_mask(run.layer_masks(number) / "a_1.png", mask)
+    options = SegmenterOptions(targets="layers", normal_patches=True)
+    tumour, normal = load_targets(options, run, patches[:1], patches[2:])
+    targets = read_targets(tumour, SIDE, 3)
+    assert targets.sum(dim=(1, 2)).tolist() == [SIDE, 2 * SIDE, 3 * SIDE]
+    assert read_targets(normal, SIDE, 3).shape == (3, SIDE, SIDE)
+    assert not read_targets(normal, SIDE, 3).any()
+    with pytest.raises(TrainingError, match="layer_1: no masks of the classifier's layers; run"):
+        load_targets(options, RunPaths(tmp_path), patches[:1], [])
 
 
 class Recorder(torch.nn.Linear):

@@ -7,12 +7,12 @@ logits (B,) and non-negative maps (B, h, w), float32, unscaled, in the block's f
 import torch
 from torch import Tensor
 
-from epsam.weak.resnet import AdlResNet
+from epsam.weak.cam_classifier import CamClassifier
 
 LogitsAndMaps = tuple[Tensor, Tensor]
 
 
-def class_activation_map(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
+def class_activation_map(model: CamClassifier, images: Tensor, block: str) -> LogitsAndMaps:
     """CAM (Zhou et al. 2016), of the classifier with or without ADL: the block's features,
     weighted by the weights of the fully connected layer, through a ReLU.
 
@@ -23,28 +23,29 @@ def class_activation_map(model: AdlResNet, images: Tensor, block: str) -> Logits
     return logits, maps
 
 
-def gradcam(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
+def gradcam(model: CamClassifier, images: Tensor, block: str) -> LogitsAndMaps:
     """Grad-CAM (Selvaraju et al. 2017): the features, weighted by their mean gradient."""
     logits, features, gradients = _features_and_gradients(model, images, block)
     channel_weights = gradients.mean(dim=(2, 3))
     return logits, _weighted_sum(features, channel_weights)
 
 
-def gradcam_plus_plus(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
+def gradcam_plus_plus(model: CamClassifier, images: Tensor, block: str) -> LogitsAndMaps:
     """Grad-CAM++ (Chattopadhay et al. 2018): each positive gradient has a weight of its own."""
     logits, features, gradients = _features_and_gradients(model, images, block)
 
     # The paper's weight is G² / (2 G² + S G³), with S the sum of a channel's features. Written as
     # 1 / (2 + S G) it is equal and does not round tiny squares to 0. Features come out of a ReLU,
-    # so S ≥ 0, and the weight lies in 0..0.5 wherever it counts, at G > 0.
+    # so S ≥ 0, and the weight lies in 0..0.5 wherever it counts, at G > 0. Encoders without a ReLU
+    # have sums below 0, which would turn the weight's sign.
     positive = gradients.relu()
-    feature_sums = features.sum(dim=(2, 3), keepdim=True)
+    feature_sums = features.sum(dim=(2, 3), keepdim=True).relu()
     pixel_weights = 1 / (2 + feature_sums * positive)
     channel_weights = (pixel_weights * positive).sum(dim=(2, 3))
     return logits, _weighted_sum(features, channel_weights)
 
 
-def eigencam(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
+def eigencam(model: CamClassifier, images: Tensor, block: str) -> LogitsAndMaps:
     """EigenCAM (Muhammad & Yeasin 2020): the projection of each cell's features on their first
     principal axis, through a ReLU.
 
@@ -76,7 +77,7 @@ def eigencam(model: AdlResNet, images: Tensor, block: str) -> LogitsAndMaps:
 
 
 def _features_and_gradients(
-    model: AdlResNet, images: Tensor, block: str
+    model: CamClassifier, images: Tensor, block: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (B,), a block's features (B, C, h, w), and the gradients of the logits by them."""
     # Only the layers after the block are differentiated; the block's features are a leaf.

@@ -11,10 +11,10 @@ from torch import Tensor
 from epsam.cam.protocol import PredictMaps
 from epsam.core.errors import EpsamError, ImageError
 from epsam.methods import CAM_METHODS, load_function
+from epsam.weak.cam_classifier import CamClassifier
 from epsam.weak.protocol import WeakModel
-from epsam.weak.resnet import AdlResNet
 
-CamMethodFunction = Callable[[AdlResNet, Tensor, str], tuple[Tensor, Tensor]]
+CamMethodFunction = Callable[[CamClassifier, Tensor, str], tuple[Tensor, Tensor]]
 """A CAM method: (model, images (B, 3, H, H), block) → logits (B,) and maps (B, h, w)."""
 
 
@@ -120,7 +120,7 @@ def _predict_tumour(model: WeakModel, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _call_method(
-    function: CamMethodFunction, model: AdlResNet, block: str, images: Tensor
+    function: CamMethodFunction, model: CamClassifier, block: str, images: Tensor
 ) -> tuple[Tensor, Tensor]:
     return function(model, images, block)
 

@@ -7,6 +7,9 @@ from epsam.config.flags import flag, fraction
 from epsam.config.sam import MapSamOptions
 from epsam.methods import CAM_METHODS, WEAK_MODELS
 
+TIMM = "timm:"
+"""How the name of a backbone begins that is an encoder of the package timm."""
+
 
 @dataclass(frozen=True)
 class NetworkOptions:
@@ -30,15 +33,19 @@ class NetworkOptions:
     )
     backbone: str = flag(
         "resnet50",
-        "backbone",
+        "backbone: a ResNet; or, for --cam gradcam, gradcam++ and eigencam, any encoder of the "
+        "package timm as timm:<name>, such as timm:vit_large_patch16_224,init_values=1e-5, with "
+        "its file in --pretrained; resnet38 is for --weak_model wsss_tissue",
         source="paper 3.2.1",
-        choices=("resnet50", "resnet18"),
+        choices=("resnet50", "resnet18", "resnet38"),
+        or_prefix=TIMM,
         affects_result=True,
     )
     # docs/deviations.md, "ImageNet start", "Frequency mask", "Visual prompt as a fourth channel".
     pretrained: str = flag(
         "imagenet",
-        "initial weights: imagenet, none, or the path of a torchvision checkpoint",
+        "initial weights: imagenet, none, or the path of a torchvision checkpoint (for timm:… of "
+        "the encoder's)",
         affects_result=True,
     )
     evp_ratio: float = fraction(
@@ -72,6 +79,14 @@ class NetworkOptions:
         "ADL drops what exceeds this fraction of the largest attention",
         source="published code",
         affects_result=True,
+    )
+    tissue_labels: str = flag(
+        "both",
+        "classes of a patch with tumour, for --weak_model wsss_tissue: tumour and normal tissue "
+        "(both), or tumour alone (single)",
+        choices=("both", "single"),
+        affects_result=True,
+        since="0.3",
     )
     input_size: int = flag(
         0,

@@ -43,6 +43,7 @@ def flag(
     since: str = "",
     source: str = THIS_PROJECT,
     choices: tuple[str, ...] = (),
+    or_prefix: str = "",
     at_least: float | None = None,
     at_most: float | None = None,
     old: OldSpelling = _NEVER_RENAMED,
@@ -51,12 +52,12 @@ def flag(
     """A dataclass field that is also a command-line flag.
 
     text: the help. source: where the default comes from: a section of the paper, "published code",
-    or "this project". affects_result: False if the flag only says where, how far or how
-    conveniently a stage runs. affects_only: the parts of a result that it affects, of
-    `RESULT_PARTS`; empty: all of them. names_weights: the flag only says which weights are read,
-    so that a key that has their content may leave it out. since: the
-    first version with the flag; a result of an older version counts as computed with its default.
-    at_least, at_most: the range of a number, or of each number of a
+    or "this project". or_prefix: how values begin that are taken beside the choices.
+    affects_result: False if the flag only says where, how far or how conveniently a stage runs.
+    affects_only: the parts of a result that it affects, of `RESULT_PARTS`; empty: all of them.
+    names_weights: the flag only says which weights are read, so that a key that has their content
+    may leave it out. since: the first version with the flag; a result of an older version counts
+    as computed with its default. at_least, at_most: the range of a number, or of each number of a
     tuple, ends included; a tuple with a range holds at least one number. Infinity and NaN are
     never accepted. named: values of a tuple that also have a name; a value has as many parts as one
     of them.
@@ -67,6 +68,7 @@ def flag(
             "help": text,
             "source": source,
             "choices": choices,
+            "or_prefix": or_prefix,
             "affects_result": affects_result,
             "affects_only": affects_only,
             "names_weights": names_weights,

@@ -75,9 +75,22 @@ _MIL: dict[str, StageRows] = {
     "ebhi": {"train_classifier": {**_SHORT_MIL["train_classifier"], "epoch": 5}},
     "glas": _SHORT_MIL,
 }
+# WSSS-Tissue's published code, but for its SGD.
+_TISSUE_TRAINING: Row = {
+    "input_size": 224,
+    "batch_size": 20,
+    "epoch": 20,
+    "lr": 1e-4,
+    "weight_decay": 5e-4,
+}
 
 METHOD_PRESETS: dict[str, dict[str, dict[str, StageRows]]] = {
-    DEFAULT: {"dws_mil": _MIL, "sa_mil": _MIL, "swin_mil": _MIL},
+    DEFAULT: {
+        "dws_mil": _MIL,
+        "sa_mil": _MIL,
+        "swin_mil": _MIL,
+        "wsss_tissue": {ANY_DATASET: {"train_classifier": _TISSUE_TRAINING}},
+    },
     AUTHORS: {
         "unet": _SEGMENTER,
         "deeplab": _SEGMENTER,

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from epsam.config.flags import THIS_PROJECT, flag_name, format_default, format_range
@@ -63,6 +63,9 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field[Any], typ
     elif typing.get_origin(type_) is tuple:
         read = _tuple_reader(type_, field.metadata["named"])
         group.add_argument(name, dest=field.name, type=read, metavar="A,B,…", help=text)
+    elif choices and field.metadata["or_prefix"]:
+        read_choice = _choice_reader(choices, field.metadata["or_prefix"])
+        group.add_argument(name, dest=field.name, type=read_choice, metavar="NAME", help=text)
     elif choices:
         group.add_argument(
             name,
@@ -88,6 +91,17 @@ def _help_text(field: dataclasses.Field[Any]) -> str:
     if info["affects_result"] or info["source"] != THIS_PROJECT:
         notes.append(info["source"])
     return f"{info['help']} ({'; '.join(notes)})".replace("%", "%%")
+
+
+def _choice_reader(choices: Sequence[str], prefix: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices and not (text.startswith(prefix) and text != prefix):
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {text!r} (choose from {', '.join(choices)}, {prefix}…)"
+            )
+        return text
+
+    return read
 
 
 def _tuple_reader(

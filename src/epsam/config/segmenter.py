@@ -33,9 +33,9 @@ class SegmenterOptions(SeedOptions, StageOptions):
     )
     targets: str = flag(
         "initial",
-        "masks of the training patches: ground truth, initial masks, or the newest accepted "
-        "pseudo-labels",
-        choices=("ground_truth", "initial", "pseudo"),
+        "masks of the training patches: ground truth, initial masks, the newest accepted "
+        "pseudo-labels, or those of three layers of the classifier (of wsss_tissue)",
+        choices=("ground_truth", "initial", "pseudo", "layers"),
         affects_result=True,
     )
     # The masks themselves are part of the fingerprint.

@@ -24,7 +24,8 @@ from epsam.extraction.replace_patches import (
     refuse_to_replace_patches,
 )
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.pipeline import EP_SAM, training_stages
+from epsam.pipeline import training_stages
+from epsam.recipes import EP_SAM
 from epsam.stage_files import list_later_completions
 
 

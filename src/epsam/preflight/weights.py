@@ -20,6 +20,9 @@ from epsam.segment.sam.map_sam import map_sam_name
 from epsam.segment.sam.specs import SPECS, find_medsam_checkpoint
 from epsam.weak.imagenet import IMAGENET_FILES, IMAGENET_SITE, find_imagenet_file
 
+BACKBONE_MODELS = ("adl_resnet", "wsss_tissue")
+"""The weak models whose network is that of --backbone."""
+
 
 def check_map_sam(options: MapSamOptions, dataset_type: str, folder: Path) -> Iterator[Finding]:
     """Check the weights of the SAM behind the maps, as `check_sam` does."""
@@ -101,14 +104,16 @@ def check_classifier_start(options: ClassifierOptions, folder: Path) -> Iterator
     """The weights that the classifier's training starts from. Raises WeightsError if they do not
     fit.
     """
-    if options.pretrained == "imagenet":
-        backbone = _imagenet_backbone(options)
-        if backbone and find_imagenet_file(backbone, folder) is None:
+    backbone = _imagenet_backbone(options)
+    is_other_network = backbone != "" and backbone not in IMAGENET_FILES
+    if options.pretrained == "imagenet" and backbone in IMAGENET_FILES:
+        if find_imagenet_file(backbone, folder) is None:
             name = IMAGENET_FILES[backbone]
             yield _describe_download(
                 folder / name, IMAGENET_SITE + name, " or use --pretrained none"
             )
-    elif options.pretrained != "none":
+    elif is_other_network or options.pretrained not in ("imagenet", "none"):
+        # It says which file is missing or does not fit.
         from epsam.weak.registry import build_weak_model
 
         build_weak_model(options)
@@ -116,7 +121,7 @@ def check_classifier_start(options: ClassifierOptions, folder: Path) -> Iterator
 
 def _imagenet_backbone(options: ClassifierOptions) -> str:
     """The network whose ImageNet weights the classifier starts from; "" for one that needs none."""
-    if options.weak_model == ClassifierOptions.weak_model:
+    if options.weak_model in BACKBONE_MODELS:
         return options.backbone
     method = load_module(WEAK_MODELS, "--weak_model", options.weak_model)
     return str(getattr(method, "IMAGENET_BACKBONE", ""))
@@ -135,7 +140,9 @@ def check_segmenter_start(options: SegmenterOptions, folder: Path) -> Iterator[F
     elif options.pretrained != "none":
         from epsam.segment.registry import build_segmenter
 
-        build_segmenter(options)
+        # The classifier that this one is built on may not be there yet.
+        name = "deeplab" if options.segmenter == "wsss_tissue" else options.segmenter
+        build_segmenter(replace(options, segmenter=name))
 
 
 def check_resnet_checkpoint(options: MaskOptions) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from epsam.core.device import DeviceConfig
 from epsam.core.errors import WeightsError
 from epsam.core.seeding import seed_for
 from epsam.segment.sam.losses import decoder_loss
+from epsam.weak.cam_classifier import IMAGENET_MEAN, IMAGENET_STD
 from epsam.weak.imagenet import find_or_download_imagenet
-from epsam.weak.resnet import IMAGENET_MEAN, IMAGENET_STD
 
 ENCODER_KEY = "encoder"
 """Key of a checkpoint: the name of the network's encoder."""
@@ -92,14 +92,19 @@ def load_encoder_decoder(
     path: Path, architecture: Architecture, device_config: DeviceConfig
 ) -> EncoderDecoder:
     """The network of a checkpoint. Raises WeightsError if it does not fit."""
-    encoder = load_plain(path).get(ENCODER_KEY)
+    model = EncoderDecoder(architecture, read_encoder_name(path, load_plain(path)))
+    load_network(path, model)
+    return model.to(device_config.device).eval()
+
+
+def read_encoder_name(path: Path, content: Mapping[str, Any]) -> str:
+    """The encoder that a checkpoint's content names. Raises WeightsError for none."""
+    encoder = content.get(ENCODER_KEY)
     if encoder not in ("resnet50", "resnet18"):
         raise WeightsError(
             f"{path}: names no encoder of this project, found {encoder!r}; train it again"
         )
-    model = EncoderDecoder(architecture, encoder)
-    load_network(path, model)
-    return model.to(device_config.device).eval()
+    return str(encoder)
 
 
 def _load_encoder(model: EncoderDecoder, options: SegmenterOptions) -> None:

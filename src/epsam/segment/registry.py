@@ -74,6 +74,8 @@ def load_segmenter(
         model = _sam_method(name).load(path, device_config, sam_options or SamOptions(), folder)
     else:
         model = _method(name).load(path, device_config)
+    # A network that stands in for the published one has a name of its own in tables.
+    name = str(getattr(model, "row_name", name))
     return LoadedSegmenter(name, model, int(metadata["patch_size"]), metadata.get("mpp"))
 
 

@@ -58,6 +58,9 @@ def build_classifier_task(
     def compute_loss(batch: PatchBatch, epoch: int) -> Tensor:
         # Epochs count from 0 here.
         set_adl_active(model, epoch + 1 >= options.adl_begin)
+        # Progressive dropout attention changes from epoch to epoch.
+        if hasattr(model, "start_epoch"):
+            model.start_epoch(epoch)
         augmentations = []
         for name in batch.names:
             rng = generator(options.seed, NAME, "augment", epoch, name)

@@ -33,7 +33,8 @@ class Example:
 
     soft: the file of the target's tumour probabilities (--soft_targets). correction: the file of
     what a person has said of its pixels (--corrections), each of which weighs `correction_weight`
-    in the loss; then a target of None is unknown, not empty, where nobody has looked.
+    in the loss; then a target of None is unknown, not empty, where nobody has looked. layers: the
+    target masks of several layers (--targets layers), the deepest last; it is `target`, too.
     """
 
     patch: Patch
@@ -41,6 +42,7 @@ class Example:
     soft: Path | None = None
     correction: Path | None = None
     correction_weight: float = 1.0
+    layers: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

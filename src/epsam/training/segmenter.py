@@ -29,7 +29,9 @@ NAME = "segmenter"
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """Patches of one training step and their target masks (B, 1, side, side) of 0 and 1."""
+    """Patches of one training step and their target masks (B, T, side, side) of 0 and 1; T is 1,
+    or the number of layers.
+    """
 
     patches: PatchBatch
     masks: Tensor
@@ -52,13 +54,14 @@ def build_segmenter_task(
     val: patches with ground truth. size: side of all patches in px.
     """
     patches = [example.patch for example in examples]
+    n_targets = max([len(example.layers) for example in examples if example.layers], default=1)
     by_name = {example.patch.name: example for example in examples}
 
     def load_epoch(epoch: int, first_step: int) -> Iterator[MaskedBatch]:
         order = generator(options.seed, NAME, "order", epoch).permutation(len(patches)).tolist()
         remaining = order[first_step * options.batch_size :]
         for batch in load_batches(patches, size, options.batch_size, options.workers, remaining):
-            masks = [read_target(by_name[name], size) for name in batch.names]
+            masks = [read_targets(by_name[name], size, n_targets) for name in batch.names]
             yield MaskedBatch(batch, torch.stack(masks))
 
     def compute_loss(batch: MaskedBatch, epoch: int) -> Tensor:
@@ -113,20 +116,23 @@ def build_segmenter_schedule(options: SegmenterOptions) -> FitSchedule:
     )
 
 
-def read_target(example: Example, size: int) -> Tensor:
-    """The target mask (1, size, size) of 0 and 1, float32; all 0 for a patch without one.
+def read_targets(example: Example, size: int, count: int) -> Tensor:
+    """The `count` target masks (count, size, size) of 0 and 1, float32; all 0 for a patch without.
 
     Raises DatasetError for a mask of another size.
     """
     if example.target is None:
-        return torch.zeros(1, size, size)
-    mask = read_mask(example.target)
-    if mask.shape != (size, size):
-        raise DatasetError(
-            f"{example.target}: {mask.shape[1]}×{mask.shape[0]} px for a patch of {size}×{size}; "
-            "resize it"
-        )
-    return torch.from_numpy(mask.astype(np.float32))[None]
+        return torch.zeros(count, size, size)
+    masks = []
+    for path in example.layers or (example.target,):
+        mask = read_mask(path)
+        if mask.shape != (size, size):
+            raise DatasetError(
+                f"{path}: {mask.shape[1]}×{mask.shape[0]} px for a patch of {size}×{size}; "
+                "resize it"
+            )
+        masks.append(torch.from_numpy(mask.astype(np.float32)))
+    return torch.stack(masks)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.errors import TrainingError
 from epsam.data.patches import Patch
-from epsam.paths import RunPaths
+from epsam.paths import LAYERS, RunPaths
 from epsam.training.round_data import Example, load_accepted_examples, load_initial_examples
 from epsam.training.source_run import (
     find_source_run,
@@ -25,6 +25,8 @@ def load_targets(
         examples = [Example(patch, patch.mask) for patch in positives if patch.mask]
     elif options.targets == "initial":
         examples = load_initial_examples(run, positives)
+    elif options.targets == "layers":
+        examples = _load_layer_examples(run, positives)
     elif options.from_run:
         number = require_source_run(options)
         source = find_source_run(options)
@@ -52,3 +54,18 @@ def _next_round(run: RunPaths) -> int:
             "--targets"
         )
     return number
+
+
+def _load_layer_examples(run: RunPaths, positives: Sequence[Patch]) -> list[Example]:
+    """The masks of the classifier's layers. Raises TrainingError if one of them is missing."""
+    examples = []
+    for patch in positives:
+        layers = tuple(run.layer_masks(number) / f"{patch.name}.png" for number in LAYERS)
+        for path in layers:
+            if not path.is_file():
+                raise TrainingError(
+                    f"{path.parent}: no masks of the classifier's layers; run "
+                    "generate_initial_masks.py with a classifier of --weak_model wsss_tissue"
+                )
+        examples.append(Example(patch, layers[-1], layers=layers))
+    return examples

@@ -2,66 +2,35 @@
 or without either (paper 3.2.1, Table 2).
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision import models
 
-from epsam.config.classifier import NetworkOptions
 from epsam.core.errors import TrainingError
-from epsam.methods import CAM_METHODS, load_function
 from epsam.weak.adl import AttentionDropout
-from epsam.weak.frequency import FrequencyBlock, extract_high_frequencies
+from epsam.weak.cam_classifier import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CamClassifier,
+    NetworkSpec,
+)
+from epsam.weak.frequency import extract_high_frequencies
 from epsam.weak.losses import binary_cross_entropy
-from epsam.weak.protocol import WeakPrediction
 from epsam.weak.subclasses import build_subclass_head, subclass_loss
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "AdlResNet",
+    "NetworkSpec",
+    "block_names",
+    "build_classifier",
+]
+
 _BLOCKS_PER_LAYER = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}
 
 
-@dataclass(frozen=True)
-class NetworkSpec:
-    """The network's architecture and preprocessing, as stored in its checkpoint.
-
-    adl_positions: blocks that an ADL follows, as "layer.block" in torchvision's numbering.
-    normalise: whether RGB is normalised by ImageNet's mean and standard deviation. input_size: side
-    in px that images are resized to; 0: none. evp_fuse: the visual prompt is a fourth channel
-    ("concat"), is added to RGB ("add"), or is left out ("none"). cam: the CAM method that the
-    network is trained for.
-    """
-
-    backbone: str = "resnet50"
-    evp_ratio: float = 0.25
-    evp_block: FrequencyBlock = "ratio"
-    adl_positions: tuple[str, ...] = ("3.0", "4.0")
-    adl_drop_rate: float = 0.75
-    adl_threshold: float = 0.8
-    normalise: bool = True
-    input_size: int = 0
-    evp_fuse: str = "concat"
-    cam: str = "enhanced_adl"
-
-    @classmethod
-    def of(cls, options: NetworkOptions) -> "NetworkSpec":
-        """The network for the options' CAM method; options that it does not need are ignored."""
-        architecture = CAM_METHODS[options.cam].classifier
-        return cls(
-            backbone=options.backbone,
-            evp_ratio=options.evp_ratio,
-            adl_positions=() if architecture == "plain" else options.adl_positions,
-            adl_drop_rate=options.adl_drop_rate,
-            adl_threshold=options.adl_threshold,
-            input_size=options.input_size,
-            evp_fuse=options.evp_fuse if architecture == "enhanced_adl" else "none",
-            cam=options.cam,
-        )
-
-
-class AdlResNet(nn.Module):
+class AdlResNet(CamClassifier):
     """Tumour classifier for RGB images (B, 3, H, W) in 0..1; make it with `build_classifier`.
 
     State-dict keys are torchvision's, except that an ADL takes up an index in its layer: layer3.0
@@ -69,12 +38,8 @@ class AdlResNet(nn.Module):
     numbers them in the same way.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, spec: NetworkSpec) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         trunk = getattr(models, spec.backbone)(weights=None, num_classes=1)
         channels = 4 if spec.evp_fuse == "concat" else 3
         self.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
@@ -87,14 +52,6 @@ class AdlResNet(nn.Module):
         self.avgpool, self.fc = trunk.avgpool, trunk.fc
         self.subclass_head: nn.Linear | None = None
         self._subclass_weight = 0.0
-
-        # Not in the state dict, so that its keys stay those of the published code.
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Tumour logits (B,)."""
-        return self.forward_features(images)[0]
 
     def loss(self, images: Tensor, labels: Tensor, subclasses: Tensor | None = None) -> Tensor:
         """Cross-entropy (B,) of each image, given labels (B,) of 0 and 1.
@@ -122,21 +79,6 @@ class AdlResNet(nn.Module):
         """The features (B, C) that the first head decides by."""
         pooled: Tensor = self.avgpool(self.features(images)).flatten(1)
         return pooled
-
-    def predict(self, images: Tensor) -> WeakPrediction:
-        """Logits (B, 1) and maps (B, 1, h, w) by the CAM method that the network is trained for."""
-        functions = {name: method.function for name, method in CAM_METHODS.items()}
-        logits, maps = load_function(functions, "--cam", self.spec.cam)(self, images, "")
-        return WeakPrediction(logits[:, None], maps[:, None])
-
-    def forward_features(self, images: Tensor, block: str = "") -> tuple[Tensor, Tensor]:
-        """Tumour logits (B,) and a block's features (B, C, h, w).
-
-        block: "layer.block" in torchvision's numbering; empty: the last. One cell of layers 3 and 4
-        covers 16 px of the network's input. Raises TrainingError if there is no such block.
-        """
-        features = self.features(images, block)
-        return self.head(features, block), features
 
     def features(self, images: Tensor, block: str = "") -> Tensor:
         """The features (B, C, h, w) of a block, see `forward_features`."""
@@ -175,58 +117,19 @@ class AdlResNet(nn.Module):
         normalised.
         """
         spec = self.spec
-        images = self._resize(images)
+        images = self.resize(images)
         if spec.evp_fuse == "none":
-            return self._normalise(images)
+            return self.normalise(images)
 
         prompt = self.high_frequencies(images)
         if spec.evp_fuse == "add":
-            return self._normalise(images + prompt.to(images.dtype))
-        rgb = self._normalise(images)
+            return self.normalise(images + prompt.to(images.dtype))
+        rgb = self.normalise(images)
         return torch.cat([rgb, prompt.to(rgb.dtype)], dim=1)
 
     def high_frequencies(self, images: Tensor) -> Tensor:
         """The visual prompt (B, 1, H, W) of images in the network's size."""
         return extract_high_frequencies(images, self.spec.evp_ratio, self.spec.evp_block)
-
-    def _resize(self, images: Tensor) -> Tensor:
-        side = self.spec.input_size
-        if not side or images.shape[-2:] == (side, side):
-            return images
-        # On a CPU, torch resizes with antialiasing in fp32 only; under autocast, augmented images
-        # may come in bf16.
-        return F.interpolate(
-            images.float(),
-            size=(side, side),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std if self.spec.normalise else images
-
-    def cam(self, images: Tensor) -> Tensor:
-        """Class activation map (B, h, w) of images (B, 3, H, W), float32, unscaled: see
-        `cam_from_features`.
-        """
-        return self.cam_from_features(self.forward_features(images)[1])
-
-    def cam_from_features(self, features: Tensor) -> Tensor:
-        """relu(Σ_k w_k F_k), (B, h, w) float32, of a block's features F with the weights w of the
-        fully connected layer, without its bias.
-
-        Raises TrainingError if the block's channels do not match the fully connected layer.
-        """
-        # The published code takes the features of layer 4's first block, for which the fully
-        # connected layer was not trained (docs/deviations.md, "Layer of the map").
-        if features.shape[1] != self.fc.in_features:
-            raise TrainingError(
-                f"features of {features.shape[1]} channels for a classifier of "
-                f"{self.fc.in_features}; take a block of layer 4 by --cam_layer, or --cam gradcam"
-            )
-        with torch.autocast(device_type=features.device.type, enabled=False):
-            return torch.einsum("bkhw,k->bhw", features.float(), self.fc.weight[0].float()).relu()
 
 
 def build_classifier(spec: NetworkSpec) -> AdlResNet:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from epsam.core.checkpoints import State, check_fit, load_plain, named_tensors, save_plain
 from epsam.core.errors import TrainingError, WeightsError
 from epsam.core.seeding import seed_for
+from epsam.weak.cam_classifier import CamClassifier
 from epsam.weak.imagenet import find_or_download_imagenet
 from epsam.weak.resnet import AdlResNet, NetworkSpec, build_classifier
 
@@ -118,7 +119,7 @@ def _add_fourth_channel(state: State) -> State:
 # ------------------------------------------------------------------------------------------
 
 
-def save_classifier(path: Path, model: AdlResNet, extra: Mapping[str, Any]) -> None:
+def save_classifier(path: Path, model: CamClassifier, extra: Mapping[str, Any]) -> None:
     """Write {"model": state dict, "spec": fields of NetworkSpec, **extra}, completely or not at
     all; `extra` is plain data.
     """
@@ -143,7 +144,7 @@ def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
     content = load_plain(path)
     state = named_tensors(path, content)
     try:
-        spec = _spec_from_checkpoint(content) if "spec" in content else _published_spec(state)
+        spec = read_spec(content["spec"]) if "spec" in content else _published_spec(state)
         model = build_classifier(spec)
     except (TrainingError, TypeError, ValueError) as error:
         raise WeightsError(
@@ -153,8 +154,9 @@ def load_classifier(path: Path, device: torch.device | str) -> AdlResNet:
     return model.to(device).eval()
 
 
-def _spec_from_checkpoint(content: Mapping[str, Any]) -> NetworkSpec:
-    fields = dict(content["spec"])
+def read_spec(spec: Mapping[str, Any]) -> NetworkSpec:
+    """The network of the "spec" of a checkpoint. Raises TypeError or ValueError for another."""
+    fields = dict(spec)
     return NetworkSpec(**{**fields, "adl_positions": tuple(fields.get("adl_positions", ()))})
 
 
