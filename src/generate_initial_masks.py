@@ -77,10 +77,7 @@ def main(options: MaskOptions) -> None:
     if options.grid_search:
         require_grid(options)
         require_judge(patches["val"], negatives, options)
-    if is_main_process():
-        shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
-        shutil.rmtree(run.layer_masks(1).parent, ignore_errors=True)
-    wait_for_all()
+    remove_earlier_masks(run)
 
     # Classifier → class activation maps.
     cams = update_cams(run, model, inputs["classifier"], patches, size, options, device_config)
@@ -101,15 +98,27 @@ def main(options: MaskOptions) -> None:
     for path in sorted(run.panels.glob("initial_masks_*.png")):
         metric_logger.log_image(path, 0)
 
-    # The rule stays beside the masks: decoders and inference make their maps by it.
     fields = select_fields(MaskRule, rule) | {"cam": options.cam or trained_cam(model)}
     if options.resnet_checkpoint:
         fields |= describe_external_classifier(classifier, inputs["classifier"])
-    if is_main_process():
-        write_json(run.mask_rule, fields)
+    write_rule(run, fields)
 
     outputs = [*list_outputs(run, patches), *layer_files]
     stage.finish(outputs, counts["train"].degenerate_output("initial masks"))
+
+
+def remove_earlier_masks(run: RunPaths) -> None:
+    """Remove the masks of an earlier run of the stage."""
+    if is_main_process():
+        shutil.rmtree(run.mask_rule.parent, ignore_errors=True)
+        shutil.rmtree(run.layer_masks(1).parent, ignore_errors=True)
+    wait_for_all()
+
+
+def write_rule(run: RunPaths, fields: Mapping[str, Any]) -> None:
+    """Write the rule beside the masks: decoders and inference make their maps by it."""
+    if is_main_process():
+        write_json(run.mask_rule, fields)
 
 
 def list_outputs(run: RunPaths, patches: Mapping[str, Sequence[Patch]]) -> list[Path]:

@@ -56,11 +56,7 @@ def build_classifier_task(
         return group_leaves(cuts, load_listed_batches(train, size, leaves, options.workers))
 
     def compute_loss(batch: PatchBatch, epoch: int) -> Tensor:
-        # Epochs count from 0 here.
-        set_adl_active(model, epoch + 1 >= options.adl_begin)
-        # Progressive dropout attention changes from epoch to epoch.
-        if hasattr(model, "start_epoch"):
-            model.start_epoch(epoch)
+        start_epoch(model, epoch, options)
         augmentations = []
         for name in batch.names:
             rng = generator(options.seed, NAME, "augment", epoch, name)
@@ -107,6 +103,14 @@ def _loss_of_both_heads(
     numbers = [subclasses.get(name, NO_TUMOUR) for name in names]
     losses: Tensor = model.loss(images, labels, torch.tensor(numbers, device=labels.device))
     return losses
+
+
+def start_epoch(model: Any, epoch: int, options: ClassifierOptions) -> None:
+    """Set what changes from epoch to epoch in a weak model; epochs count from 0."""
+    set_adl_active(model, epoch + 1 >= options.adl_begin)
+    # Progressive dropout attention.
+    if hasattr(model, "start_epoch"):
+        model.start_epoch(epoch)
 
 
 def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
