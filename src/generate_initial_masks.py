@@ -73,10 +73,7 @@ def main(options: MaskOptions) -> None:
 
     # Whatever would fail later fails now, before hours of work.
     model = load_weak_model(classifier, device_config)
-    require_postprocessing(options)
-    if options.grid_search:
-        require_grid(options)
-        require_judge(patches["val"], negatives, options)
+    require_possible_masks(patches["val"], negatives, options)
     remove_earlier_masks(run)
 
     # Classifier → class activation maps.
@@ -94,9 +91,7 @@ def main(options: MaskOptions) -> None:
         run, model, patches["train"], size, options.batch_size, device_config
     )
 
-    metric_logger = open_metric_logger(run, stage.name, options.tensorboard)
-    for path in sorted(run.panels.glob("initial_masks_*.png")):
-        metric_logger.log_image(path, 0)
+    log_panels(run, options)
 
     fields = select_fields(MaskRule, rule) | {"cam": options.cam or trained_cam(model)}
     if options.resnet_checkpoint:
@@ -105,6 +100,23 @@ def main(options: MaskOptions) -> None:
 
     outputs = [*list_outputs(run, patches), *layer_files]
     stage.finish(outputs, counts["train"].degenerate_output("initial masks"))
+
+
+def require_possible_masks(
+    positives: Sequence[Patch], negatives: Sequence[Patch], options: MaskOptions
+) -> None:
+    """Raise EpsamError if no masks can be made or searched for; the patches are of validation."""
+    require_postprocessing(options)
+    if options.grid_search:
+        require_grid(options)
+        require_judge(positives, negatives, options)
+
+
+def log_panels(run: RunPaths, options: MaskOptions) -> None:
+    """Show the panels of the masks in TensorBoard, too, if that is wanted."""
+    metric_logger = open_metric_logger(run, NAME, options.tensorboard)
+    for path in sorted(run.panels.glob("initial_masks_*.png")):
+        metric_logger.log_image(path, 0)
 
 
 def remove_earlier_masks(run: RunPaths) -> None:
