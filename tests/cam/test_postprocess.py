@@ -170,7 +170,7 @@ def test_the_rule_chooses_the_post_processing():
         cam_to_mask(cam_map, patch, rule), threshold_and_open(cam_map, 40, 40, 0.6, 3, "image")
     )
     with pytest.raises(
-        EpsamError, match="--postprocess snakes: not known here; use quantile_opening, crf, none"
+        EpsamError, match="--postprocess snakes: not known here; use quantile_opening, crf, "
     ):
         cam_to_mask(cam_map, patch, MaskRule(postprocess="snakes"))
 
