@@ -1,6 +1,7 @@
 """Training and scoring of the patch classifier (paper 3.2.1, 4.2)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,18 +44,6 @@ def build_classifier_task(
     """
     average = build_average(model, options.ema)
 
-    def load_epoch(epoch: int, first_step: int) -> Iterator[PatchBatch | LeafBatch]:
-        # The order depends on seed and epoch alone, so a resumed epoch continues with the same
-        # patches.
-        order = generator(options.seed, NAME, "order", epoch).permutation(len(train)).tolist()
-        remaining = order[first_step * options.batch_size :]
-        if not options.leaves:
-            return load_batches(train, size, options.batch_size, options.workers, remaining)
-
-        cuts = cut_batches(remaining, options.batch_size, options.leaves, current_world())
-        leaves = [leaf for _, leaves_of_batch in cuts for leaf in leaves_of_batch]
-        return group_leaves(cuts, load_listed_batches(train, size, leaves, options.workers))
-
     def compute_loss(batch: PatchBatch, epoch: int) -> Tensor:
         start_epoch(model, epoch, options)
         augmentations = []
@@ -83,13 +72,29 @@ def build_classifier_task(
         seed=options.seed,
         model=model,
         optimiser=optimiser,
-        batches=load_epoch,
+        batches=partial(_load_epoch, train, size, options),
         loss=compute_loss,
         validate=validate,
         steps=-(-len(train) // options.batch_size),
         scaler=device_config.scaler(),
         average=average,
     )
+
+
+def _load_epoch(
+    train: Sequence[Patch], size: int, options: ClassifierOptions, epoch: int, first_step: int
+) -> Iterator[PatchBatch | LeafBatch]:
+    """The batches of an epoch from a step on, in leaves with --leaves."""
+    # The order depends on seed and epoch alone, so a resumed epoch continues with the same
+    # patches.
+    order = generator(options.seed, NAME, "order", epoch).permutation(len(train)).tolist()
+    remaining = order[first_step * options.batch_size :]
+    if not options.leaves:
+        return load_batches(train, size, options.batch_size, options.workers, remaining)
+
+    cuts = cut_batches(remaining, options.batch_size, options.leaves, current_world())
+    leaves = [leaf for _, leaves_of_batch in cuts for leaf in leaves_of_batch]
+    return group_leaves(cuts, load_listed_batches(train, size, leaves, options.workers))
 
 
 def _loss_of_both_heads(
