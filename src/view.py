@@ -2,6 +2,7 @@
 
 import getpass
 import logging
+import os
 import socket
 import sys
 from pathlib import Path
@@ -87,3 +88,6 @@ def folder_to_flag(arguments: list[str]) -> list[str]:
 if __name__ == "__main__":
     sys.argv[1:] = folder_to_flag(sys.argv[1:])
     run_stage("view", ViewOptions, main)
+    # A thread may still read an image in C++, and would abort a process that Python ends.
+    sys.stdout.flush()
+    os._exit(0)

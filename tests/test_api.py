@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from epsam.api import load_run
 from epsam.core.errors import ImageError, WeightsError
 from epsam.data.images import read_mask, read_rgb
+from support.archives import unpack
 from support.fake_tile_model import draw_slide, write_lossless_slide
 from support.mini import REPOSITORY, smaller_sam
 
@@ -28,8 +28,7 @@ BLOCKS = re.findall(
 def folder(tmp_path_factory):
     """The run and its dataset under the names of the page, with a slide."""
     folder, before, threads = tmp_path_factory.mktemp("api"), os.getcwd(), torch.get_num_threads()
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+    unpack(ARCHIVE, folder)
     for parent in ("checkpoints", "dataset"):
         (folder / parent / "mini").rename(folder / parent / "demo")
     shutil.copy(folder / "coarse_sam.pth", folder / "checkpoints" / "sam_vit_demo.pth")

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -32,6 +31,7 @@ from epsam.core.files import read_json, sha256_of
 from epsam.data.images import read_mask
 from epsam.engine.stage import Stage
 from epsam.preflight.finished_work import find_replaced_stages
+from support.archives import unpack
 from support.mini import REPOSITORY, smaller_sam
 
 ARCHIVE = Path(__file__).with_name("fixtures") / "run_0.1.0.tar.xz"
@@ -59,8 +59,7 @@ STAGES = {
 @pytest.fixture(scope="module")
 def old_run(tmp_path_factory):
     folder, before, threads = tmp_path_factory.mktemp("old"), os.getcwd(), torch.get_num_threads()
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+    unpack(ARCHIVE, folder)
     torch.set_num_threads(1)
     os.chdir(folder)
     with smaller_sam():

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
 from epsam.config.inference import InferOptions
 from epsam.config.patches import PatchOptions
@@ -19,6 +20,8 @@ TEXT = (REPOSITORY / "docs" / "slurm.md").read_text("utf-8")
 SCRIPTS = dict(re.findall(r"^`(\w+\.sbatch)`\n\n```bash\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 SUBMIT = next(block for block in BLOCKS if block.startswith("export"))
+TRAINING_FLAGS = {"--leaves"}
+SLURM_FLAGS = {"--gres"}
 SBATCH = """#!/bin/bash
 script=${!#}
 echo "$@" >> submitted
@@ -89,9 +92,15 @@ def test_the_array_of_the_extraction_runs_every_shard(folder):
     ]
 
 
+@pytest.mark.parametrize("flag", sorted(TRAINING_FLAGS))
+def test_flags_of_training_in_the_text_exist(flag):
+    assert f"`{flag}`" in TEXT
+    assert parse("train_classifier", ClassifierOptions, [flag, "4"])
+
+
 @pytest.mark.parametrize("stage", [("infer", InferOptions), ("extract_patches", PatchOptions)])
 def test_flags_in_the_text_exist(stage):
-    for flag in set(re.findall(r"`(--[a-z_]+)", TEXT)):
+    for flag in set(re.findall(r"`(--[a-z_]+)", TEXT)) - TRAINING_FLAGS - SLURM_FLAGS:
         arguments = [flag, "1/3"] if flag == "--shard" else [flag]
         assert parse(*stage, arguments)
 

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from epsam.segment.sam.losses import decoder_loss
 from epsam.training.corrected_targets import add_corrections
 from epsam.training.example_targets import load_target, load_values, load_weights
 from epsam.training.round_data import Example
+from support.archives import unpack
 from support.mini import smaller_sam
 
 # Columns 0 and 1 are reviewed, and column 0 is tumour there; the pseudo-label has columns 1 and 2.
@@ -133,8 +133,7 @@ FLAGS = (
 @pytest.fixture
 def old_run(tmp_path, monkeypatch):
     """A finished run of an older version, small and quick."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack(ARCHIVE, tmp_path)
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

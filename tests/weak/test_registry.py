@@ -39,6 +39,8 @@ def test_the_checkpoint_of_the_default_looks_as_ever(model, tmp_path):
 
 
 def test_a_model_that_is_not_known_here_is_named(tmp_path):
-    save_plain(tmp_path / "x.pth", {"weak_model": "swin_mil", "model": {}})
-    with pytest.raises(EpsamError, match="--weak_model swin_mil: not known here; use adl_resnet"):
+    save_plain(tmp_path / "x.pth", {"weak_model": "of_tomorrow", "model": {}})
+    with pytest.raises(
+        EpsamError, match="--weak_model of_tomorrow: not known here; use adl_resnet"
+    ):
         load_weak_model(tmp_path / "x.pth", CPU)
