@@ -10,6 +10,7 @@ import pytest
 
 LONGEST = (
     "test_scripts.py",
+    "test_methods.py",
     "test_traps.py",
     "test_ablate.py",
     "test_same_numbers.py",

@@ -55,7 +55,8 @@ PREDICTORS = {
 """What evaluation scores, where that is not the method's name alone."""
 WITH_SAM = ("train_box_decoder", "evaluate", "infer")
 
-pytestmark = pytest.mark.slow
+# Six methods from patches to masks: five minutes of one core.
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def run_stage(name, method, *flags):

@@ -18,6 +18,7 @@ def files_of(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_leave_the_files_of_one(tmp_path):
     files = {}
     for size in (1, 2):
