@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from epsam.config.command_line import run_stage
+from epsam.config.command_line import folder_to_flag, run_stage
 from epsam.config.next_slides import NextSlidesOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_table
@@ -42,13 +42,6 @@ def main(options: NextSlidesOptions) -> None:
     for row in rows:
         log.info("%3s  %s  %s (%s)", row["rank"], row["image"], row["score"], row["by"])
     log.info("table: %s; the page of ./view.sh %s has the same order", table, folder)
-
-
-def folder_to_flag(arguments: list[str]) -> list[str]:
-    """The arguments with a folder before the first flag as the value of --folder."""
-    if arguments and not arguments[0].startswith("-"):
-        return [f"--folder={arguments[0]}", *arguments[1:]]
-    return arguments
 
 
 if __name__ == "__main__":

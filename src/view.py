@@ -7,7 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
-from epsam.config.command_line import run_stage
+from epsam.config.command_line import folder_to_flag, run_stage
 from epsam.config.view import ViewOptions
 from epsam.core.errors import DatasetError
 from epsam.corrections.store import CorrectionStore
@@ -76,13 +76,6 @@ def _user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "<user>"
-
-
-def folder_to_flag(arguments: list[str]) -> list[str]:
-    """The arguments with a folder before the first flag as the value of --folder."""
-    if arguments and not arguments[0].startswith("-"):
-        return [f"--folder={arguments[0]}", *arguments[1:]]
-    return arguments
 
 
 if __name__ == "__main__":

@@ -83,6 +83,13 @@ def run_stage(
         raise SystemExit(1) from None
 
 
+def folder_to_flag(arguments: list[str]) -> list[str]:
+    """The arguments with a folder before the first flag as the value of --folder."""
+    if arguments and not arguments[0].startswith("-"):
+        return [f"--folder={arguments[0]}", *arguments[1:]]
+    return arguments
+
+
 def _read_world(stage: str, is_shared: bool) -> World:
     """This process among those that share the stage; ends it where there should be no others."""
     try:

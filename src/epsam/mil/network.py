@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from epsam.config.classifier import ClassifierOptions
 from epsam.core.checkpoints import load_network, load_plain, save_network
@@ -18,6 +17,7 @@ from epsam.data.colours import Colour
 from epsam.mil.encoders import MilEncoder, load_pretrained
 from epsam.mil.loss import bag_loss, bag_probability
 from epsam.mil.side_outputs import SideOutputs
+from epsam.weak.input_size import resize_square
 from epsam.weak.protocol import WeakPrediction
 from epsam.weak.resnet import IMAGENET_MEAN, IMAGENET_STD
 
@@ -69,7 +69,7 @@ class MilNetwork(nn.Module):
         """Probabilities (B, 1, h, w), float32, in the input's size: the fused map, then those of
         the stages.
         """
-        inputs = self._resize(images)
+        inputs = resize_square(images, self.spec.input_size)
         features = self.encoder((inputs - self.mean) / self.std)
         return self.side_outputs(features, inputs.shape[-1])  # type: ignore[no-any-return]
 
@@ -86,19 +86,6 @@ class MilNetwork(nn.Module):
         fused = self.maps(images)[0]
         logits = bag_probability(fused, self.spec.power).logit()
         return WeakPrediction(logits[:, None], fused)
-
-    def _resize(self, images: Tensor) -> Tensor:
-        side = self.spec.input_size
-        if not side or images.shape[-2:] == (side, side):
-            return images
-        # On a CPU, torch resizes with antialiasing in fp32 only.
-        return F.interpolate(
-            images.float(),
-            size=(side, side),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
 
 
 def build_network(
