@@ -1,17 +1,18 @@
-"""What sub-classes and PAM do against a confounder, on made-up patches, as a Markdown table.
+"""Rows of docs/results/confounder.csv: what sub-classes and PAM do against a confounder.
 
     python benchmarks/confounder.py                  three seeds of training
     python benchmarks/confounder.py --seeds 22       one of them
 
 Blobs of two kinds are tumour. A green square comes with most of them and with few other patches,
-so that a classifier may look at it instead. The table shows, for the plain classifier, with
-sub-classes, with PAM, and with both: the fraction of the map's mass that lies on the square, over
-test patches that have one, and the Dice of the initial mask. All sizes are constants of this file;
-they were set before its first run.
+so that a classifier may look at it instead. A row says, of the plain classifier, with sub-classes,
+with PAM, or with both: the fraction of the map's mass that lies on the square, over test patches
+that have one, and the Dice of the initial mask. All sizes are constants of this file; they were set
+before its first run.
 """
 
 import argparse
 import statistics
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -29,6 +30,7 @@ from epsam.cam.refiner_sam import resolve_refiner_sam
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.masks import MaskRule, rule_without_pam
 from epsam.core.device import DeviceConfig, select_device
+from epsam.core.files import read_table, write_table
 from epsam.core.seeding import generator
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch, list_labelled_patches, select_positives
@@ -38,6 +40,9 @@ from epsam.training.cams import compute_cams, improve_cams
 from epsam.training.classifier import build_classifier_schedule, build_classifier_task
 from epsam.training.subclasses import find_subclasses
 from epsam.weak.registry import build_weak_model
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = ("seed", "row", "on_square", "dice", "revision", "command")
 
 SIDE = 128
 COUNTS = {"train": (48, 48), "val": (8, 8), "test": (16, 0)}
@@ -57,23 +62,36 @@ Mask = npt.NDArray[np.bool_]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="22,23,24")
-    seeds = [int(seed) for seed in parser.parse_args().seeds.split(",")]
-    results: dict[str, list[tuple[float, float]]] = {row: [] for row in ROWS}
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
+    options = parser.parse_args()
+
+    of_all = {
+        "revision": read_revision(),
+        "command": f"python benchmarks/confounder.py --seeds {options.seeds}",
+    }
+    path = options.results / "confounder.csv"
     with tempfile.TemporaryDirectory() as name:
         squares = write_dataset(Path(name))
-        for seed in seeds:
-            for row, values in run_seed(Path(name), squares, seed).items():
-                results[row].append(values)
-                print(f"seed {seed}  {row:7s}  on square {values[0]:.3f}  Dice {values[1]:.3f}")
+        for seed in options.seeds.split(","):
+            scores = run_seed(Path(name), squares, int(seed))
+            rows = [of_all | row for row in format_scores(seed, scores)]
+            # After each seed: one that ends early leaves the finished ones.
+            earlier = read_table(path, COLUMNS) if path.is_file() else []
+            write_table(path, COLUMNS, [*earlier, *rows])
 
-    print("\n| row | map's mass on the square | Dice of the initial mask |")
-    print("|---|---|---|")
-    for row, pairs in results.items():
-        mass = ", ".join(f"{pair[0]:.3f}" for pair in pairs)
-        dice = ", ".join(f"{pair[1]:.3f}" for pair in pairs)
-        mean_mass = statistics.mean(pair[0] for pair in pairs)
-        mean_dice = statistics.mean(pair[1] for pair in pairs)
-        print(f"| {row} | {mean_mass:.3f} ({mass}) | {mean_dice:.3f} ({dice}) |")
+
+def format_scores(seed: str, scores: dict[str, tuple[float, float]]) -> list[dict[str, str]]:
+    """The rows of a seed, of (mass on the square, Dice) of each row."""
+    rows = []
+    for row, (mass, dice) in scores.items():
+        print(f"seed {seed}  {row:7s}  on the square {mass:.3f}  Dice {dice:.3f}", flush=True)
+        rows.append({"seed": seed, "row": row, "on_square": f"{mass:.3f}", "dice": f"{dice:.3f}"})
+    return rows
+
+
+def read_revision() -> str:
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"]
+    return subprocess.run(git, capture_output=True, text=True).stdout.strip()
 
 
 def write_dataset(root: Path) -> dict[str, Mask]:
@@ -122,7 +140,7 @@ def run_seed(root: Path, squares: dict[str, Mask], seed: int) -> dict[str, tuple
     """(mass on the square, Dice) of each row."""
     device_config = select_device("auto", "fp32")
     test = select_positives(list_labelled_patches(root / "test"))
-    rule = resolve_refiner_sam(RULE, "demo", Path(__file__).resolve().parents[1] / "checkpoints")
+    rule = resolve_refiner_sam(RULE, "demo", ROOT / "checkpoints")
     results = {}
     for subclasses, plain_row, pam_row in ((0, "plain", "+ PAM"), (SUBCLASSES, "+ SCE", "+ both")):
         options = replace(CLASSIFIER, subclasses=subclasses, seed=seed)
