@@ -70,8 +70,8 @@ soft           DECODER_FLAGS="--n_sample 4 --n_transform 2 --soft_targets" RETRA
 strong         DECODER_FLAGS="--method strong"
 # The two parts of WeakMedSAM inside of EP-SAM, beside the row paper
 sce            CLASSIFIER_FLAGS="--subclasses 8"
-pam            MASK_FLAGS="--refiner pam"
-sce_pam        CLASSIFIER_FLAGS="--subclasses 8" MASK_FLAGS="--refiner pam"
+pam            MASK_FLAGS="--refine pam"
+sce_pam        CLASSIFIER_FLAGS="--subclasses 8" MASK_FLAGS="--refine pam"
 '}
 
 # ablate.py splits these flags into words itself, so their values need quotes of their own.

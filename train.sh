@@ -49,19 +49,19 @@ case $METHOD in
     enhanced_adl | adl | gradcam | gradcam++ | eigencam) CLASSIFIER_FLAGS="--cam $METHOD $CLASSIFIER_FLAGS" ;;
     weakmedsam)
         CLASSIFIER_FLAGS="--weak_model sam_encoder --subclasses 8 --lr 1e-4 --weight_decay 0.01 $CLASSIFIER_FLAGS"
-        MASK_FLAGS="--refiner pam --rotations 1 --postprocess blurred_half $MASK_FLAGS"
+        MASK_FLAGS="--refine pam --rotations 1 --postprocess blurred_half $MASK_FLAGS"
         SEGMENTER_FLAGS="--segmenter unet --targets initial --normal_patches $SEGMENTER_FLAGS"
         ;;
     dws_mil | sa_mil | swin_mil)
         CLASSIFIER_FLAGS="--weak_model $METHOD $CLASSIFIER_FLAGS"
-        MASK_FLAGS="--refiner unscaled --postprocess probability $MASK_FLAGS"
+        MASK_FLAGS="--refine unscaled --postprocess probability $MASK_FLAGS"
         ;;
     unet | deeplab) SEGMENTER_FLAGS="--segmenter $METHOD --targets ground_truth $SEGMENTER_FLAGS" ;;
     unet_pseudo) SEGMENTER_FLAGS="--segmenter unet --targets pseudo $SEGMENTER_FLAGS" ;;
     medsam_box) BOX_FLAGS="--segmenter medsam_box --sam_model_type vit_b $BOX_FLAGS" ;;
     wsss_tissue)
         CLASSIFIER_FLAGS="--weak_model wsss_tissue $CLASSIFIER_FLAGS"
-        MASK_FLAGS="--refiner none --quantile 0 --open_kernel 0 --open_at image $MASK_FLAGS"
+        MASK_FLAGS="--refine none --quantile 0 --open_kernel 0 --open_at image $MASK_FLAGS"
         SEGMENTER_FLAGS="--segmenter wsss_tissue --targets layers --normal_patches $SEGMENTER_FLAGS"
         EVALUATE_FLAGS="--gate_threshold 0.1 $EVALUATE_FLAGS"
         ;;

@@ -53,7 +53,7 @@ SUBCLASSES = 4
 CLASSIFIER = ClassifierOptions(
     backbone="resnet18", pretrained="none", epoch=5, batch_size=8, workers=0, lr=5e-4, patience=0
 )
-RULE = MaskRule(refiner="pam", map_sam="vit_demo", postprocess="none")
+RULE = MaskRule(refine="pam", map_sam="vit_demo", postprocess="none")
 ROWS = ("plain", "+ SCE", "+ PAM", "+ both")
 
 Mask = npt.NDArray[np.bool_]

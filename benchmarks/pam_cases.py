@@ -25,7 +25,7 @@ def prompt_affinity(device: str) -> Comparison:
     sam = build_sam("vit_b").requires_grad_(False).to(device)
     image = torch.randn(1, 3, 1024, 1024, device=device)
     maps = torch.rand(1, 32, 32, device=device)
-    rule = MaskRule(refiner="pam")
+    rule = MaskRule(refine="pam")
     with torch.no_grad():
         # One pass warms up, and its embedding is that of our side.
         embedding = sam.image_encoder(image)

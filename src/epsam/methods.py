@@ -39,7 +39,7 @@ MAP_REFINERS = {
     "none": "epsam.cam.refiner:leave_unrefined",
     "unscaled": "epsam.cam.refiner:leave_unscaled",
 }
-"""`--refiner`: MaskRule → an `epsam.cam.protocol.MapRefiner`."""
+"""`--refine`: MaskRule → an `epsam.cam.protocol.MapRefiner`."""
 
 SAM_REFINERS = ("pam",)
 """Rows of MAP_REFINERS that need a SAM (`--map_sam`)."""

@@ -46,7 +46,7 @@ def _map_recipe(cam: str) -> Recipe:
 
 def _mil_recipe(name: str) -> Recipe:
     """Multiple-instance learning, whose maps are probabilities and, above ½, the answer."""
-    masks = ("--refiner", "unscaled", "--postprocess", "probability")
+    masks = ("--refine", "unscaled", "--postprocess", "probability")
     return Recipe(
         _MAP_STAGES, {"train_classifier": ("--weak_model", name), "generate_initial_masks": masks}
     )
@@ -59,7 +59,7 @@ def _segmenter_recipe(name: str, targets: str = "ground_truth") -> Recipe:
 
 
 _SAM_CLASSIFIER = ("--weak_model", "sam_encoder", "--subclasses", "8", "--lr", "1e-4")
-_PAM_MASKS = ("--refiner", "pam", "--rotations", "1", "--postprocess", "blurred_half")
+_PAM_MASKS = ("--refine", "pam", "--rotations", "1", "--postprocess", "blurred_half")
 _MASKED_UNET = ("--segmenter", "unet", "--targets", "initial", "--normal_patches")
 # From patch labels to a U-Net (arXiv 2503.04106).
 _WEAKMEDSAM = Recipe(
@@ -72,7 +72,7 @@ _WEAKMEDSAM = Recipe(
 )
 
 # What exceeds the map of normal tissue, as it is.
-_BARE_MASKS = ("--refiner", "none", "--quantile", "0", "--open_kernel", "0", "--open_at", "image")
+_BARE_MASKS = ("--refine", "none", "--quantile", "0", "--open_kernel", "0", "--open_at", "image")
 _LAYERED = ("--segmenter", "wsss_tissue", "--targets", "layers", "--normal_patches")
 _WSSS_TISSUE = Recipe(
     (*_MAP_STAGES[:3], *_SEGMENTER_STAGES[1:]),

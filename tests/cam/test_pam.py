@@ -38,7 +38,7 @@ def rule(tmp_path_factory):
     with smaller_sam():
         write_random_sam(path)
         yield resolve_refiner_sam(
-            MaskRule(refiner="pam", map_sam="vit_demo", map_sam_checkpoint=str(path), pam_grid=3),
+            MaskRule(refine="pam", map_sam="vit_demo", map_sam_checkpoint=str(path), pam_grid=3),
             "mini",
             path.parent,
         )
@@ -175,8 +175,8 @@ def test_the_rule_holds_name_file_and_checksum_of_sam(rule, tmp_path):
         )
     with pytest.raises(WeightsError, match="another SHA-256 than --refiner_sam_sha256"):
         resolve_refiner_sam(dataclasses.replace(rule, refiner_sam_sha256="0"), "mini", tmp_path)
-    with pytest.raises(WeightsError, match="--refiner pam: no SAM named; give --map_sam"):
-        PromptAffinity(MaskRule(refiner="pam")).improve(example_images(), torch.ones(2, 8, 8))
+    with pytest.raises(WeightsError, match="--refine pam: no SAM named; give --map_sam"):
+        PromptAffinity(MaskRule(refine="pam")).improve(example_images(), torch.ones(2, 8, 8))
 
 
 def test_sams_file_is_found_again_where_a_run_was_moved(rule, tmp_path):

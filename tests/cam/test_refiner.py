@@ -22,18 +22,18 @@ def example_images():
 
 
 def test_none_only_scales_the_map():
-    probabilities, maps = build_refiner(MaskRule(refiner="none"))(red_corner, example_images())
+    probabilities, maps = build_refiner(MaskRule(refine="none"))(red_corner, example_images())
     # The upper row doubled, all divided by the largest value, 0.4.
     torch.testing.assert_close(maps[0], torch.tensor([[0.5, 1.0], [0.75, 1.0]]))
     assert probabilities.tolist() == pytest.approx([1 / (1 + 2.718281828**-0.1)])
 
 
 def test_unscaled_leaves_probabilities_as_they_are_and_refuses_other_maps():
-    refiner = build_refiner(MaskRule(refiner="unscaled"))
+    refiner = build_refiner(MaskRule(refine="unscaled"))
     probabilities, maps = refiner(red_corner, example_images())
     torch.testing.assert_close(maps[0], torch.tensor([[0.2, 0.4], [0.3, 0.4]]))
     assert probabilities.tolist() == pytest.approx([1 / (1 + 2.718281828**-0.1)])
-    with pytest.raises(EpsamError, match="--refiner unscaled: maps of up to 4, .* use --refiner"):
+    with pytest.raises(EpsamError, match="--refine unscaled: maps of up to 4, .* use --refine"):
         refiner(red_corner, 10 * example_images())
 
 
@@ -48,7 +48,7 @@ def test_the_average_over_two_rotations_is_that_of_the_flag():
 
 @pytest.mark.parametrize(
     "rule",
-    [MaskRule(rotations=1), MaskRule(), MaskRule(refiner="none"), MaskRule(refiner="unscaled")],
+    [MaskRule(rotations=1), MaskRule(), MaskRule(refine="none"), MaskRule(refine="unscaled")],
 )
 def test_refining_a_known_map_gives_what_refining_the_image_gives(rule):
     images = example_images()
@@ -59,9 +59,7 @@ def test_refining_a_known_map_gives_what_refining_the_image_gives(rule):
 
 
 def test_an_unknown_row_and_an_image_that_is_not_square_are_refused():
-    with pytest.raises(
-        EpsamError, match="--refiner affinity: not known here; use rotation_average"
-    ):
-        build_refiner(MaskRule(refiner="affinity"))
+    with pytest.raises(EpsamError, match="--refine affinity: not known here; use rotation_average"):
+        build_refiner(MaskRule(refine="affinity"))
     with pytest.raises(ImageError, match="need square ones"):
         build_refiner(MaskRule())(red_corner, torch.zeros(1, 3, 2, 4))

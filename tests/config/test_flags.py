@@ -119,6 +119,8 @@ def test_renamed_flags_and_values_are_stored_in_their_old_spelling():
     assert (stored["pepm_weight"], stored["select_on"]) == ("activation", "truth")
     assert not {"n_sample", "n_transform", "embedding_transforms"} & stored.keys()
     assert result_options(MaskOptions())["postprocess"] == "ours"
+    assert result_options(MaskOptions(refine="pam"))["refiner"] == "pam"
+    assert read_stored(MaskOptions, {"refiner": "pam"}) == {"refine": "pam"}
 
 
 def test_both_spellings_are_read_back():

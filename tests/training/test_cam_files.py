@@ -47,7 +47,7 @@ def pam_rule(tmp_path):
         write_random_sam(tmp_path / "sam.pth")
         yield resolve_refiner_sam(
             MaskRule(
-                refiner="pam",
+                refine="pam",
                 map_sam="vit_demo",
                 map_sam_checkpoint=str(tmp_path / "sam.pth"),
                 pam_grid=2,

@@ -48,7 +48,7 @@ def test_the_recipe_depends_on_what_decides_a_cam_and_on_nothing_else():
         recipe(patches="q"),
         recipe(rotations=1),
         recipe(cam_layer="4.0"),
-        recipe(refiner="none"),
+        recipe(refine="none"),
     }
     assert len(recipes) == 7
     # As version 0.1.0 computed it: the maps of finished runs are reused.

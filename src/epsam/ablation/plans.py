@@ -53,7 +53,7 @@ class RunPlan:
 
     @property
     def base_cam_key(self) -> tuple[str, str]:
-        """What decides the CAMs that --refiner pam starts from."""
+        """What decides the CAMs that --refine pam starts from."""
         return self._key_of_cams(rule_without_pam(self.steps[1].options))
 
     def _key_of_cams(self, rule: MaskRule) -> tuple[str, str]:

@@ -38,15 +38,15 @@ class UnscaledMaps:
         """See `MapRefiner`. Raises EpsamError if the maps are no probabilities."""
         if float(maps.max()) > 1:
             raise EpsamError(
-                f"--refiner unscaled: maps of up to {float(maps.max()):.3g}, which are no "
-                "probabilities; use --refiner none or rotation_average for this classifier"
+                f"--refine unscaled: maps of up to {float(maps.max()):.3g}, which are no "
+                "probabilities; use --refine none or rotation_average for this classifier"
             )
         return maps
 
 
 def build_refiner(rule: MaskRule) -> MapRefiner:
-    """The map refiner of --refiner."""
-    build = load_function(MAP_REFINERS, "--refiner", rule.refiner)
+    """The map refiner of --refine."""
+    build = load_function(MAP_REFINERS, "--refine", rule.refine)
     refiner: MapRefiner = build(rule)
     return refiner
 

@@ -29,7 +29,7 @@ MAP_SAM_FILE = "map_sam_checkpoint"
 
 def uses_sam(rule: MaskRule) -> bool:
     """Whether the rule's refiner needs a SAM."""
-    return rule.refiner in SAM_REFINERS
+    return rule.refine in SAM_REFINERS
 
 
 def resolve_refiner_sam(rule: Rule, dataset_type: str, folder: Path) -> Rule:
@@ -77,7 +77,7 @@ def load_refiner_sam(rule: MaskRule, device: "Device") -> "Sam":
     """The frozen network of a rule's SAM on a device. Raises WeightsError if none is named."""
     if not rule.map_sam or not rule.map_sam_checkpoint:
         raise WeightsError(
-            f"--refiner {rule.refiner}: no SAM named; give --map_sam and --map_sam_checkpoint"
+            f"--refine {rule.refine}: no SAM named; give --map_sam and --map_sam_checkpoint"
         )
     return _load(rule.map_sam, rule.map_sam_checkpoint, rule.refiner_sam_sha256, device)
 

@@ -15,7 +15,7 @@ CRF_SETTINGS = {"affinitynet": (80, 13, 10), "authors": (30, 3, 3, 1, 5, 70)}
 
 @dataclass(frozen=True)
 class PamOptions(MapSamOptions):
-    """Prompt affinity mining (--refiner pam)
+    """Prompt affinity mining (--refine pam)
 
     WeakMedSAM's walk of the map along SAM's masks; docs/deviations.md, "Random walk of PAM".
     """
@@ -95,13 +95,14 @@ class MaskRule(PamOptions):
         "block whose features make the CAM, such as 4.0; empty: the last block",
         affects_result=True,
     )
-    refiner: str = flag(
+    refine: str = flag(
         "rotation_average",
         "what makes the CAM better before it becomes a mask: an average over rotations, such an "
         "average and a walk along SAM's masks (pam), or nothing (none; unscaled, for maps that are "
         "probabilities, does not scale to 1 either)",
         source="paper 3.2.2",
         choices=tuple(MAP_REFINERS),
+        old=OldSpelling("refiner"),
         affects_result=True,
         since="0.3",
     )
@@ -172,7 +173,7 @@ class MaskRule(PamOptions):
 def rule_without_pam(rule: MaskRule) -> MaskRule:
     """The rule whose maps PAM starts from; it depends on none of PAM's flags."""
     defaults: dict[str, Any] = {item.name: item.default for item in fields(PamOptions)}
-    return replace(rule, refiner="rotation_average", **defaults)
+    return replace(rule, refine="rotation_average", **defaults)
 
 
 @dataclass(frozen=True)

@@ -47,13 +47,13 @@ class SamOptions(SamWeightOptions):
 class MapSamOptions:
     """SAM behind the maps
 
-    Of --refiner pam and --weak_model sam_encoder. The content of its weights is part of the key of
+    Of --refine pam and --weak_model sam_encoder. The content of its weights is part of the key of
     what is computed with it.
     """
 
     map_sam: str = flag(
         "",
-        "SAM whose masks refine the maps (--refiner pam), or whose encoder is trained to make them "
+        "SAM whose masks refine the maps (--refine pam), or whose encoder is trained to make them "
         "(--weak_model sam_encoder); empty: that of the dataset's preset, else vit_b",
         choices=SAM_NAMES,
         affects_result=False,

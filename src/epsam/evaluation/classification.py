@@ -97,7 +97,7 @@ def classify_splits(
         return {}
 
     # The gate looks at the upright patch alone: one pass instead of four.
-    rule = replace(merge_fields(MaskRule, read_json(run.mask_rule)), refiner="none", rotations=1)
+    rule = replace(merge_fields(MaskRule, read_json(run.mask_rule)), refine="none", rotations=1)
     probabilities = {}
     for split, patches in patches_by_split.items():
         if patches:
