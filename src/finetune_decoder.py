@@ -1,18 +1,25 @@
 """Step 4: initial masks → preliminary SAM decoder and first pseudo-labels (paper 3.3.2)."""
 
 from epsam.config.command_line import run_stage
-from epsam.config.decoder import DecoderOptions
+from epsam.config.decoder import FinetuneOptions
+from epsam.core.shards import Shard
 from epsam.engine.run_leaves import settle_leaves
 from epsam.engine.stage import check_predecessor
-from epsam.paths import RunPaths, run_folder
+from epsam.paths import RunPaths, folder_of_whole_run
 from epsam.training.round_data import is_round_finished, load_initial_examples, load_round_data
 
 
-def main(options: DecoderOptions) -> None:
+def main(options: FinetuneOptions) -> None:
     """Train SAM's decoder on the initial masks; encoder and prompt encoder stay frozen.
 
     Raises TrainingError if the initial masks leave nothing to learn from.
     """
+    if options.shard:
+        from epsam.training.encoding_shard import encode_shard
+
+        encode_shard(options, Shard.parse(options.shard))
+        return
+
     options = settle_leaves(options, "decoder_0")
     # Checked first, since encoding takes hours.
     check_predecessor("decoder_0", "generate_initial_masks", options)
@@ -43,4 +50,4 @@ def main(options: DecoderOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("finetune_decoder", DecoderOptions, main, owns=run_folder, is_shared=True)
+    run_stage("finetune_decoder", FinetuneOptions, main, owns=folder_of_whole_run, is_shared=True)

@@ -29,7 +29,7 @@ from epsam.evaluation.threshold_search import (
     select_best,
     write_grid,
 )
-from epsam.paths import DatasetPaths, RunPaths, run_folder
+from epsam.paths import DatasetPaths, RunPaths, folder_of_whole_run
 from epsam.training.round_data import initial_mask_path
 
 if TYPE_CHECKING:
@@ -59,12 +59,19 @@ def main(options: MaskOptions) -> None:
     stage = Stage(NAME, options, inputs)
     if stage.is_current():
         return
+    if options.shard:
+        from epsam.training.run_cams import compute_cam_shard
+
+        stage.require_replaceable()
+        compute_cam_shard(run, classifier, inputs["classifier"], patches, size, resolved)
+        return
 
     # PyTorch takes seconds to import, and a finished stage has no use for it.
     from epsam.cam.rotation import trained_cam
     from epsam.core.device import select_device
     from epsam.training.cams import describe_external_classifier
     from epsam.training.layer_masks import write_layer_masks
+    from epsam.training.run_cams import remove_shards, update_cams
     from epsam.weak.registry import load_weak_model
 
     device_config = select_device(options.device, options.precision)
@@ -97,6 +104,7 @@ def main(options: MaskOptions) -> None:
     if options.resnet_checkpoint:
         fields |= describe_external_classifier(classifier, inputs["classifier"])
     write_rule(run, fields)
+    remove_shards(run)
 
     outputs = [*list_outputs(run, patches), *layer_files]
     stage.finish(outputs, counts["train"].degenerate_output("initial masks"))
@@ -190,29 +198,6 @@ def digest_inputs(
     return digests
 
 
-def update_cams(
-    run: RunPaths,
-    model: Any,
-    checksum: str,
-    patches: Mapping[str, Sequence[Patch]],
-    size: int,
-    options: MaskOptions,
-    device_config: "DeviceConfig",
-) -> dict[str, CamStore]:
-    """The class activation maps of each split, by split: stored ones where they are current.
-
-    checksum: SHA-256 of the classifier's file.
-    """
-    from epsam.cam.rotation import trained_cam
-    from epsam.training.cam_files import CamFiles
-
-    method = options.cam or trained_cam(model)
-    files = CamFiles(
-        run, lambda: model, checksum, method, options, size, options.batch_size, device_config
-    )
-    return {split: files.update(split, split_patches) for split, split_patches in patches.items()}
-
-
 def search_rule(
     run: RunPaths,
     model: Any,
@@ -281,4 +266,4 @@ def write_masks_and_panels(
 
 
 if __name__ == "__main__":
-    run_stage(NAME, MaskOptions, main, owns=run_folder, is_shared=True)
+    run_stage(NAME, MaskOptions, main, owns=folder_of_whole_run, is_shared=True)

@@ -11,6 +11,7 @@ import pytest
 
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
+from epsam.config.decoder import FinetuneOptions
 from epsam.config.inference import InferOptions
 from epsam.config.patches import PatchOptions
 from epsam.core.shards import Shard
@@ -74,19 +75,25 @@ def test_the_array_runs_every_shard_once_and_then_the_merge(folder):
     assert submitted == ["--parsable infer.sbatch", "--dependency=afterany:4711 merge.sbatch"]
 
 
-def test_the_array_of_the_extraction_runs_every_shard(folder):
+@pytest.mark.parametrize(
+    ("job", "stage", "kind"),
+    [
+        ("extract.sbatch", "extract_patches", PatchOptions),
+        ("encode.sbatch", "finetune_decoder", FinetuneOptions),
+    ],
+)
+def test_the_array_of_a_stage_runs_every_shard(folder, job, stage, kind):
     script(
         folder / "python",
         RECORDER.replace("$DATASET_TYPE|$TEST_DATASET_DIR|$OUTPUT_DIR|$INFER_FLAGS", "|||$*"),
     )
-    text = SCRIPTS["extract.sbatch"].replace(".venv/bin/python", "./python")
-    (folder / "extract.sbatch").write_text(text)
+    text = SCRIPTS[job].replace(".venv/bin/python", "./python")
+    (folder / job).write_text(text)
     calls = [
-        shlex.split(call[3])
-        for call in run(folder, "export DATASET_TYPE=mine; sbatch extract.sbatch")
+        shlex.split(call[3]) for call in run(folder, f"export DATASET_TYPE=mine; sbatch {job}")
     ]
-    assert {call[0] for call in calls} == {"src/extract_patches.py"}
-    parsed = [parse("extract_patches", PatchOptions, call[1:]) for call in calls]
+    assert {call[0] for call in calls} == {f"src/{stage}.py"}
+    parsed = [parse(stage, kind, call[1:]) for call in calls]
     assert [(options.dataset_type, options.shard) for options in parsed] == [
         ("mine", f"{i}/3") for i in (1, 2, 3)
     ]

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from epsam.config.common import SPLITS, DataOptions, RunFolderOptions, SplitOptions
+from epsam.config.common import (
+    SPLITS,
+    DataOptions,
+    RunFolderOptions,
+    ShardedStageOptions,
+    SplitOptions,
+)
 from epsam.core.errors import DatasetError
 
 LAYERS = (1, 2, 3)
@@ -99,6 +105,11 @@ class RunPaths:
         """The class activation maps of a split."""
         return self.root / "activation" / f"{split}.npz"
 
+    @property
+    def cam_shards(self) -> Path:
+        """The maps of some patches, by shards, until the stage has put them together."""
+        return self.root / "activation" / "shards"
+
     def base_cams(self, split: str) -> Path:
         """The maps of a split before a refiner that works on those of another one."""
         return self.root / "activation" / "base" / f"{split}.npz"
@@ -193,6 +204,11 @@ class RunPaths:
 def run_folder(options: RunFolderOptions) -> Path:
     """The folder of the run."""
     return RunPaths.of(options).root
+
+
+def folder_of_whole_run(options: ShardedStageOptions) -> Path | None:
+    """The folder of the run; None for a shard, beside which others work in the folder."""
+    return None if options.shard else run_folder(options)
 
 
 def dataset_root(options: DataOptions) -> Path:

@@ -110,7 +110,7 @@ _STAGES = (
     ),
     StageSpec(
         "finetune_decoder",
-        "epsam.config.decoder:DecoderOptions",
+        "epsam.config.decoder:FinetuneOptions",
         "DECODER_FLAGS",
         inputs=("dataset/train", "dataset/val", *_CAMS_AND_MASKS),
         outputs=("run/sam_pre_decoder.pth", "run/masks/iter_0", "run/panels/decoder_0.png"),

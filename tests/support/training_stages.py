@@ -14,7 +14,7 @@ import retrain_decoder
 import train_classifier
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
-from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.decoder import FinetuneOptions, RetrainOptions
 from epsam.config.masks import MaskOptions
 from support.mini import FLAGS, smaller_sam, write_patches, write_random_sam
 
@@ -58,5 +58,5 @@ def run_training(mask_flags: Sequence[str] = (), fit_flags: Sequence[str] = ()) 
 
     train_classifier.main(parse("train_classifier", ClassifierOptions, classifier))
     generate_initial_masks.main(parse("generate_initial_masks", MaskOptions, masks))
-    finetune_decoder.main(parse("finetune_decoder", DecoderOptions, decoder))
+    finetune_decoder.main(parse("finetune_decoder", FinetuneOptions, decoder))
     retrain_decoder.main(parse("retrain_decoder", RetrainOptions, rounds))

@@ -9,12 +9,14 @@ import torch
 from epsam.cam.refiner_sam import resolve_refiner_sam
 from epsam.config.masks import MaskRule
 from epsam.core.device import DeviceConfig
+from epsam.core.shards import Shard
 from epsam.data.cam_store import load_cams
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
-from epsam.training import cam_files
+from epsam.training import cam_files, cam_parts
 from epsam.training.cam_files import CamFiles
+from epsam.training.cams import compute_cams
 from support.mini import smaller_sam, write_random_sam
 
 SIDE = 32
@@ -108,3 +110,62 @@ def test_current_maps_are_not_refined_again(tmp_path, patches, pam_rule, monkeyp
     files_of(tmp_path, pam_rule, []).update("train", patches)
     monkeypatch.setattr(cam_files, "improve_cams", None)
     files_of(tmp_path, pam_rule, []).update("train", patches)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    # Batches of two patches, a batch a part.
+    monkeypatch.setattr(cam_parts, "BATCHES_PER_PART", 1)
+
+
+def shard_all(tmp_path, rule, patches, n_shards=3):
+    """Every shard's counts of parts: computed, and stored before."""
+    files = files_of(tmp_path, rule, [])
+    return [files.compute_shard(patches, Shard(n + 1, n_shards)) for n in range(n_shards)]
+
+
+@pytest.mark.parametrize("is_refined", [False, True])
+def test_shards_and_then_the_stage_leave_the_maps_of_one_run(
+    tmp_path, patches, pam_rule, small_parts, monkeypatch, is_refined
+):
+    rule = pam_rule if is_refined else MaskRule()
+    files_of(tmp_path / "whole", rule, []).update("train", patches)
+    counts = shard_all(tmp_path, rule, patches)
+    assert sum(computed for computed, _ in counts) == 2
+    assert not (tmp_path / "run" / "activation" / "train.npz").exists()
+    # A shard that is started again has nothing to do.
+    assert [computed for computed, _ in shard_all(tmp_path, rule, patches)] == [0, 0, 0]
+
+    monkeypatch.setattr(cam_files, "compute_cams", None)
+    monkeypatch.setattr(cam_files, "improve_cams", None)
+    files_of(tmp_path, rule, []).update("train", patches)
+    for name in ("train.npz", "base/train.npz") if is_refined else ("train.npz",):
+        one = load_cams(tmp_path / "whole" / "run" / "activation" / name, "sum")
+        joined = load_cams(tmp_path / "run" / "activation" / name, "sum")
+        assert joined.recipe == one.recipe
+        assert joined.probabilities == one.probabilities
+        for patch in patches:
+            assert np.array_equal(joined.maps[patch.name], one.maps[patch.name])
+
+
+def test_the_stage_computes_the_parts_that_no_shard_has_left_whole(
+    tmp_path, patches, small_parts, monkeypatch
+):
+    shard_all(tmp_path, MaskRule(), patches)
+    _, last = sorted((tmp_path / "run" / "activation" / "shards").rglob("*.npz"))
+    last.write_bytes(last.read_bytes()[:100])
+    computed = []
+
+    def compute(model, checksum, patches, size, rule, batch_size, device_config, batches):
+        computed.extend(list(batch) for batch in batches)
+        return compute_cams(
+            model, checksum, patches, size, rule, batch_size, device_config, batches
+        )
+
+    monkeypatch.setattr(cam_files, "compute_cams", compute)
+    cams = files_of(tmp_path, MaskRule(), []).update("train", patches)
+    assert computed == [[2]]
+    assert cams.maps.keys() == {"a_1", "b_1", "c_1"}
+    # Parts by another rule are no parts of these maps.
+    files_of(tmp_path, MaskRule(rotations=1), []).update("val", patches)
+    assert computed == [[2], [0, 1], [2]]

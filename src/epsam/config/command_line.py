@@ -43,13 +43,13 @@ def run_stage(
     stage: str,
     kind: type[Options],
     main: Callable[[Options], None],
-    owns: Callable[[Options], Path] | None = None,
+    owns: Callable[[Options], Path | None] | None = None,
     is_shared: bool = False,
 ) -> None:
     """Parse the command line into `kind`, run `main`, and end the process with an exit code.
 
-    owns: the folder that no other process may use meanwhile. is_shared: several processes may
-    share the stage.
+    owns: the folder that no other process may use meanwhile; None: others may use it, too.
+    is_shared: several processes may share the stage.
     """
     world = _read_world(stage, is_shared)
     # Of the processes that share a stage, the main one logs, asks and holds the lock.
@@ -60,11 +60,8 @@ def run_stage(
     run = run_or_ask if world.size == 1 else _run
 
     try:
-        with (
-            _exclusive_folder(owns(options), stage, options)
-            if owns and world.is_main
-            else nullcontext()
-        ):
+        folder = owns(options) if owns and world.is_main else None
+        with _exclusive_folder(folder, stage, options) if folder else nullcontext():
             run(main, options)
         end_group()
     except KeyboardInterrupt:

@@ -93,9 +93,16 @@ class ShardOptions:
 
     shard: str = flag(
         "",
-        "shard i/n of the slides to process, such as 2/3; merge the shards later",
+        "compute shard i/n of the slides or patches alone, such as 2/3; what needs all of them is "
+        "left to --merge, or for patches to this stage without --shard",
         affects_result=False,
     )
+
+
+@dataclass(frozen=True)
+class MergeOptions(ShardOptions):
+    """Several machines"""
+
     merge: bool = flag(
         False,
         "merge the results of all shards, after checking that no slide is missing",
@@ -221,3 +228,8 @@ class StageOptions(RecipeOptions, LoggerOptions, RestartOptions, RunOptions, Spl
         "continue even if the stage before left nothing to learn from, as its log says",
         affects_result=False,
     )
+
+
+@dataclass(frozen=True)
+class ShardedStageOptions(ShardOptions, StageOptions):
+    """Several machines"""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from epsam.config.common import LeafOptions, SeedOptions, StageOptions
+from epsam.config.common import LeafOptions, SeedOptions, ShardedStageOptions, StageOptions
 from epsam.config.flags import OldSpelling, flag
 from epsam.config.presets import METHODS
 from epsam.config.sam import OLD_PROMPTS, CacheOptions, PromptOptions, SamOptions
@@ -146,6 +146,11 @@ class DecoderOptions(
     SeedOptions,
     StageOptions,
 ):
+    """Steps 4 and 5: masks → decoder and pseudo-labels."""
+
+
+@dataclass(frozen=True)
+class FinetuneOptions(DecoderOptions, ShardedStageOptions):
     """Step 4: initial masks → preliminary decoder and first pseudo-labels."""
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from epsam.config.common import (
     AnnotationOptions,
+    MergeOptions,
     RunOptions,
     SeedOptions,
-    ShardOptions,
     SlideResolutionOptions,
 )
 from epsam.config.flags import flag, fraction
@@ -138,7 +138,7 @@ class InferOptions(
     MaskThresholdOptions,
     SlideInferOptions,
     AnnotationOptions,
-    ShardOptions,
+    MergeOptions,
     PromptOverrides,
     SamOptions,
     SeedOptions,

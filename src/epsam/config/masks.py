@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from epsam.config.common import StageOptions
+from epsam.config.common import ShardedStageOptions
 from epsam.config.flags import OldSpelling, flag, fraction
 from epsam.config.sam import MapSamOptions
 from epsam.methods import CAM_METHODS, MAP_REFINERS, POSTPROCESSINGS
@@ -212,7 +212,7 @@ class GridSearchOptions:
 
 
 @dataclass(frozen=True)
-class MaskOptions(MaskRule, GridSearchOptions, StageOptions):
+class MaskOptions(MaskRule, GridSearchOptions, ShardedStageOptions):
     """Step 3: classifier → class activation maps and initial masks."""
 
     resnet_checkpoint: str = flag(

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from epsam.config.common import (
     AnnotationOptions,
+    MergeOptions,
     PerSplit,
     RestartOptions,
     SeedOptions,
-    ShardOptions,
     SlideResolutionOptions,
     SplitOptions,
 )
@@ -105,7 +105,7 @@ class PatchOptions(
     SplittingOptions,
     AnnotationOptions,
     SlideResolutionOptions,
-    ShardOptions,
+    MergeOptions,
     RestartOptions,
     SeedOptions,
     SplitOptions,

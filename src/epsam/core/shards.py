@@ -1,4 +1,6 @@
-"""Distribute slides over several machines by their names, so that no machine needs the others."""
+"""Distribute slides, or patches, over several machines by their names, so that no machine needs the
+others.
+"""
 
 import re
 from dataclasses import dataclass
@@ -26,5 +28,5 @@ class Shard:
         return shard
 
     def holds(self, name: str) -> bool:
-        """Whether the slide of this name belongs to the shard, whatever other slides there are."""
+        """Whether the slide or patch of this name is in the shard, whatever others there are."""
         return seed_for("shard", name) % self.count == self.number - 1

@@ -127,6 +127,11 @@ class PatchEmbeddings:
             embedding = self._store.get(self._read_transformed(patch, transform))
         return embedding
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether embeddings are stored on disk."""
+        return self._store.is_persistent
+
     def prepare(self, patches: Iterable[Patch], n_transforms: int, batch_size: int) -> int:
         """Encode and store what is not stored yet of the patches' first `n_transforms` transforms.
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from epsam.core.artifact import Key
 from epsam.core.device import DeviceConfig
 from epsam.core.distributed import is_main_process, wait_for_all
 from epsam.core.files import digest_of_files
+from epsam.core.progress import track
+from epsam.core.shards import Shard
 from epsam.data.cam_store import CamStore, save_cams
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
+from epsam.training.cam_parts import Batches, CamParts
 from epsam.training.cams import cam_key, compute_cams, improve_cams, load_current_cams
 
 
@@ -45,16 +49,42 @@ class CamFiles:
         if cams is not None:
             return cams
 
+        parts = self._parts(key, patches)
         refiner = build_refiner(self.rule)
         if not isinstance(refiner, StagedRefiner):
-            return self._write(self.run.cams(split), key, self._compute(self.rule, patches))
+            cams = parts.join(partial(self._compute, self.rule, patches))
+            return self._write(self.run.cams(split), key, cams)
         # With another SAM, or another walk, the classifier has nothing to do.
         base_key = cam_key(self.method, refiner.base_rule, self.checksum, digest)
         base = self._update_base(split, patches, refiner.base_rule, base_key)
-        improved = improve_cams(
-            base, refiner, patches, self.size, self.batch_size, self.device_config
-        )
+        improved = parts.join(partial(self._improve, base, refiner, patches))
         return self._write(self.run.cams(split), key, improved)
+
+    def compute_shard(self, patches: Sequence[Patch], shard: Shard) -> tuple[int, int]:
+        """Store the CAMs of those parts of a split that belong to the shard; returns how many
+        parts were computed, and how many were there before.
+        """
+        digest = digest_of_files(patch.image for patch in patches)
+        parts = self._parts(cam_key(self.method, self.rule, self.checksum, digest), patches)
+        refiner = build_refiner(self.rule)
+        held = parts.list_held(shard)
+        pending = [number for number in held if not parts.is_stored(number)]
+        for number in track(pending, "parts of class activation maps", len(pending)):
+            batches = parts.list_parts()[number]
+            if not isinstance(refiner, StagedRefiner):
+                parts.store(number, self._compute(self.rule, patches, batches))
+                continue
+            base_key = cam_key(self.method, refiner.base_rule, self.checksum, digest)
+            base_parts = self._parts(base_key, patches)
+            if base_parts.is_stored(number):
+                base = base_parts.load(number)
+            else:
+                base = base_parts.store(number, self._compute(refiner.base_rule, patches, batches))
+            parts.store(number, self._improve(base, refiner, patches, batches))
+        return len(pending), len(held) - len(pending)
+
+    def _parts(self, key: Key, patches: Sequence[Patch]) -> CamParts:
+        return CamParts(self.run.cam_shards, key, patches, self.batch_size)
 
     def _update_base(
         self, split: str, patches: Sequence[Patch], rule: MaskRule, key: Key
@@ -65,10 +95,10 @@ class CamFiles:
             if cams is not None:
                 break
         else:
-            cams = self._compute(rule, patches)
+            cams = self._parts(key, patches).join(partial(self._compute, rule, patches))
         return self._write(self.run.base_cams(split), key, cams)
 
-    def _compute(self, rule: MaskRule, patches: Sequence[Patch]) -> CamStore:
+    def _compute(self, rule: MaskRule, patches: Sequence[Patch], batches: Batches) -> CamStore:
         return compute_cams(
             self.load_model(),
             self.checksum,
@@ -77,6 +107,18 @@ class CamFiles:
             rule,
             self.batch_size,
             self.device_config,
+            batches,
+        )
+
+    def _improve(
+        self,
+        base: CamStore,
+        refiner: StagedRefiner,
+        patches: Sequence[Patch],
+        batches: Batches,
+    ) -> CamStore:
+        return improve_cams(
+            base, refiner, patches, self.size, self.batch_size, self.device_config, batches
         )
 
     def _write(self, path: Path, key: Key, cams: CamStore) -> CamStore:

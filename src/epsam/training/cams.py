@@ -44,13 +44,15 @@ def compute_cams(
     rule: MaskRule,
     batch_size: int,
     device_config: DeviceConfig,
+    batches: Sequence[Sequence[int]] | None = None,
 ) -> CamStore:
     """Refined CAMs (paper Eq. 3) and tumour probabilities of patches of size × size px, which
     processes share; all of them get all CAMs.
 
-    model: a `WeakModel`. checksum: SHA-256 of the classifier's file.
+    model: a `WeakModel`. checksum: SHA-256 of the classifier's file. batches: of the patches, by
+    their indices, those to compute; None: all, `batch_size` at a time.
     """
-    part = part_of_process(_split_batches(patches, batch_size))
+    part = part_of_process(batches or split_batches(patches, batch_size))
     rows_of_batches = []
     loaded = load_listed_batches(patches, size, part, workers=0)
     for batch in track(loaded, "class activation maps", len(part), unit="batch"):
@@ -75,9 +77,13 @@ def improve_cams(
     size: int,
     batch_size: int,
     device_config: DeviceConfig,
+    batches: Sequence[Sequence[int]] | None = None,
 ) -> CamStore:
-    """The CAMs of patches of size × size px by the refiner, from those by its base rule."""
-    part = part_of_process(_split_batches(patches, batch_size))
+    """The CAMs of patches of size × size px by the refiner, from those by its base rule.
+
+    batches: as in `compute_cams`.
+    """
+    part = part_of_process(batches or split_batches(patches, batch_size))
     rows_of_batches = []
     loaded = load_listed_batches(patches, size, part, workers=0)
     for batch in track(loaded, "refined maps", len(part), unit="batch"):
@@ -93,7 +99,7 @@ def improve_cams(
     return improved
 
 
-def _split_batches(patches: Sequence[Patch], batch_size: int) -> list[range]:
+def split_batches(patches: Sequence[Patch], batch_size: int) -> list[range]:
     """The patches' indices in batches. Processes share whole batches, so that rounding is that of
     one process.
     """

@@ -57,7 +57,7 @@ class RoundContext:
 def load_frozen_sam(options: DecoderOptions, data: RoundData) -> SamSetup:
     """SAM with frozen encoder and prompt encoder, and the cache for the embeddings of `data`."""
     n_embeddings = (
-        len(data.train) * _count_train_transforms(options)
+        len(data.train) * count_train_transforms(options)
         + _count_normal(options, data) * options.embedding_transforms
         + len(data.val) * options.n_transform
     )
@@ -72,7 +72,7 @@ def load_frozen_sam(options: DecoderOptions, data: RoundData) -> SamSetup:
 
 def encode_positives(options: DecoderOptions, data: RoundData, sam: SamSetup) -> None:
     """Encode the positives of train and val once, each in all transforms that are used."""
-    prepare_embeddings(sam, data.train, _count_train_transforms(options))
+    prepare_embeddings(sam, data.train, count_train_transforms(options))
     prepare_embeddings(sam, data.val, options.n_transform)
 
 
@@ -104,6 +104,6 @@ def _count_normal(options: DecoderOptions, data: RoundData) -> int:
     return count_normal_patches(options.normal_patches, len(data.train))
 
 
-def _count_train_transforms(options: DecoderOptions) -> int:
+def count_train_transforms(options: DecoderOptions) -> int:
     """Training patches are both trained on and turned into pseudo-labels, from the same cache."""
     return max(options.embedding_transforms, options.n_transform)
