@@ -152,10 +152,10 @@ def measure(source: Source, counts: Sequence[int]) -> Iterator[dict[str, Any]]:
     for name, dice in scores.items():
         yield row_of(source, name, "", 0, source.run.run, dice, baseline)
 
-    for order in ORDERS:
-        names = order_patches(source, order)
-        for count in counts:
-            run = train_corrected(source, order, names[:count])
+    names = {order: order_patches(source, order) for order in ORDERS}
+    for count in counts:
+        for order in ORDERS:
+            run = train_corrected(source, order, names[order][:count])
             dice = score_decoders(source, run)[ROUND]
             yield row_of(source, ROUND, order, count, run, dice, baseline)
 

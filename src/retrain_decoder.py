@@ -2,15 +2,21 @@
 1).
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from epsam.config.command_line import run_stage
 from epsam.config.decoder import RetrainOptions
 from epsam.core.distributed import is_main_process
+from epsam.data.patches import Patch
 from epsam.engine.run_leaves import settle_leaves
 from epsam.engine.stage import check_predecessor
 from epsam.paths import RunPaths, run_folder
-from epsam.training.corrected_targets import load_round_examples, write_corrected_targets
+from epsam.training.corrected_targets import (
+    has_initial_masks,
+    load_round_examples,
+    write_corrected_targets,
+)
 from epsam.training.delete_rounds import delete_surplus_rounds, require_replaceable_rounds
 from epsam.training.round_data import (
     RoundData,
@@ -33,18 +39,22 @@ def main(options: RetrainOptions) -> None:
     check_predecessor("decoder_1", "decoder_0", options)
 
     data, run = load_round_data(options), RunPaths.of(options)
-    targets = write_corrected_targets(options, data)
-    context = None
+    corrections = write_corrected_targets(options, data)
+    # Their initial masks tell which of them can be prompted, and are learnt from.
+    is_prepared = has_initial_masks(run, corrections.further)
+    context = None if is_prepared else load_context(options, data, corrections.further)
     for number in range(1, options.n_iter + 1):
         check_predecessor(f"decoder_{number}", f"decoder_{number - 1}", options)
-        examples = load_round_examples(number, options, data.train, targets)
+        examples = load_round_examples(number, options, data.train, corrections)
         if is_round_finished(number, options, data, examples):
             continue
 
         # PyTorch takes seconds to import, and a finished stage has no use for it.
         from epsam.training.rounds import DecoderRound
 
-        context = context or load_context(options, data)
+        if context is None:
+            context = load_context(options, data, corrections.further)
+            examples = load_round_examples(number, options, data.train, corrections)
         decoder_round = DecoderRound(number, context, examples)
         if decoder_round.is_current():
             continue
@@ -58,13 +68,17 @@ def main(options: RetrainOptions) -> None:
         delete_surplus_rounds(run, options.n_iter)
 
 
-def load_context(options: RetrainOptions, data: RoundData) -> "RoundContext":
-    """SAM, the embeddings of all positives, and the prompts of validation, for all rounds."""
+def load_context(
+    options: RetrainOptions, data: RoundData, corrected: Sequence[Patch]
+) -> "RoundContext":
+    """SAM, the embeddings of all positives and of `corrected` patches beside them, and the prompts
+    of validation, for all rounds.
+    """
     from epsam.training.round_context import encode_positives, load_frozen_sam, prepare_rounds
 
     sam = load_frozen_sam(options, data)
     encode_positives(options, data, sam)
-    return prepare_rounds(options, data, sam)
+    return prepare_rounds(options, data, sam, corrected)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,17 @@ from epsam.config.decoder import RetrainOptions
 from epsam.config.reuse import ReuseOptions
 from epsam.core.errors import DatasetError, FinishedWorkError
 from epsam.core.files import read_json, sha256_of
+from epsam.corrections.shapes import TrustedPixels
 from epsam.corrections.store import CorrectionStore
+from epsam.data.cam_store import load_cams
 from epsam.data.images import read_mask, read_mask_values, write_mask, write_probability
 from epsam.data.patches import Patch
 from epsam.metrics import EPSILON
 from epsam.paths import RunPaths
 from epsam.segment.sam.losses import decoder_loss
-from epsam.training.corrected_targets import add_corrections
+from epsam.training.corrected_targets import CorrectedTargets, add_corrections, list_relabelled
 from epsam.training.example_targets import load_target, load_values, load_weights
-from epsam.training.round_data import Example
+from epsam.training.round_data import CORRECTED, Example, RoundData
 from support.archives import unpack
 from support.mini import smaller_sam
 
@@ -114,11 +116,49 @@ def test_corrected_patches_need_no_accepted_pseudo_label_and_keep_their_order(fi
         # Nothing to prompt: no tumour by the person, none by the classifier, no pseudo-label.
         "d": files / "normal.png",
     }
-    examples = add_corrections(accepted, targets, run, [patch(name) for name in names], 2.0)
+    patches = [patch(name) for name in names]
+    examples = add_corrections(accepted, CorrectedTargets(targets), run, patches, 2.0)
     assert [example.patch.name for example in examples] == ["a", "b", "c"]
     assert [example.correction is not None for example in examples] == [False, True, True]
     assert [example.target is not None for example in examples] == [True, False, True]
     assert examples[1].correction_weight == 2.0
+
+
+def test_a_patch_of_label_0_is_learnt_from_where_it_holds_tumour_or_the_cam_is_wrong(files):
+    run = RunPaths(files / "run")
+    further = [Patch(name, 0, Path(f"{name}.png"), None) for name in ("t_0", "cam_0", "quiet_0")]
+    # The CAM of the first and of the last one leave no initial mask.
+    for item in further:
+        mask = np.full((4, 4), item.name == "cam_0")
+        write_mask(run.initial_masks(CORRECTED) / f"{item.name}.png", mask)
+    write_probability(files / "normal.png", np.full((4, 4), 128 / 255))
+    targets = dict.fromkeys(("cam_0", "quiet_0"), files / "normal.png")
+    targets["t_0"] = files / "correction.png"
+    accepted = [Example(patch("a"), files / "pseudo.png")]
+    corrections = CorrectedTargets(targets, further)
+    examples = add_corrections(accepted, corrections, run, [patch("a")])
+    assert [example.patch.name for example in examples] == ["a", "t_0", "cam_0"]
+    assert load_target(examples[1])[0].tolist() == [True, False, False, False]
+    assert not load_target(examples[2]).any()
+    # What nobody has reviewed of it weighs nothing.
+    assert load_weights(examples[1:2], [0], 4)[0, 0].tolist() == [1, 1, 0, 0]
+
+
+def test_labels_that_corrections_contradict_are_counted():
+    def pixels(reviewed, tumour):
+        return TrustedPixels(np.full((2, 2), reviewed), np.full((2, 2), tumour))
+
+    half = TrustedPixels(np.eye(2, dtype=bool), np.zeros((2, 2), bool))
+    corrected = {
+        "none_1": pixels(True, False),
+        "half_1": half,
+        "tumour_1": pixels(True, True),
+        "none_0": pixels(True, False),
+        "tumour_0": pixels(True, True),
+    }
+    positives = [patch(name) for name in ("none_1", "half_1", "tumour_1")]
+    data = RoundData(positives, [], [], None, None)
+    assert list_relabelled(corrected, data) == ["none_1", "tumour_0"]
 
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "run_0.1.0.tar.xz"
@@ -165,16 +205,22 @@ def test_a_corrected_run_goes_on_from_the_preliminary_decoder_and_learns_the_cor
     square = [[0, 0], [32, 0], [32, 32], [0, 32]]
     store.add("train/p0_1", 0, "tumour", square)
     store.add("test/p0_1", 0, "tumour", square)
+    # A patch that its label calls normal.
+    store.add("train/p6_0", 0, "tumour", square)
     retrain("--corrections", "corrections")
     text = caplog.text
-    assert "corrections of 1 training patches, 25 % of their pixels reviewed" in text
+    assert "corrections of 2 training patches, 25 % of their pixels reviewed" in text
+    assert "1 corrected patches have another label now (first p6_0)" in text
     assert "1 files of corrections are of val or test, and are never learnt from" in text
     values = read_mask_values(run.corrections / "p0_1.png")
     assert (values[:32, :32] == 255).all()
     assert (values[32:] == 0).all()
 
     # The rounds of the source run are as they were, and no work is done twice.
-    assert read_json(run.root / "stages/decoder_1.json")["inputs"]["corrections"]
+    inputs = read_json(run.root / "stages/decoder_1.json")["inputs"]
+    assert inputs["corrections"]
+    assert inputs["corrected_patches"]
+    assert "p6_0" in load_cams(run.cams(CORRECTED), sha256_of(run.classifier)).maps
     caplog.clear()
     retrain("--corrections", "corrections")
     assert "decoder_1: done already" in caplog.text
@@ -191,7 +237,7 @@ def test_a_corrected_run_goes_on_from_the_preliminary_decoder_and_learns_the_cor
 def test_corrections_of_no_training_patch_are_one_line(old_run):
     reuse()
     CorrectionStore(Path("corrections")).add("test/p0_1", 0, "tumour", [[0, 0], [9, 0], [9, 9]])
-    with pytest.raises(DatasetError, match="corrects no training patch with tumour"):
+    with pytest.raises(DatasetError, match="corrects no training patch, so"):
         retrain("--corrections", "corrections")
     with pytest.raises(DatasetError, match="nowhere: no such folder; correct patches or slides"):
         retrain("--corrections", "nowhere")

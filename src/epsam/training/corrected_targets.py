@@ -3,8 +3,8 @@ the pseudo-label says of them.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,13 @@ from epsam.config.decoder import RetrainOptions
 from epsam.core.distributed import is_main_process, wait_for_all
 from epsam.core.errors import DatasetError, TrainingError
 from epsam.corrections.patches import CorrectedPatches, read_corrected_patches
+from epsam.corrections.shapes import TrustedPixels
 from epsam.data.images import read_mask, write_probability
 from epsam.data.patches import Patch, list_split_patches, read_patch_size
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.training.example_targets import load_target
 from epsam.training.round_data import (
+    CORRECTED,
     Example,
     RoundData,
     initial_mask_path,
@@ -28,14 +30,26 @@ from epsam.training.round_data import (
 log = logging.getLogger(__name__)
 
 
-def write_corrected_targets(options: RetrainOptions, data: RoundData) -> dict[str, Path]:
-    """Write what --corrections says of the positives of training to the run's corrections/, and
-    return the files by patch. Without the flag nothing is written, and nothing is corrected.
+@dataclass(frozen=True)
+class CorrectedTargets:
+    """What rounds learn of corrections.
 
-    Raises DatasetError if none of the corrections is of a training patch with tumour.
+    files: the corrected targets by patch. further: the corrected patches among them that are no
+    positives of training.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    further: list[Patch] = field(default_factory=list)
+
+
+def write_corrected_targets(options: RetrainOptions, data: RoundData) -> CorrectedTargets:
+    """Write what --corrections says of training patches to the run's corrections/. Without the flag
+    nothing is written, and nothing is corrected.
+
+    Raises DatasetError if none of the corrections is of a training patch.
     """
     if not options.corrections:
-        return {}
+        return CorrectedTargets()
     paths, run = DatasetPaths.of(options), RunPaths.of(options)
     names = {}
     for split in SPLITS:
@@ -43,32 +57,35 @@ def write_corrected_targets(options: RetrainOptions, data: RoundData) -> dict[st
     folder = Path(options.corrections)
     side = read_patch_size(data.train)
     corrected = read_corrected_patches(folder, names, paths.patch_table, side)
-    positives = {patch.name for patch in data.train}
-    targets = {}
+    files = {}
     for name, pixels in sorted(corrected.pixels.items()):
-        if name in positives:
-            targets[name] = run.corrections / f"{name}.png"
-            # Grey as `example_targets.load_correction` reads it.
-            values = pixels.reviewed.astype(np.float32) + pixels.tumour
-            if is_main_process():
-                write_probability(targets[name], values / 2)
+        files[name] = run.corrections / f"{name}.png"
+        # Grey as `example_targets.load_correction` reads it.
+        values = pixels.reviewed.astype(np.float32) + pixels.tumour
+        if is_main_process():
+            write_probability(files[name], values / 2)
     # Those of corrections that have been taken back since.
     for path in run.corrections.glob("*.png"):
-        if is_main_process() and path not in targets.values():
+        if is_main_process() and path not in files.values():
             path.unlink()
     # Of the processes that share the stage, none reads them before they are complete.
     wait_for_all()
-    _log_summary(folder, corrected, positives)
-    if not targets:
+    _log_summary(folder, corrected, data)
+    if not files:
         raise DatasetError(
-            f"{folder}: corrects no training patch with tumour, so there is nothing new to learn; "
-            "correct some of train, or train without corrections"
+            f"{folder}: corrects no training patch, so there is nothing new to learn; correct some "
+            "of train, or train without corrections"
         )
-    return targets
+    return CorrectedTargets(files, [patch for patch in data.normal if patch.name in files])
+
+
+def has_initial_masks(run: RunPaths, patches: Sequence[Patch]) -> bool:
+    """Whether the initial masks of corrected patches that are no positives are there."""
+    return all(initial_mask_path(run, CORRECTED, patch).is_file() for patch in patches)
 
 
 def load_round_examples(
-    number: int, options: RetrainOptions, patches: Sequence[Patch], targets: dict[str, Path]
+    number: int, options: RetrainOptions, patches: Sequence[Patch], corrections: CorrectedTargets
 ) -> list[Example]:
     """The examples of a round: pseudo-labels that the round before it has accepted, and the
     corrected targets.
@@ -77,9 +94,14 @@ def load_round_examples(
     """
     run = RunPaths.of(options)
     accepted = load_accepted_examples(
-        number, run, patches, options.pl_mode, options.soft_targets, may_be_empty=bool(targets)
+        number,
+        run,
+        patches,
+        options.pl_mode,
+        options.soft_targets,
+        may_be_empty=bool(corrections.files),
     )
-    examples = add_corrections(accepted, targets, run, patches, options.correction_weight)
+    examples = add_corrections(accepted, corrections, run, patches, options.correction_weight)
     if not examples:
         raise TrainingError(
             f"round {number}: no pseudo-label was accepted, and the corrections hold no tumour to "
@@ -90,57 +112,55 @@ def load_round_examples(
 
 def add_corrections(
     examples: Sequence[Example],
-    targets: dict[str, Path],
+    corrections: CorrectedTargets,
     run: RunPaths,
     patches: Sequence[Patch],
     weight: float = 1.0,
 ) -> list[Example]:
     """The examples with the corrected targets: of accepted patches beside their pseudo-label, of
-    the others alone, in the order of the patches.
+    the others alone, in the order of the patches, and last those of further patches.
 
     A patch that is left without anything to prompt is left out.
     """
-    if not targets:
-        return list(examples)
     by_name = {example.patch.name: example for example in examples}
     corrected = []
-    for patch in patches:
-        example = by_name.get(patch.name)
-        if patch.name in targets:
-            example = replace(
-                example or Example(patch, None),
-                correction=targets[patch.name],
-                correction_weight=weight,
-            )
-            if not _has_prompt(example, run):
-                continue
-        if example:
-            corrected.append(example)
+    for folder, group in (("train", patches), (CORRECTED, corrections.further)):
+        for patch in group:
+            example = by_name.get(patch.name)
+            if patch.name in corrections.files:
+                example = replace(
+                    example or Example(patch, None),
+                    correction=corrections.files[patch.name],
+                    correction_weight=weight,
+                )
+                if not _has_prompt(example, initial_mask_path(run, folder, patch)):
+                    continue
+            if example:
+                corrected.append(example)
     return corrected
 
 
-def _has_prompt(example: Example, run: RunPaths) -> bool:
+def _has_prompt(example: Example, initial_mask: Path) -> bool:
     """Whether there is a pixel to sample prompts from: of a target, or of the initial mask."""
-    if load_target(example).any():
-        return True
-    return bool(read_mask(initial_mask_path(run, "train", example.patch)).any())
+    return bool(load_target(example).any() or read_mask(initial_mask).any())
 
 
-def _log_summary(folder: Path, corrected: CorrectedPatches, positives: set[str]) -> None:
-    learnt = [pixels for name, pixels in corrected.pixels.items() if name in positives]
-    reviewed = [float(pixels.reviewed.mean()) for pixels in learnt]
+def _log_summary(folder: Path, corrected: CorrectedPatches, data: RoundData) -> None:
+    reviewed = [float(pixels.reviewed.mean()) for pixels in corrected.pixels.values()]
     log.info(
         "%s: corrections of %d training patches, %.0f %% of their pixels reviewed",
         folder,
-        len(learnt),
+        len(reviewed),
         100 * float(np.mean(reviewed)) if reviewed else 0,
     )
-    n_without_tumour = len(corrected.pixels) - len(learnt)
-    if n_without_tumour:
+    relabelled = list_relabelled(corrected.pixels, data)
+    if relabelled:
         log.warning(
-            "%s: %d corrected patches have the label 0 and are not learnt from; change their label",
+            "%s: %d corrected patches have another label now (first %s): the decoder learns the "
+            "corrected pixels; classifier and gate stay as the labels were (docs/correcting.md)",
             folder,
-            n_without_tumour,
+            len(relabelled),
+            relabelled[0],
         )
     if corrected.not_learnt:
         log.info(
@@ -155,3 +175,19 @@ def _log_summary(folder: Path, corrected: CorrectedPatches, positives: set[str])
             len(corrected.unmatched),
             corrected.unmatched[0].name,
         )
+
+
+def list_relabelled(pixels: Mapping[str, TrustedPixels], data: RoundData) -> list[str]:
+    """Names of corrected patches whose label is wrong: label 0 with tumour, or label 1 where all
+    pixels were reviewed and none is tumour.
+    """
+    positives = {patch.name for patch in data.train}
+    names = []
+    for name, of_patch in pixels.items():
+        if name in positives:
+            is_wrong = bool(of_patch.reviewed.all()) and not of_patch.tumour.any()
+        else:
+            is_wrong = bool(of_patch.tumour.any())
+        if is_wrong:
+            names.append(name)
+    return names

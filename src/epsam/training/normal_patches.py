@@ -1,4 +1,5 @@
-"""Normal patches as training examples with an empty target (this project).
+"""Training patches beside the positives: normal patches with an empty target, and patches that a
+person has corrected (this project).
 
 The CAM of a normal patch is wrong by definition, and so is every prompt that comes from it: the
 decoder learns to answer such prompts with an empty mask.
@@ -6,7 +7,7 @@ decoder learns to answer such prompts with an empty mask.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class NormalPatches:
-    """Normal patches that have an initial mask, those of the highest tumour probability first."""
+class FurtherPatches:
+    """Training patches that are no positives of the dataset, with their CAMs.
+
+    folder: stands for a split in the paths of CAMs and initial masks.
+    """
 
     run: RunPaths
     patches: list[Patch]
     cams: CamStore
+    folder: str = NORMAL
 
     def load_prompt_inputs(self, patch: Patch) -> PromptInputs:
-        """The prompt inputs of a normal patch, whose ground truth is empty."""
-        return load_prompt_inputs(self.run, NORMAL, patch, self.cams)
+        """The prompt inputs of one of the patches; the ground truth of a normal one is empty."""
+        return load_prompt_inputs(self.run, self.folder, patch, self.cams)
 
 
 def prepare_normal_cams(
@@ -82,18 +87,33 @@ def load_mask_classifier(classifier: Path, checksum: str, device_config: DeviceC
     return load_weak_model(classifier, device_config)
 
 
-def prepare_normal_patches(
-    run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, device_config: DeviceConfig
-) -> NormalPatches:
-    """Compute CAMs and initial masks of normal patches of size × size px, as step 3 did for the
-    positives.
+def prepare_further_patches(
+    run: RunPaths,
+    folder: str,
+    patches: Sequence[Patch],
+    size: int,
+    batch_size: int,
+    device_config: DeviceConfig,
+) -> FurtherPatches:
+    """Compute CAMs and initial masks of patches of size × size px, as step 3 did for the positives.
 
     CAMs are stored and used again. Raises WeightsError if they have to be computed and the
     classifier of step 3 is no longer there.
     """
-    cams = prepare_normal_cams(run, NORMAL, patches, size, batch_size, device_config)
+    cams = prepare_normal_cams(run, folder, patches, size, batch_size, device_config)
     rule = merge_fields(MaskRule, read_json(run.mask_rule))
-    write_initial_masks(run, NORMAL, cams, patches, size, rule)
+    write_initial_masks(run, folder, cams, patches, size, rule)
+    return FurtherPatches(run, list(patches), cams, folder)
+
+
+def prepare_normal_patches(
+    run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, device_config: DeviceConfig
+) -> FurtherPatches:
+    """The normal patches that have an initial mask, those of the highest tumour probability first.
+
+    Raises as `prepare_further_patches` does.
+    """
+    normals = prepare_further_patches(run, NORMAL, patches, size, batch_size, device_config)
 
     # Without an initial mask there is nothing to prompt for.
     with_mask = []
@@ -103,5 +123,6 @@ def prepare_normal_patches(
     log.info("normal patches: %d, %d of them with an initial mask", len(patches), len(with_mask))
 
     # The classifier's most confident mistakes come first: they are what the decoder must correct.
-    probabilities = cams.probabilities
-    return NormalPatches(run, sorted(with_mask, key=lambda patch: -probabilities[patch.name]), cams)
+    probabilities = normals.cams.probabilities
+    with_mask.sort(key=lambda patch: -probabilities[patch.name])
+    return replace(normals, patches=with_mask)

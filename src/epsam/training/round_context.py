@@ -3,6 +3,7 @@ embeddings, and the prompts of validation.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ from epsam.paths import RunPaths
 from epsam.segment.sam.prompting.rules import PromptInputs
 from epsam.training.decoder import PromptedPatch
 from epsam.training.normal_patches import (
-    NormalPatches,
+    FurtherPatches,
+    prepare_further_patches,
     prepare_normal_patches,
 )
-from epsam.training.round_data import Example, RoundData, count_normal_patches
+from epsam.training.round_data import CORRECTED, Example, RoundData, count_normal_patches
 from epsam.training.sam_setup import (
     SamSetup,
     load_prompt_inputs,
@@ -38,10 +40,13 @@ class RoundContext:
     validation: list[PromptedPatch]
     train_cams: CamStore
     pretrained_decoder: dict[str, Any]
-    normals: NormalPatches | None = None
+    normals: FurtherPatches | None = None
+    corrected: FurtherPatches | None = None
 
     def load_prompt_inputs(self, patch: Patch) -> PromptInputs:
-        """The prompt inputs of a training patch, positive or normal."""
+        """The prompt inputs of a training patch, be it positive, normal or corrected."""
+        if self.corrected and patch.name in self.corrected.cams.maps:
+            return self.corrected.load_prompt_inputs(patch)
         if self.normals and patch.label == 0:
             return self.normals.load_prompt_inputs(patch)
         return load_prompt_inputs(self.run, "train", patch, self.train_cams)
@@ -76,26 +81,50 @@ def encode_positives(options: DecoderOptions, data: RoundData, sam: SamSetup) ->
     prepare_embeddings(sam, data.val, options.n_transform)
 
 
-def prepare_rounds(options: DecoderOptions, data: RoundData, sam: SamSetup) -> RoundContext:
-    """Sample the prompts of validation and, with --normal_patches, encode the normal patches."""
+def prepare_rounds(
+    options: DecoderOptions, data: RoundData, sam: SamSetup, corrected: Sequence[Patch] = ()
+) -> RoundContext:
+    """Sample the prompts of validation and, with --normal_patches, encode the normal patches.
+
+    corrected: corrected patches that are no positives of training, which are encoded, too.
+    """
     run = RunPaths.of(options)
     # Keyed without the round: every decoder is validated with the same prompts.
     validation = prompt_patches(run, "val", data.val, data.val_cams, options, (options.seed,))
     # A copy, since every round overwrites the weights in place.
     pretrained_decoder = copy.deepcopy(sam.segmenter.sam.mask_decoder.state_dict())
 
+    frame, device_config = sam.segmenter.frame, sam.segmenter.device_config
+    further = None
+    if corrected:
+        size = frame.patch_size
+        further = prepare_further_patches(
+            run, CORRECTED, corrected, size, options.batch_size, device_config
+        )
+        prepare_embeddings(sam, corrected, options.embedding_transforms)
+
     normals = None
     if n_normal := _count_normal(options, data):
+        # What a person has said of a patch is no reason for an empty target.
+        names = {patch.name for patch in corrected}
         normals = prepare_normal_patches(
             run,
-            data.normal,
-            sam.segmenter.frame.patch_size,
+            [patch for patch in data.normal if patch.name not in names],
+            frame.patch_size,
             options.batch_size,
-            sam.segmenter.device_config,
+            device_config,
         )
         prepare_embeddings(sam, normals.patches[:n_normal], options.embedding_transforms)
     return RoundContext(
-        options, run, sam, data.train, validation, data.train_cams, pretrained_decoder, normals
+        options,
+        run,
+        sam,
+        data.train,
+        validation,
+        data.train_cams,
+        pretrained_decoder,
+        normals,
+        further,
     )
 
 

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 NORMAL = "normal"
 """Stands for a split in the paths of their CAMs and initial masks."""
+CORRECTED = "corrected"
+"""The same for corrected patches that are no positives of training: their label says that they hold
+no tumour.
+"""
 CLASSIFIER_FILE = "classifier_file"
 """Key of the mask rule: the path of an external classifier. It holds on this machine only and does
 not belong into a decoder's metadata.
@@ -208,10 +212,13 @@ def digest_inputs(
     fingerprint.
     """
     corrections = [example.correction for example in examples if example.correction]
-    normal = []
+    positives = {patch.name for patch in train}
+    normal, corrected = [], []
     for example in examples:
         if example.target is None and example.correction is None:
             normal.append(example.patch)
+        elif example.patch.name not in positives:
+            corrected.append(example.patch)
     files: dict[str, list[Path]] = {
         "train": [patch.image for patch in train],
         "val": [patch.image for patch in val],
@@ -232,6 +239,9 @@ def digest_inputs(
         "normal_masks": [initial_mask_path(run, NORMAL, patch) for patch in normal],
         "normal_activations": [run.cams(NORMAL)] if normal else [],
         "corrections": corrections,
+        "corrected_patches": [patch.image for patch in corrected],
+        "corrected_masks": [initial_mask_path(run, CORRECTED, patch) for patch in corrected],
+        "corrected_activations": [run.cams(CORRECTED)] if corrected else [],
     }
     for name, paths in optional_files.items():
         if paths:

@@ -42,7 +42,8 @@ class NextPlace(NamedTuple):
 def rank_patches(run: TrainingRun, corrected: Set[str]) -> list[tuple[int, float, str]]:
     """(number of the patch, score, what it is measured by), the most useful first.
 
-    Only training patches with tumour are learnt from; `corrected` ones have been looked at.
+    Of training patches with tumour: only these have pseudo-labels, and scores that compare.
+    `corrected` ones have been looked at.
     """
     ranked = []
     for number, patch in enumerate(run.patches):
