@@ -7,7 +7,7 @@ set -euo pipefail
 caller=$PWD
 cd "$(dirname "$0")"
 source src/variables.sh
-resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR CORRECTIONS
+resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR CORRECTIONS CORRECTION_SLIDES
 
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/: demo, camelyon16, camelyon17, or one of your own
 METHOD=${METHOD:-ep_sam}                      # ep_sam, strong, weakmedsam; to compare with: unet, deeplab, sam_box, medsam_box (learn from
@@ -29,6 +29,7 @@ LOG_DIR=${LOG_DIR:-}                          # folder of the log; empty: this o
 REPLACE=${REPLACE:-}                          # 1: replace what is finished with other options or data; else it stays
 CORRECTIONS=${CORRECTIONS:-}                  # folder of corrections by a person (docs/correcting.md): the rounds are made again with
                                               # them, in a run of their own, <RUN>-corrected
+CORRECTION_SLIDES=${CORRECTION_SLIDES:-}      # folder of corrected slides that the dataset does not hold, to be trained with, too
 TENSORBOARD=${TENSORBOARD:-}                  # 1: --tensorboard for every training stage (pip install tensorboard)
 
 DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py, for DATASET_TYPE=demo, such as: --seed 1 --restart
@@ -76,7 +77,10 @@ if [[ -n $CORRECTIONS ]]; then
     fi
     source_run=$RUN
     RUN=$RUN-corrected
-    corrections=("--corrections=$CORRECTIONS")
+    corrections=("--corrections=$CORRECTIONS" ${CORRECTION_SLIDES:+"--correction_slides=$CORRECTION_SLIDES"})
+elif [[ -n $CORRECTION_SLIDES ]]; then
+    echo "error: CORRECTION_SLIDES $CORRECTION_SLIDES: goes with CORRECTIONS, the folder of what was drawn on them; give both" >&2
+    exit 1
 fi
 
 if [[ -n $TENSORBOARD ]]; then

@@ -332,10 +332,12 @@ def test_relative_paths_are_those_of_the_folder_that_the_user_stands_in(run_scri
 def test_corrections_make_the_rounds_again_in_a_run_of_their_own(run_script, tmp_path):
     folder = tmp_path / "my place"
     folder.mkdir()
-    lines = run_script("train.sh", folder, CORRECTIONS="c d").stdout.splitlines()
+    given = {"CORRECTIONS": "c d", "CORRECTION_SLIDES": "s t"}
+    lines = run_script("train.sh", folder, **given).stdout.splitlines()
     calls = {line.split(".py")[0]: line for line in lines if line.startswith("<src/")}
     assert "<--run=demo-corrected><--source_run=demo>" in calls["<src/reuse_run"]
-    assert f"<--corrections={folder}/c d>" in calls["<src/retrain_decoder"]
+    retrain = calls["<src/retrain_decoder"]
+    assert f"<--corrections={folder}/c d><--correction_slides={folder}/s t>" in retrain
     for name in ("train_classifier", "finetune_decoder", "evaluate"):
         assert "<--run=demo-corrected>" in calls[f"<src/{name}"]
         assert "--corrections" not in calls[f"<src/{name}"]
@@ -346,6 +348,9 @@ def test_corrections_make_the_rounds_again_in_a_run_of_their_own(run_script, tmp
     refused = run_script("train.sh", CORRECTIONS="c", METHOD="unet")
     assert refused.returncode == 1
     assert "METHOD unet: has no rounds, which CORRECTIONS are for" in refused.stderr
+    alone = run_script("train.sh", CORRECTION_SLIDES="s")
+    assert alone.returncode == 1
+    assert "CORRECTION_SLIDES s: goes with CORRECTIONS" in alone.stderr
 
 
 def test_the_viewer_takes_a_folder_and_flags_as_they_are(run_script, tmp_path):

@@ -144,6 +144,11 @@ class RunPaths:
         return self.root / "masks" / "corrections"
 
     @property
+    def corrected_slides(self) -> Path:
+        """Patches of corrected slides that the dataset does not hold, and their targets."""
+        return self.root / "corrected_slides"
+
+    @property
     def pseudo_labels(self) -> Path:
         return self.root / "pseudo_labels.csv"
 

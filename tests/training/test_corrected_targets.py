@@ -29,6 +29,7 @@ from epsam.training.example_targets import load_target, load_values, load_weight
 from epsam.training.round_data import CORRECTED, Example, RoundData
 from support.archives import unpack
 from support.mini import smaller_sam
+from support.slide_dataset import write_slide
 
 # Columns 0 and 1 are reviewed, and column 0 is tumour there; the pseudo-label has columns 1 and 2.
 REVIEWED_HALF = np.array([[255, 128, 0, 0]] * 4)
@@ -207,11 +208,16 @@ def test_a_corrected_run_goes_on_from_the_preliminary_decoder_and_learns_the_cor
     store.add("test/p0_1", 0, "tumour", square)
     # A patch that its label calls normal.
     store.add("train/p6_0", 0, "tumour", square)
-    retrain("--corrections", "corrections")
+    # A slide that the dataset does not hold: the tumour of its first window, and half the next one.
+    write_slide(Path("slides/new.tif"))
+    store.add("new", 0, "tumour", [[0, 0], [96, 0], [96, 64], [0, 64]])
+    retrain("--corrections", "corrections", "--correction_slides", "slides")
     text = caplog.text
+    assert "1 corrected slides outside of the dataset: 2 patches, 2 with tumour" in text
+    assert list(read_json(run.record)["corrected_slides"]["inputs"]) == ["new"]
     assert "corrections of 2 training patches, 25 % of their pixels reviewed" in text
     assert "1 corrected patches have another label now (first p6_0)" in text
-    assert "1 files of corrections are of val or test, and are never learnt from" in text
+    assert "1 files of corrections are of val or test, or of a case there, and are never" in text
     values = read_mask_values(run.corrections / "p0_1.png")
     assert (values[:32, :32] == 255).all()
     assert (values[32:] == 0).all()
@@ -220,16 +226,23 @@ def test_a_corrected_run_goes_on_from_the_preliminary_decoder_and_learns_the_cor
     inputs = read_json(run.root / "stages/decoder_1.json")["inputs"]
     assert inputs["corrections"]
     assert inputs["corrected_patches"]
-    assert "p6_0" in load_cams(run.cams(CORRECTED), sha256_of(run.classifier)).maps
+    maps = load_cams(run.cams(CORRECTED), sha256_of(run.classifier)).maps
+    assert sorted(maps) == ["new_x0_y0_1", "new_x64_y0_1", "p6_0"]
+    # The dataset is as it was.
+    assert not list(Path("dataset/mini").rglob("new*"))
     caplog.clear()
-    retrain("--corrections", "corrections")
+    retrain("--corrections", "corrections", "--correction_slides", "slides")
     assert "decoder_1: done already" in caplog.text
 
     # Another correction is another input, and what is finished is not lost in silence.
     store.add("train/p0_1", 1, "normal", square)
     with pytest.raises(FinishedWorkError, match="corrections"):
-        retrain("--corrections", "corrections")
+        retrain("--corrections", "corrections", "--correction_slides", "slides")
     retrain("--corrections", "corrections", "--replace")
+    assert "1 files of corrections are of no patch and no slide here (first new.geojson)" in (
+        caplog.text
+    )
+    assert not run.corrected_slides.exists()
     assert not (read_mask_values(run.corrections / "p0_1.png") == 255).any()
     assert not read_mask(run.corrections / "p0_1.png")[40:].any()
 

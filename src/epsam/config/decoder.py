@@ -80,6 +80,12 @@ class CorrectionOptions:
         "of the pseudo-label, without IDS",
         affects_result=False,
     )
+    correction_slides: str = flag(
+        "",
+        "folder of corrected slides that the dataset does not hold, or one slide: their reviewed "
+        "area becomes training patches of this run alone",
+        affects_result=False,
+    )
     correction_weight: float = flag(
         1.0,
         "weight of a reviewed pixel in the loss; a pixel of a pseudo-label has 1",

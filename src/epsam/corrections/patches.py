@@ -134,7 +134,7 @@ def _add_slides(
         place = places.get(name)
         if place is None or place.slide not in shapes or place.split != TRAIN:
             continue
-        near = [shape for shape in shapes[place.slide] if _touches(shape, place)]
+        near = [shape for shape in shapes[place.slide] if touches_place(shape, place)]
         pixels = paint_shapes(
             near, place.left_px0, place.top_px0, side, side, place.side_px0 / side
         )
@@ -142,7 +142,8 @@ def _add_slides(
             result.pixels[name] = pixels
 
 
-def _touches(shape: CorrectedShape, place: PatchPlace) -> bool:
+def touches_place(shape: CorrectedShape, place: PatchPlace) -> bool:
+    """Whether the box round a shape touches a place of the same slide."""
     low, high = shape.polygon.min(axis=0), shape.polygon.max(axis=0)
     left, top = place.left_px0, place.top_px0
     right, bottom = left + place.side_px0, top + place.side_px0

@@ -18,6 +18,7 @@ from epsam.corrections.shapes import TrustedPixels
 from epsam.data.images import read_mask, write_probability
 from epsam.data.patches import Patch, list_split_patches, read_patch_size
 from epsam.paths import DatasetPaths, RunPaths
+from epsam.training.corrected_slides import extract_corrected_slides, sort_files
 from epsam.training.example_targets import load_target
 from epsam.training.round_data import (
     CORRECTED,
@@ -57,7 +58,9 @@ def write_corrected_targets(options: RetrainOptions, data: RoundData) -> Correct
     folder = Path(options.corrections)
     side = read_patch_size(data.train)
     corrected = read_corrected_patches(folder, names, paths.patch_table, side)
-    files = {}
+    by_use = sort_files(corrected.unmatched, options.correction_slides, paths)
+    slides = extract_corrected_slides(options, by_use.slides, data.train, side)
+    files = dict(slides.targets)
     for name, pixels in sorted(corrected.pixels.items()):
         files[name] = run.corrections / f"{name}.png"
         # Grey as `example_targets.load_correction` reads it.
@@ -70,13 +73,15 @@ def write_corrected_targets(options: RetrainOptions, data: RoundData) -> Correct
             path.unlink()
     # Of the processes that share the stage, none reads them before they are complete.
     wait_for_all()
-    _log_summary(folder, corrected, data)
+    corrected.not_learnt.extend(by_use.held_out)
+    _log_summary(folder, corrected, by_use.unmatched, data)
     if not files:
         raise DatasetError(
             f"{folder}: corrects no training patch, so there is nothing new to learn; correct some "
             "of train, or train without corrections"
         )
-    return CorrectedTargets(files, [patch for patch in data.normal if patch.name in files])
+    relabelled = [patch for patch in data.normal if patch.name in corrected.pixels]
+    return CorrectedTargets(files, [*relabelled, *slides.patches])
 
 
 def has_initial_masks(run: RunPaths, patches: Sequence[Patch]) -> bool:
@@ -145,7 +150,9 @@ def _has_prompt(example: Example, initial_mask: Path) -> bool:
     return bool(load_target(example).any() or read_mask(initial_mask).any())
 
 
-def _log_summary(folder: Path, corrected: CorrectedPatches, data: RoundData) -> None:
+def _log_summary(
+    folder: Path, corrected: CorrectedPatches, unmatched: Sequence[Path], data: RoundData
+) -> None:
     reviewed = [float(pixels.reviewed.mean()) for pixels in corrected.pixels.values()]
     log.info(
         "%s: corrections of %d training patches, %.0f %% of their pixels reviewed",
@@ -164,16 +171,18 @@ def _log_summary(folder: Path, corrected: CorrectedPatches, data: RoundData) -> 
         )
     if corrected.not_learnt:
         log.info(
-            "%s: %d files of corrections are of val or test, and are never learnt from",
+            "%s: %d files of corrections are of val or test, or of a case there, and are never "
+            "learnt from",
             folder,
             len(corrected.not_learnt),
         )
-    if corrected.unmatched:
+    if unmatched:
         log.warning(
-            "%s: %d files of corrections are of no patch and no slide of the dataset (first %s)",
+            "%s: %d files of corrections are of no patch and no slide here (first %s); give the "
+            "folder of their slides by CORRECTION_SLIDES (--correction_slides)",
             folder,
-            len(corrected.unmatched),
-            corrected.unmatched[0].name,
+            len(unmatched),
+            unmatched[0].name,
         )
 
 
