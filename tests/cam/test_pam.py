@@ -16,7 +16,6 @@ from epsam.config.masks import MaskRule
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import WeightsError
 from epsam.core.files import sha256_of
-from epsam.segment.sam.mask_decoder import decode, decode_points
 from epsam.segment.sam.models import build_sam
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.segment.sam.specs import IMAGE
@@ -61,16 +60,6 @@ def test_points_are_the_centres_of_a_grid_over_the_whole_image():
     assert points[-1].tolist() == [960, 960]
     assert points.mean(axis=0).tolist() == [512, 512]
     assert grid_points(1, 256).tolist() == [[128, 128]]
-
-
-def test_single_points_in_one_image_give_the_masks_of_a_batch_of_prompts(sam):
-    embedding = torch.randn(1, 256, 16, 16, generator=torch.Generator().manual_seed(1))
-    points = torch.from_numpy(grid_points(3, 128))
-    with torch.no_grad():
-        expected = decode(sam, embedding.expand(9, -1, -1, -1), points[:, None], torch.ones(9, 1))
-        torch.testing.assert_close(
-            decode_points(sam, embedding, points), expected, atol=1e-5, rtol=1e-4
-        )
 
 
 def test_features_are_the_sum_of_the_masks_probabilities_or_each_of_them(sam):

@@ -19,13 +19,13 @@ from epsam.cam.rotation import RotationAverage
 from epsam.config.masks import MaskRule, rule_without_pam
 from epsam.core.device import DeviceConfig
 from epsam.segment.sam.frames import Points
-from epsam.segment.sam.mask_decoder import decode_points
+from epsam.segment.sam.point_decoder import PointDecoder
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.segment.sam.specs import IMAGE
 
 LATTICE = 64
 """Cells of a side of the lattice that the map walks on (released code)."""
-PROMPT_CHUNK = 16
+PROMPT_CHUNK = 4
 """This project: prompts that are decoded together; more are no faster on a CPU."""
 
 
@@ -111,10 +111,11 @@ def prompt_features(sam: Sam, embedding: Tensor, points_xy_sam: Points, combine:
 
     combine: "sum" of the masks' probabilities, C = 1; "stack", C = N.
     """
+    decoder = PointDecoder(sam, embedding)
     cells = []
     for start in range(0, len(points_xy_sam), PROMPT_CHUNK):
         chunk = torch.from_numpy(points_xy_sam[start : start + PROMPT_CHUNK]).to(embedding.device)
-        probabilities = decode_points(sam, embedding, chunk).float().sigmoid()
+        probabilities = decoder.decode(chunk).sigmoid()
         cells.append(F.interpolate(probabilities[:, None], (LATTICE, LATTICE), mode="area")[:, 0])
     stacked = torch.cat(cells)
     return stacked.sum(dim=0, keepdim=True) if combine == "sum" else stacked

@@ -75,26 +75,6 @@ def decode(
     return masks[:, 0]
 
 
-def decode_points(sam: Sam, embedding: Tensor, points_xy_sam: Tensor) -> Tensor:
-    """Mask logits (N, 4h, 4w) of N prompts of one positive point each, in one image.
-
-    embedding (1, C, h, w) float32; points_xy_sam (N, 2) in SAM's frame.
-    """
-    labels = torch.ones(len(points_xy_sam), 1, device=points_xy_sam.device)
-    sparse, dense = sam.prompt_encoder(
-        points=(points_xy_sam[:, None], labels), boxes=None, masks=None
-    )
-    masks: Tensor = sam.mask_decoder(
-        image_embeddings=embedding,
-        image_pe=sam.prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse,
-        # Without a mask prompt it is the same for all.
-        dense_prompt_embeddings=dense[:1],
-        multimask_output=False,
-    )[0]
-    return masks[:, 0]
-
-
 def _split_points_and_boxes(
     points_xy_sam: Tensor, labels: Tensor
 ) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
