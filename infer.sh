@@ -26,19 +26,11 @@ SEED=${SEED:-22}
 DEVICE=${DEVICE:-auto}
 INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --as images
 
-case $METHOD in
-    ep_sam | strong | weakmedsam | unet | deeplab | unet_pseudo | sam_box | medsam_box) ;;
-    # These end at the initial masks.
-    enhanced_adl | adl | gradcam | gradcam++ | eigencam | dws_mil | sa_mil | swin_mil)
-        INFER_FLAGS="--segment_by maps $INFER_FLAGS"
-        ;;
-    wsss_tissue) INFER_FLAGS="--gate_threshold 0.1 $INFER_FLAGS" ;;
-    *) refuse_method ;;
-esac
+require_method
 
 run_all() {
     source src/environment.sh
-    stage src/infer.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" "--seed=$SEED" "--device=$DEVICE" \
+    stage src/infer.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" "--recipe=$METHOD" "--seed=$SEED" "--device=$DEVICE" \
         "--test_dataset_dir=$TEST_DATASET_DIR" "--output_dir=$OUTPUT_DIR" \
         ${DATA_ROOT:+"--dataset_root=$DATA_ROOT"} ${CHECKPOINT_ROOT:+"--checkpoint_root=$CHECKPOINT_ROOT"} \
         ${RESNET_CHECKPOINT:+"--resnet_checkpoint=$RESNET_CHECKPOINT"} \

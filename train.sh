@@ -43,31 +43,9 @@ BOX_FLAGS=${BOX_FLAGS:-}                      # train_box_decoder.py, such as: -
 EVALUATE_FLAGS=${EVALUATE_FLAGS:-}            # evaluate.py
 
 require_gpus
-# What makes a method of its stages; flags from above come after it.
-case $METHOD in
-    ep_sam | sam_box) ;;
-    strong) DECODER_FLAGS="--method strong $DECODER_FLAGS" RETRAIN_FLAGS="--method strong $RETRAIN_FLAGS" ;;
-    enhanced_adl | adl | gradcam | gradcam++ | eigencam) CLASSIFIER_FLAGS="--cam $METHOD $CLASSIFIER_FLAGS" ;;
-    weakmedsam)
-        CLASSIFIER_FLAGS="--weak_model sam_encoder --subclasses 8 --lr 1e-4 --weight_decay 0.01 $CLASSIFIER_FLAGS"
-        MASK_FLAGS="--refine pam --rotations 1 --postprocess blurred_half $MASK_FLAGS"
-        SEGMENTER_FLAGS="--segmenter unet --targets initial --normal_patches $SEGMENTER_FLAGS"
-        ;;
-    dws_mil | sa_mil | swin_mil)
-        CLASSIFIER_FLAGS="--weak_model $METHOD $CLASSIFIER_FLAGS"
-        MASK_FLAGS="--refine unscaled --postprocess probability $MASK_FLAGS"
-        ;;
-    unet | deeplab) SEGMENTER_FLAGS="--segmenter $METHOD --targets ground_truth $SEGMENTER_FLAGS" ;;
-    unet_pseudo) SEGMENTER_FLAGS="--segmenter unet --targets pseudo $SEGMENTER_FLAGS" ;;
-    medsam_box) BOX_FLAGS="--segmenter medsam_box --sam_model_type vit_b $BOX_FLAGS" ;;
-    wsss_tissue)
-        CLASSIFIER_FLAGS="--weak_model wsss_tissue $CLASSIFIER_FLAGS"
-        MASK_FLAGS="--refine none --quantile 0 --open_kernel 0 --open_at image $MASK_FLAGS"
-        SEGMENTER_FLAGS="--segmenter wsss_tissue --targets layers --normal_patches $SEGMENTER_FLAGS"
-        EVALUATE_FLAGS="--gate_threshold 0.1 $EVALUATE_FLAGS"
-        ;;
-    *) refuse_method ;;
-esac
+require_method
+# MedSAM is a ViT-B, whatever SAM there is.
+[[ $METHOD != medsam_box ]] || SAM_MODEL_TYPE=
 
 corrections=()
 if [[ -n $CORRECTIONS ]]; then
@@ -97,19 +75,19 @@ run_all() {
     data=("--dataset_type=$DATASET_TYPE" ${DATA_ROOT:+"--dataset_root=$DATA_ROOT"})
     [[ $REPLACE == 1 ]] && data+=(--replace)
     run_folder=("--run=$RUN" ${CHECKPOINT_ROOT:+"--checkpoint_root=$CHECKPOINT_ROOT"})
-    local seed=("--seed=$SEED") run=("${data[@]}" "${run_folder[@]}" "--device=$DEVICE") sam=("--seed=$SEED")
+    # Every stage knows the flags and constants of its method (src/epsam/config/method_presets.py).
+    local run=("${data[@]}" "${run_folder[@]}" "--device=$DEVICE" "--recipe=$METHOD" "--method_preset=$METHOD_PRESET")
+    local seed=("--seed=$SEED") sam=("--seed=$SEED")
     [[ -n $SAM_MODEL_TYPE ]] && sam+=("--sam_model_type=$SAM_MODEL_TYPE")
     [[ -n $SAM_CHECKPOINT ]] && sam+=("--sam_checkpoint=$SAM_CHECKPOINT")
-    # The training stages take the constants of their method.
-    local training=("${run[@]}" "--recipe=$METHOD" "--method_preset=$METHOD_PRESET")
     # The SAM behind the maps, for those methods that have one.
-    local maps=("${training[@]}" ${SAM_MODEL_TYPE:+"--map_sam=$SAM_MODEL_TYPE"} ${SAM_CHECKPOINT:+"--map_sam_checkpoint=$SAM_CHECKPOINT"})
+    local maps=("${run[@]}" ${SAM_MODEL_TYPE:+"--map_sam=$SAM_MODEL_TYPE"} ${SAM_CHECKPOINT:+"--map_sam_checkpoint=$SAM_CHECKPOINT"})
 
     if [[ $DATASET_TYPE == demo ]]; then
         stage src/make_demo_slides.py ${DATA_ROOT:+"--output_dir=$DATA_ROOT/demo"} $DEMO_FLAGS  # synthetic slides
     fi
     # Checks in seconds what would stop the run later. It takes each stage's flags as one word.
-    stage src/check.py "${training[@]}" "${sam[@]}" ${FROM:+"--from_run=$FROM"} --patch_flags="$PATCH_FLAGS" \
+    stage src/check.py "${run[@]}" "${sam[@]}" ${FROM:+"--from_run=$FROM"} --patch_flags="$PATCH_FLAGS" \
         --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
         --retrain_flags="$RETRAIN_FLAGS" --segmenter_flags="$SEGMENTER_FLAGS" --box_flags="$BOX_FLAGS" \
         --evaluate_flags="$EVALUATE_FLAGS"
@@ -120,34 +98,34 @@ run_all() {
         ep_sam | strong)
             # Everything up to the preliminary decoder is reused; the stages then say so.
             [[ -z $CORRECTIONS ]] || stage src/reuse_run.py "--dataset_type=$DATASET_TYPE" "${run_folder[@]}" "--source_run=$source_run"
-            shared_stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
-            shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # classifier → initial masks
-            shared_stage src/finetune_decoder.py "${training[@]}" "${sam[@]}" $DECODER_FLAGS      # initial masks → preliminary decoder
-            shared_stage src/retrain_decoder.py "${training[@]}" "${sam[@]}" $RETRAIN_FLAGS "${corrections[@]}"  # pseudo-labels → final decoder
+            shared_stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # patches → classifier
+            shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS           # classifier → initial masks
+            shared_stage src/finetune_decoder.py "${run[@]}" "${sam[@]}" $DECODER_FLAGS   # initial masks → preliminary decoder
+            shared_stage src/retrain_decoder.py "${run[@]}" "${sam[@]}" $RETRAIN_FLAGS "${corrections[@]}"  # pseudo-labels → final decoder
             ;;
         enhanced_adl | adl | gradcam | gradcam++ | eigencam | dws_mil | sa_mil | swin_mil)
-            shared_stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
+            shared_stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
             shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS
             ;;
         weakmedsam)
-            shared_stage src/train_classifier.py "${maps[@]}" "${seed[@]}" $CLASSIFIER_FLAGS      # sub-classes → SAM's encoder
-            shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                   # its maps along SAM's masks
-            stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS    # initial masks → segmenter
+            shared_stage src/train_classifier.py "${maps[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # sub-classes → SAM's encoder
+            shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS           # its maps along SAM's masks
+            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS        # initial masks → segmenter
             ;;
         wsss_tissue)
-            stage src/train_classifier.py "${training[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
-            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                 # classifier → masks of three layers
-            stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS  # these masks → segmenter
+            stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
+            stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS                  # classifier → masks of three layers
+            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS        # these masks → segmenter
             ;;
         unet | deeplab)
-            stage src/train_segmenter.py "${training[@]}" "${seed[@]}" $SEGMENTER_FLAGS  # ground truth → segmenter
+            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS        # ground truth → segmenter
             ;;
         unet_pseudo)
             # FROM's pseudo-labels → segmenter
-            stage src/train_segmenter.py "${training[@]}" "${seed[@]}" ${FROM:+"--from_run=$FROM"} $SEGMENTER_FLAGS
+            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" ${FROM:+"--from_run=$FROM"} $SEGMENTER_FLAGS
             ;;
         sam_box | medsam_box)
-            shared_stage src/train_box_decoder.py "${training[@]}" "${sam[@]}" $BOX_FLAGS         # ground truth → SAM's decoder
+            shared_stage src/train_box_decoder.py "${run[@]}" "${sam[@]}" $BOX_FLAGS      # ground truth → SAM's decoder
             ;;
     esac
     stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves

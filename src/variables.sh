@@ -16,7 +16,15 @@ default_run() {
     if [[ $METHOD == ep_sam ]]; then echo "$DATASET_TYPE"; else echo "$DATASET_TYPE-$METHOD"; fi
 }
 
-refuse_method() {
+# The values of METHOD; their stages stand in train.sh and src/epsam/recipes.py.
+METHODS="ep_sam strong weakmedsam unet deeplab unet_pseudo sam_box medsam_box enhanced_adl adl gradcam gradcam++ eigencam
+    dws_mil sa_mil swin_mil wsss_tissue"
+
+require_method() {
+    local name
+    for name in $METHODS; do
+        if [[ $name == "$METHOD" ]]; then return; fi
+    done
     echo "error: METHOD $METHOD: no such method; use one of those beside METHOD in $0" >&2
     exit 1
 }

@@ -22,7 +22,6 @@ from epsam.core.files import write_json
 from epsam.data.images import read_mask, write_mask
 from epsam.engine.stage import Stage
 from epsam.pipeline import STAGES, recipe_stages
-from epsam.recipes import RECIPES
 from support.mini import FLAGS
 from support.training_stages import DATASET, SAM, working_in, write_mini_dataset
 
@@ -43,10 +42,6 @@ MINI_FLAGS = {
     "train_box_decoder": "--epoch 2 --embedding_transforms 1",
 }
 METHODS = ("unet", "unet_pseudo", "sam_box", "medsam_box", "gradcam", "wsss_tissue")
-INFER_FLAGS = {
-    "gradcam": ("--segment_by", "maps"),
-    "wsss_tissue": ("--gate_threshold", "0.1"),
-}
 PREDICTORS = {
     "gradcam": ("initial mask",),
     "unet_pseudo": ("unet",),
@@ -62,15 +57,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 def run_stage(name, method, *flags):
     """One stage of a method as train.sh runs it, on the mini dataset of the working directory."""
     shared = [*DATASET, *(SAM if name in WITH_SAM else ())] if name != "report" else DATASET[:2]
-    recipe_flags = RECIPES[method].flags.get(name, ())
+    recipe_flags: tuple[str, ...] = () if name == "report" else ("--recipe", method)
     if name == "train_segmenter" and method == "unet_pseudo":
         recipe_flags = (*recipe_flags, "--from_run", "source")
     if method == "medsam_box" and name == "train_box_decoder":
         # Random weights of the small SAM stand in for MedSAM's, which are of a ViT-B.
         recipe_flags = (*recipe_flags, *SAM)
     words = [*shared, "--run", method, *recipe_flags, *MINI_FLAGS.get(name, "").split(), *flags]
-    if STAGES[name].trains:
-        words += ["--recipe", method]
     MAINS[name].main(parse(name, STAGES[name].load_options_class(), words))
 
 
@@ -93,8 +86,7 @@ def folder(tmp_path_factory):
         for method in METHODS:
             for stage in recipe_stages(method)[1:]:
                 run_stage(stage.name, method)
-            flags = INFER_FLAGS.get(method, ())
-            run_stage("infer", method, *flags, "--output_dir", f"out/{method}")
+            run_stage("infer", method, "--output_dir", f"out/{method}")
     return folder
 
 
@@ -220,7 +212,7 @@ def test_without_medsams_file_one_line_says_where_it_comes_from_and_goes(folder)
             parse(
                 "train_box_decoder",
                 STAGES["train_box_decoder"].load_options_class(),
-                [*DATASET, "--run", "other", *RECIPES["medsam_box"].flags["train_box_decoder"]],
+                [*DATASET, "--run", "other", "--recipe", "medsam_box"],
             )
         )
 

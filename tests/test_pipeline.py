@@ -9,7 +9,7 @@ import pytest
 
 from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import parse
-from epsam.config.method_presets import METHOD_PRESETS
+from epsam.config.method_presets import METHOD_FLAGS, METHOD_PRESETS
 from epsam.config.preflight import CheckOptions
 from epsam.config.presets import PRESETS
 from epsam.core.errors import EpsamError
@@ -65,18 +65,42 @@ def test_stages_follow_each_other_and_read_what_earlier_ones_write():
         assert set(STAGES["infer"].inputs) & written, method
 
 
+def parse_stage(name, *words):
+    return parse(name, STAGES[name].load_options_class(), list(words))
+
+
 def test_flags_of_a_method_are_flags_of_its_stages():
-    for method, recipe in RECIPES.items():
-        assert recipe.flags.keys() <= set(recipe.stages), method
-        for name, flags in recipe.flags.items():
-            parse(name, STAGES[name].load_options_class(), list(flags))
+    assert METHOD_FLAGS.keys() <= RECIPES.keys()
+    for method, rows in METHOD_FLAGS.items():
+        assert rows.keys() <= {*RECIPES[method], "infer"}, method
+        for name, row in rows.items():
+            options = parse_stage(name, "--recipe", method)
+            assert {key: getattr(options, key) for key in row} == row, (method, name)
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_inference_goes_by_the_maps_of_a_method_that_ends_with_them(method):
+    options = parse_stage("infer", "--recipe", method)
+    ends_with_masks = training_stages(method)[-1].name == "generate_initial_masks"
+    assert options.segment_by == ("maps" if ends_with_masks else "trained")
+
+
+def test_what_makes_a_method_is_above_presets_and_below_the_users_flags():
+    # The demo's preset has 5e-4.
+    words = ("--recipe", "weakmedsam", "--dataset_type", "demo")
+    assert parse_stage("train_classifier", *words).lr == 1e-4
+    assert parse_stage("train_classifier", *words, "--lr", "0.01").lr == 0.01
+    strong = parse_stage("retrain_decoder", "--recipe", "strong")
+    assert (strong.method, strong.n_sample, strong.n_transform) == ("strong", 4, 2)
+    plain = parse_stage("retrain_decoder", "--recipe", "strong", "--method", "paper")
+    assert (plain.method, plain.n_sample, plain.n_transform) == ("paper", 1, 1)
 
 
 def test_constants_of_a_method_are_flags_of_its_stages():
     for preset, methods in METHOD_PRESETS.items():
         for method, datasets in methods.items():
             for dataset, rows in datasets.items():
-                assert rows.keys() <= set(RECIPES[method].stages), (preset, method, dataset)
+                assert rows.keys() <= set(RECIPES[method]), (preset, method, dataset)
                 for name, row in rows.items():
                     names = {field.name for field in fields(STAGES[name].load_options_class())}
                     assert row.keys() <= names, (preset, method, dataset, name)

@@ -431,7 +431,7 @@ def test_replace_reaches_every_stage(run_script, chosen, is_passed):
 
 
 @pytest.mark.parametrize("method", RECIPES)
-def test_a_method_runs_the_stages_of_its_recipe_with_its_flags_before_the_users(
+def test_a_method_runs_the_stages_of_its_recipe_with_the_flags_of_the_user(
     run_script, tmp_path, method
 ):
     variables = {stage.flags_variable for stage in ALL_STAGES.values() if stage.flags_variable}
@@ -450,21 +450,28 @@ def test_a_method_runs_the_stages_of_its_recipe_with_its_flags_before_the_users(
         assert (f"<--run={run}>" in line) == (stage.name != "extract_patches")
         if not stage.flags_variable:
             continue
-        words = [*RECIPES[method].flags.get(stage.name, ()), *flags[stage.flags_variable].split()]
+        words = flags[stage.flags_variable].split()
+        # The stages know the method's flags, which are in no line of the script.
+        assert (f"<--recipe={method}>" in line) == (stage.name != "extract_patches")
         assert line.endswith("".join(f"<{word}>" for word in words))
         assert f"<--{stage.flags_option}={' '.join(words)}>" in check
     assert (tmp_path / f"logging_{run}.txt").is_file()
 
 
 @pytest.mark.parametrize("preset", ["", "authors"])
-def test_the_check_and_the_training_stages_take_the_constants_of_the_method(run_script, preset):
+def test_the_check_and_the_stages_of_a_run_take_the_constants_of_the_method(run_script, preset):
     result = run_script("train.sh", DATASET_TYPE="x", METHOD="gradcam", METHOD_PRESET=preset)
     words = f"<--recipe=gradcam><--method_preset={preset or 'default'}>"
     scripts = []
     for line in result.stdout.splitlines():
         if words in line:
             scripts.append(line.partition(">")[0][1:])
-    assert scripts == ["src/check.py", "src/train_classifier.py", "src/generate_initial_masks.py"]
+    assert scripts == [
+        "src/check.py",
+        "src/train_classifier.py",
+        "src/generate_initial_masks.py",
+        "src/evaluate.py",
+    ]
 
 
 @pytest.mark.parametrize("method", RECIPES)
@@ -473,8 +480,14 @@ def test_inference_of_a_method_takes_its_run_and_what_it_ends_with(run_script, m
     run = "x" if method == "ep_sam" else f"x-{method}"
     assert f"<--run={run}>" in result.stdout
     assert f"<--output_dir=infer_output/{run}>" in result.stdout
-    ends_at_masks = recipe_stages(method)[-3].name == "generate_initial_masks"
-    assert ("<--segment_by><maps>" in result.stdout) == ends_at_masks
+    assert f"<--recipe={method}>" in result.stdout
+
+
+@pytest.mark.parametrize("given", ["", "vit_demo"])
+def test_medsam_is_a_vit_b_whatever_sam_the_user_has(run_script, given):
+    result = run_script("train.sh", METHOD="medsam_box", DATASET_TYPE="x", SAM_MODEL_TYPE=given)
+    assert result.returncode == 0, result.stderr
+    assert "vit_demo" not in result.stdout
 
 
 @pytest.mark.parametrize("script", ["train.sh", "infer.sh"])

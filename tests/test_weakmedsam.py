@@ -17,7 +17,6 @@ from epsam.core.files import read_json
 from epsam.data.images import read_mask, read_rgb
 from epsam.engine.stage import Stage
 from epsam.pipeline import STAGES, recipe_stages
-from epsam.recipes import RECIPES
 from support.training_stages import DATASET, SAM, working_in, write_mini_dataset
 
 METHOD = "weakmedsam"
@@ -43,7 +42,9 @@ pytestmark = pytest.mark.slow
 def run_stage(name, *flags):
     shared = [*DATASET, *(SAM if name in ("evaluate", "infer") else ())]
     words = [*(shared if name != "report" else DATASET[:2]), "--run", METHOD]
-    words += [*RECIPES[METHOD].flags.get(name, ()), *MINI_FLAGS.get(name, "").split(), *flags]
+    words += [*MINI_FLAGS.get(name, "").split(), *flags]
+    if name != "report":
+        words += ["--recipe", METHOD]
     MAINS[name].main(parse(name, STAGES[name].load_options_class(), words))
 
 

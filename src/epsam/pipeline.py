@@ -206,7 +206,7 @@ def recipe_stages(recipe: str = EP_SAM) -> tuple[StageSpec, ...]:
     """The stages of a recipe, in order. Raises EpsamError if there is no such recipe."""
     if recipe not in RECIPES:
         raise EpsamError(f"METHOD {recipe}: no such method; use {', '.join(RECIPES)}")
-    return tuple(STAGES[name] for name in RECIPES[recipe].stages)
+    return tuple(STAGES[name] for name in RECIPES[recipe])
 
 
 def training_stages(recipe: str = EP_SAM) -> tuple[StageSpec, ...]:

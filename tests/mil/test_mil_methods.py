@@ -27,7 +27,7 @@ MAINS = {
     "generate_initial_masks": (generate_initial_masks, FLAGS["MASK_FLAGS"]),
     "evaluate": (evaluate, ""),
     "report": (report, ""),
-    "infer": (infer, "--segment_by maps"),
+    "infer": (infer, ""),
 }
 """Stage → its script, and its flags on the mini dataset."""
 
@@ -37,9 +37,9 @@ pytestmark = pytest.mark.slow
 def run_stage(name, method, *flags):
     """One stage of a method as train.sh runs it, on the mini dataset of the working directory."""
     script, mini_flags = MAINS[name]
-    words = [*DATASET[:2], "--run", method, *RECIPES[method].flags.get(name, ())]
+    words = [*DATASET[:2], "--run", method]
     if name != "report":
-        words += DATASET[2:]
+        words += [*DATASET[2:], "--recipe", method]
     words += [*mini_flags.split(), *flags]
     script.main(parse(name, STAGES[name].load_options_class(), words))
 
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
     with working_in(folder):
         write_mini_dataset()
         for method in METHODS:
-            for name in RECIPES[method].stages[1:]:
+            for name in RECIPES[method][1:]:
                 run_stage(name, method)
             run_stage("infer", method, "--output_dir", f"out/{method}")
     return folder

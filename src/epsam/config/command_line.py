@@ -173,7 +173,8 @@ def _read_options(stage: str, kind: type[Options], arguments: list[str]) -> Opti
     presets = stage_preset(
         dataset_type, stage, flags.get("recipe", ""), flags.get("method_preset", DEFAULT)
     )
-    presets |= METHODS[flags.get("method", "paper")]
+    method: str = flags.get("method") or presets.get("method", "paper")
+    presets |= METHODS[method]
 
     return kind(**(read_stored(kind, presets) | flags))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from epsam.config.common import (
     LoggerOptions,
+    RecipeOptions,
     RestartOptions,
     RunOptions,
     SeedOptions,
@@ -22,6 +23,7 @@ class EvaluateOptions(
     SamOptions,
     CacheOptions,
     SeedOptions,
+    RecipeOptions,
     LoggerOptions,
     RestartOptions,
     RunOptions,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from epsam.config.common import (
     AnnotationOptions,
     MergeOptions,
+    RecipeOptions,
     RunOptions,
     SeedOptions,
     SlideResolutionOptions,
@@ -142,6 +143,7 @@ class InferOptions(
     PromptOverrides,
     SamOptions,
     SeedOptions,
+    RecipeOptions,
     RunOptions,
 ):
     """Step 6: images or slides → masks, overlays, metrics."""

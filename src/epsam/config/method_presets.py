@@ -1,4 +1,5 @@
-"""Presets of methods: the constants that a method needs where they are not the flags' defaults.
+"""Presets of methods: the flags that make a method of its stages, and the constants that it needs
+where they are not the flags' defaults.
 
 `METHOD_PRESET` of train.sh chooses between the rows. See docs/deviations.md, "Constants of the
 methods that are compared".
@@ -84,6 +85,81 @@ _TISSUE_TRAINING: Row = {
     "weight_decay": 5e-4,
 }
 
+
+def _map_rows(cam: str) -> StageRows:
+    """A classifier whose initial masks are the answer (paper Table 2)."""
+    return {"train_classifier": {"cam": cam}, "infer": {"segment_by": "maps"}}
+
+
+def _mil_rows(name: str) -> StageRows:
+    """Multiple-instance learning, whose maps are probabilities and, above ½, the answer."""
+    return {
+        "train_classifier": {"weak_model": name},
+        "generate_initial_masks": {"refine": "unscaled", "postprocess": "probability"},
+        "infer": {"segment_by": "maps"},
+    }
+
+
+def _segmenter_rows(name: str, targets: str) -> StageRows:
+    return {"train_segmenter": {"segmenter": name, "targets": targets}}
+
+
+# WSSS-Tissue's published code: a class below this probability is not segmented.
+_TISSUE_GATE: Row = {"gate_threshold": 0.1}
+
+METHOD_FLAGS: dict[str, StageRows] = {
+    "strong": {
+        "finetune_decoder": {"method": "strong"},
+        "retrain_decoder": {"method": "strong"},
+    },
+    "unet": _segmenter_rows("unet", "ground_truth"),
+    "deeplab": _segmenter_rows("deeplab", "ground_truth"),
+    "unet_pseudo": _segmenter_rows("unet", "pseudo"),
+    # MedSAM is a ViT-B, whatever SAM the preset names.
+    "medsam_box": {"train_box_decoder": {"segmenter": "medsam_box", "sam_model_type": "vit_b"}},
+    # From patch labels to a U-Net (arXiv 2503.04106).
+    "weakmedsam": {
+        "train_classifier": {
+            "weak_model": "sam_encoder",
+            "subclasses": 8,
+            "lr": 1e-4,
+            "weight_decay": 0.01,
+        },
+        "generate_initial_masks": {
+            "refine": "pam",
+            "rotations": 1,
+            "postprocess": "blurred_half",
+        },
+        "train_segmenter": {"segmenter": "unet", "targets": "initial", "normal_patches": True},
+    },
+    "wsss_tissue": {
+        "train_classifier": {"weak_model": "wsss_tissue"},
+        # What exceeds the map of normal tissue, as it is.
+        "generate_initial_masks": {
+            "refine": "none",
+            "quantile": 0.0,
+            "open_kernel": 0,
+            "open_at": "image",
+        },
+        "train_segmenter": {
+            "segmenter": "wsss_tissue",
+            "targets": "layers",
+            "normal_patches": True,
+        },
+        "evaluate": _TISSUE_GATE,
+        "infer": _TISSUE_GATE,
+    },
+    "enhanced_adl": _map_rows("enhanced_adl"),
+    "adl": _map_rows("adl"),
+    "gradcam": _map_rows("gradcam"),
+    "gradcam++": _map_rows("gradcam++"),
+    "eigencam": _map_rows("eigencam"),
+    "dws_mil": _mil_rows("dws_mil"),
+    "sa_mil": _mil_rows("sa_mil"),
+    "swin_mil": _mil_rows("swin_mil"),
+}
+"""{METHOD: {stage: {flag: value}}}: what makes a method of its stages, on every dataset."""
+
 METHOD_PRESETS: dict[str, dict[str, dict[str, StageRows]]] = {
     DEFAULT: {
         "dws_mil": _MIL,
@@ -131,7 +207,7 @@ def stage_preset(
     """What takes the place of a stage's defaults: {flag: value}.
 
     The method's constants come first; what a dataset is known to need goes over them; the authors'
-    constants, which somebody has to ask for, go over both.
+    constants, which somebody has to ask for, go over both. What makes the method is above all.
     """
     of_method = METHOD_PRESETS[DEFAULT].get(recipe, {})
     layers = [
@@ -142,6 +218,7 @@ def stage_preset(
     if method_preset != DEFAULT:
         of_authors = METHOD_PRESETS[method_preset].get(recipe, {})
         layers += [of_authors.get(ANY_DATASET, {}), of_authors.get(dataset_type, {})]
+    layers.append(METHOD_FLAGS.get(recipe, {}))
 
     row: Row = {}
     for rows_by_stage in layers:
