@@ -323,6 +323,9 @@ def list_series(rows: Sequence[Mapping[str, str]]) -> Series:
         for order in [row["order"]] if row["order"] else ORDERS:
             points = series.setdefault(f"{seed}: {order}", [])
             points.append((float(row["corrected"]), float(row["dice"])))
+    # Rows come in the order in which they were measured.
+    for points in series.values():
+        points.sort()
     return series
 
 

@@ -14,6 +14,7 @@ from epsam.corrections.store import CorrectionStore
 from epsam.paths import RunPaths
 from epsam.view.catalogue import read_catalogue
 from epsam.view.export import export_page
+from epsam.view.export_gallery import export_gallery
 from epsam.view.image_site import ImageSite
 from epsam.view.run_patches import TrainingRun
 from epsam.view.run_site import RunSite
@@ -31,9 +32,10 @@ def main(options: ViewOptions) -> None:
         raise DatasetError("no folder; give an output folder of infer.sh: ./view.sh infer_output/x")
     site = open_site(options)
     if options.export:
-        if not isinstance(site, ImageSite):
-            raise DatasetError(f"{options.folder}: is a run; --export takes results of infer.sh")
-        export_page(site, Path(options.export), options.export_mb)
+        if isinstance(site, ImageSite):
+            export_page(site, Path(options.export), options.export_mb)
+        else:
+            export_gallery(site, Path(options.export), options.export_mb)
         log.info("page: %s", Path(options.export, "index.html"))
         return
     site.start()

@@ -174,3 +174,12 @@ def open_browser(path, profile, scripts=False):
         os.close(receive)
         process.kill()
         process.wait()
+
+
+def drag(browser, corners):
+    """Draw a line with the button of the mouse held down, over places of the screen."""
+    kinds = ["mousePressed", *["mouseMoved"] * (len(corners) - 2), "mouseReleased"]
+    for kind, (x, y) in zip(kinds, corners, strict=True):
+        browser.call(
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1
+        )

@@ -11,11 +11,12 @@ from epsam.corrections.shapes import NORMAL, paint_shapes
 from epsam.corrections.store import CorrectionStore
 from epsam.view.catalogue import read_catalogue
 from epsam.view.export import export_page
+from epsam.view.export_gallery import export_gallery
 from epsam.view.image_site import ImageSite
 from epsam.view.run_patches import TrainingRun
 from epsam.view.run_site import RunSite
 from epsam.view.server import ViewServer
-from support.browser import find_browser, open_browser
+from support.browser import drag, find_browser, open_browser
 from support.viewed_results import write_results
 from support.viewed_run import write_run
 
@@ -200,13 +201,22 @@ def test_the_gallery_of_a_run_is_sorted_and_its_pictures_come(browser, tmp_path)
         server.shutdown()
 
 
-def drag(browser, corners):
-    """Draw a line with the button of the mouse held down, over places of the screen."""
-    kinds = ["mousePressed", *["mouseMoved"] * (len(corners) - 2), "mouseReleased"]
-    for kind, (x, y) in zip(kinds, corners, strict=True):
-        browser.call(
-            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1
-        )
+def test_an_exported_gallery_opens_from_a_disk(browser, tmp_path):
+    folder = write_run(tmp_path)
+    export_gallery(RunSite(TrainingRun(folder)), tmp_path / "page", 30)
+    for name in ("runs", "dataset"):
+        shutil.rmtree(tmp_path / name)
+    address = (tmp_path / "page" / "index.html").as_uri()
+    browser.load(f"{address}#split=train&label=1&order=ids", 1300, HEIGHT)
+    names = "[...document.querySelectorAll('h2')].map(h => h.firstChild.textContent)"
+    assert browser.evaluate(names) == ["b_1", "a_1"]
+    browser.wait_for(
+        "document.images.length > 5 && "
+        "[...document.images].every(i => i.complete && i.naturalWidth === 256)"
+    )
+    assert browser.evaluate("document.querySelector('article button')") is None
+    assert browser.problems() == []
+    assert {url.split(":")[0] for url in browser.requests()} <= {"file", "data"}
 
 
 def test_a_polygon_drawn_over_a_patch_is_on_disk_and_undone(browser, tmp_path):

@@ -10,8 +10,12 @@ from epsam.core.errors import DatasetError
 from epsam.view import export
 from epsam.view.catalogue import read_catalogue
 from epsam.view.export import export_page
+from epsam.view.export_gallery import export_gallery
 from epsam.view.image_site import ImageSite
+from epsam.view.run_patches import TrainingRun
+from epsam.view.run_site import RunSite
 from support.viewed_results import probability_pixels, write_results
+from support.viewed_run import write_run
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +92,42 @@ def test_a_page_can_be_written_again_but_not_over_other_files(site, folder, tmp_
     (tmp_path / "other" / "a.txt").write_text("mine")
     with pytest.raises(DatasetError, match="not results of view"):
         export_page(site, tmp_path / "other", 30)
+
+
+def read_patches(page):
+    text = (page / "patches.js").read_text()
+    return json.loads(text.removeprefix("epsam.setPatches(").removesuffix(");\n"))["patches"]
+
+
+def test_the_gallery_of_a_run_is_exported_with_all_pictures(tmp_path):
+    site = RunSite(TrainingRun(write_run(tmp_path)))
+    export_gallery(site, tmp_path / "page", 30)
+    page = (tmp_path / "page" / "index.html").read_text()
+    for name in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert name == "data:," or (tmp_path / "page" / name).is_file()
+    rows = read_patches(tmp_path / "page")
+    assert len(rows) == 9
+    for index, row in enumerate(rows):
+        for picture in row["pictures"]:
+            path = tmp_path / "page" / "pictures" / str(index) / picture["file"]
+            assert not picture["file"] or path.is_file()
+    with pytest.raises(DatasetError, match="--export"):
+        export_gallery(site, tmp_path / "runs" / "mine" / "page", 30)
+
+
+def test_of_too_many_patches_evenly_spaced_ones_are_exported(tmp_path, caplog):
+    caplog.set_level("INFO")
+    export_gallery(RunSite(TrainingRun(write_run(tmp_path))), tmp_path / "all", 30)
+    files = list((tmp_path / "all" / "pictures").rglob("*.jpg"))
+    third = sum(path.stat().st_size for path in files) / 3e6
+    # Room for three of nine patches: the first, the middle and the last one.
+    export_gallery(RunSite(TrainingRun(tmp_path / "runs" / "mine")), tmp_path / "few", third * 1.01)
+    rows = read_patches(tmp_path / "few")
+    assert [(row["split"], row["name"]) for row in rows] == [
+        ("train", "a_1"),
+        ("val", "b_1"),
+        ("test", "c_0"),
+    ]
+    assert "3 of 9 patches" in caplog.text
+    folders = sorted(path.name for path in (tmp_path / "few" / "pictures").iterdir())
+    assert folders == ["0", "1", "2"]

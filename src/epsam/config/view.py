@@ -39,7 +39,8 @@ class ViewOptions(DebugOptions):
     )
     export_mb: float = flag(
         30.0,
-        "size of an exported slide, MB; of larger ones the finest levels are left out",
+        "size of an exported slide, or of a run's pictures, MB; of larger ones the finest levels, "
+        "or some of the patches, are left out",
         at_least=1,
         affects_result=False,
     )

@@ -30,6 +30,8 @@ EXPORTED_FILES = (
     "exported.js",
 )
 """Those of the page of results, on a disk, too."""
+GALLERY_FILES = ("gallery.css", "colours.js", "images.js", "gallery.js")
+"""Those of the page of a run, on a disk, too."""
 STATIC_FILES = (
     *EXPORTED_FILES,
     "gallery.css",
