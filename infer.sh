@@ -24,13 +24,15 @@ SAM_CHECKPOINT=${SAM_CHECKPOINT:-}                        # empty: SAM's own fil
 OUTPUT_DIR=${OUTPUT_DIR:-infer_output/$RUN}
 SEED=${SEED:-22}
 DEVICE=${DEVICE:-auto}
+GPUS=${GPUS:-1}                                           # processes that share the slides: GPUs of this machine, or with DEVICE=cpu processes
 INFER_FLAGS=${INFER_FLAGS:-}                              # infer.py, such as: --no-classifier_gate --as images
 
+require_gpus
 require_method
 
 run_all() {
     source src/environment.sh
-    stage src/infer.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" "--recipe=$METHOD" "--seed=$SEED" "--device=$DEVICE" \
+    shared_stage src/infer.py "--dataset_type=$DATASET_TYPE" "--run=$RUN" "--recipe=$METHOD" "--seed=$SEED" "--device=$DEVICE" \
         "--test_dataset_dir=$TEST_DATASET_DIR" "--output_dir=$OUTPUT_DIR" \
         ${DATA_ROOT:+"--dataset_root=$DATA_ROOT"} ${CHECKPOINT_ROOT:+"--checkpoint_root=$CHECKPOINT_ROOT"} \
         ${RESNET_CHECKPOINT:+"--resnet_checkpoint=$RESNET_CHECKPOINT"} \

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,19 @@ from epsam.config.command_line import run_stage
 from epsam.config.flags import stored_options
 from epsam.config.inference import InferOptions
 from epsam.core.device import select_device
+from epsam.core.distributed import (
+    gather_objects,
+    gather_parts,
+    is_main_process,
+    part_of_process,
+    wait_for_all,
+)
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_json, sha256_of, write_json, write_table, write_text
 from epsam.core.output_folders import INFERENCE, check_output_folder, mark_output_folder
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
+from epsam.data.patches import Patch
 from epsam.evaluation.slide_scores import SlideScore, summarize_slide_scores
 from epsam.evaluation.thresholds import resolve_inference_thresholds
 from epsam.extraction.slide_labels import read_label_rules
@@ -35,6 +44,7 @@ from epsam.inference.slide_tables import (
 )
 from epsam.inference.tile_model import Gate
 from epsam.inference.weights import find_weights, inference_key, resolve_sam_model_type
+from epsam.metrics import PixelCounts
 from epsam.paths import run_folder, test_folder
 from epsam.report.cases import draw_image_cases, draw_slide_cases
 from epsam.report.inference import InferenceResults, render_inference_report
@@ -53,7 +63,8 @@ def main(options: InferOptions) -> None:
     path = test_folder(options)
     # Before anything else: the networks take their time to load.
     inputs = [*list_input_folders(path), run_folder(options)]
-    check_output_folder(Path(options.output_dir), INFERENCE, inputs)
+    if is_main_process():
+        check_output_folder(Path(options.output_dir), INFERENCE, inputs)
     options = resolve_inference_thresholds(resolve_sam_model_type(options))
     if is_for_slides(path, options.as_):
         infer_slides(path, options)
@@ -70,6 +81,13 @@ def require_no_shard(options: InferOptions) -> None:
         )
 
 
+def mark_results(output: Path) -> None:
+    """Mark the folder as one of results, before any process writes there."""
+    if is_main_process():
+        mark_output_folder(output, INFERENCE)
+    wait_for_all()
+
+
 def infer_slides(path: Path, options: InferOptions) -> None:
     """A folder of results for each slide, and tables and a report over all of them."""
     started = time.monotonic()
@@ -82,10 +100,14 @@ def infer_slides(path: Path, options: InferOptions) -> None:
     if options.merge:
         store.check_complete(slides)
     elif slides:
-        pipeline = load_tile_model(options, select_device(options.device, options.precision))
-        settings = make_slide_settings(options, pipeline)
-        mark_output_folder(output, INFERENCE)
+        device_config = select_device(options.device, options.precision)
+        pipeline = load_tile_model(options, device_config)
+        is_on_gpu = device_config.device.type == "cuda"
+        settings = make_slide_settings(options, pipeline, is_on_gpu)
+        mark_results(output)
         slides = segment_slides(slides, pipeline, settings, store)
+    if not is_main_process():
+        return
 
     rows, timings = collect_rows(slides, store)
     # A shard has only its own slides; the tables over all of them are left to --merge.
@@ -136,10 +158,20 @@ def infer_images(path: Path, options: InferOptions) -> None:
     check_image_resolution(images, path, options.mpp, pipeline.mpp)
     gate = Gate(options.classifier_gate, options.gate_threshold)
     key = inference_key(options)
-    mark_output_folder(output, INFERENCE)
-    rows, counts = segment_folder(
-        images, pipeline, output, options.overlap, gate, key, options.mask_threshold
+    mark_results(output)
+    part_rows, part_counts = segment_folder(
+        part_of_process(images),
+        pipeline,
+        output,
+        options.overlap,
+        gate,
+        key,
+        options.mask_threshold,
     )
+    rows = gather_parts(part_rows)
+    counts = join_counts(images, gather_objects(part_counts))
+    if not is_main_process():
+        return
 
     # An image that could not be read is in the table, too, with its reason.
     metrics = summarize_images(rows, list(counts.values()))
@@ -170,6 +202,17 @@ def infer_images(path: Path, options: InferOptions) -> None:
     log.info("masks, overlays, metrics.csv and summary.json are in %s", output)
 
 
+def join_counts(
+    images: Sequence[Patch], parts: Sequence[Mapping[str, PixelCounts]]
+) -> dict[str, PixelCounts]:
+    """Pixel counts by file name, of all processes, in the order of the images."""
+    joined: dict[str, PixelCounts] = {}
+    for counts in parts:
+        joined.update(counts)
+    names = [image.file_name for image in images]
+    return {name: joined[name] for name in names if name in joined}
+
+
 def write_record(options: InferOptions, started: float) -> RunProvenance:
     """Write record.json, the provenance of the results, and return its content.
 
@@ -191,4 +234,4 @@ def write_report(results: InferenceResults, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("infer", InferOptions, main)
+    run_stage("infer", InferOptions, main, is_shared=True)

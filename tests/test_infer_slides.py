@@ -18,7 +18,7 @@ from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.weak.weights import save_classifier
 from support import trapped
 from support.fake_tile_model import draw_slide, write_lossless_slide
-from support.mini import clone, run, smaller_sam, write_random_sam
+from support.mini import clone, run, smaller_sam, write_patches, write_random_sam
 from support.random_run import write_random_run
 from support.untimed import contents
 
@@ -211,3 +211,29 @@ def test_the_shell_script_takes_one_slide(tmp_path):
     assert tifffile.imread(output / "mine 1" / "mask.tif").shape == (130, 150)
     assert "1 slides done, 0 failed" in result.stdout
     assert (folder / "logging_inference.txt").read_text() == result.stdout
+
+
+@pytest.mark.parametrize("content", ["slides", "images"])
+def test_two_processes_of_the_shell_script_leave_the_results_of_one(tmp_path, content):
+    def write_slides(folder):
+        for number in range(4):
+            image = draw_slide(130, 150, [(0, 0, 60 + 10 * number, 90)], [(20, 20, 50, 50)])
+            write_lossless_slide(folder / "slides" / f"slide_{number}.tif", image)
+        write_patches(folder)
+
+    folder = clone(tmp_path, write_slides)
+    write_random_run(folder / "checkpoints" / "mini", folder / "random_sam.pth")
+    place = {"slides": "dataset/mini/slides", "images": "dataset/mini/test"}[content]
+    for gpus in ("1", "2"):
+        settings = {
+            "TEST_DATASET_DIR": place,
+            "DEVICE": "cpu",
+            "GPUS": gpus,
+            "OUTPUT_DIR": f"results_{gpus}",
+            # An image a batch: tiles that share one are rounded together.
+            "INFER_FLAGS": "--no-classifier_gate --batch_size 1",
+        }
+        result = run(folder, "./infer.sh", **settings)
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert contents(folder / "results_2") == contents(folder / "results_1")
+    assert (folder / "results_2" / "report.html").is_file()

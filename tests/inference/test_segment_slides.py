@@ -121,7 +121,7 @@ def test_an_interrupted_slide_leaves_nothing_that_looks_finished(slide_folder, t
     slides, output = find_slides(slide_folder), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         segment_all(slides, output, Broken())
-    assert [path.name for path in output.iterdir()] == [".locks"]
+    assert [path.name for path in output.iterdir()] == [".claims"]
     assert segment_all(slides, output)[1][0]["status"] == "done"
 
 

@@ -15,7 +15,7 @@ from epsam.inference.slide_tables import (
     write_tables,
 )
 from support.fake_tile_model import FakeTileModel, draw_slide, write_lossless_slide
-from support.holder import holding
+from support.holder import CLAIM, holding
 from support.slide_runs import KEY, OTHER_KEY, SETTINGS, TISSUE, segment_all
 from support.tables import read_rows
 from support.untimed import contents
@@ -93,9 +93,9 @@ def test_a_finished_slide_that_lost_a_result_is_done_again(
 
 def test_a_slide_on_which_another_run_works_is_left_to_it(slide_folder, tmp_path, caplog):
     slides, output = find_slides(slide_folder), tmp_path / "out"
-    staging = output / ".a.part"
+    staging = output / ".0123456789ab.part"
     staging.mkdir(parents=True)
-    with caplog.at_level("INFO"), holding(output / ".locks" / "a") as other:
+    with caplog.at_level("INFO"), holding(output / ".claims" / "a", CLAIM) as other:
         rows = segment_all(slides, output)[1]
     assert [(row["slide"], row["status"]) for row in rows] == [("b", "done")]
     assert staging.is_dir(), "the other run writes there"
@@ -108,10 +108,55 @@ def test_a_slide_on_which_another_run_works_is_left_to_it(slide_folder, tmp_path
     assert [row["slide"] for row in segment_all(slides, output)[1]] == ["a", "b"]
 
 
+class TakenOver(FakeTileModel):
+    """While it works on slide a, another machine takes the claim over."""
+
+    def __init__(self, output, raises):
+        super().__init__()
+        self.output, self.raises = output, raises
+
+    def classify(self, tiles, timer):
+        (holder,) = (self.output / ".claims" / "a").iterdir()
+        if holder.name != "elsewhere.7.cafe":
+            holder.rename(holder.with_name("elsewhere.7.cafe"))
+            if self.raises:
+                raise OSError("the other process has removed the folder")
+        return super().classify(tiles, timer)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_results_of_a_slide_that_was_taken_over_are_dropped(slide_folder, tmp_path, caplog, raises):
+    slides, output = find_slides(slide_folder), tmp_path / "out"
+    rows = segment_all(slides, output, TakenOver(output, raises))[1]
+    assert [(row["slide"], row["status"]) for row in rows] == [("b", "done")]
+    assert "a: another process has taken it over" in caplog.text
+    assert not (output / "a").exists()
+    assert [path.name for path in (output / ".claims" / "a").iterdir()] == ["elsewhere.7.cafe"]
+    assert not list(output.glob("*.part"))
+
+
+def test_a_slide_that_another_process_has_failed_on_meanwhile_is_not_tried_again(
+    slide_folder, tmp_path
+):
+    (slide_folder / "a.tif").write_bytes(b"no slide")
+    slides, output = find_slides(slide_folder), tmp_path / "out"
+    store = SlideStore(output, KEY)
+    assert len(store.find_unfinished(slides)) == 2
+    segment_all(slides, output)
+    with store.stage(slides[0]) as staged:
+        assert staged is None
+    # A later run tries it again.
+    again = SlideStore(output, KEY)
+    assert [slide.name for slide in again.find_unfinished(slides)] == ["a"]
+    with again.stage(slides[0]) as staged:
+        assert staged is not None
+        staged.fail("again")
+
+
 def test_a_locked_slide_that_is_finished_is_in_the_tables(slide_folder, tmp_path):
     slides, output = find_slides(slide_folder), tmp_path / "out"
     segment_all(slides, output)
-    with holding(output / ".locks" / "a"):
+    with holding(output / ".claims" / "a", CLAIM):
         assert [row["slide"] for row in segment_all(slides, output)[1]] == ["a", "b"]
 
 

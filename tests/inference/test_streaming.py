@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,31 @@ def test_prefetch_works_on_the_next_job_while_this_result_is_in_use():
     for job, _ in prefetch(range(2), work):
         assert job == 0 or working.is_set()
         working.set()
+
+
+def test_several_threads_prefetch_at_a_time_and_results_come_in_order():
+    # Three jobs that wait for each other: fewer threads would never end them.
+    together = threading.Barrier(3)
+
+    def work(job):
+        together.wait(60)
+        return job
+
+    assert list(prefetch(range(6), work, n_threads=3)) == [(n, n) for n in range(6)]
+
+
+def test_threads_that_read_a_slide_at_a_time_give_the_tiles_of_one(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    path = write_lossless_slide(tmp_path / "a.tif", image)
+    maps = []
+    for n_threads in (1, 4):
+        with open_slide(path) as slide:
+            inference = replace(
+                make_inference(slide, FakeTileModel(), overlap=0.5), read_threads=n_threads
+            )
+            maps.append(np.concatenate(list(inference.bands())))
+            assert slide.reading_s >= slide.decoding_s > 0
+    assert np.array_equal(maps[0], maps[1])
 
 
 def test_an_error_of_a_prefetched_job_comes_in_its_turn():

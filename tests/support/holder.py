@@ -9,12 +9,19 @@ from pathlib import Path
 import epsam
 
 SOURCE = str(Path(epsam.__file__).parents[1])
+LOCK = """
+from epsam.core.locking import exclusive_lock
+with exclusive_lock(Path(sys.argv[1]), "x")
+"""
+CLAIM = """
+from epsam.core.claims import hold_claim
+with hold_claim(Path(sys.argv[1]))
+"""
 HOLDER = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from epsam.core.locking import exclusive_lock
-with exclusive_lock(Path(sys.argv[1]), "x"):
+{hold}:
     child = os.fork()
     if child:
         print("held", flush=True)
@@ -23,12 +30,12 @@ with exclusive_lock(Path(sys.argv[1]), "x"):
 
 
 @contextmanager
-def holding(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that claims `folder`, and a child of it that outlives its being killed, until the
-    block ends.
+def holding(folder: Path, hold: str = LOCK) -> Iterator["subprocess.Popen[str]"]:
+    """A process that locks `folder`, or holds it as `hold` says, and a child of it that outlives
+    its being killed, until the block ends.
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder), SOURCE],
+        [sys.executable, "-c", HOLDER.format(hold=hold.strip()), str(folder), SOURCE],
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

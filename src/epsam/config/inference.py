@@ -180,3 +180,11 @@ class InferOptions(
         affects_result=True,
     )
     batch_size: int = flag(4, "tiles per batch", at_least=1, affects_result=False)
+    read_threads: int = flag(
+        0,
+        "threads that read batches of a slide's tiles ahead of the model; 0: 4 beside a GPU, 1 on "
+        "a CPU",
+        at_least=0,
+        at_most=64,
+        affects_result=False,
+    )

@@ -186,19 +186,21 @@ class Artifact:
         write_json(self._record, self._compose_record(self.path, files, content or {}))
 
     @contextmanager
-    def replace(self) -> Iterator[Replacement]:
+    def replace(self, staging: Path | None = None) -> Iterator[Replacement]:
         """Stage a new result, and put it in the place of the old one if the block succeeds.
 
         Yields an empty folder if the record is a file inside of `path`, else a file to write, which
         has to hold its record (`Key.record`). The folder gets its record last, with the content
         that the block has set, and appears by one rename.
+
+        staging: the folder that is staged in; None: one beside `path` that all processes share.
         """
         if self._record == self.path:
             with whole_file(self.path) as temporary:
                 yield Replacement(temporary)
             return
 
-        staging = self.path.with_name(f".{self.path.name}.part")
+        staging = staging or self.path.with_name(f".{self.path.name}.part")
         # What a process that was killed has left.
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)

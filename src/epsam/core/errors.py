@@ -53,5 +53,9 @@ class BusyError(EpsamError):
     """A folder that another process is using."""
 
 
+class ClaimLostError(EpsamError):
+    """Work that another process has taken over from this one."""
+
+
 class ProcessLostError(EpsamError):
     """Another of the processes that share a stage has ended."""

@@ -16,7 +16,7 @@ RECORD_FILE = "record.json"
 INFERENCE = "infer"
 
 _EARLIER_MARKS: dict[str, tuple[str, ...]] = {
-    INFERENCE: (".finished.jsonl", ".locks"),
+    INFERENCE: (".finished.jsonl", ".locks", ".claims"),
     "compare": ("compare.md",),
     "ablate": ("tables", "*/seed_*"),
     "make_demo_slides": ("seed.txt",),

@@ -39,6 +39,8 @@ from epsam.weak.registry import load_weak_model
 log = logging.getLogger(__name__)
 
 PUBLISHED_PATCH_SIZE = 512
+GPU_READ_THREADS = 4
+"""This project: decoding a tile takes longer than a fast GPU takes for one."""
 
 
 def load_tile_model(options: InferOptions, device_config: DeviceConfig) -> TileModel:
@@ -136,10 +138,13 @@ def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipelin
     )
 
 
-def make_slide_settings(options: InferOptions, model: TileModel) -> SlideSettings:
+def make_slide_settings(
+    options: InferOptions, model: TileModel, is_on_gpu: bool = False
+) -> SlideSettings:
     """How slides are read: at the resolution of the training patches unless --mpp is given.
 
-    Raises WeightsError if neither is known.
+    is_on_gpu: whether the processor has little to do but reading. Raises WeightsError if neither
+    resolution is known.
     """
     mpp = options.mpp or model.mpp
     if not mpp:
@@ -158,6 +163,7 @@ def make_slide_settings(options: InferOptions, model: TileModel) -> SlideSetting
         contours=ContourSettings(
             options.min_region, options.min_outline, options.asap, options.mask_threshold
         ),
+        read_threads=options.read_threads or (GPU_READ_THREADS if is_on_gpu else 1),
     )
 
 

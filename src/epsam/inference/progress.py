@@ -68,8 +68,9 @@ class PhaseTimer:
 class EtaEstimator:
     """Time left for slides, from the mean time of those that this run has segmented."""
 
-    def __init__(self, pending: Iterable[str]) -> None:
-        """`pending` are the names of the slides that are to be segmented."""
+    def __init__(self, pending: Iterable[str], n_processes: int = 1) -> None:
+        """`pending` are the names of the slides that are to be segmented, by all processes."""
+        self._n_processes = n_processes
         self._pending = set(pending)
         self._seconds: list[float] = []
 
@@ -90,11 +91,12 @@ class EtaEstimator:
         its own speed; until a first slide is done, all are taken to be like the current one.
         """
         if not fraction:
-            return format_duration(self.n_pending * self._mean_seconds(0.0))
+            seconds = self.n_pending * self._mean_seconds(0.0)
+            return format_duration(seconds / self._n_processes)
         # Slides differ in size, so that the current one is judged by itself.
         current = elapsed / fraction
         following = (self.n_pending - 1) * self._mean_seconds(current)
-        return format_duration(following + current - elapsed)
+        return format_duration(following / self._n_processes + current - elapsed)
 
     def _mean_seconds(self, default: float) -> float:
         return sum(self._seconds) / len(self._seconds) if self._seconds else default

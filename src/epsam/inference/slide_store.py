@@ -1,10 +1,11 @@
 """The folders of results of slides: what is finished, and a staging folder for what is not.
 
-`SlideStore` does the bookkeeping round the segmentation of a slide: lock, fingerprint, staging
+`SlideStore` does the bookkeeping round the segmentation of a slide: claim, fingerprint, staging
 folder, and the record that a slide is done.
 """
 
 import logging
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from epsam.core.artifact import NOT_DONE, Artifact, FileCheck, Key, Replacement
-from epsam.core.errors import BusyError, DatasetError
+from epsam.core.claims import Claim, hold_claim
+from epsam.core.distributed import current_world
+from epsam.core.errors import BusyError, ClaimLostError, DatasetError
 from epsam.core.files import file_size, quick_hash, read_json, write_json
-from epsam.core.locking import exclusive_lock
 from epsam.evaluation.slide_scores import ResultFrame
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.progress import PhaseTimer
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 RESULT_FILE = "slide.json"
 """The completion record of a slide; a folder without it holds no finished results."""
 TIMING_FILE = "timings.json"
-LOCK_FOLDER = ".locks"
+CLAIM_FOLDER = ".claims"
 
 # Seconds differ from run to run.
 _SIZES_OF_RESULTS = FileCheck("files", file_size, ignored=(TIMING_FILE,))
@@ -55,6 +57,7 @@ class StagedSlide:
 
     name: str
     replacement: Replacement
+    claim: Claim
 
     @property
     def folder(self) -> Path:
@@ -70,7 +73,11 @@ class StagedSlide:
         self.replacement.content.update(row=row, frame=stored_frame)
 
     def fail(self, reason: str) -> None:
-        """Drop what was written, and store the reason of the failure for slides.csv."""
+        """Drop what was written, and store the reason of the failure for slides.csv.
+
+        Raises ClaimLostError if another process has taken the slide over.
+        """
+        self.claim.require_held()
         log.warning("failed: %s", reason)
         for path in self.folder.iterdir():
             path.unlink()
@@ -88,42 +95,67 @@ class SlideStore:
     def __init__(self, output: Path, key: Key) -> None:
         self.output = output
         self._key = key
-        self._locked_by_others: list[SlideRecord] = []
+        self._busy: list[SlideRecord] = []
+        self._earlier_failures: dict[str, int] = {}
+
+    def find_unfinished(self, records: Sequence[SlideRecord]) -> list[SlideRecord]:
+        """The slides that have to be segmented.
+
+        One that has failed is tried again. If it fails in another process from now on, it is not.
+        """
+        for record in records:
+            self._earlier_failures[record.name] = self._result_time(record)
+        return [record for record in records if not self.is_finished(record)]
+
+    def pop_busy(self) -> list[SlideRecord]:
+        """The slides that other processes worked on when this one came to them, since the last
+        call.
+        """
+        busy, self._busy = self._busy, []
+        return busy
 
     @contextmanager
     def stage(self, record: SlideRecord) -> Iterator[StagedSlide | None]:
-        """A locked staging folder for a slide, removed at the end of the block.
+        """A staging folder for a claimed slide, removed at the end of the block.
 
-        None if there is nothing to do: the slide is finished, or another run works on it.
+        None if there is nothing to do: the slide is finished, or another process works on it. If
+        another one takes the slide over meanwhile, its results are the ones that count.
         """
         with ExitStack() as stack:
-            lock = exclusive_lock(
-                self.output / LOCK_FOLDER / record.name,
-                "give this one another OUTPUT_DIR or --output_dir",
-            )
             try:
-                stack.enter_context(lock)
+                claim = stack.enter_context(hold_claim(self.output / CLAIM_FOLDER / record.name))
             except BusyError as error:
-                log.info("%s: left to the other run: %s", record.name, error)
-                self._locked_by_others.append(record)
+                # With several processes of one stage, this is what happens to most slides.
+                level = logging.INFO if current_world().size == 1 else logging.DEBUG
+                log.log(level, "%s: left to the other run: %s", record.name, error)
+                self._busy.append(record)
                 yield None
                 return
+            if claim.previous:
+                shutil.rmtree(self._staging_folder(claim.previous), ignore_errors=True)
 
-            # Under the lock: another run may have finished the slide a moment ago.
+            # Under the claim: another process may have finished the slide a moment ago.
             reason = self.why_stale(record)
-            if not reason:
+            if not reason or self._has_failed_meanwhile(record):
                 log.info("%s: finished before", record.name)
                 yield None
                 return
             if reason != NOT_DONE:
                 log.warning("%s: done again: %s", self.output / record.name, reason)
 
-            with self._artifact(record).replace() as replacement:
-                yield StagedSlide(record.name, replacement)
+            # A folder of its own: a process that has lost its claim may still write into its one.
+            staging = self._staging_folder(claim.token)
+            try:
+                with self._artifact(record).replace(staging) as replacement:
+                    yield StagedSlide(record.name, replacement, claim)
+                    claim.require_held()
+            except ClaimLostError as error:
+                log.warning("%s", error)
+                self._busy.append(record)
 
     def drop_unfinished(self, records: Sequence[SlideRecord]) -> list[SlideRecord]:
-        """The records without the slides that another run still works on."""
-        unfinished = [record for record in self._locked_by_others if not self.is_finished(record)]
+        """The records without the busy slides that another run still works on."""
+        unfinished = [record for record in self.pop_busy() if not self.is_finished(record)]
         if unfinished:
             log.warning(
                 "%d slides are left to the other run, not in the tables: %s; "
@@ -184,6 +216,23 @@ class SlideStore:
             )
             return None
         return {"slide": name, **seconds}
+
+    def _has_failed_meanwhile(self, record: SlideRecord) -> bool:
+        """Whether another process has failed on the slide since `find_unfinished`."""
+        before = self._earlier_failures.get(record.name)
+        if before is None or self._result_time(record) == before:
+            return False
+        result = self.read_result(record.name)
+        is_failed = result is not None and result.row["status"] == FAILED
+        return is_failed and self._artifact(record).is_current()
+
+    def _result_time(self, record: SlideRecord) -> int:
+        """When the slide's record was written; 0 without one."""
+        path = self.output / record.name / RESULT_FILE
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
+    def _staging_folder(self, token: str) -> Path:
+        return self.output / f".{token}.part"
 
     def _artifact(self, record: SlideRecord) -> Artifact:
         """The folder of a slide's results."""

@@ -41,7 +41,7 @@ class SlideInference:
     """One slide on its way through the model.
 
     `on_progress` is called with each number of tiles that are done. `classified` collects every
-    tile that the model gets, row by row.
+    tile that the model gets, row by row. `read_threads` read tiles ahead of the model.
     """
 
     slide: Slide
@@ -52,6 +52,7 @@ class SlideInference:
     min_tissue: float
     timer: PhaseTimer
     on_progress: Callable[[int], object] = lambda tiles: None
+    read_threads: int = 1
     classified: list[ClassifiedTile] = field(default_factory=list)
 
     def bands(self) -> Iterator[Pixels]:
@@ -64,7 +65,7 @@ class SlideInference:
         blender = BandBlender(grid.width, grid.side)
         tops = [*grid.tops.tolist(), grid.height]
         # Reading a batch takes as long as the model's work on one: do both at once.
-        with closing(prefetch(self._batches(), self._read)) as batches:
+        with closing(prefetch(self._batches(), self._read, self.read_threads)) as batches:
             for row in range(len(grid.tops)):
                 for result in self._segment_row(row, batches):
                     column = result.number - row * len(grid.lefts)
@@ -124,18 +125,18 @@ class SlideInference:
 
 
 def prefetch(
-    jobs: Iterable[Job], work: Callable[[Job], Result]
+    jobs: Iterable[Job], work: Callable[[Job], Result], n_threads: int = 1
 ) -> Generator[tuple[Job, Result], None, None]:
-    """Each job with its result, in order, while a thread works on the next one.
+    """Each job with its result, in order, while each thread works on one of the next ones.
 
     Close it if not all are needed. Raises what `work` raises, when it is the job's turn.
     """
     submitted: deque[tuple[Job, Future[Result]]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as thread:
+    with ThreadPoolExecutor(max_workers=n_threads) as threads:
         for job in jobs:
-            submitted.append((job, thread.submit(work, job)))
-            # One ahead is enough, and more would take memory.
-            if len(submitted) == 2:
+            submitted.append((job, threads.submit(work, job)))
+            # One ahead for each thread is enough, and more would take memory.
+            if len(submitted) > n_threads:
                 oldest, future = submitted.popleft()
                 yield oldest, future.result()
         for remaining, future in submitted:

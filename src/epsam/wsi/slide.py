@@ -1,5 +1,6 @@
 """What a whole slide is to the rest of the program: levels, pixel size, and regions as RGB."""
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ class Level:
 
 
 class Slide(ABC):
-    """An open slide; use it in a `with` block. Level 0 is the finest."""
+    """An open slide; use it in a `with` block. Level 0 is the finest. Threads may read it at a
+    time.
+    """
 
     def __init__(self, path: Path, levels: tuple[Level, ...], mpp: float | None) -> None:
         self.path = path
@@ -36,7 +39,8 @@ class Slide(ABC):
         self.decoding_s = 0.0
         """Seconds spent on decoding so far; 0 where the reader cannot separate it from reading."""
         self.reading_s = 0.0
-        """Seconds spent on reading so far, decoding included."""
+        """Seconds spent on reading so far, decoding included; those of all threads."""
+        self._timing_lock = threading.Lock()
 
     @property
     def width0(self) -> int:
@@ -63,8 +67,14 @@ class Slide(ABC):
             inside = self._read_inside(left, top, right - left, bottom - top, level)
             region[top - top_px : bottom - top_px, left - left_px : right - left_px] = inside
 
-        self.reading_s += time.perf_counter() - started
+        with self._timing_lock:
+            self.reading_s += time.perf_counter() - started
         return region
+
+    def count_decoding(self, seconds: float) -> None:
+        """Add to the seconds spent on decoding."""
+        with self._timing_lock:
+            self.decoding_s += seconds
 
     @abstractmethod
     def _read_inside(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:

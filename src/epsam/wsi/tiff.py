@@ -2,6 +2,7 @@
 
 import math
 import struct
+import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -67,6 +68,9 @@ class TiffSlide(Slide):
         # Decoded tiles by (level, index), the least recently used first.
         self._tile_cache: OrderedDict[tuple[int, int], Rgb] = OrderedDict()
         self._tile_cache_bytes = 0
+        # Several threads may read: the file has one position, and the cache one order.
+        self._file_lock = threading.Lock()
+        self._cache_lock = threading.Lock()
         self.decoded_px = 0
         """Pixels decoded so far, over all levels: the cost of reading."""
 
@@ -96,16 +100,21 @@ class TiffSlide(Slide):
     def _read_tile(self, level: int, index: int) -> Rgb:
         """A decoded tile or strip, from the cache if it is there."""
         key = (level, index)
-        if key in self._tile_cache:
-            self._tile_cache.move_to_end(key)
-            return self._tile_cache[key]
+        with self._cache_lock:
+            if key in self._tile_cache:
+                self._tile_cache.move_to_end(key)
+                return self._tile_cache[key]
 
         tile = self._decode_tile(level, index)
-        self._tile_cache[key] = tile
-        self._tile_cache_bytes += tile.nbytes
-        while self._tile_cache_bytes > TILE_CACHE_BYTES and len(self._tile_cache) > 1:
-            _, oldest = self._tile_cache.popitem(last=False)
-            self._tile_cache_bytes -= oldest.nbytes
+        with self._cache_lock:
+            self.decoded_px += tile.shape[0] * tile.shape[1]
+            # Another thread may have decoded the same tile meanwhile.
+            if key not in self._tile_cache:
+                self._tile_cache[key] = tile
+                self._tile_cache_bytes += tile.nbytes
+            while self._tile_cache_bytes > TILE_CACHE_BYTES and len(self._tile_cache) > 1:
+                _, oldest = self._tile_cache.popitem(last=False)
+                self._tile_cache_bytes -= oldest.nbytes
         return tile
 
     def _decode_tile(self, level: int, index: int) -> Rgb:
@@ -133,7 +142,6 @@ class TiffSlide(Slide):
                 f"({_summarize(error)}); replace or remove the file"
             ) from error
 
-        self.decoded_px += tile.shape[0] * tile.shape[1]
         return tile
 
     def _decode_segment(self, page: Any, index: int) -> npt.NDArray[Any] | None:
@@ -145,17 +153,18 @@ class TiffSlide(Slide):
         if not page.dataoffsets[index] or not page.databytecounts[index]:
             return None
 
-        # Read before the first use of `decode`: tifffile builds it then, from tags that it reads
-        # through the same file handle.
-        self._file.filehandle.seek(page.dataoffsets[index])
-        content = self._file.filehandle.read(page.databytecounts[index])
-        check_jpeg_header(page, content)
+        with self._file_lock:
+            # Read before the first use of `decode`: tifffile builds it then, from tags that it
+            # reads through the same file handle.
+            self._file.filehandle.seek(page.dataoffsets[index])
+            content = self._file.filehandle.read(page.databytecounts[index])
+            check_jpeg_header(page, content)
+            decode = page.keyframe.decode
+            tables = {"jpegtables": page.jpegtables, "jpegheader": page.keyframe.jpegheader}
 
         started = time.perf_counter()
-        decoded = page.keyframe.decode(
-            content, index, jpegtables=page.jpegtables, jpegheader=page.keyframe.jpegheader
-        )[0]
-        self.decoding_s += time.perf_counter() - started
+        decoded = decode(content, index, **tables)[0]
+        self.count_decoding(time.perf_counter() - started)
         return None if decoded is None else np.asarray(decoded)[0]
 
 
