@@ -28,7 +28,7 @@ from epsam.cam.postprocess import cam_to_mask, upsample
 from epsam.cam.refiner import build_refiner
 from epsam.cam.refiner_sam import resolve_refiner_sam
 from epsam.config.classifier import ClassifierOptions
-from epsam.config.masks import MaskRule, rule_without_pam
+from epsam.config.masks import MaskRule, rule_before_refiner
 from epsam.core.device import DeviceConfig, select_device
 from epsam.core.files import read_table, write_table
 from epsam.core.seeding import generator
@@ -145,7 +145,7 @@ def run_seed(root: Path, squares: dict[str, Mask], seed: int) -> dict[str, tuple
     for subclasses, plain_row, pam_row in ((0, "plain", "+ PAM"), (SUBCLASSES, "+ SCE", "+ both")):
         options = replace(CLASSIFIER, subclasses=subclasses, seed=seed)
         model = train_classifier(root, options, device_config)
-        cams = compute_cams(model, "", test, SIDE, rule_without_pam(rule), 8, device_config)
+        cams = compute_cams(model, "", test, SIDE, rule_before_refiner(rule), 8, device_config)
         walked = improve_cams(cams, build_refiner(rule), test, SIDE, 8, device_config)
         results[plain_row] = score(cams.maps, test, squares, rule)
         results[pam_row] = score(walked.maps, test, squares, rule)

@@ -71,7 +71,7 @@ def main(options: MaskOptions) -> None:
     from epsam.core.device import select_device
     from epsam.training.cams import describe_external_classifier
     from epsam.training.layer_masks import write_layer_masks
-    from epsam.training.run_cams import remove_shards, update_cams
+    from epsam.training.run_cams import fit_refiner, remove_shards, update_cams
     from epsam.weak.registry import load_weak_model
 
     device_config = select_device(options.device, options.precision)
@@ -84,7 +84,9 @@ def main(options: MaskOptions) -> None:
     remove_earlier_masks(run)
 
     # Classifier → class activation maps.
-    cams = update_cams(run, model, inputs["classifier"], patches, size, options, device_config)
+    checksum = inputs["classifier"]
+    options = fit_refiner(run, model, checksum, patches["train"], size, options, device_config)
+    cams = update_cams(run, model, checksum, patches, size, options, device_config)
 
     # Class activation maps → initial masks.
     rule = options

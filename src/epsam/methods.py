@@ -36,6 +36,7 @@ CAM_METHODS = {
 MAP_REFINERS = {
     "rotation_average": "epsam.cam.refiner:average_over_rotations",
     "pam": "epsam.cam.pam:refine_by_prompt_affinity",
+    "stain": "epsam.cam.stain:refine_by_stain",
     "none": "epsam.cam.refiner:leave_unrefined",
     "unscaled": "epsam.cam.refiner:leave_unscaled",
 }

@@ -169,3 +169,29 @@ def test_the_stage_computes_the_parts_that_no_shard_has_left_whole(
     # Parts by another rule are no parts of these maps.
     files_of(tmp_path, MaskRule(rotations=1), []).update("val", patches)
     assert computed == [[2], [0, 1], [2]]
+
+
+def test_a_fitted_refiner_starts_from_the_stored_maps_of_training(tmp_path, patches):
+    loaded = []
+    rule = MaskRule(refine="stain")
+    fields = files_of(tmp_path, rule, loaded).fit_refiner(patches)
+    assert len(fields["stain_weights"]) == 9
+    assert loaded == [1]
+
+    # The maps are there: the second fit and the refined maps need no classifier.
+    assert files_of(tmp_path, rule, loaded).fit_refiner(patches) == fields
+    fitted = dataclasses.replace(rule, **fields)
+    assert files_of(tmp_path, fitted, loaded).fit_refiner(patches) == {}
+    refined = files_of(tmp_path, fitted, loaded).update("train", patches)
+    assert loaded == [1]
+    assert refined.maps["a_1"].shape == (64, 64)
+
+
+def test_shards_of_a_refiner_that_is_not_fitted_yet_make_the_maps_it_starts_from(tmp_path, patches):
+    loaded = []
+    rule = MaskRule(refine="stain")
+    assert files_of(tmp_path, rule, loaded).compute_shard(patches, Shard(1, 1)) == (1, 0)
+    fields = files_of(tmp_path, rule, loaded).fit_refiner(patches)
+    assert loaded == [1]
+    whole = files_of(tmp_path / "whole", rule, []).fit_refiner(patches)
+    assert fields == whole

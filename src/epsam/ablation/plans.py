@@ -14,7 +14,7 @@ from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import parse
 from epsam.config.common import SPLITS
 from epsam.config.flags import part_options, result_options
-from epsam.config.masks import MaskRule, rule_without_pam
+from epsam.config.masks import MaskRule, rule_before_refiner
 from epsam.core.files import digest_of_names_and_sizes
 from epsam.paths import RunPaths
 from epsam.pipeline import STAGES, StageSpec, training_stages
@@ -53,8 +53,8 @@ class RunPlan:
 
     @property
     def base_cam_key(self) -> tuple[str, str]:
-        """What decides the CAMs that --refine pam starts from."""
-        return self._key_of_cams(rule_without_pam(self.steps[1].options))
+        """What decides the CAMs that --refine pam and stain start from."""
+        return self._key_of_cams(rule_before_refiner(self.steps[1].options))
 
     def _key_of_cams(self, rule: MaskRule) -> tuple[str, str]:
         return self.steps[0].key, f"cams {json.dumps(part_options(rule, 'cams', MaskRule))}"

@@ -16,7 +16,7 @@ from epsam.cam.affinity import lattice_offsets, random_walk, transition_probabil
 from epsam.cam.protocol import MapRefiner, PredictMaps
 from epsam.cam.refiner_sam import load_refiner_sam
 from epsam.cam.rotation import RotationAverage
-from epsam.config.masks import MaskRule, rule_without_pam
+from epsam.config.masks import MaskRule, rule_before_refiner
 from epsam.core.device import DeviceConfig
 from epsam.segment.sam.frames import Points
 from epsam.segment.sam.point_decoder import PointDecoder
@@ -42,7 +42,7 @@ class PromptAffinity:
     @property
     def base_rule(self) -> MaskRule:
         """See `StagedRefiner`."""
-        return rule_without_pam(self.rule)
+        return rule_before_refiner(self.rule)
 
     def __call__(self, predict: PredictMaps, images: Tensor) -> tuple[Tensor, Tensor]:
         """See `MapRefiner`."""

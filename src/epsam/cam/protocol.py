@@ -1,7 +1,7 @@
 """The slots between a weak model and its initial masks: map refiner, and map to mask."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from epsam.config.masks import MaskRule
 from epsam.data.cam_store import CamMap
@@ -43,6 +43,22 @@ class StagedRefiner(MapRefiner, Protocol):
 
     def improve(self, images: "Tensor", maps: "Tensor") -> "Tensor":
         """The refined maps (B, h', w') in 0..1 of maps (B, h, w) by `base_rule` of the images."""
+        ...
+
+
+@runtime_checkable
+class FittedRefiner(StagedRefiner, Protocol):
+    """A refiner with weights that are fitted to the maps of the training patches."""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the rule holds the weights."""
+        ...
+
+    def fit(self, batches: Iterable[tuple["Tensor", "Tensor"]]) -> dict[str, Any]:
+        """The fields of the rule with the weights, by name, fitted to batches of images (B, 3, H,
+        H) in 0..1 and their maps (B, h, w) by `base_rule`.
+        """
         ...
 
 

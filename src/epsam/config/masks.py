@@ -76,7 +76,33 @@ class PamOptions(MapSamOptions):
 
 
 @dataclass(frozen=True)
-class MaskRule(PamOptions):
+class StainOptions:
+    """Stain regression (--refine stain)
+
+    The CAM as a function of the stain; docs/beyond_the_paper.md, "Stain regression".
+    """
+
+    stain_ridge: float = flag(
+        1.0,
+        "ridge of the regression, of a density's variance: the higher, the more all densities "
+        "count alike",
+        at_least=0,
+        affects_result=True,
+        affects_only=("cams",),
+        since="0.3",
+    )
+    stain_weights: tuple[float, ...] = flag(
+        (),
+        "weights of the nine densities; empty: fitted to the CAMs of the training patches. Runs "
+        "hold theirs",
+        affects_result=True,
+        affects_only=("cams",),
+        since="0.3",
+    )
+
+
+@dataclass(frozen=True)
+class MaskRule(PamOptions, StainOptions):
     """Class activation maps and initial masks
 
     How a patch becomes a CAM, and the CAM an initial mask. Part of every decoder's metadata.
@@ -98,8 +124,8 @@ class MaskRule(PamOptions):
     refine: str = flag(
         "rotation_average",
         "what makes the CAM better before it becomes a mask: an average over rotations, such an "
-        "average and a walk along SAM's masks (pam), or nothing (none; unscaled, for maps that are "
-        "probabilities, does not scale to 1 either)",
+        "average and a walk along SAM's masks (pam), what the stain says of such averages (stain), "
+        "or nothing (none; unscaled, for maps that are probabilities, does not even scale to 1)",
         source="paper 3.2.2",
         choices=tuple(MAP_REFINERS),
         old=OldSpelling("refiner"),
@@ -170,9 +196,10 @@ class MaskRule(PamOptions):
     )
 
 
-def rule_without_pam(rule: MaskRule) -> MaskRule:
-    """The rule whose maps PAM starts from; it depends on none of PAM's flags."""
-    defaults: dict[str, Any] = {item.name: item.default for item in fields(PamOptions)}
+def rule_before_refiner(rule: MaskRule) -> MaskRule:
+    """The rule whose maps a `StagedRefiner` starts from; it depends on none of its flags."""
+    refiner_fields = [*fields(PamOptions), *fields(StainOptions)]
+    defaults: dict[str, Any] = {item.name: item.default for item in refiner_fields}
     return replace(rule, refine="rotation_average", **defaults)
 
 

@@ -1,13 +1,14 @@
 """The files of class activation maps in a run: used again where they are current, else written."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from epsam.cam.protocol import StagedRefiner
+from epsam.cam.protocol import FittedRefiner, StagedRefiner
 from epsam.cam.refiner import build_refiner
 from epsam.config.masks import MaskRule
 from epsam.core.artifact import Key
@@ -20,7 +21,16 @@ from epsam.data.cam_store import CamStore, save_cams
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.training.cam_parts import Batches, CamParts
-from epsam.training.cams import cam_key, compute_cams, improve_cams, load_current_cams
+from epsam.training.cams import (
+    cam_key,
+    compute_cams,
+    improve_cams,
+    load_current_cams,
+    load_with_cams,
+)
+
+MAX_FITTED = 2000
+"""This project: training patches that a refiner is fitted to, at most."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +70,38 @@ class CamFiles:
         improved = parts.join(partial(self._improve, base, refiner, patches))
         return self._write(self.run.cams(split), key, improved)
 
+    def fit_refiner(self, patches: Sequence[Patch]) -> dict[str, Any]:
+        """The fields of the rule that its refiner fits to the CAMs of the training split; none if
+        it fits nothing, or the rule has them already.
+        """
+        refiner = build_refiner(self.rule)
+        if not isinstance(refiner, FittedRefiner) or refiner.is_fitted:
+            return {}
+        digest = digest_of_files(patch.image for patch in patches)
+        base_key = cam_key(self.method, refiner.base_rule, self.checksum, digest)
+        base = self._update_base("train", patches, refiner.base_rule, base_key)
+
+        # Fitted by every process alone: a few patches are as good as all, and cost seconds.
+        picked = patches[:: math.ceil(len(patches) / MAX_FITTED) or 1]
+        batches = load_with_cams(base, picked, self.size, self.batch_size, self.device_config)
+        return dict(refiner.fit(batches))
+
     def compute_shard(self, patches: Sequence[Patch], shard: Shard) -> tuple[int, int]:
         """Store the CAMs of those parts of a split that belong to the shard; returns how many
         parts were computed, and how many were there before.
         """
         digest = digest_of_files(patch.image for patch in patches)
-        parts = self._parts(cam_key(self.method, self.rule, self.checksum, digest), patches)
-        refiner = build_refiner(self.rule)
+        rule, refiner = self.rule, build_refiner(self.rule)
+        if isinstance(refiner, FittedRefiner) and not refiner.is_fitted:
+            # Nothing is fitted before the maps of all training patches are there.
+            rule, refiner = refiner.base_rule, build_refiner(refiner.base_rule)
+        parts = self._parts(cam_key(self.method, rule, self.checksum, digest), patches)
         held = parts.list_held(shard)
         pending = [number for number in held if not parts.is_stored(number)]
         for number in track(pending, "parts of class activation maps", len(pending)):
             batches = parts.list_parts()[number]
             if not isinstance(refiner, StagedRefiner):
-                parts.store(number, self._compute(self.rule, patches, batches))
+                parts.store(number, self._compute(rule, patches, batches))
                 continue
             base_key = cam_key(self.method, refiner.base_rule, self.checksum, digest)
             base_parts = self._parts(base_key, patches)

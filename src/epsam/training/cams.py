@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,19 @@ def compute_cams(
             cams.maps[name] = cam_map.astype("float32")
             cams.probabilities[name] = probability
     return cams
+
+
+def load_with_cams(
+    cams: CamStore,
+    patches: Sequence[Patch],
+    size: int,
+    batch_size: int,
+    device_config: DeviceConfig,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Images (B, 3, size, size) in 0..1 of patches, and their stored CAMs (B, h, w), by batches."""
+    for batch in load_listed_batches(patches, size, split_batches(patches, batch_size), workers=0):
+        stored = torch.from_numpy(np.stack([cams.maps[name] for name in batch.names]))
+        yield scale_images(batch, device_config), stored.to(device_config.device)
 
 
 def improve_cams(

@@ -1,5 +1,6 @@
 """The class activation maps of a run, of all patches or of those of one shard (--shard)."""
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,27 @@ from epsam.training.cam_files import CamFiles
 from epsam.weak.registry import load_weak_model
 
 log = logging.getLogger(__name__)
+
+
+def fit_refiner(
+    run: RunPaths,
+    model: Any,
+    checksum: str,
+    train_patches: Sequence[Patch],
+    size: int,
+    options: MaskOptions,
+    device_config: DeviceConfig,
+) -> MaskOptions:
+    """The options with what the map refiner fits to the maps of the training patches, if it fits
+    anything.
+
+    checksum: SHA-256 of the classifier's file.
+    """
+    files = open_cam_files(run, model, checksum, size, options, device_config)
+    fitted = files.fit_refiner(train_patches)
+    for name, values in fitted.items():
+        log.info("--refine %s: %s fitted to %s", options.refine, name, values)
+    return dataclasses.replace(options, **fitted)
 
 
 def update_cams(

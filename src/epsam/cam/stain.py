@@ -1,0 +1,157 @@
+"""Stain regression: maps as what the stain around each pixel tells of the CAM. All of it is this
+project's (docs/beyond_the_paper.md, "Stain regression").
+
+A CAM is coarse, and may lie on the stroma beside a gland as much as on the gland. Over all training
+patches, though, it is higher where nuclei are dense. A ridge regression learns that from the CAMs,
+never from true masks; its prediction is as fine as the stain.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from epsam.cam.protocol import MapRefiner, PredictMaps
+from epsam.cam.rotation import RotationAverage
+from epsam.config.masks import MaskRule, rule_before_refiner
+from epsam.core.errors import EpsamError
+
+LATTICE = 64
+"""Cells of a side of the lattice on which stain and maps are compared."""
+BLURS = (0, 1, 2)
+"""Standard deviations of the blurs at which the stain of a cell is seen, in cells."""
+N_DENSITIES = 3 * len(BLURS)
+BLACK, WHITE = 8.0, 255.0
+"""Values of 0–255: no density is infinite, and glass has none."""
+LEAST_DEVIATION = 0.01
+"""Of densities in a patch: what varies less is noise, and is not scaled up."""
+
+
+@dataclass(frozen=True)
+class StainRegression:
+    """The row `stain`: the CAM as a linear function of the stain densities around each cell.
+
+    It is a `FittedRefiner`: weights that the rule does not hold yet are fitted to averages over
+    rotations.
+    """
+
+    rule: MaskRule
+
+    @property
+    def base_rule(self) -> MaskRule:
+        """See `StagedRefiner`."""
+        return rule_before_refiner(self.rule)
+
+    @property
+    def is_fitted(self) -> bool:
+        """See `FittedRefiner`."""
+        return bool(self.rule.stain_weights)
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        """See `FittedRefiner`."""
+        return {"stain_weights": fit_stain_weights(batches, self.rule.stain_ridge)}
+
+    def __call__(self, predict: PredictMaps, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `MapRefiner`."""
+        probabilities, maps = self._base(predict, images)
+        return probabilities, self.improve(images, maps)
+
+    def refine(self, predict: PredictMaps, images: Tensor, maps: Tensor) -> Tensor:
+        """See `MapRefiner`."""
+        return self.improve(images, self._base.refine(predict, images, maps))
+
+    @torch.no_grad()
+    def improve(self, images: Tensor, maps: Tensor) -> Tensor:
+        """See `StagedRefiner`: maps (B, 64, 64) float32, each from 0 to 1; a CAM of zeros stays a
+        map of zeros.
+
+        Raises EpsamError if the weights are not fitted.
+        """
+        if len(self.rule.stain_weights) != N_DENSITIES:
+            raise EpsamError(
+                f"--refine stain: {len(self.rule.stain_weights)} weights where {N_DENSITIES} are "
+                "needed; leave --stain_weights out, and generate_initial_masks.py fits them"
+            )
+        with torch.autocast(device_type=images.device.type, enabled=False):
+            weights = torch.tensor(self.rule.stain_weights, device=images.device)
+            predicted = torch.einsum("bkhw,k->bhw", stain_densities(images), weights)
+            low = predicted.amin(dim=(-2, -1), keepdim=True)
+            span = predicted.amax(dim=(-2, -1), keepdim=True) - low
+            scaled = (predicted - low) / torch.where(span > 0, span, 1.0)
+            has_evidence = maps.amax(dim=(-2, -1), keepdim=True) > 0
+            return torch.where(has_evidence, scaled, 0.0)
+
+    @property
+    def _base(self) -> MapRefiner:
+        return RotationAverage(self.rule.rotations)
+
+
+def refine_by_stain(rule: MaskRule) -> StainRegression:
+    """The row `stain` of `MAP_REFINERS`."""
+    return StainRegression(rule)
+
+
+def fit_stain_weights(batches: Iterable[tuple[Tensor, Tensor]], ridge: float) -> tuple[float, ...]:
+    """The weights of the stain densities that predict maps (B, h, w) of images (B, 3, H, H) best,
+    over all cells of all batches, with a ridge in units of a density's variance.
+
+    Each map counts by its differences from its mean: how high a map is as a whole says nothing of
+    where the tumour lies in it. Raises EpsamError if there are no images.
+    """
+    covariance = np.zeros((N_DENSITIES, N_DENSITIES))
+    with_maps = np.zeros(N_DENSITIES)
+    n_images = 0
+    for images, maps in batches:
+        with torch.autocast(device_type=images.device.type, enabled=False):
+            densities = stain_densities(images).double().flatten(2)
+            cells = F.interpolate(
+                maps.float()[:, None], (LATTICE, LATTICE), mode="bilinear", align_corners=False
+            )
+        centred = cells.double().flatten(1)
+        centred = centred - centred.mean(dim=1, keepdim=True)
+        covariance += torch.einsum("bkn,bln->kl", densities, densities).cpu().numpy()
+        with_maps += torch.einsum("bkn,bn->k", densities, centred).cpu().numpy()
+        n_images += len(images)
+
+    if not n_images:
+        raise EpsamError("--refine stain: no training patch with tumour to fit the weights to")
+    n_cells = n_images * LATTICE**2
+    penalised = covariance / n_cells + ridge * np.eye(N_DENSITIES)
+    weights: list[float] = np.linalg.solve(penalised, with_maps / n_cells).tolist()
+    return tuple(weights)
+
+
+def stain_densities(images: Tensor) -> Tensor:
+    """Optical densities of red, green and blue, blurred by `BLURS`, each with mean 0 and deviation
+    1 in its image: (B, 9, 64, 64) float32 of RGB images (B, 3, H, H) in 0..1.
+    """
+    # Beer–Lambert: density is proportional to the amount of stain.
+    density = -torch.log((images.float() * WHITE + BLACK) / (WHITE + BLACK))
+    cells = F.interpolate(density, (LATTICE, LATTICE), mode="area")
+    blurred = torch.cat([blur(cells, deviation) for deviation in BLURS], dim=1)
+
+    centred = blurred - blurred.mean(dim=(-2, -1), keepdim=True)
+    deviation = centred.square().mean(dim=(-2, -1), keepdim=True).sqrt()
+    return centred / deviation.clamp(min=LEAST_DEVIATION)
+
+
+def blur(cells: Tensor, deviation: float) -> Tensor:
+    """Cells (B, C, h, w), blurred by a Gaussian of this standard deviation, in cells; borders are
+    mirrored.
+    """
+    if not deviation:
+        return cells
+    reach = math.ceil(3 * deviation)
+    offsets = torch.arange(-reach, reach + 1, device=cells.device, dtype=cells.dtype)
+    kernel = torch.exp(-offsets.square() / (2 * deviation**2))
+    kernel = kernel / kernel.sum()
+
+    rows = F.pad(cells.flatten(0, 1)[:, None], (reach, reach, reach, reach), mode="reflect")
+    rows = F.conv2d(rows, kernel[None, None, :, None])
+    columns = F.conv2d(rows, kernel[None, None, None, :])
+    return columns.view(cells.shape)
