@@ -14,7 +14,8 @@ DATASET_TYPE=${DATASET_TYPE:-demo}
 RUN=${RUN:-$DATASET_TYPE}                                 # whose results are shown if no folder is named
 
 warn_of_misspelt_variables view.sh
-source src/environment.sh
+# The arguments are those of the viewer.
+source src/environment.sh requirements.txt
 [[ $# -gt 0 && $1 != -* ]] || set -- "$root/infer_output/$RUN" "$@"
 # Relative paths are those of the folder that the user stands in.
 cd "$caller"

@@ -83,9 +83,12 @@ def test_odd_names_reach_every_stage_as_one_word(run_script, tmp_path):
     [
         ("infer.sh", "cv2, imagecodecs, jinja2, .*segment_anything"),
         ("test.sh", "cv2, .*, tqdm, hypothesis, .*xdist"),
+        # The folder to look at is no list of requirements.
+        ("view.sh my/results", "cv2, imagecodecs, jinja2, .*segment_anything"),
     ],
 )
 def test_an_environment_that_lacks_packages_is_an_error_that_names_them(tmp_path, script, lacking):
+    script, *arguments = script.split()
     venv.create(tmp_path / "env", with_pip=False)
     for name in (script, *HELPERS):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -95,7 +98,12 @@ def test_an_environment_that_lacks_packages_is_an_error_that_names_them(tmp_path
         "VIRTUAL_ENV": str(tmp_path / "env"),
     }
     result = subprocess.run(
-        ["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        ["bash", script, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 1
     output = result.stdout + result.stderr
