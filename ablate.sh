@@ -2,6 +2,7 @@
 # The paper's ablations in one go: every flag set of the list below over every seed, then Tables 1 to 6.
 #     ./ablate.sh                                         the whole list on the demo
 #     ONLY="paper,mask_random" SEEDS=22 ./ablate.sh       some rows, one seed
+#     ONLY=table_2 ./ablate.sh                            all methods beside each other
 # Running it again goes on after an interruption and runs the rows that were added to the list. What rows have in
 # common (embeddings, classifiers, CAMs, masks, decoders) is computed once and reused.
 set -euo pipefail
@@ -13,7 +14,7 @@ resolve_paths SAM_CHECKPOINT DATA_ROOT CHECKPOINT_ROOT LOG_DIR
 DATASET_TYPE=${DATASET_TYPE:-demo}            # folder of dataset/
 NAME=${NAME:-ablation-$DATASET_TYPE}          # folder under checkpoints/ that gets the runs and tables/
 SEEDS=${SEEDS:-22,23,24}                      # seeds of training, with commas; the patches are the same for all
-ONLY=${ONLY:-}                                # names of rows, with commas; empty: all of them
+ONLY=${ONLY:-}                                # names of rows, or table_2 … table_6, with commas; empty: all of them
 SAM_MODEL_TYPE=${SAM_MODEL_TYPE:-}            # as in train.sh
 SAM_CHECKPOINT=${SAM_CHECKPOINT:-}            # as in train.sh
 DATA_ROOT=${DATA_ROOT:-}                      # as in train.sh
@@ -28,10 +29,13 @@ CLASSIFIER_FLAGS=${CLASSIFIER_FLAGS:-}
 MASK_FLAGS=${MASK_FLAGS:-}
 DECODER_FLAGS=${DECODER_FLAGS:-}
 RETRAIN_FLAGS=${RETRAIN_FLAGS:-$DECODER_FLAGS}
+SEGMENTER_FLAGS=${SEGMENTER_FLAGS:-}
+BOX_FLAGS=${BOX_FLAGS:-}
 EVALUATE_FLAGS=${EVALUATE_FLAGS:-}
 
 # One line each: a name, the flags that it adds to the stages, and UNTIL=masks or UNTIL=preliminary if it ends early.
-# RETRAIN_FLAGS are DECODER_FLAGS unless given. Add lines of your own: they are printed in a table of their own.
+# RETRAIN_FLAGS are DECODER_FLAGS unless given. METHOD is that of train.sh; FROM is the row whose pseudo-labels it takes.
+# Add lines of your own: they are printed in a table of their own.
 ROWS=${ROWS:-'
 paper
 # Table 2: each CAM with the quantile and kernel that are best on validation
@@ -40,6 +44,16 @@ gradcam++      UNTIL=masks CLASSIFIER_FLAGS="--cam gradcam" MASK_FLAGS="--cam gr
 eigencam       UNTIL=masks CLASSIFIER_FLAGS="--cam gradcam" MASK_FLAGS="--cam eigencam --grid_search"
 adl            UNTIL=masks CLASSIFIER_FLAGS="--cam adl" MASK_FLAGS="--cam adl --grid_search"
 enhanced_adl   UNTIL=masks MASK_FLAGS="--grid_search"
+# Table 2: the other methods
+dws_mil        METHOD=dws_mil
+sa_mil         METHOD=sa_mil
+swin_mil       METHOD=swin_mil
+wsss_tissue    METHOD=wsss_tissue
+unet_pseudo    METHOD=unet_pseudo FROM=paper
+unet           METHOD=unet
+deeplab        METHOD=deeplab
+sam_box        METHOD=sam_box
+medsam_box     METHOD=medsam_box
 # Table 3
 adl_ours       UNTIL=masks CLASSIFIER_FLAGS="--cam adl" MASK_FLAGS="--cam adl"
 raw            UNTIL=masks MASK_FLAGS="--rotations 1 --postprocess none"
@@ -92,7 +106,8 @@ run_all() {
         --common_flags="--device $DEVICE" \
         --sam_flags="${SAM_MODEL_TYPE:+--sam_model_type=$(quoted "$SAM_MODEL_TYPE")} ${SAM_CHECKPOINT:+--sam_checkpoint=$(quoted "$SAM_CHECKPOINT")}" \
         --classifier_flags="$CLASSIFIER_FLAGS" --mask_flags="$MASK_FLAGS" --decoder_flags="$DECODER_FLAGS" \
-        --retrain_flags="$RETRAIN_FLAGS" --evaluate_flags="$EVALUATE_FLAGS"
+        --retrain_flags="$RETRAIN_FLAGS" --segmenter_flags="$SEGMENTER_FLAGS" --box_flags="$BOX_FLAGS" \
+        --evaluate_flags="$EVALUATE_FLAGS"
 }
 
 source src/run_stages.sh

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from epsam.ablation.plans import digest_patches, plan_run
+from epsam.ablation.plans import find_missing_weights, plan_runs
 from epsam.ablation.rows import read_rows, select_rows
 from epsam.ablation.run_plans import run_plans
 from epsam.ablation.tables import write_tables
@@ -29,11 +29,10 @@ def main(options: AblateOptions) -> None:
     folders = [data.root, *data.split_dirs]
     claim_output_folder(ablation_folder(options), "ablate", folders, "NAME or --name")
     # All flags are parsed before the first run, which may take hours.
-    patches_digest = digest_patches(options)
-    plans = []
-    for seed in options.seeds:
-        for row in select_rows(rows, options.only):
-            plans.append(plan_run(row, seed, options, patches_digest))
+    missing = find_missing_weights(select_rows(rows, options.only), options)
+    plans = [plan for plan in plan_runs(rows, options) if plan.row.name not in missing]
+    for name, path in missing.items():
+        log.warning("row %s is left out: %s is missing (checkpoints/README.md)", name, path)
 
     # A failed row leaves its lines empty; the tables of the others are worth having.
     outcomes = run_plans(plans, run_script)
@@ -71,7 +70,9 @@ def print_tables(options: AblateOptions) -> None:
     data = _dataset_paths(options)
     seeds = ", ".join(str(seed) for seed in options.seeds)
     heading = f"## {options.dataset_type}, seeds {seeds}\n"
-    text = write_tables(folder, data, read_rows(options.rows), options.seeds, heading)
+    rows = read_rows(options.rows)
+    missing = find_missing_weights(rows, options)
+    text = write_tables(folder, data, rows, options.seeds, heading, missing)
     log.info("%s\n%s: these tables, and each as CSV", text, folder / "tables" / "tables.md")
 
 

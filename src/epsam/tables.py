@@ -164,6 +164,20 @@ ABLATION_COLUMNS = (
     "paper_internal",
 )
 
+METHOD_TABLE_COLUMNS = (
+    *ABLATION_COLUMNS,
+    "labels",
+    "all_iou",
+    "all_iou_sd",
+    "parameters",
+    "seconds",
+    "peak_gib",
+    "note",
+)
+"""table_2.csv. `all_iou`: micro IoU over all patches, per cent; `seconds` and `peak_gib` are means
+over seeds, of the training.
+"""
+
 COMPARISON_COLUMNS = (
     "masks",
     "run",

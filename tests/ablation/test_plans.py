@@ -1,12 +1,15 @@
 """Plans: which scripts a row runs, with which options, and which keys runs have in common."""
 
+import dataclasses
+
 import pytest
 
-from epsam.ablation.paper_tables import OTHER_METHODS
-from epsam.ablation.plans import plan_run
+from epsam.ablation.paper_tables import ANY_ROW
+from epsam.ablation.plans import find_missing_weights, plan_run, plan_runs
 from epsam.ablation.rows import read_rows
 from epsam.ablation.tables import list_tables
 from epsam.config.ablation import AblateOptions
+from epsam.recipes import RECIPES
 from support.mini import REPOSITORY
 
 ROWS = """
@@ -45,11 +48,11 @@ def test_every_row_of_the_script_is_parsed_with_all_its_flags():
     text = (REPOSITORY / "ablate.sh").read_text("utf-8")
     rows = read_rows(text.split("ROWS=${ROWS:-'")[1].split("'}")[0])
     rows_in_tables = {line.row for table in list_tables([]) for line in table.lines}
-    # The others are values of METHOD of train.sh.
-    other_methods = {line.row for line in OTHER_METHODS}
-    assert rows_in_tables - other_methods <= {row.name for row in rows}
-    for row in rows:
-        plan = plan_run(row, 22, AblateOptions(dataset_type="demo"), "digest")
+    assert rows_in_tables - {ANY_ROW} <= {row.name for row in rows}
+    # Every method of train.sh but one that the paper does not compare with.
+    methods = {row.recipe for row in rows} | {row.name for row in rows}
+    assert RECIPES.keys() - methods == {"weakmedsam"}
+    for plan in plan_runs(rows, AblateOptions(dataset_type="demo", seeds=(22,))):
         assert plan.steps[-1].script == "evaluate"
 
 
@@ -69,3 +72,56 @@ def test_bad_flags_of_a_row_end_with_2_before_anything_runs():
     with pytest.raises(SystemExit) as end:
         plan_run(read_rows('x MASK_FLAGS="--quantle 0.3"')[0], 1, OPTIONS, "")
     assert end.value.code == 2
+
+
+METHOD_ROWS = """
+paper
+maps       METHOD=dws_mil
+masks      METHOD=unet SEGMENTER_FLAGS="--epoch 3"
+pseudo     METHOD=unet_pseudo FROM=paper
+medsam_box METHOD=medsam_box
+"""
+SAM_OF_OTHERS = AblateOptions(
+    dataset_type="mine",
+    sam_flags="--sam_model_type vit_demo --sam_checkpoint sam.pth",
+    segmenter_flags="--lr 1e-3",
+    seeds=(22, 23),
+)
+
+
+def test_a_row_with_a_method_runs_the_stages_of_that_method_with_its_flags():
+    plans = {plan.row.name: plan for plan in plan_runs(read_rows(METHOD_ROWS), SAM_OF_OTHERS)}
+    scripts = {name: [step.script for step in plan.steps] for name, plan in plans.items()}
+    assert scripts["maps"] == ["train_classifier", "generate_initial_masks", "evaluate"]
+    assert scripts["masks"] == scripts["pseudo"] == ["train_segmenter", "evaluate"]
+    assert scripts["medsam_box"] == ["train_box_decoder", "evaluate"]
+    assert plans["maps"].steps[0].options.weak_model == "dws_mil"
+    masks = plans["masks"].steps[0]
+    assert (masks.options.segmenter, masks.options.targets) == ("unet", "ground_truth")
+    assert (masks.options.epoch, masks.options.lr, masks.stages) == (3, 1e-3, ("train_segmenter",))
+
+
+def test_pseudo_labels_are_those_of_the_source_row_with_the_same_seed():
+    plans = plan_runs(read_rows(METHOD_ROWS), SAM_OF_OTHERS)
+    pseudo = [plan.steps[0] for plan in plans if plan.row.name == "pseudo"]
+    assert [step.options.from_run for step in pseudo] == [
+        "ablation/paper/seed_22",
+        "ablation/paper/seed_23",
+    ]
+    # Other rounds of the source are another result of the row, other scores are not.
+    for flags, is_same in (("--n_iter 2", False), ("", True)):
+        rows = METHOD_ROWS.replace("paper\n", f'paper RETRAIN_FLAGS="{flags}"\n', 1)
+        changed = [p for p in plan_runs(read_rows(rows), SAM_OF_OTHERS) if p.row.name == "pseudo"]
+        assert (changed[0].steps[0].key == pseudo[0].key) == is_same
+
+
+def test_medsam_has_weights_of_its_own_and_its_row_says_if_they_are_missing(tmp_path):
+    options = dataclasses.replace(SAM_OF_OTHERS, checkpoint_root=tmp_path.as_posix())
+    rows = read_rows(METHOD_ROWS)
+    box = next(plan for plan in plan_runs(rows, options) if plan.row.name == "medsam_box")
+    assert box.steps[0].options.sam_model_type == "vit_b"
+    assert [step.options.sam_checkpoint for step in box.steps] == ["", ""]
+    path = tmp_path / "medsam_vit_b.pth"
+    assert find_missing_weights(rows, options) == {"medsam_box": path.as_posix()}
+    path.touch()
+    assert find_missing_weights(rows, options) == {}

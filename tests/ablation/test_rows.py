@@ -35,6 +35,8 @@ def test_retraining_has_the_flags_of_the_preliminary_stage_unless_given_and_they
         ("a MASKS_FLAGS=--x", "expected"),
         ("a UNTIL=noon", "expected"),
         ("../a", "expected"),
+        ("a METHOD=unett", "no such METHOD; use ep_sam, strong, unet"),
+        ("a METHOD=unet_pseudo FROM=paper", "row a: FROM=paper is no row of the list"),
         ("a\na", "two of that name"),
     ],
 )
@@ -49,6 +51,19 @@ def test_some_rows_are_chosen_by_name_in_the_lists_order():
     assert [row.name for row in select_rows(rows, ("box", "paper"))] == ["paper", "box"]
     assert select_rows(rows, ()) == rows
     with pytest.raises(
-        EpsamError, match="row bax: not in the list; there are paper, raw, box, more"
+        EpsamError,
+        match="row bax: not in the list; there are paper, raw, box, more, and table_2, table_3",
     ):
         select_rows(rows, ("bax",))
+
+
+def test_a_line_may_be_another_method_with_the_pseudo_labels_of_a_row():
+    rows = read_rows('paper\nu METHOD=unet_pseudo FROM=paper SEGMENTER_FLAGS="--epoch 3"\n')
+    assert [(row.recipe, row.source) for row in rows] == [("ep_sam", ""), ("unet_pseudo", "paper")]
+    assert rows[1].flag_text == "METHOD=unet_pseudo --epoch 3"
+
+
+def test_a_table_stands_for_its_rows():
+    rows = read_rows("paper\nmine\nraw UNTIL=masks\nunet METHOD=unet\nbox METHOD=sam_box")
+    assert [row.name for row in select_rows(rows, ("table_2",))] == ["paper", "unet"]
+    assert [row.name for row in select_rows(rows, ("mine", "table_3"))] == ["paper", "mine", "raw"]

@@ -51,19 +51,40 @@ print(before, peak_memory()["peak_ram_gib"])
 """
 
 
-def test_peak_memory_is_in_gib_and_grows_with_what_is_allocated():
+def run_apart(code):
+    """The two numbers that the code prints."""
     # The peak of this process is that of all tests before, and its children begin with it; theirs
     # do not.
     output = subprocess.run(
-        ["bash", "-c", '"$0" -c "$1"; exit $?', sys.executable, ALLOCATE],
+        ["bash", "-c", '"$0" -c "$1"; exit $?', sys.executable, code],
         text=True,
         cwd=Path(record.__file__).parents[2],
         capture_output=True,
         check=True,
     ).stdout
-    before, after = map(float, output.split())
+    return map(float, output.split())
+
+
+def test_peak_memory_is_in_gib_and_grows_with_what_is_allocated():
+    before, after = run_apart(ALLOCATE)
     assert 0 < before < 0.5
     assert after == pytest.approx(before + 0.5, abs=0.05)
+
+
+def test_a_peak_begins_anew_so_that_a_stage_has_its_own():
+    code = """
+import numpy as np
+from epsam.core.records import peak_memory, reset_peak_memory
+array = np.ones(2**26)
+array = None
+before = peak_memory()["peak_ram_gib"]
+reset_peak_memory()
+print(before, peak_memory()["peak_ram_gib"])
+"""
+    before, after = run_apart(code)
+    # 0.5 GiB were allocated and freed.
+    if sys.platform == "linux":
+        assert before - after > 0.4
 
 
 def test_the_digest_of_the_source_is_that_of_all_its_files():

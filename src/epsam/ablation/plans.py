@@ -5,11 +5,12 @@ the result.
 import hashlib
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from epsam.ablation.rows import AblationRow
+from epsam.ablation.rows import AblationRow, select_rows
 from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import parse
 from epsam.config.common import SPLITS
@@ -18,9 +19,13 @@ from epsam.config.masks import MaskRule, rule_before_refiner
 from epsam.core.files import digest_of_names_and_sizes
 from epsam.paths import RunPaths
 from epsam.pipeline import STAGES, StageSpec, training_stages
+from epsam.segment.sam.specs import MEDSAM_FILE
 
 MAP_SAM_FLAGS = {"--sam_model_type": "--map_sam", "--sam_checkpoint": "--map_sam_checkpoint"}
 """Flags of SAM in --sam_flags, and what the stage of the maps calls them."""
+
+
+MEDSAM = "medsam_box"
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,53 @@ def digest_patches(options: AblateOptions) -> str:
     return digest_of_names_and_sizes(sorted(files))
 
 
-def plan_run(row: AblationRow, seed: int, options: AblateOptions, patches_digest: str) -> RunPlan:
-    """The steps of one row with one seed.
+def plan_runs(rows: Sequence[AblationRow], options: AblateOptions) -> list[RunPlan]:
+    """The runs of --only's rows, seed by seed.
 
     Bad flags end the program with exit code 2, before anything has run.
+    """
+    patches_digest = digest_patches(options)
+    rows_by_name = {row.name: row for row in rows}
+    plans = []
+    for seed in options.seeds:
+        for row in select_rows(rows, options.only):
+            source = None
+            if row.source:
+                source = plan_run(rows_by_name[row.source], seed, options, patches_digest)
+            plans.append(plan_run(row, seed, options, patches_digest, source))
+    return plans
+
+
+def find_missing_weights(rows: Sequence[AblationRow], options: AblateOptions) -> dict[str, str]:
+    """Row → the file of weights that it needs and that is absent, where no program can fetch it."""
+    missing = {}
+    for row in rows:
+        if row.recipe == MEDSAM:
+            box_options = plan_run(row, options.seeds[0], options, "").steps[0].options
+            path = Path(box_options.sam_checkpoint or Path(options.checkpoint_root) / MEDSAM_FILE)
+            if not path.is_file():
+                missing[row.name] = path.as_posix()
+    return missing
+
+
+def plan_run(
+    row: AblationRow,
+    seed: int,
+    options: AblateOptions,
+    patches_digest: str,
+    source: RunPlan | None = None,
+) -> RunPlan:
+    """The steps of one row with one seed.
+
+    source: the run whose pseudo-labels it learns from. Bad flags end the program with exit code 2.
     """
     run_name = f"{options.name}/{row.name}/seed_{seed}"
     steps: list[Step] = []
     key = patches_digest
+    if source:
+        # Pseudo-labels depend on all that has made them, and on which round is the last.
+        rounds = source.steps[-2]
+        key = f"{rounds.key} {rounds.stages[-1]}"
     for stage in [*_stages_of_row(row), STAGES["evaluate"]]:
         words = _command_line(stage, row, seed, run_name, options)
         stage_options = parse(stage.name, stage.load_options_class(), words)
@@ -91,7 +135,7 @@ def plan_run(row: AblationRow, seed: int, options: AblateOptions, patches_digest
 def _stages_of_row(row: AblationRow) -> list[StageSpec]:
     """The training stages up to the one that the row ends with."""
     stages = []
-    for stage in training_stages():
+    for stage in training_stages(row.recipe):
         stages.append(stage)
         if stage.until == row.until:
             break
@@ -110,7 +154,12 @@ def _command_line(
     words += shlex.split(options.common_flags)
     if "seed" in accepted:
         words += ["--seed", str(seed)]
-    if "sam_model_type" in accepted:
+    if "recipe" in accepted:
+        words += ["--recipe", row.recipe]
+    if "from_run" in accepted and row.source:
+        words += ["--from_run", f"{options.name}/{row.source}/seed_{seed}"]
+    # MedSAM's weights are others than those of all other rows.
+    if "sam_model_type" in accepted and row.recipe != MEDSAM:
         words += shlex.split(options.sam_flags)
     if "map_sam" in accepted:
         words += _map_sam_flags(options.sam_flags)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from epsam.ablation.paper_tables import FINAL
+from epsam.ablation.paper_tables import FINAL, TableLine
 from epsam.core.errors import DatasetError
-from epsam.core.files import read_numbers
+from epsam.core.files import read_numbers, read_table
 from epsam.paths import RunPaths
 from epsam.tables import (
     ALL_FILLED,
@@ -13,12 +14,16 @@ from epsam.tables import (
     FILL,
     INITIAL,
     PATCH_SCORE_COLUMNS,
+    SCORE_COLUMNS,
     SLIDE_COLUMN,
     ZERO_SHOT,
 )
 
 ScoreKey = tuple[str, str]
 """(split, predictor)"""
+
+NO_ROUNDS = (FILL, ALL_FILLED, INITIAL, ZERO_SHOT)
+"""Predictors that are not the last decoder of a run, whatever comes after them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,32 @@ def read_scores(run: RunPaths) -> dict[ScoreKey, PatchMetrics]:
         metrics = PatchMetrics(dice[split, predictor], iou[split, predictor], cases)
         scores[split, predictor] = metrics
         # Rounds are scored in their order, so the last one of a split stays.
-        if predictor not in (FILL, ALL_FILLED, INITIAL, ZERO_SHOT):
+        if predictor not in NO_ROUNDS:
             scores[split, FINAL] = metrics
+    return scores
+
+
+def find_score(line: TableLine, scores: Mapping[ScoreKey, Any]) -> ScoreKey | None:
+    """The key of a line's predictor in the scores of a run; None if it has no such predictor.
+
+    A network that stands in for the published one says so in its name: "wsss_tissue (resnet18)".
+    """
+    for split, predictor in scores:
+        is_same = predictor == line.predictor or predictor.startswith(f"{line.predictor} (")
+        if split == line.split and is_same:
+            return split, predictor
+    return None
+
+
+def read_all_patches_iou(run: RunPaths) -> dict[ScoreKey, float]:
+    """The micro IoU over all patches, negatives counted, where evaluation.csv has one."""
+    if not run.evaluation.is_file():
+        return {}
+    scores: dict[ScoreKey, float] = {}
+    for row in read_table(run.evaluation, SCORE_COLUMNS):
+        # Evaluations of earlier versions have no such column.
+        if row.get("all_iou"):
+            scores[row["split"], row["what"]] = float(row["all_iou"])
+            if row["what"] not in NO_ROUNDS:
+                scores[row["split"], FINAL] = float(row["all_iou"])
     return scores

@@ -11,11 +11,14 @@ import shutil
 from pathlib import Path
 
 from epsam.core.files import read_json, read_table, write_json, write_table
+from epsam.core.records import copy_stage_record
 from epsam.paths import RunPaths
 from epsam.stage_files import list_outputs, round_of_completion
 from epsam.tables import METRIC_COLUMNS, PSEUDO_LABEL_COLUMNS
 
 CLASSIFIER, MASKS = "train_classifier", "generate_initial_masks"
+_TASKS = {CLASSIFIER: "classifier", "train_segmenter": "segmenter"}
+"""Completion record → the task under whose name the metrics stand, where it has another name."""
 
 
 def read_fingerprint(run: RunPaths, stage: str) -> str:
@@ -38,6 +41,7 @@ def reuse_stage(source: RunPaths, target: RunPaths, stage: str) -> None:
 
     options = read_json(target.options) if target.options.is_file() else {}
     write_json(target.options, {**options, stage: read_json(source.options)[stage]})
+    copy_stage_record(source.record, target.record, stage)
     # The completion record comes last: after an interruption, the stage counts as not done.
     write_json(_completion_record(target, stage), read_json(_completion_record(source, stage)))
 
@@ -74,8 +78,7 @@ def _completion_record(run: RunPaths, stage: str) -> Path:
 
 def _reuse_table_rows(source: RunPaths, target: RunPaths, stage: str) -> None:
     """Replace the target's rows of a stage in metrics.csv and pseudo_labels.csv by the source's."""
-    # Metrics of the classifier stand under its task's name, not under its stage's.
-    task = "classifier" if stage == CLASSIFIER else stage
+    task = _TASKS.get(stage, stage)
     _replace_rows(source.metrics, target.metrics, METRIC_COLUMNS, "stage", task)
     number = round_of_completion(stage)
     if number is not None:

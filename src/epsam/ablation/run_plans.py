@@ -17,6 +17,7 @@ from epsam.core.artifact import Artifact, Key, Record
 from epsam.core.errors import BusyError, EpsamError, FinishedWorkError, TrainingError
 from epsam.core.files import read_json, remove_leftovers
 from epsam.core.locking import exclusive_lock
+from epsam.core.records import reset_peak_memory
 from epsam.engine.replacement import is_replaceable
 from epsam.paths import RunPaths
 
@@ -118,6 +119,8 @@ def _run_plan(plan: RunPlan, results: SharedResults, run_script: RunScript) -> N
 
 
 def _run_step(step: Step, run_script: RunScript) -> None:
+    # One process runs all rows: each stage records a peak of its own.
+    reset_peak_memory()
     try:
         run_script(step.script, step.options)
     except torch.cuda.OutOfMemoryError as error:

@@ -1,13 +1,26 @@
 """The paper's tables from the scores of many runs, as records and as Markdown."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from epsam.ablation.cells import format_cells, format_interval, format_spread
 from epsam.ablation.data_table import count_patches, format_data_table
-from epsam.ablation.paper_tables import FINAL, TABLES, PaperTable, TableLine
-from epsam.ablation.results import PatchMetrics, ScoreKey, read_scores
+from epsam.ablation.method_table import (
+    METHOD_NOTE,
+    add_method_columns,
+    format_method_table,
+    read_figures,
+)
+from epsam.ablation.paper_tables import (
+    ANY_ROW,
+    FINAL,
+    METHODS_TABLE,
+    TABLES,
+    PaperTable,
+    TableLine,
+)
+from epsam.ablation.results import PatchMetrics, ScoreKey, find_score, read_scores
 from epsam.ablation.rows import AblationRow
 from epsam.ablation.run_plans import EVALUATED
 from epsam.ablation.statistics import (
@@ -18,14 +31,21 @@ from epsam.ablation.statistics import (
 )
 from epsam.core.files import write_table, write_text
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.tables import ABLATION_COLUMNS, DATA_TABLE_COLUMNS, INITIAL, PRELIMINARY
+from epsam.tables import (
+    ABLATION_COLUMNS,
+    DATA_TABLE_COLUMNS,
+    INITIAL,
+    METHOD_TABLE_COLUMNS,
+    PRELIMINARY,
+)
 
 HEADER = ("", "split", "masks", "Dice", "IoU", "Δ Dice [95 %]", "paper: C17", "C16", "internal")
 NOTE = (
     "Per cent, means over the positive patches of the split, then mean ± sample standard deviation "
     "over seeds. Δ is the difference in Dice from the line marked *, patch by patch, averaged over "
-    "the seeds that both have, with the percentile bootstrap interval over patches. Paper: Dice / "
-    "IoU on its own data; – is not reported or not known here."
+    "the seeds that both have, with the percentile bootstrap interval over patches, or over cases "
+    "or slides where patches.csv states them. Paper: Dice / IoU on its own data; – is not reported "
+    "or not known here."
 )
 
 Results = Mapping[str, Mapping[int, Mapping[ScoreKey, PatchMetrics]]]
@@ -33,10 +53,17 @@ Results = Mapping[str, Mapping[int, Mapping[ScoreKey, PatchMetrics]]]
 
 
 def write_tables(
-    root: Path, data: DatasetPaths, rows: Sequence[AblationRow], seeds: Sequence[int], heading: str
+    root: Path,
+    data: DatasetPaths,
+    rows: Sequence[AblationRow],
+    seeds: Sequence[int],
+    heading: str,
+    missing: Mapping[str, str] | None = None,
 ) -> str:
     """Write Tables 1 to 6 and those of the other rows into `root`/tables, from every run that was
     evaluated, now or earlier; returns them as Markdown.
+
+    missing: row → the file of weights without which it cannot run.
     """
     folder = root / "tables"
     counts = count_patches(data)
@@ -46,8 +73,16 @@ def write_tables(
     results = read_results(root, rows, seeds)
     for table in list_tables(rows):
         records = make_records(table, results, rows)
-        write_table(folder / f"table_{table.number}.csv", ABLATION_COLUMNS, records)
-        texts.append(format_table(table, records))
+        path = folder / f"table_{table.number}.csv"
+        if table.number == METHODS_TABLE:
+            figures = read_figures(root, rows, seeds)
+            add_method_columns(table, records, figures, missing or {})
+            write_table(path, METHOD_TABLE_COLUMNS, records)
+            texts.append(format_method_table(table, records))
+            texts.append(f"{METHOD_NOTE}\n")
+        else:
+            write_table(path, ABLATION_COLUMNS, records)
+            texts.append(format_table(table, records))
 
     text = "\n".join(texts)
     write_text(folder / "tables.md", text)
@@ -106,7 +141,7 @@ def make_records(
             "row": line.row,
             "flags": flags.get(line.row, ""),
             "split": line.split,
-            "masks": line.predictor,
+            "masks": _name_of_masks(line, results),
             "patches": max((len(metrics.dice) for metrics in scores.values()), default=0),
             "seeds": len(scores),
             "paper_camelyon17": line.paper[0],
@@ -122,7 +157,7 @@ def make_records(
 def format_table(table: PaperTable, records: Sequence[Mapping[str, Any]]) -> str:
     """A table as Markdown: title and lines; NOTE explains the numbers."""
     title = f"Table {table.number}: {table.title}" if table.number.isdigit() else table.title
-    lines = [f"### {title}", "", _format_cells(HEADER), _format_cells(["---"] * len(HEADER))]
+    lines = [f"### {title}", "", format_cells(HEADER), format_cells(["---"] * len(HEADER))]
     most_seeds = max((int(record["seeds"]) for record in records), default=0)
     for record in records:
         is_reference = record["line"] == table.reference
@@ -133,14 +168,14 @@ def format_table(table: PaperTable, records: Sequence[Mapping[str, Any]]) -> str
             f"{record['line']} *" if is_reference else record["line"],
             record["split"],
             record["masks"],
-            _format_spread(record["dice"], record["dice_sd"]) + seeds_note,
-            _format_spread(record["iou"], record["iou_sd"]),
-            "" if is_reference else _format_interval(record),
+            format_spread(record["dice"], record["dice_sd"]) + seeds_note,
+            format_spread(record["iou"], record["iou_sd"]),
+            "" if is_reference else format_interval(record),
             record["paper_camelyon17"],
             record["paper_camelyon16"],
             record["paper_internal"],
         ]
-        lines.append(_format_cells(cells))
+        lines.append(format_cells(cells))
     return "\n".join([*lines, ""])
 
 
@@ -160,12 +195,22 @@ def _last_predictor(row: AblationRow) -> str:
 
 def _scores_by_seed(line: TableLine, results: Results) -> dict[int, PatchMetrics]:
     """The scores of a line's predictor, for the seeds that have any."""
-    key = (line.split, line.predictor)
-    scores = {}
-    for seed, of_run in results.get(line.row, {}).items():
-        if key in of_run:
-            scores[seed] = of_run[key]
+    scores: dict[int, PatchMetrics] = {}
+    for row in list(results) if line.row == ANY_ROW else [line.row]:
+        for seed, of_run in results.get(row, {}).items():
+            key = find_score(line, of_run)
+            if key is not None:
+                scores.setdefault(seed, of_run[key])
     return scores
+
+
+def _name_of_masks(line: TableLine, results: Results) -> str:
+    """The line's predictor as its runs call it."""
+    for of_run in results.get(line.row, {}).values():
+        key = find_score(line, of_run)
+        if key is not None:
+            return key[1]
+    return line.predictor
 
 
 def _summarize(
@@ -196,19 +241,3 @@ def _summarize(
         "low": difference.low,
         "high": difference.high,
     }
-
-
-def _format_cells(values: Sequence[str]) -> str:
-    return f"| {' | '.join(values)} |"
-
-
-def _format_spread(mean: float, deviation: float) -> str:
-    if math.isnan(mean):
-        return "–"
-    return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
-
-
-def _format_interval(record: Mapping[str, Any]) -> str:
-    if math.isnan(record["difference"]):
-        return "–"
-    return f"{record['difference']:+.2f} [{record['low']:+.2f}, {record['high']:+.2f}]"

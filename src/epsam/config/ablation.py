@@ -38,6 +38,8 @@ class StageFlagOptions:
     mask_flags: str = flag("", "the same for generate_initial_masks.py", affects_result=True)
     decoder_flags: str = flag("", "the same for finetune_decoder.py", affects_result=True)
     retrain_flags: str = flag("", "the same for retrain_decoder.py", affects_result=True)
+    segmenter_flags: str = flag("", "the same for train_segmenter.py", affects_result=True)
+    box_flags: str = flag("", "the same for train_box_decoder.py", affects_result=True)
     evaluate_flags: str = flag("", "flags of evaluate.py", affects_result=True)
 
 
@@ -48,7 +50,11 @@ class AblateOptions(StageFlagOptions, ReplaceOptions, DataOptions):
     rows: str = flag(
         "", "the sets of flags, one per line; ablate.sh holds the list", affects_result=True
     )
-    only: tuple[str, ...] = flag((), "names of the rows to run; empty: all", affects_result=True)
+    only: tuple[str, ...] = flag(
+        (),
+        "names of the rows to run, or table_2 … table_6 for those of a table; empty: all",
+        affects_result=True,
+    )
     seeds: tuple[int, ...] = flag(
         (22, 23, 24),
         "seeds of training; all share the same patches",

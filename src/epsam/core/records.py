@@ -1,5 +1,7 @@
 """record.json: how each stage was run, enough to repeat it, and the time and memory it took."""
 
+import ctypes
+import gc
 import hashlib
 import os
 import platform
@@ -7,6 +9,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -82,6 +85,21 @@ def peak_memory() -> dict[str, float]:
     if torch and torch.cuda.is_available():
         peaks["peak_gpu_gib"] = round(torch.cuda.max_memory_allocated() / _GIB, 3)
     return peaks
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory` begin anew, where the system can: in a process that runs several stages."""
+    gc.collect()
+    # What earlier stages have freed would count as this one's, as the process keeps it.
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+    # Linux: 5 resets the peak of this process and nothing else.
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    torch = _loaded_torch()
+    if torch and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def package_versions() -> dict[str, str]:
