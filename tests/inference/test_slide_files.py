@@ -1,5 +1,6 @@
 """The result files of a slide, with a model that answers from colour alone."""
 
+import gzip
 import json
 import os
 from dataclasses import replace
@@ -17,6 +18,7 @@ from epsam.inference.inputs import find_slides
 from epsam.inference.slide_files import ContourSettings
 from epsam.inference.tile_model import Gate
 from epsam.pictures.panel import PREDICTED
+from epsam.view.outlines import read_rings
 from epsam.wsi.reader import open_slide
 from support.fake_tile_model import PINK, FakeTileModel, blue, draw_slide, write_lossless_slide
 from support.slide_runs import SETTINGS, TISSUE, TUMOUR, segment_all
@@ -191,3 +193,24 @@ def test_other_libraries_open_the_pyramids(slide_folder, tmp_path):
             assert float(file.properties["tiff.XResolution"]) == pytest.approx(20000)
             red = np.asarray(file.read_region((0, 0), 0, (448, 400)))[:, :, 0]
         assert np.array_equal(red, tifffile.imread(tmp_path / "out" / "a" / name))
+
+
+def test_gzipped_contours_hold_the_bytes_of_plain_ones(tmp_path):
+    path = write_lossless_slide(tmp_path / "a.tif", draw_slide(400, 448, TISSUE, TUMOUR))
+    contents = []
+    for number, is_gzipped in enumerate((False, True, True)):
+        settings = replace(SETTINGS, contours=ContourSettings(geojson_gzip=is_gzipped))
+        segment_all(
+            [SlideRecord("a", path, None)],
+            tmp_path / str(number),
+            FakeTileModel(tile_size=128),
+            settings,
+        )
+        (file,) = (tmp_path / str(number) / "a").glob("tumour.geojson*")
+        contents.append(file.read_bytes())
+    assert file.name == "tumour.geojson.gz"
+    assert contents[1] == contents[2]
+    assert gzip.decompress(contents[1]) == contents[0]
+    rings = [read_rings(tmp_path / name) for name in ("0/a/tumour.geojson", f"2/a/{file.name}")]
+    assert len(rings[0].points_xy) > 0
+    assert np.array_equal(rings[0].points_xy, rings[1].points_xy)

@@ -58,7 +58,8 @@ as (x, y) in half pixels from the middle of the square.
 """
 
 
-@dataclass(frozen=True)
+# A slide may have a million of them: slots take a third of the memory.
+@dataclass(frozen=True, slots=True)
 class Ring:
     """A closed contour: corners (n, 2) as (x, y) in the mask's pixels; pixel (row 0, column 0)
     covers 0..1.

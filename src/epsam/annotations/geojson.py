@@ -1,13 +1,17 @@
 """Regions as GeoJSON that QuPath opens: drag the file onto the slide."""
 
+import gzip
+import io
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from epsam.annotations.contours import Ring
 from epsam.annotations.polygons import Polygon
-from epsam.annotations.regions import Region, list_regions
+from epsam.annotations.regions import Region, iterate_regions
 
 COLOUR = (200, 0, 0)
 
@@ -22,11 +26,24 @@ def format_geojson(
     """
     yield '{"type": "FeatureCollection", "features": ['
     separator = "\n"
-    for region in list_regions(rings):
+    for region in iterate_regions(rings):
         feature = _region_feature(region, scale, mpp, slide)
         yield separator + json.dumps(feature, ensure_ascii=False)
         separator = ",\n"
     yield "\n]}\n"
+
+
+def write_geojson(path: Path, pieces: Iterator[str], is_gzipped: bool = False) -> None:
+    """Write the text piece by piece, so that memory does not hold it; gzipped, the same text has
+    the same bytes at any time.
+    """
+    with path.open("wb") as file:
+        binary: Any = file
+        if is_gzipped:
+            # Without the file's name and the time, which would be in its header.
+            binary = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+        with io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as text:
+            text.writelines(pieces)
 
 
 def _region_feature(region: Region, scale: float, mpp: float, slide: str) -> dict[str, object]:

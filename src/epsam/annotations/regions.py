@@ -3,7 +3,7 @@ are large enough to be outlined.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ _ID_SPACE = uuid.UUID("5b0f0f0e-2f7c-4a86-9a4e-8f3b8e1f7c11")
 """This project: ids of the same slide and region are the same in every run."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Region:
     """A region with its holes, in px of the mask.
 
@@ -61,12 +61,17 @@ class Region:
 
 def list_regions(rings: Sequence[Ring]) -> list[Region]:
     """The regions of these rings, numbered in their order."""
+    return list(iterate_regions(rings))
+
+
+def iterate_regions(rings: Sequence[Ring]) -> Iterator[Region]:
+    """`list_regions` one by one, for slides of very many."""
     by_parent = rings_by_parent(rings)
-    regions: list[Region] = []
+    number = 0
     for index, ring in enumerate(rings):
         if not ring.is_hole:
-            regions.append(Region(len(regions) + 1, ring, by_parent.get(index, [])))
-    return regions
+            number += 1
+            yield Region(number, ring, by_parent.get(index, []))
 
 
 def leave_out_small_regions(rings: Sequence[Ring], min_area_px2: float) -> list[Ring]:
@@ -95,7 +100,10 @@ def leave_out_small_regions(rings: Sequence[Ring], min_area_px2: float) -> list[
         parent = ring.parent
         while parent in left_out:
             parent = rings[parent].parent
-        remaining.append(replace(ring, parent=new_numbers[parent]))
+        new_parent = new_numbers[parent]
+        # Most rings stay as they are, and need no copy.
+        is_same = new_parent == ring.parent
+        remaining.append(ring if is_same else replace(ring, parent=new_parent))
     return remaining
 
 

@@ -115,6 +115,12 @@ class SlideInferOptions(SlideResolutionOptions):
         since="0.3",
     )
     asap: bool = flag(False, "write a slide's contours as ASAP XML, too", affects_result=True)
+    geojson_gzip: bool = flag(
+        False,
+        "write a slide's contours gzipped, as tumour.geojson.gz, for slides of very many regions",
+        affects_result=True,
+        since="0.3",
+    )
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,11 @@ def make_slide_settings(
         gate=Gate(options.classifier_gate, options.gate_threshold),
         clip_to_tissue=options.clip_to_tissue,
         contours=ContourSettings(
-            options.min_region, options.min_outline, options.asap, options.mask_threshold
+            options.min_region,
+            options.min_outline,
+            options.asap,
+            options.mask_threshold,
+            options.geojson_gzip,
         ),
         read_threads=options.read_threads or (GPU_READ_THREADS if is_on_gpu else 1),
     )

@@ -1,6 +1,6 @@
 """regions.csv of a slide: a row for each region that its contours outline."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,14 @@ from epsam.inference.tiling import TileGrid
 
 def region_rows(
     regions: Sequence[Region], slide: str, grid: TileGrid, probability: Path
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """A row for each region: its id in tumour.geojson, area, perimeter, mean tumour probability,
     and the middle of its bounding box in level-0 pixels.
     """
     means = mean_probabilities(regions, probability)
-    rows = []
     for region, mean in zip(regions, means.tolist(), strict=True):
         x, y = region.centre_xy
-        row = {
+        yield {
             "region": region.number,
             "id": region.id_on(slide),
             "area_um2": f"{region.area_px2 * grid.mpp**2:.2f}",
@@ -32,8 +31,6 @@ def region_rows(
             "x": round(x * grid.scale),
             "y": round(y * grid.scale),
         }
-        rows.append(row)
-    return rows
 
 
 def mean_probabilities(regions: Sequence[Region], path: Path) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from epsam.annotations.asap_writer import annotations_from_rings, format_asap_xml
 from epsam.annotations.contours import ContourTracer, Ring, largest_diameter
-from epsam.annotations.geojson import format_geojson
+from epsam.annotations.geojson import format_geojson, write_geojson
 from epsam.annotations.regions import leave_out_small_regions, list_regions
 from epsam.annotations.small_regions import SmallRegions
 from epsam.core.files import whole_file, write_table, write_text
@@ -33,6 +33,8 @@ MASK_FORMAT = PyramidFormat(compression="deflate", average=False)
 
 PROBABILITY_FILE = "probability.tif"
 MASK_FILE = "mask.tif"
+CONTOUR_FILE = "tumour.geojson"
+PACKED_CONTOUR_FILE = "tumour.geojson.gz"
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,15 @@ class ContourSettings:
 
     min_region: smaller regions and holes are left out of the mask and the contours, µm².
     min_outline: smaller regions are left out of the contours alone, µm². asap: write contours as
-    ASAP XML, too. mask_threshold: the probability above which a pixel is tumour.
+    ASAP XML, too. mask_threshold: the probability above which a pixel is tumour. geojson_gzip:
+    write contours as a gzipped file.
     """
 
     min_region: float = 0.0
     min_outline: float = 0.0
     asap: bool = False
     mask_threshold: float = 0.5
+    geojson_gzip: bool = False
 
     @property
     def min_tumour_value(self) -> int:
@@ -173,10 +177,14 @@ def write_mask(
 def write_contours(
     folder: Path, slide: str, rings: Sequence[Ring], grid: TileGrid, settings: ContourSettings
 ) -> None:
-    """Write tumour.geojson and, if set, tumour.xml, both in level-0 pixels, and regions.csv."""
+    """Write tumour.geojson, perhaps gzipped, and, if set, tumour.xml, both in level-0 pixels, and
+    regions.csv.
+    """
     outlined = leave_out_small_regions(rings, settings.min_outline / grid.mpp**2)
-    with whole_file(folder / "tumour.geojson") as path, path.open("w", encoding="utf-8") as stream:
-        stream.writelines(format_geojson(outlined, grid.scale, grid.mpp, slide))
+    name = PACKED_CONTOUR_FILE if settings.geojson_gzip else CONTOUR_FILE
+    with whole_file(folder / name) as path:
+        pieces = format_geojson(outlined, grid.scale, grid.mpp, slide)
+        write_geojson(path, pieces, settings.geojson_gzip)
     rows = region_rows(list_regions(outlined), slide, grid, folder / PROBABILITY_FILE)
     write_table(folder / "regions.csv", REGION_COLUMNS, rows)
     if settings.asap:

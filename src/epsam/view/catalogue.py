@@ -15,6 +15,7 @@ from epsam.evaluation.slide_scores import ResultFrame
 from epsam.extraction.discovery import SlideRecord
 from epsam.extraction.splits import normalize_slide_name
 from epsam.inference.inputs import contains_slides, find_images, find_slides, list_input_folders
+from epsam.inference.slide_files import CONTOUR_FILE, PACKED_CONTOUR_FILE
 from epsam.inference.slide_store import RESULT_FILE, read_slide_result
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ def _view_slide(
         frame=frame,
         probability=_existing(results / "probability.tif"),
         mask=_existing(results / "mask.tif"),
-        contours=_existing(results / "tumour.geojson"),
+        contours=_existing(results / CONTOUR_FILE) or _existing(results / PACKED_CONTOUR_FILE),
         tiles=_existing(results / "windows.csv"),
         record=record,
     )

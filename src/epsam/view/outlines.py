@@ -2,6 +2,8 @@
 can show.
 """
 
+import gzip
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +73,9 @@ def read_rings(path: Path) -> Rings:
     Raises AnnotationError if it is damaged.
     """
     try:
-        return _parse_rings(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return _parse_rings(content.decode("utf-8"))
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise AnnotationError(
             f"{path}: no polygons of infer.py ({error}); remove the slide's folder and run it again"
         ) from error
