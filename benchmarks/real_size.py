@@ -6,7 +6,8 @@ size that its recipe has, with random weights on patches of noise.
 
 A step is that of a batch of --batch patches: forward, backward, optimiser. A prediction is that of
 one patch; for SAM's decoder, the encoder of the patch stands in a column of its own, since training
-has its embeddings stored. Seconds and peak memory are those of this machine. `estimate_gib` is no
+has its embeddings stored. Seconds are processor time, so that other work beside it plays no part,
+summed over threads (OMP_NUM_THREADS=1: one core's); peak memory is that of the process. `estimate_gib` is no
 measurement: what the step of the recipe's whole batch would hold on a GPU in fp32, by counting. It
 is to be set against the memory of a card, 12 GB in the paper.
 """
@@ -47,7 +48,14 @@ from epsam.weak.registry import build_weak_model
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
 COLUMNS = (
-    *("part", "network_side", "batch", "train_seconds", "predict_seconds", "encode_seconds"),
+    *(
+        "part",
+        "network_side",
+        "batch",
+        "train_cpu_seconds",
+        "predict_cpu_seconds",
+        "encode_cpu_seconds",
+    ),
     *("peak_gib", "parameters_m", "saved_mib_per_patch", "recipe_batch", "estimate_gib"),
     *("machine", "revision", "command"),
 )
@@ -128,18 +136,18 @@ def measure_part(
         parameters = sum(p.numel() for p in part.task.model.parameters() if p.requires_grad)
         step_batch = next(iter(part.task.batches(0, 0)))
 
-        started = time.perf_counter()
+        started = time.process_time()
         saved = step(part.task, step_batch)
-        train_seconds = time.perf_counter() - started
+        train_seconds = time.process_time() - started
         predict_seconds = time_of(part.predict)
         encode_seconds = time_of(part.encode) if part.encode else 0.0
     return {
         "part": name,
         "network_side": part.side,
         "batch": batch,
-        "train_seconds": f"{train_seconds:.2f}",
-        "predict_seconds": f"{predict_seconds:.2f}",
-        "encode_seconds": f"{encode_seconds:.2f}" if part.encode else "",
+        "train_cpu_seconds": f"{train_seconds:.2f}",
+        "predict_cpu_seconds": f"{predict_seconds:.2f}",
+        "encode_cpu_seconds": f"{encode_seconds:.2f}" if part.encode else "",
         "peak_gib": f"{peak_memory()['peak_ram_gib']:.2f}",
         "parameters_m": f"{parameters / 1e6:.2f}",
         "saved_mib_per_patch": f"{saved / batch / 2**20:.0f}",
@@ -178,10 +186,10 @@ def step(task: Task, batch: Any) -> int:
 
 
 def time_of(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     with torch.no_grad():
         call()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def build_part(name: str, batch: int, folder: Path, side: int, flags: tuple[str, ...]) -> Part:
