@@ -7,9 +7,9 @@ size that its recipe has, with random weights on patches of noise.
 A step is that of a batch of --batch patches: forward, backward, optimiser. A prediction is that of
 one patch; for SAM's decoder, the encoder of the patch stands in a column of its own, since training
 has its embeddings stored. Seconds are processor time, so that other work beside it plays no part,
-summed over threads (OMP_NUM_THREADS=1: one core's); peak memory is that of the process. `estimate_gib` is no
-measurement: what the step of the recipe's whole batch would hold on a GPU in fp32, by counting. It
-is to be set against the memory of a card, 12 GB in the paper.
+summed over threads (OMP_NUM_THREADS=1: one core's); peak memory is that of the process.
+`estimate_gib` is no measurement: what the step of the recipe's whole batch would hold on a GPU in
+fp32, by counting. It is to be set against the memory of a card, 12 GB in the paper.
 """
 
 import argparse
