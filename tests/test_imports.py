@@ -16,7 +16,7 @@ FLOORS = (
     ("weak", "mil", "wsss_tissue", "segment", "pseudo_labels", "corrections"),
     ("cam",),
     ("engine",),
-    ("extraction", "fetch", "pictures"),
+    ("extraction", "fetch", "volumes", "pictures"),
     ("training",),
     ("evaluation",),
     ("inference",),

@@ -1,0 +1,1 @@
+"""NIfTI volumes with labels → data sets of slices."""
