@@ -50,9 +50,12 @@ def main(options: ViewOptions) -> None:
 def open_site(options: ViewOptions) -> ImageSite | RunSite:
     """The site of a folder of results or of a run."""
     folder = Path(options.folder)
+    corrections = Path(options.corrections)
+    if corrections.exists() and not corrections.is_dir():
+        raise DatasetError(f"{corrections}: is no folder; give that of the corrections")
     # An exported page has nowhere to write to.
     can_write = options.corrections and not options.export
-    store = CorrectionStore(Path(options.corrections)) if can_write else None
+    store = CorrectionStore(corrections) if can_write else None
     if RunPaths(folder).options.is_file():
         return RunSite(TrainingRun(folder, ROOT), store)
     return ImageSite(read_catalogue(folder, options.slides, ROOT), store)

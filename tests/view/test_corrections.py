@@ -9,6 +9,9 @@ import threading
 import numpy as np
 import pytest
 
+import view
+from epsam.config.view import ViewOptions
+from epsam.core.errors import DatasetError
 from epsam.corrections.reading import read_corrections
 from epsam.corrections.shapes import NORMAL, TUMOUR, CorrectedShape, paint_shapes
 from epsam.corrections.store import CorrectionStore
@@ -172,3 +175,10 @@ def test_the_region_of_contours_is_the_innermost_around_a_place():
 
 def _as_shapes(polygon):
     return [CorrectedShape(TUMOUR, polygon)]
+
+
+def test_corrections_in_a_file_are_refused_before_anything_is_drawn(tmp_path):
+    (tmp_path / "notes").touch()
+    options = ViewOptions(folder=str(write_run(tmp_path)), corrections=str(tmp_path / "notes"))
+    with pytest.raises(DatasetError, match="notes: is no folder; give that of the corrections"):
+        view.open_site(options)
