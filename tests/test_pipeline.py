@@ -113,6 +113,18 @@ def test_constants_of_a_method_are_flags_of_its_stages():
                     )
 
 
+def test_short_training_of_a_method_is_for_the_small_datasets_alone():
+    def epochs(stage, method, dataset, *words):
+        options = parse_stage(stage, "--recipe", method, "--dataset_type", dataset, *words)
+        return options.epoch, options.batch_size
+
+    assert epochs("train_segmenter", "unet", "demo") == (5, 4)
+    assert epochs("train_segmenter", "wsss_tissue", "ebhi") == (2, 4)
+    assert epochs("train_classifier", "wsss_tissue", "mine") == (20, 20)
+    assert epochs("train_segmenter", "unet", "mine") == (20, 8)
+    assert epochs("train_segmenter", "unet", "demo", "--method_preset", "authors") == (20, 4)
+
+
 def test_an_unknown_method_is_named_beside_those_that_there_are():
     with pytest.raises(EpsamError, match="METHOD unett: no such method; use ep_sam, strong, unet"):
         recipe_stages("unett")

@@ -1,0 +1,78 @@
+"""Rows of docs/results/methods.csv from evaluated runs of any METHOD.
+
+    python benchmarks/method_rows.py --command "METHOD=sam_box ./train.sh" sam_box demo-sam_box
+
+The rows of each run: the masks that it was scored with on validation and test, on positives and on
+all patches, and what its training cost. Seconds are wall time, of a machine that may have had other
+work.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from epsam.ablation.costs import read_cost
+from epsam.core.files import read_json, read_table, write_table
+from epsam.paths import RunPaths
+from epsam.tables import SCORE_COLUMNS
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = (
+    *("dataset", "method", "seed", "split", "masks", "patches", "dice", "iou"),
+    *("all_patches", "all_iou", "auroc", "parameters", "seconds", "peak_gib"),
+    *("revision", "command"),
+)
+SPLITS = ("val", "test")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("method", help="METHOD of train.sh")
+    parser.add_argument("runs", nargs="+", help="names of runs, one for each seed")
+    parser.add_argument("--command", required=True, help="how the runs were started")
+    parser.add_argument("--checkpoint_root", type=Path, default=ROOT / "checkpoints")
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
+    options = parser.parse_args()
+
+    path = options.results / "methods.csv"
+    fixed = {"method": options.method, "command": options.command}
+    rows = read_table(path, COLUMNS) if path.is_file() else []
+    for name in options.runs:
+        rows += [row | fixed for row in rows_of_run(RunPaths(options.checkpoint_root / name))]
+    write_table(path, COLUMNS, rows)
+
+
+def rows_of_run(run: RunPaths) -> Iterator[dict[str, Any]]:
+    """A row for each predictor of validation and test. Raises DatasetError if the run was not
+    evaluated.
+    """
+    evaluation = read_json(run.record)["evaluate"]
+    cost = read_cost(run)
+    of_run = {
+        "dataset": evaluation["options"]["dataset_type"],
+        "seed": evaluation["options"]["seed"],
+        "parameters": cost.parameters,
+        "seconds": f"{cost.seconds:.0f}",
+        "peak_gib": f"{cost.peak_gib:.2f}",
+        "revision": evaluation["code"]["git"][:7],
+    }
+    for row in read_table(run.evaluation, SCORE_COLUMNS):
+        if row["split"] in SPLITS:
+            yield of_run | {
+                "split": row["split"],
+                "masks": row["what"],
+                "patches": row["patches"],
+                "dice": f"{float(row['dice']):.3f}",
+                "iou": f"{float(row['iou']):.3f}",
+                "all_patches": row["all_patches"],
+                "all_iou": f"{float(row['all_iou']):.3f}",
+                "auroc": f"{float(row['auroc']):.3f}" if row["auroc"] else "",
+            }
+
+
+if __name__ == "__main__":
+    main()

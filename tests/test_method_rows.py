@@ -1,0 +1,56 @@
+"""benchmarks/method_rows.py: scores and costs of a run as rows."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from epsam.core.files import write_json, write_table
+from epsam.paths import RunPaths
+from epsam.tables import ALL_PATCH_COLUMNS, SCORE_COLUMNS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def method_rows(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import method_rows
+
+    return method_rows
+
+
+def test_rows_hold_what_a_run_scored_on_validation_and_test_and_what_it_cost(
+    method_rows, tmp_path, monkeypatch
+):
+    run = RunPaths(tmp_path / "runs" / "mine-unet")
+    options = {"dataset_type": "mine", "seed": 23}
+    code = {"git": "0123456789abcdef"}
+    write_json(
+        run.record,
+        {
+            "train_segmenter": {"seconds": 61.4, "peak_ram_gib": 1.256},
+            "evaluate": {"seconds": 9.0, "options": options, "code": code},
+        },
+    )
+    torch.save({"model": {"a": torch.zeros(3, 5)}}, run.segmenter)
+    columns = (*SCORE_COLUMNS, *ALL_PATCH_COLUMNS)
+    row = dict.fromkeys(columns, "1") | {"what": "unet", "dice": "0.81249", "all_iou": "0.6"}
+    splits = [row | {"split": split, "auroc": ""} for split in ("train", "val", "test")]
+    write_table(run.evaluation, columns, splits)
+
+    words = ["unet", "mine-unet", "--command", "METHOD=unet ./train.sh", "--results", str(tmp_path)]
+    words += ["--checkpoint_root", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", ["method_rows.py", *words])
+    method_rows.main()
+    method_rows.main()
+    with (tmp_path / "methods.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    # Earlier rows stay.
+    assert [line["split"] for line in rows] == ["val", "test"] * 2
+    values = {"dataset": "mine", "method": "unet", "seed": "23", "masks": "unet"}
+    costs = {"parameters": "15", "seconds": "61", "peak_gib": "1.26", "revision": "0123456"}
+    scores = {"dice": "0.812", "iou": "1.000", "all_iou": "0.600", "auroc": ""}
+    assert rows[0].items() >= {**values, **costs, **scores}.items()
