@@ -110,7 +110,7 @@ run_all() {
         weakmedsam)
             shared_stage src/train_classifier.py "${maps[@]}" "${seed[@]}" $CLASSIFIER_FLAGS  # sub-classes → SAM's encoder
             shared_stage src/generate_initial_masks.py "${maps[@]}" $MASK_FLAGS           # its maps along SAM's masks
-            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS        # initial masks → segmenter
+            shared_stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS        # initial masks → segmenter
             ;;
         wsss_tissue)
             stage src/train_classifier.py "${run[@]}" "${seed[@]}" $CLASSIFIER_FLAGS
@@ -118,17 +118,17 @@ run_all() {
             stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS        # these masks → segmenter
             ;;
         unet | deeplab)
-            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS        # ground truth → segmenter
+            shared_stage src/train_segmenter.py "${run[@]}" "${seed[@]}" $SEGMENTER_FLAGS        # ground truth → segmenter
             ;;
         unet_pseudo)
             # FROM's pseudo-labels → segmenter
-            stage src/train_segmenter.py "${run[@]}" "${seed[@]}" ${FROM:+"--from_run=$FROM"} $SEGMENTER_FLAGS
+            shared_stage src/train_segmenter.py "${run[@]}" "${seed[@]}" ${FROM:+"--from_run=$FROM"} $SEGMENTER_FLAGS
             ;;
         sam_box | medsam_box)
             shared_stage src/train_box_decoder.py "${run[@]}" "${sam[@]}" $BOX_FLAGS      # ground truth → SAM's decoder
             ;;
     esac
-    stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS          # scores, panels, curves
+    shared_stage src/evaluate.py "${run[@]}" "${sam[@]}" $EVALUATE_FLAGS   # scores, panels, curves
     stage src/report.py "${data[@]}" "${run_folder[@]}"  # one page of it all
 }
 

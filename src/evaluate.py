@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from epsam.config.command_line import run_stage
 from epsam.config.common import SPLITS
 from epsam.config.evaluation import EvaluateOptions
+from epsam.core.distributed import is_main_process
 from epsam.core.files import read_table, write_table, write_text
 from epsam.data.cases import PatchGroups, load_groups
 from epsam.data.images import Mask, write_rgb
@@ -46,7 +47,7 @@ def main(options: EvaluateOptions) -> None:
     stage = Stage(NAME, options, digest_inputs(run, options))
     if stage.is_current():
         # It tells seconds, so it is no file of the completion record.
-        if not run.model_card.is_file():
+        if not run.model_card.is_file() and is_main_process():
             write_model_card(run, DatasetPaths.of(options))
         return
     stage.begin()
@@ -54,10 +55,25 @@ def main(options: EvaluateOptions) -> None:
     # PyTorch takes seconds to import, and a finished stage has no use for it.
     from epsam.evaluation.prepare_run import prepare_evaluation
     from epsam.evaluation.score_run import score_splits
-    from epsam.training.panels import pick_evenly
 
     evaluation = prepare_evaluation(options)
-    scores = score_splits(evaluation)
+    scores = score_splits(evaluation, options.batch_size)
+    outputs = write_results(run, options, evaluation, scores) if is_main_process() else []
+    stage.finish(outputs)
+    if is_main_process():
+        write_model_card(run, DatasetPaths.of(options))
+    log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
+
+
+def write_results(
+    run: RunPaths,
+    options: EvaluateOptions,
+    evaluation: "Evaluation",
+    scores: Sequence["SplitScores"],
+) -> list[Path]:
+    """Write tables, panels and curves; returns their files."""
+    from epsam.training.panels import pick_evenly
+
     groups = load_groups(DatasetPaths.of(options).patch_table)
     write_scores(run, scores, groups)
     write_thresholds(run, evaluation)
@@ -79,9 +95,7 @@ def main(options: EvaluateOptions) -> None:
     curves = sorted((run.root / "curves").glob("*.png"))
     tables = [run.evaluation, run.patch_scores, run.classifier_scores, run.fraction_scores]
     thresholds = [run.thresholds] if run.thresholds.is_file() else []
-    stage.finish([*tables, *thresholds, *panels, *curves])
-    write_model_card(run, DatasetPaths.of(options))
-    log.info("%s, panels and curves are in %s", run.evaluation.name, run.root)
+    return [*tables, *thresholds, *panels, *curves]
 
 
 def write_model_card(run: RunPaths, data: DatasetPaths) -> None:
@@ -236,4 +250,4 @@ def write_training_curves(run: RunPaths) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(NAME, EvaluateOptions, main, owns=run_folder)
+    run_stage(NAME, EvaluateOptions, main, owns=run_folder, is_shared=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from epsam.config.command_line import run_stage
 from epsam.config.segmenter import SegmenterOptions
+from epsam.core.distributed import is_main_process
 from epsam.core.errors import TrainingError
 from epsam.core.files import digest_of_files
 from epsam.data.patches import (
@@ -15,6 +16,7 @@ from epsam.data.patches import (
     select_positives,
 )
 from epsam.engine.metric_logger import open_metric_logger
+from epsam.engine.run_leaves import settle_leaves
 from epsam.engine.stage import Stage
 from epsam.methods import SEGMENTERS
 from epsam.paths import DatasetPaths, RunPaths, run_folder
@@ -36,6 +38,7 @@ def main(options: SegmenterOptions) -> None:
             f"--segmenter: none named; use {', '.join(SEGMENTERS)}, or a row of your own "
             "(docs/extending.md)"
         )
+    options = settle_leaves(options, NAME)
     data, run = DatasetPaths.of(options), RunPaths.of(options)
     labelled = list_labelled_patches(data.split("train"))
     positives = select_positives(labelled)
@@ -96,10 +99,11 @@ def train(
         "mpp": load_median_mpp(patches, DatasetPaths.of(options).patch_table),
         "targets": options.targets,
     }
-    save_segmenter(stage.run.segmenter, options.segmenter, model, metadata)
+    if is_main_process():
+        save_segmenter(stage.run.segmenter, options.segmenter, model, metadata)
     stage.record(task.name, progress.history)
     stage.finish([stage.run.segmenter])
 
 
 if __name__ == "__main__":
-    run_stage(NAME, SegmenterOptions, main, owns=run_folder)
+    run_stage(NAME, SegmenterOptions, main, owns=run_folder, is_shared=True)

@@ -516,6 +516,7 @@ def test_several_processes_are_started_for_the_stages_that_share_their_work(run_
         "src/generate_initial_masks.py",
         "src/finetune_decoder.py",
         "src/retrain_decoder.py",
+        "src/evaluate.py",
     ]
     assert len(calls) == len(STAGES)
 

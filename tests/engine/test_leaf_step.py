@@ -39,6 +39,14 @@ def test_sums_of_processes_added_by_the_usual_reduction_end_with_other_bits(fits
     assert fits[2][0]["plain sums"] == fits[2][1]["plain sums"] != alone["plain sums"]
 
 
+def test_all_processes_leave_out_a_step_whose_gradients_overflow_in_one(fits):
+    weights, scale = fits[1][0]["overflow"]
+    assert weights[0] == weights[1] != weights[2]
+    assert scale == 65536 / 2
+    for results in fits.values():
+        assert all(result["overflow"] == (weights, scale) for result in results)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_patches", [8, 3])
 def test_the_gradient_of_leaves_is_that_of_the_whole_batch(kind, n_patches):

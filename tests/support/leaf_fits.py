@@ -131,7 +131,35 @@ def fit_in_leaves(kind, leaves):
 def fit_everything():
     """All that a number of processes is compared by: kind → weights, buffers and losses."""
     results = {kind: fit_in_leaves(kind, 4) for kind in PARTS}
-    return {**results, "plain sums": fit_with_sums_of_processes("decoder")}
+    return {
+        **results,
+        "plain sums": fit_with_sums_of_processes("decoder"),
+        "overflow": fit_with_overflow(),
+    }
+
+
+def fit_with_overflow():
+    """The weights after each of three steps, and the scale of the loss: the gradients of the last
+    patch of the second batch, which one process has, are beyond float32.
+    """
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+
+    def loss(samples, epoch):
+        factors = torch.tensor([1e36 if name == "1-4" else 1.0 for name in samples.names])
+        return model(samples.inputs)[:, 0] ** 2 * factors
+
+    task = Task("overflow", 5, model, optimiser, None, loss, dict, 3, scaler)
+    weights = []
+    for step, n_patches in enumerate(BATCH_SIZES):
+        inputs = torch.ones(n_patches, 3)
+        names = [f"{step}-{number}" for number in range(n_patches)]
+        samples = Samples(inputs, torch.zeros(n_patches), names)
+        leaf_step(task, leaf_batch(samples, BatchCut(n_patches, 4, current_world())), 0)
+        weights.append(hashes(model))
+    return weights, scaler.get_scale()
 
 
 def fit_with_sums_of_processes(kind):

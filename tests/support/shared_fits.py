@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+import train_segmenter
+from epsam.config.command_line import parse
+from epsam.config.segmenter import SegmenterOptions
 from epsam.core.distributed import current_world
 from epsam.core.leaves import cut_batches
 from epsam.core.seeding import generator
@@ -16,7 +19,7 @@ from epsam.engine.fit import FitSchedule, fit
 from epsam.engine.leaf_step import group_leaves
 from epsam.engine.task import Task
 from support.leaf_fits import hashes
-from support.training_stages import run_training, working_in
+from support.training_stages import DATASET, run_training, working_in
 
 N_PATCHES = 10
 BATCH_SIZE = 4
@@ -80,3 +83,12 @@ def train_mini(folder, leaves):
     """All stages from patches to the decoder of round 2."""
     with working_in(folder):
         run_training(fit_flags=("--leaves", str(leaves)))
+
+
+def train_mini_segmenter(folder, leaves):
+    """A U-Net on the ground truth of six patches: two steps an epoch, the last of them short."""
+    flags = "--segmenter unet --encoder resnet18 --pretrained none --targets ground_truth --epoch 1"
+    arguments = [*DATASET, *flags.split(), "--batch_size", "4", "--workers", "0"]
+    with working_in(folder):
+        options = parse("train_segmenter", SegmenterOptions, [*arguments, "--leaves", str(leaves)])
+        train_segmenter.main(options)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from epsam.config.common import SeedOptions, StageOptions
+from epsam.config.common import LeafOptions, SeedOptions, StageOptions
 from epsam.config.flags import flag
 from epsam.methods import SEGMENTERS
 
 
 @dataclass(frozen=True)
-class SegmenterOptions(SeedOptions, StageOptions):
+class SegmenterOptions(LeafOptions, SeedOptions, StageOptions):
     """Masks → a segmenter without prompts, such as a U-Net."""
 
     segmenter: str = flag(

@@ -14,6 +14,7 @@ from epsam.config.metadata import merge_fields
 from epsam.config.sam import PromptOptions
 from epsam.core.checkpoints import load_plain
 from epsam.core.device import DeviceConfig, select_device
+from epsam.core.distributed import current_world, gather_parts, part_of_process
 from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
@@ -261,3 +262,20 @@ def open_predictors(
     return SamPredictors(
         setup, list_decoders(run), prompt_options, pretrained_decoder, options.batch_size
     )
+
+
+def predict_shared(
+    predictor: Predictor, split: str, patches: Sequence[Patch], batch_size: int
+) -> list[Mask]:
+    """The predictor's masks of patches, which processes share by whole batches; all of them get all
+    masks.
+    """
+    if current_world().size == 1:
+        return predictor.masks(split, patches)
+    starts = range(0, len(patches), batch_size)
+    batches = [patches[start : start + batch_size] for start in starts]
+    predicted = [predictor.masks(split, batch) for batch in part_of_process(batches)]
+    masks: list[Mask] = []
+    for masks_of_batch in gather_parts(predicted):
+        masks += masks_of_batch
+    return masks

@@ -11,7 +11,7 @@ from epsam.data.cam_store import CamStore
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.evaluation.classification import Classification, round_or_empty
-from epsam.evaluation.predictors import Predictor
+from epsam.evaluation.predictors import Predictor, predict_shared
 from epsam.evaluation.tumour_fractions import WindowCounts, summarize_by_fraction
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.paths import RunPaths
@@ -189,9 +189,11 @@ class _Reference:
     initial_mask: Mask | None
 
 
-def score_splits(evaluation: Evaluation) -> list[SplitScores]:
+def score_splits(evaluation: Evaluation, batch_size: int = 1) -> list[SplitScores]:
     """Scores of every predictor on every split, splits in their order and predictors in that of
     training, after the masks of no method.
+
+    batch_size: patches that processes do not part, so that rounding is that of one process.
     """
     scores = []
     for case in evaluation.cases:
@@ -199,14 +201,16 @@ def score_splits(evaluation: Evaluation) -> list[SplitScores]:
         classification = evaluation.classifications.get(case.split)
         scores += _score_filled(case.split, references, classification)
         for predictor in evaluation.predictors:
-            masks = predictor.masks(case.split, case.patches)
+            masks = predict_shared(predictor, case.split, case.patches, batch_size)
             # Only predictions on train become pseudo-labels.
             selection = evaluation.selection.get(predictor.name) if case.split == "train" else None
             patches = _score_masks(masks, references, selection)
             negatives = None
             if classification is not None:
                 passed = evaluation.passed_negatives.get(case.split)
-                negatives = _count_in_negatives(predictor, classification, passed, references)
+                negatives = _count_in_negatives(
+                    predictor, classification, passed, references, batch_size
+                )
             scores.append(
                 SplitScores(case.split, predictor.name, patches, negatives, classification)
             )
@@ -239,11 +243,12 @@ def _count_in_negatives(
     classification: Classification,
     passed: SplitCase | None,
     references: Sequence[_Reference],
+    batch_size: int,
 ) -> NegativeCounts:
     """What a predictor marks in a split's negatives; only those that `passed` are predicted."""
     marked = 0
     if passed is not None:
-        for mask in predictor.masks(passed.split, passed.patches):
+        for mask in predict_shared(predictor, passed.split, passed.patches, batch_size):
             marked += int(np.count_nonzero(mask))
     area = _area_of_negatives(classification, references)
     return NegativeCounts(len(classification.negatives), area, marked)

@@ -11,16 +11,19 @@ from torch import Tensor
 
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.device import DeviceConfig
+from epsam.core.distributed import current_world, gather_parts, part_of_process
 from epsam.core.errors import DatasetError
+from epsam.core.leaves import cut_batches
 from epsam.core.seeding import generator
 from epsam.data.augmentation import augment_with_masks, draw_augmentation
-from epsam.data.batches import PatchBatch, load_batches
+from epsam.data.batches import PatchBatch, load_batches, load_listed_batches
 from epsam.data.cam_store import CamMap
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule
+from epsam.engine.leaf_step import LeafBatch, group_leaves
 from epsam.engine.task import Task
-from epsam.metrics import count_pixels, macro_dice_iou
+from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou
 from epsam.training.classifier import scale_images
 from epsam.training.round_data import Example
 
@@ -57,12 +60,20 @@ def build_segmenter_task(
     n_targets = max([len(example.layers) for example in examples if example.layers], default=1)
     by_name = {example.patch.name: example for example in examples}
 
-    def load_epoch(epoch: int, first_step: int) -> Iterator[MaskedBatch]:
+    def add_masks(batch: PatchBatch) -> MaskedBatch:
+        masks = [read_targets(by_name[name], size, n_targets) for name in batch.names]
+        return MaskedBatch(batch, torch.stack(masks))
+
+    def load_epoch(epoch: int, first_step: int) -> Iterator[MaskedBatch | LeafBatch]:
         order = generator(options.seed, NAME, "order", epoch).permutation(len(patches)).tolist()
         remaining = order[first_step * options.batch_size :]
-        for batch in load_batches(patches, size, options.batch_size, options.workers, remaining):
-            masks = [read_targets(by_name[name], size, n_targets) for name in batch.names]
-            yield MaskedBatch(batch, torch.stack(masks))
+        if not options.leaves:
+            loaded = load_batches(patches, size, options.batch_size, options.workers, remaining)
+            return map(add_masks, loaded)
+        cuts = cut_batches(remaining, options.batch_size, options.leaves, current_world())
+        leaves = [leaf for _, leaves_of_batch in cuts for leaf in leaves_of_batch]
+        loaded = load_listed_batches(patches, size, leaves, options.workers)
+        return group_leaves(cuts, map(add_masks, loaded))
 
     def compute_loss(batch: MaskedBatch, epoch: int) -> Tensor:
         augmentations = []
@@ -78,11 +89,7 @@ def build_segmenter_task(
         return losses
 
     def validate() -> dict[str, float]:
-        counts = []
-        probabilities = predict_patches(model, val, size, options.batch_size, device_config)
-        for patch, probability in zip(val, probabilities, strict=True):
-            counts.append(count_pixels(probability > 0.5, patch.ground_truth()))
-        dice, iou = macro_dice_iou(counts)
+        dice, iou = macro_dice_iou(count_all(model, val, size, options.batch_size, device_config))
         return {"val_dice": dice, "val_iou": iou}
 
     optimiser = torch.optim.AdamW(
@@ -99,6 +106,26 @@ def build_segmenter_task(
         steps=-(-len(patches) // options.batch_size),
         scaler=device_config.scaler(),
     )
+
+
+def count_all(
+    model: Any, patches: Sequence[Patch], size: int, batch_size: int, device_config: DeviceConfig
+) -> list[PixelCounts]:
+    """Pixel counts of patches with ground truth, in their order; processes share the batches."""
+    starts = range(0, len(patches), batch_size)
+    batches = [patches[start : start + batch_size] for start in starts]
+    counts_of_batches = []
+    for batch in part_of_process(batches):
+        probabilities = predict_patches(model, batch, size, batch_size, device_config)
+        counts = []
+        for patch, probability in zip(batch, probabilities, strict=True):
+            counts.append(count_pixels(probability > 0.5, patch.ground_truth()))
+        counts_of_batches.append(counts)
+
+    gathered: list[PixelCounts] = []
+    for counts in gather_parts(counts_of_batches):
+        gathered += counts
+    return gathered
 
 
 def build_segmenter_schedule(options: SegmenterOptions) -> FitSchedule:
