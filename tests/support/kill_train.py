@@ -75,7 +75,11 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
     A run that comes to its end between two kills is compared and begun anew. stages: variables of
     train.sh.
     """
-    quiet, killed = (prepare_clone(folder / name) for name in ("quiet", "killed"))
+    # All runs start from one copy: the repository may change meanwhile.
+    fresh, quiet, killed = (folder / name for name in ("fresh", "quiet", "killed"))
+    prepare_clone(fresh)
+    shutil.copytree(fresh, quiet)
+    shutil.copytree(fresh, killed)
     work = finish(quiet, stages)
     print(f"a quiet run takes {work:.0f} s of computing", flush=True)
     expected, differences, ended = fingerprints(quiet), [], 0
@@ -93,7 +97,7 @@ def kill_test(folder: Path, kills: int, seed: int, stages: dict[str, str]) -> li
             differences += differing(expected, fingerprints(killed))
             ended += 1
             shutil.rmtree(killed)
-            prepare_clone(killed)
+            shutil.copytree(fresh, killed)
     finish(killed, stages)
     print(
         "kills by stage:",
