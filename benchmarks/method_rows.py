@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from epsam.ablation.costs import read_cost
 from epsam.core.files import read_json, read_table, write_table
 from epsam.paths import RunPaths
-from epsam.tables import SCORE_COLUMNS
+from epsam.tables import ALL_FILLED, FILL, SCORE_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (
     *("dataset", "method", "seed", "split", "masks", "patches", "dice", "iou"),
-    *("all_patches", "all_iou", "auroc", "parameters", "seconds", "peak_gib"),
-    *("revision", "command"),
+    *("all_patches", "all_iou", "false_positive_area", "auroc"),
+    *("parameters", "seconds", "peak_gib", "revision", "command"),
 )
 SPLITS = ("val", "test")
 
@@ -52,26 +52,35 @@ def rows_of_run(run: RunPaths) -> Iterator[dict[str, Any]]:
     """
     evaluation = read_json(run.record)["evaluate"]
     cost = read_cost(run)
-    of_run = {
-        "dataset": evaluation["options"]["dataset_type"],
-        "seed": evaluation["options"]["seed"],
+    costs: dict[str, Any] = {
         "parameters": cost.parameters,
         "seconds": f"{cost.seconds:.0f}",
         "peak_gib": f"{cost.peak_gib:.2f}",
+    }
+    of_run = {
+        "dataset": evaluation["options"]["dataset_type"],
+        "seed": evaluation["options"]["seed"],
         "revision": evaluation["code"]["git"][:7],
     }
     for row in read_table(run.evaluation, SCORE_COLUMNS):
         if row["split"] in SPLITS:
-            yield of_run | {
-                "split": row["split"],
-                "masks": row["what"],
-                "patches": row["patches"],
-                "dice": f"{float(row['dice']):.3f}",
-                "iou": f"{float(row['iou']):.3f}",
-                "all_patches": row["all_patches"],
-                "all_iou": f"{float(row['all_iou']):.3f}",
-                "auroc": f"{float(row['auroc']):.3f}" if row["auroc"] else "",
-            }
+            # Masks of no method cost nothing.
+            is_method = row["what"] not in (FILL, ALL_FILLED)
+            yield (
+                of_run
+                | (costs if is_method else dict.fromkeys(costs, ""))
+                | {
+                    "split": row["split"],
+                    "masks": row["what"],
+                    "patches": row["patches"],
+                    "dice": f"{float(row['dice']):.3f}",
+                    "iou": f"{float(row['iou']):.3f}",
+                    "all_patches": row["all_patches"],
+                    "all_iou": f"{float(row['all_iou']):.3f}",
+                    "false_positive_area": f"{float(row['false_positive_area']):.3f}",
+                    "auroc": f"{float(row['auroc']):.3f}" if row["auroc"] else "",
+                }
+            )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def test_rows_hold_what_a_run_scored_on_validation_and_test_and_what_it_cost(
     columns = (*SCORE_COLUMNS, *ALL_PATCH_COLUMNS)
     row = dict.fromkeys(columns, "1") | {"what": "unet", "dice": "0.81249", "all_iou": "0.6"}
     splits = [row | {"split": split, "auroc": ""} for split in ("train", "val", "test")]
-    write_table(run.evaluation, columns, splits)
+    filled = row | {"split": "test", "what": "fill"}
+    write_table(run.evaluation, columns, [*splits, filled])
 
     words = ["unet", "mine-unet", "--command", "METHOD=unet ./train.sh", "--results", str(tmp_path)]
     words += ["--checkpoint_root", str(tmp_path / "runs")]
@@ -49,7 +50,8 @@ def test_rows_hold_what_a_run_scored_on_validation_and_test_and_what_it_cost(
     with (tmp_path / "methods.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     # Earlier rows stay.
-    assert [line["split"] for line in rows] == ["val", "test"] * 2
+    assert [line["split"] for line in rows] == ["val", "test", "test"] * 2
+    assert (rows[2]["masks"], rows[2]["seconds"], rows[2]["parameters"]) == ("fill", "", "")
     values = {"dataset": "mine", "method": "unet", "seed": "23", "masks": "unet"}
     costs = {"parameters": "15", "seconds": "61", "peak_gib": "1.26", "revision": "0123456"}
     scores = {"dice": "0.812", "iou": "1.000", "all_iou": "0.600", "auroc": ""}
