@@ -29,7 +29,9 @@ def test_a_job_for_each_slide_and_a_merge_leave_the_results_of_one_run(tmp_path)
     folder = clone(tmp_path, write_slides)
     shutil.copytree(REPOSITORY / "workflows", folder / "workflows")
     write_random_run(folder / "checkpoints" / "mini", folder / "random_sam.pth")
-    settings = {"TEST_DATASET_DIR": "dataset/mini/slides", "DEVICE": "cpu"}
+    # The reason of a failure names the file as the run was given it.
+    slides = folder / "dataset" / "mini" / "slides"
+    settings = {"TEST_DATASET_DIR": str(slides), "DEVICE": "cpu"}
     flags = "--no-classifier_gate --seed 22"
     result = run(folder, "./infer.sh", **settings, INFER_FLAGS=flags, OUTPUT_DIR="one")
     assert result.returncode == 0, result.stdout + result.stderr
