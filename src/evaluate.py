@@ -21,8 +21,10 @@ from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.pictures.curves import curves_from_metrics, draw_curves
 from epsam.tables import (
     ALL_PATCH_COLUMNS,
+    CASE_COLUMN,
     CLASSIFIER_COLUMNS,
     FRACTION_COLUMNS,
+    IMAGE_SCORE_COLUMNS,
     INITIAL,
     METRIC_COLUMNS,
     PATCH_SCORE_COLUMNS,
@@ -111,8 +113,10 @@ def write_scores(run: RunPaths, scores: Sequence["SplitScores"], groups: PatchGr
 
     groups: the case or slide of each patch, where patches.csv states one.
     """
-    rows = [split_scores.summary_row() for split_scores in scores]
-    write_table(run.evaluation, (*SCORE_COLUMNS, *ALL_PATCH_COLUMNS), rows)
+    cases = groups.by_patch if groups.column == CASE_COLUMN else {}
+    rows = [split_scores.summary_row(cases) for split_scores in scores]
+    columns = (*SCORE_COLUMNS, *ALL_PATCH_COLUMNS, *IMAGE_SCORE_COLUMNS)
+    write_table(run.evaluation, columns, rows)
 
     patch_rows = []
     for split_scores in scores:

@@ -41,6 +41,24 @@ ALL_PATCH_COLUMNS = (
 classifier's, of `positives` and `negatives`.
 """
 
+IMAGE_SCORE_COLUMNS = (
+    "images",
+    "both_empty",
+    "image_dice",
+    "jaccard",
+    "assd",
+    "hd95",
+    "cases",
+    "case_dice",
+    "case_jaccard",
+    "case_assd",
+    "case_hd95",
+)
+"""evaluation.csv, at its end: means over `images`, and over `cases` of the means of each. `images`
+have a prediction, a target or both; `both_empty` counts the others. Distances are in px, of the
+images that have both.
+"""
+
 CLASSIFIER_COLUMNS = ("split", "id", "label", "probability")
 """evaluation_classifier.csv: the classifier's tumour probability of every patch."""
 

@@ -175,6 +175,10 @@ def test_all_patches_are_scored_with_the_negatives_that_the_gate_lets_pass(make_
     assert row["all_iou"] == pytest.approx(32 / (32 + 32 + 64 - 32), abs=1e-4)
     assert (row["precision"], row["recall"]) == (0.5, 0.5)
     assert row["false_positive_area"] == pytest.approx(32 / 192, abs=1e-6)
+    # By image: Dice 2 · 16 / 48 of the positives, 0 of two negatives; d_0 counts apart.
+    assert (row["images"], row["both_empty"]) == (4, 1)
+    assert row["image_dice"] == pytest.approx(2 * (2 / 3) / 4, abs=1e-6)
+    assert row["jaccard"] == pytest.approx(2 * (1 / 2) / 4, abs=1e-6)
     # The gate lets one of two positives pass, and two of three negatives.
     assert (row["positives"], row["sensitivity"]) == (2, 0.5)
     assert row["specificity"] == pytest.approx(1 / 3, abs=1e-6)
@@ -188,6 +192,8 @@ def test_all_patches_are_scored_with_the_negatives_that_the_gate_lets_pass(make_
     assert everything["all_iou"] == pytest.approx(64 / 320, abs=1e-4)
     assert (everything["false_positive_area"], everything["dice"]) == (1.0, fill["dice"])
     assert fill["dice"] == pytest.approx(2 * 32 / (64 + 32), abs=1e-4)
+    assert (fill["images"], fill["both_empty"]) == (2, 3)
+    assert (everything["images"], everything["both_empty"]) == (5, 0)
 
 
 def test_without_a_gate_all_negatives_pass_and_without_negatives_nothing_is_marked():

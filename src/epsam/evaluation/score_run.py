@@ -1,8 +1,8 @@
 """Scores of all predictors of a run on each split (paper Tables 2 to 6)."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from epsam.data.cam_store import CamStore
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.evaluation.classification import Classification, round_or_empty
+from epsam.evaluation.image_scores import NegativeCounts, PatchScore, summarize_images
 from epsam.evaluation.predictors import Predictor, predict_shared
+from epsam.evaluation.surfaces import measure_surfaces
 from epsam.evaluation.tumour_fractions import WindowCounts, summarize_by_fraction
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.paths import RunPaths
@@ -19,6 +21,8 @@ from epsam.pseudo_labels.selection import PseudoLabelSelection
 from epsam.tables import ALL_FILLED, FILL
 from epsam.training.decoder import PromptedPatch
 from epsam.training.round_data import initial_mask_path
+
+_NO_CASES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -62,41 +66,6 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class PatchScore:
-    """One predicted mask beside its ground truth.
-
-    accepted: whether the predictor's IDS filter would accept it as a pseudo-label; None where
-    nothing is filtered. area: of the patch, px.
-    """
-
-    name: str
-    overlap: PixelCounts
-    accepted: bool | None = None
-    area: int = 0
-
-
-@dataclass(frozen=True)
-class NegativeCounts:
-    """What a predictor marks in all negatives of a split: patches, their area, and the marked area
-    in it, px.
-    """
-
-    patches: int
-    area: int
-    marked: int
-
-    @property
-    def pixels(self) -> PixelCounts:
-        """The same beside a ground truth without tumour."""
-        return PixelCounts(0, self.marked, 0)
-
-    @property
-    def marked_fraction(self) -> float:
-        """The false-positive area as a fraction of the area; nan without negatives."""
-        return self.marked / self.area if self.area else math.nan
-
-
-@dataclass(frozen=True)
 class SplitScores:
     """The scores of one predictor on all patches of a split.
 
@@ -111,8 +80,11 @@ class SplitScores:
     negatives: NegativeCounts | None = None
     classification: Classification | None = None
 
-    def summary_row(self) -> dict[str, Any]:
-        """A row of evaluation.csv: macro averages over patches, and micro averages ("pooled")."""
+    def summary_row(self, cases: Mapping[str, str] = _NO_CASES) -> dict[str, Any]:
+        """A row of evaluation.csv: macro averages over patches, and micro averages ("pooled").
+
+        cases: patch → case, where patches.csv states cases.
+        """
         overlaps = [patch.overlap for patch in self.patches]
         dice, iou = macro_dice_iou(overlaps)
         total = sum_counts(overlaps)
@@ -134,7 +106,8 @@ class SplitScores:
             accepted_dice, _ = macro_dice_iou(accepted)
             row["kept"] = round(len(accepted) / len(self.patches), 6)
             row["kept_dice"] = round_or_empty(accepted_dice)
-        return {**row, **self._all_patch_columns(total)}
+        row |= self._all_patch_columns(total)
+        return row | summarize_images(self.patches, self.negatives, cases)
 
     def _all_patch_columns(self, positives: PixelCounts) -> dict[str, Any]:
         """The columns that count negatives, too; `positives` are the counts of patches with
@@ -229,9 +202,9 @@ def _score_filled(
     by_label = by_all = None
     if classification is not None:
         area = _area_of_negatives(classification, references)
-        n_negatives = len(classification.negatives)
-        by_label = NegativeCounts(n_negatives, area, 0)
-        by_all = NegativeCounts(n_negatives, area, area)
+        names = tuple(patch.name for patch in classification.negatives)
+        by_label = NegativeCounts(len(names), area, 0)
+        by_all = NegativeCounts(len(names), area, area, names)
     return [
         SplitScores(split, FILL, patches, by_label),
         SplitScores(split, ALL_FILLED, patches, by_all),
@@ -247,11 +220,15 @@ def _count_in_negatives(
 ) -> NegativeCounts:
     """What a predictor marks in a split's negatives; only those that `passed` are predicted."""
     marked = 0
+    names = []
     if passed is not None:
-        for mask in predict_shared(predictor, passed.split, passed.patches, batch_size):
+        masks = predict_shared(predictor, passed.split, passed.patches, batch_size)
+        for patch, mask in zip(passed.patches, masks, strict=True):
             marked += int(np.count_nonzero(mask))
+            if mask.any():
+                names.append(patch.name)
     area = _area_of_negatives(classification, references)
-    return NegativeCounts(len(classification.negatives), area, marked)
+    return NegativeCounts(len(classification.negatives), area, marked, tuple(names))
 
 
 def _area_of_negatives(classification: Classification, references: Sequence[_Reference]) -> int:
@@ -295,5 +272,6 @@ def _score_masks(
             accepted = selection.decide(reference.initial_mask, mask).accepted
         overlap = count_pixels(mask, reference.ground_truth)
         area = reference.ground_truth.size
-        patches.append(PatchScore(reference.name, overlap, accepted, area))
+        distances = measure_surfaces(mask, reference.ground_truth)
+        patches.append(PatchScore(reference.name, overlap, accepted, area, distances))
     return patches
