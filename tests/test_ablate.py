@@ -193,6 +193,48 @@ def test_runs_are_compared_side_by_side(done, tmp_path):
         compare(CompareOptions(runs=runs[:1]))
 
 
+METHOD_ROWS = """
+paper
+unet         METHOD=unet
+same         METHOD=unet
+sam_box      METHOD=sam_box
+unet_pseudo  METHOD=unet_pseudo FROM=paper
+medsam_box   METHOD=medsam_box
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_other_methods_run_as_rows_share_stages_and_take_pseudo_labels(done, caplog):
+    # One round on six patches leaves full masks.
+    segmenter = "--encoder resnet18 --pretrained none --workers 0 --epoch 1 --batch_size 4"
+    rows = dataclasses.replace(
+        options(seeds=(22,)),
+        rows=METHOD_ROWS,
+        segmenter_flags=f"{segmenter} --allow_degenerate",
+        box_flags="--epoch 1 --embedding_transforms 1 --batch_size 4",
+    )
+    with smaller_sam():
+        ablate.main(rows)
+    runs = {row: done / RUN.format(row, 22) for row in ("unet", "same", "sam_box", "unet_pseudo")}
+    assert all((run / "segmenter.pth").is_file() for run in runs.values())
+    assert same_file(done, "segmenter.pth", "unet", "same")
+    source = json.loads((runs["unet_pseudo"] / "options.json").read_text())["train_segmenter"]
+    assert source["from_run"] == "ablation/paper/seed_22"
+    assert "row medsam_box is left out: checkpoints/medsam_vit_b.pth is missing" in caplog.text
+
+    lines = {
+        row["line"]: row for row in read_rows(done / "checkpoints/ablation/tables/table_2.csv")
+    }
+    for line in ("U-Net", "SAM, box", "U-Net, pseudo-labels", "EP-SAM"):
+        assert lines[line]["seeds"] == "1"
+        assert int(lines[line]["parameters"]) > 0
+        assert float(lines[line]["seconds"]) > 0
+        assert 0 <= float(lines[line]["all_iou"]) <= 100
+    assert lines["MedSAM, box"]["note"] == "checkpoints/medsam_vit_b.pth is missing"
+    assert float(lines["all"]["all_iou"]) > 0
+
+
 def test_names_before_the_first_flag_are_runs():
     assert runs_to_flag(["a", "b/c", "--split", "val"]) == ["--runs=a,b/c", "--split", "val"]
     assert runs_to_flag(["--help"]) == ["--help"]
