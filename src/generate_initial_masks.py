@@ -76,7 +76,10 @@ def main(options: MaskOptions) -> None:
 
     device_config = select_device(options.device, options.precision)
     stage.begin()
-    options = resolved
+    options, checksum = resolved, inputs["classifier"]
+    external = (
+        describe_external_classifier(classifier, checksum) if options.resnet_checkpoint else {}
+    )
 
     # Whatever would fail later fails now, before hours of work.
     model = load_weak_model(classifier, device_config)
@@ -84,16 +87,12 @@ def main(options: MaskOptions) -> None:
     remove_earlier_masks(run)
 
     # Classifier → class activation maps.
-    checksum = inputs["classifier"]
     options = fit_refiner(run, model, checksum, patches["train"], size, options, device_config)
     cams = update_cams(run, model, checksum, patches, size, options, device_config)
 
     # Class activation maps → initial masks.
-    rule = options
-    if options.grid_search:
-        rule = search_rule(
-            run, model, cams["val"], patches["val"], negatives, size, options, device_config
-        )
+    val = patches["val"]
+    rule = search_rule(run, model, cams["val"], val, negatives, size, options, device_config)
     counts = write_masks_and_panels(run, patches, cams, size, rule)
 
     layer_files = write_layer_masks(
@@ -101,11 +100,7 @@ def main(options: MaskOptions) -> None:
     )
 
     log_panels(run, options)
-
-    fields = select_fields(MaskRule, rule) | {"cam": options.cam or trained_cam(model)}
-    if options.resnet_checkpoint:
-        fields |= describe_external_classifier(classifier, inputs["classifier"])
-    write_rule(run, fields)
+    write_rule(run, rule, options.cam or trained_cam(model), external)
     remove_shards(run)
 
     outputs = [*list_outputs(run, patches), *layer_files]
@@ -137,10 +132,14 @@ def remove_earlier_masks(run: RunPaths) -> None:
     wait_for_all()
 
 
-def write_rule(run: RunPaths, fields: Mapping[str, Any]) -> None:
-    """Write the rule beside the masks: decoders and inference make their maps by it."""
+def write_rule(run: RunPaths, rule: MaskRule, cam: str, external: Mapping[str, str]) -> None:
+    """Write the rule beside the masks: decoders and inference make their maps by it.
+
+    cam: the CAM method, where the rule leaves it open. external: fields of a classifier that is not
+    the run's own.
+    """
     if is_main_process():
-        write_json(run.mask_rule, fields)
+        write_json(run.mask_rule, select_fields(MaskRule, rule) | {"cam": cam} | dict(external))
 
 
 def list_outputs(run: RunPaths, patches: Mapping[str, Sequence[Patch]]) -> list[Path]:
@@ -211,10 +210,12 @@ def search_rule(
     device_config: "DeviceConfig",
 ) -> MaskOptions:
     """The options with the best quantile and kernel on validation, as --grid_by says: the paper
-    (4.3) searches, too.
+    (4.3) searches, too. Without --grid_search the options as they are.
 
     Writes the whole grid into the run.
     """
+    if not options.grid_search:
+        return options
     if options.grid_by == "labels":
         from epsam.evaluation.evidence_search import search_grid_by_evidence
 

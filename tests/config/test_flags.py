@@ -108,8 +108,10 @@ def test_a_stage_is_the_same_wherever_and_however_conveniently_it_runs():
     every = set(stored_options(RetrainOptions()))
     # A method is the flags that it sets.
     sets_others = {"method", "recipe", "method_preset"}
-    # More rounds continue from those that are there. Of corrections the content is in the key.
-    without_effect = place | manner | sets_others | {"n_iter", "corrections"}
+    # Of corrections and their slides the content is in the key.
+    content_in_key = {"corrections", "correction_slides"}
+    # More rounds continue from those that are there.
+    without_effect = place | manner | sets_others | content_in_key | {"n_iter"}
     assert every - set(result_options(RetrainOptions())) == without_effect
 
 
@@ -138,6 +140,13 @@ def test_stored_options_are_read_back_unchanged():
     options = RetrainOptions(n_sample=2, n_transform=8, embedding_transforms=4, select_on="pseudo")
     stored = json.loads(json.dumps(stored_options(options)))
     assert RetrainOptions(**read_stored(RetrainOptions, stored)) == options
+
+
+def test_tuples_come_back_as_tuples():
+    rule = MaskRule(stain_weights=(0.5, -1.0))
+    stored = json.loads(json.dumps(stored_options(rule)))
+    assert read_stored(MaskRule, stored)["stain_weights"] == (0.5, -1.0)
+    assert read_stored(MaskRule, {"stain_weights": []}) == {"stain_weights": ()}
 
 
 def test_a_row_names_stage_flag_default_and_source():

@@ -168,7 +168,10 @@ def read_stored(group: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     for item in fields(group):
         for name in (item.name, stored_name(item)):
             if name in stored:
-                values[item.name] = current_value(item, stored[name])
+                value = current_value(item, stored[name])
+                # JSON has lists alone, and a list is no tuple's default.
+                is_tuple = isinstance(item.default, tuple) and isinstance(value, list)
+                values[item.name] = tuple(value) if is_tuple else value
                 break
     return values
 
