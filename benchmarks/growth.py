@@ -35,7 +35,7 @@ from epsam.annotations.asap_writer import TUMOUR, AsapAnnotation, format_asap_xm
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
 from epsam.config.common import SPLITS
-from epsam.config.decoder import DecoderOptions
+from epsam.config.decoder import FinetuneOptions
 from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.core.device import select_device
@@ -196,7 +196,7 @@ def maps(folder: Path) -> None:
 
 def encoding(folder: Path) -> None:
     """The first part of step 4: every positive patch, without flips and rotations."""
-    options = parse("finetune_decoder", DecoderOptions, [*_run_flags(folder), *_sam_flags(folder)])
+    options = parse("finetune_decoder", FinetuneOptions, [*_run_flags(folder), *_sam_flags(folder)])
     patches = []
     for split in ("train", "val"):
         patches += select_positives(list_labelled_patches(folder / "data" / "noise" / split))
@@ -217,7 +217,7 @@ def decoder(folder: Path) -> None:
     finetune_decoder.main(
         parse(
             "finetune_decoder",
-            DecoderOptions,
+            FinetuneOptions,
             [*_run_flags(folder), *_sam_flags(folder), *flags],
         )
     )

@@ -31,7 +31,7 @@ import retrain_decoder
 import train_classifier
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
-from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.decoder import FinetuneOptions, RetrainOptions
 from epsam.config.evaluation import EvaluateOptions
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
@@ -125,7 +125,7 @@ def steps(root: Path, model: str, device: str, small: bool) -> list[tuple[str, C
             generate_initial_masks.main,
             ["--open_kernel", "0", "--allow_degenerate"],
         ),
-        step("finetune_decoder", DecoderOptions, finetune_decoder.main, fit),
+        step("finetune_decoder", FinetuneOptions, finetune_decoder.main, fit),
         step("retrain_decoder", RetrainOptions, retrain_decoder.main, [*fit, "--n_iter", "1"]),
         step("evaluate", EvaluateOptions, evaluate.main, sam),
         step(

@@ -27,7 +27,7 @@ from epsam.cam.rotation import rotation_averaged_cam
 from epsam.cam.postprocess import cam_to_mask
 from epsam.weak.resnet import NetworkSpec, build_classifier
 from epsam.config.classifier import ClassifierOptions
-from epsam.config.decoder import DecoderOptions
+from epsam.config.decoder import FinetuneOptions
 from epsam.config.masks import MaskOptions
 from epsam.core.seeding import generator
 from epsam.segment.sam.prompting.rules import PromptInputs, make_prompts, collate_inputs
@@ -37,7 +37,7 @@ activation[2:5, 3:9], activation[12:18, 10:16] = 0.4, 0.6
 activation[4, 7], activation[15, 11], activation[9, 9] = 0.5, 0.9, 1.0
 mask = activation > 0
 mask[9, 9] = False
-asked = parse("finetune_decoder", DecoderOptions, ["--prompt", "peaks"])
+asked = parse("finetune_decoder", FinetuneOptions, ["--prompt", "peaks"])
 inputs = collate_inputs([PromptInputs(activation, mask)])
 print(make_prompts(inputs, asked, [generator(1)])[0].tolist())
 

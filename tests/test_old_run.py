@@ -24,7 +24,7 @@ import retrain_decoder
 import train_classifier
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.command_line import parse
-from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.decoder import FinetuneOptions, RetrainOptions
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
 from epsam.core.files import read_json, sha256_of
@@ -51,7 +51,7 @@ STAGES = {
         MaskOptions,
         f"{RUN} --postprocess ours --open_kernel 0 --allow_degenerate",
     ),
-    finetune_decoder: (DecoderOptions, f"{DECODER} --pepm_weight activation"),
+    finetune_decoder: (FinetuneOptions, f"{DECODER} --pepm_weight activation"),
     retrain_decoder: (RetrainOptions, f"{DECODER} --n_iter 1"),
 }
 

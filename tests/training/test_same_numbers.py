@@ -17,7 +17,7 @@ import finetune_decoder
 import generate_initial_masks
 import retrain_decoder
 from epsam.config.command_line import parse
-from epsam.config.decoder import DecoderOptions, RetrainOptions
+from epsam.config.decoder import FinetuneOptions, RetrainOptions
 from epsam.config.evaluation import EvaluateOptions
 from epsam.config.inference import InferOptions
 from epsam.config.masks import MaskOptions
@@ -90,7 +90,7 @@ def train(folder, run, *flags, rounds=False, mask_flags=()):
         *flags,
     ]
     finetune_decoder.main(
-        parse("finetune_decoder", DecoderOptions, [*dataset, *sam, *decoder_flags])
+        parse("finetune_decoder", FinetuneOptions, [*dataset, *sam, *decoder_flags])
     )
     if rounds:
         retrain_decoder.main(
