@@ -36,7 +36,7 @@ MINI_FLAGS = {
     "train_segmenter": f"{FIT} --pretrained none --encoder resnet18 --epoch 2",
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def run_stage(name, *flags):

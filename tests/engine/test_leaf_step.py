@@ -25,6 +25,7 @@ def fits(tmp_path_factory):
     return results
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_to_four_processes_end_with_the_same_weights_buffers_and_losses(fits, kind):
     # Four leaves, and two in the last batch: a third and a fourth process have none of their own.
@@ -33,12 +34,14 @@ def test_one_to_four_processes_end_with_the_same_weights_buffers_and_losses(fits
         assert [result[kind] for result in results] == [alone[kind]] * size
 
 
+@pytest.mark.long
 def test_sums_of_processes_added_by_the_usual_reduction_end_with_other_bits(fits):
     # The negative control: the comparison above can tell two results apart.
     (alone,) = fits[1]
     assert fits[2][0]["plain sums"] == fits[2][1]["plain sums"] != alone["plain sums"]
 
 
+@pytest.mark.long
 def test_all_processes_leave_out_a_step_whose_gradients_overflow_in_one(fits):
     weights, scale = fits[1][0]["overflow"]
     assert weights[0] == weights[1] != weights[2]

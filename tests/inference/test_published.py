@@ -67,6 +67,7 @@ def flags(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_inference_with_published_checkpoints_runs_to_the_end(flags, tmp_path):
     infer.main(parse("infer", InferOptions, flags))
     assert read_mask(tmp_path / "out" / "mask" / "x_1.png").shape == (512, 512)

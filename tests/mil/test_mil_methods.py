@@ -31,7 +31,7 @@ MAINS = {
 }
 """Stage → its script, and its flags on the mini dataset."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def run_stage(name, method, *flags):

@@ -139,6 +139,7 @@ def same(first, second):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_without_true_masks_of_training_patches_every_stage_gives_the_same_bits(trained, tmp_path):
     with working_in(tmp_path):
         write_mini_dataset()

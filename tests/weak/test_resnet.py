@@ -159,6 +159,7 @@ def test_image_in_a_batch_gives_the_logit_it_gives_alone(small):
         torch.testing.assert_close(small(images), alone, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_few_steps_tell_bright_from_dark(small):
     torch.manual_seed(1)
     images = noise(8, 32) * 0.2
