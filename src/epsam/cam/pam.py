@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epsam.cam.affinity import lattice_offsets, random_walk, transition_probabilities
-from epsam.cam.protocol import MapRefiner, PredictMaps
+from epsam.cam.average_refiner import AverageRefiner
 from epsam.cam.refiner_sam import load_refiner_sam
-from epsam.cam.rotation import RotationAverage
-from epsam.config.masks import MaskRule, rule_before_refiner
+from epsam.config.masks import MaskRule
 from epsam.core.device import DeviceConfig
 from epsam.segment.sam.frames import Points
 from epsam.segment.sam.point_decoder import PointDecoder
@@ -30,28 +29,11 @@ PROMPT_CHUNK = 4
 
 
 @dataclass(frozen=True)
-class PromptAffinity:
+class PromptAffinity(AverageRefiner):
     """The row `pam`: an average over rotations, then a walk along SAM's affinities.
 
-    It is a `StagedRefiner`: the averaged maps are stored, and those of another SAM or walk are made
-    of them.
+    Maps of another SAM or walk are made of the stored averages.
     """
-
-    rule: MaskRule
-
-    @property
-    def base_rule(self) -> MaskRule:
-        """See `StagedRefiner`."""
-        return rule_before_refiner(self.rule)
-
-    def __call__(self, predict: PredictMaps, images: Tensor) -> tuple[Tensor, Tensor]:
-        """See `MapRefiner`."""
-        probabilities, maps = self._base(predict, images)
-        return probabilities, self.improve(images, maps)
-
-    def refine(self, predict: PredictMaps, images: Tensor, maps: Tensor) -> Tensor:
-        """See `MapRefiner`."""
-        return self.improve(images, self._base.refine(predict, images, maps))
 
     @torch.no_grad()
     def improve(self, images: Tensor, maps: Tensor) -> Tensor:
@@ -83,10 +65,6 @@ class PromptAffinity:
                 maps.float()[:, None], (LATTICE, LATTICE), mode="bilinear", align_corners=False
             )
             return scale_to_range(random_walk(cells[:, 0], transitions, offsets, rule.pam_steps))
-
-    @property
-    def _base(self) -> MapRefiner:
-        return RotationAverage(self.rule.rotations)
 
 
 def refine_by_prompt_affinity(rule: MaskRule) -> PromptAffinity:

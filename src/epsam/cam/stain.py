@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from epsam.cam.protocol import MapRefiner, PredictMaps
-from epsam.cam.rotation import RotationAverage
-from epsam.config.masks import MaskRule, rule_before_refiner
+from epsam.cam.average_refiner import AverageRefiner
+from epsam.config.masks import MaskRule
 from epsam.core.errors import EpsamError
 
 LATTICE = 64
@@ -33,19 +32,12 @@ LEAST_DEVIATION = 0.01
 
 
 @dataclass(frozen=True)
-class StainRegression:
+class StainRegression(AverageRefiner):
     """The row `stain`: the CAM as a linear function of the stain densities around each cell.
 
     It is a `FittedRefiner`: weights that the rule does not hold yet are fitted to averages over
     rotations.
     """
-
-    rule: MaskRule
-
-    @property
-    def base_rule(self) -> MaskRule:
-        """See `StagedRefiner`."""
-        return rule_before_refiner(self.rule)
 
     @property
     def is_fitted(self) -> bool:
@@ -55,15 +47,6 @@ class StainRegression:
     def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
         """See `FittedRefiner`."""
         return {"stain_weights": fit_stain_weights(batches, self.rule.stain_ridge)}
-
-    def __call__(self, predict: PredictMaps, images: Tensor) -> tuple[Tensor, Tensor]:
-        """See `MapRefiner`."""
-        probabilities, maps = self._base(predict, images)
-        return probabilities, self.improve(images, maps)
-
-    def refine(self, predict: PredictMaps, images: Tensor, maps: Tensor) -> Tensor:
-        """See `MapRefiner`."""
-        return self.improve(images, self._base.refine(predict, images, maps))
 
     @torch.no_grad()
     def improve(self, images: Tensor, maps: Tensor) -> Tensor:
@@ -85,10 +68,6 @@ class StainRegression:
             scaled = (predicted - low) / torch.where(span > 0, span, 1.0)
             has_evidence = maps.amax(dim=(-2, -1), keepdim=True) > 0
             return torch.where(has_evidence, scaled, 0.0)
-
-    @property
-    def _base(self) -> MapRefiner:
-        return RotationAverage(self.rule.rotations)
 
 
 def refine_by_stain(rule: MaskRule) -> StainRegression:
