@@ -183,3 +183,21 @@ def drag(browser, corners):
         browser.call(
             "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1
         )
+
+
+def draw_quarter(browser, address, patch):
+    """Draw tumour round the left upper quarter of a training patch of label 1, on a run's page."""
+    browser.load(f"{address}#split=train&label=1&order=name&patch={patch}", 1300, 1000)
+    browser.evaluate("document.querySelector('article[aria-current] button').click()")
+    browser.wait_for(
+        "epsam.editor.state.revision === 0 && document.getElementById('large').complete"
+    )
+    browser.evaluate("document.querySelector('button[name=tumour]').click()")
+    left, top, side = browser.evaluate(
+        "(() => { const b = document.getElementById('drawing').getBoundingClientRect();"
+        "return [b.left, b.top, b.width]; })()"
+    )
+    far = side / 2
+    places = [(1, 1), (far, 1), (far, far), (1, far), (1, far / 2)]
+    drag(browser, [(left + x, top + y) for x, y in places])
+    browser.wait_for("epsam.editor.state.revision === 1")

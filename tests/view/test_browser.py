@@ -16,7 +16,7 @@ from epsam.view.image_site import ImageSite
 from epsam.view.run_patches import TrainingRun
 from epsam.view.run_site import RunSite
 from epsam.view.server import ViewServer
-from support.browser import drag, find_browser, open_browser
+from support.browser import drag, draw_quarter, find_browser, open_browser
 from support.viewed_results import write_results
 from support.viewed_run import write_run
 
@@ -223,21 +223,7 @@ def test_a_polygon_drawn_over_a_patch_is_on_disk_and_undone(browser, tmp_path):
     store = CorrectionStore(tmp_path / "corrections")
     with ViewServer(RunSite(TrainingRun(write_run(tmp_path)), store)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser.load(f"{server.address}#split=train&label=1&order=name&patch=a_1", 1300, 1000)
-        browser.evaluate("document.querySelector('article button').click()")
-        browser.wait_for(
-            "epsam.editor.state.revision === 0 && document.getElementById('large').complete"
-        )
-        browser.evaluate("document.querySelector('button[name=tumour]').click()")
-        left, top, side = browser.evaluate(
-            "(() => { const b = document.getElementById('drawing').getBoundingClientRect();"
-            "return [b.left, b.top, b.width]; })()"
-        )
-        # A square of the patch's left upper quarter, of 64 px.
-        far = side / 2
-        places = [(1, 1), (far, 1), (far, far), (1, far), (1, far / 2)]
-        drag(browser, [(left + x, top + y) for x, y in places])
-        browser.wait_for("epsam.editor.state.revision === 1")
+        draw_quarter(browser, server.address, "a_1")
 
         (shape,) = read_corrections(store.folder / "train" / "a_1.geojson")
         painted = paint_shapes([shape], 0, 0, 64, 64).tumour

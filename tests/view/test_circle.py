@@ -20,7 +20,7 @@ from epsam.view.run_patches import TrainingRun
 from epsam.view.run_site import RunSite
 from epsam.view.server import ViewServer
 from support.archives import unpack
-from support.browser import drag, find_browser, open_browser
+from support.browser import draw_quarter, find_browser, open_browser
 from support.mini import smaller_sam
 
 pytestmark = [
@@ -53,24 +53,6 @@ def old_run(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def draw_quarter(browser, address):
-    """Draw round the left upper quarter of the training patch p0_1."""
-    browser.load(f"{address}#split=train&label=1&order=name&patch=p0_1", 1300, 1000)
-    browser.evaluate("document.querySelector('article[aria-current] button').click()")
-    browser.wait_for(
-        "epsam.editor.state.revision === 0 && document.getElementById('large').complete"
-    )
-    browser.evaluate("document.querySelector('button[name=tumour]').click()")
-    left, top, side = browser.evaluate(
-        "(() => { const b = document.getElementById('drawing').getBoundingClientRect();"
-        "return [b.left, b.top, b.width]; })()"
-    )
-    far = side / 2
-    places = [(1, 1), (far, 1), (far, far), (1, far), (1, far / 2)]
-    drag(browser, [(left + x, top + y) for x, y in places])
-    browser.wait_for("epsam.editor.state.revision === 1")
-
-
 def test_what_is_drawn_is_the_target_of_the_next_training(old_run, tmp_path_factory, monkeypatch):
     store = CorrectionStore(Path("corrections"))
     profile = tmp_path_factory.mktemp("profile")
@@ -79,7 +61,7 @@ def test_what_is_drawn_is_the_target_of_the_next_training(old_run, tmp_path_fact
         ViewServer(RunSite(TrainingRun(Path("checkpoints/mini")), store)) as server,
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        draw_quarter(browser, server.address)
+        draw_quarter(browser, server.address, "p0_1")
         server.shutdown()
     assert Path("corrections/train/p0_1.geojson").is_file()
 
