@@ -27,8 +27,7 @@ from epsam.segment.sam.losses import decoder_loss
 from epsam.training.corrected_targets import CorrectedTargets, add_corrections, list_relabelled
 from epsam.training.example_targets import load_target, load_values, load_weights
 from epsam.training.round_data import CORRECTED, Example, RoundData
-from support.archives import unpack
-from support.mini import smaller_sam
+from support.old_mini_run import unpacked_run
 from support.slide_dataset import write_slide
 
 # Columns 0 and 1 are reviewed, and column 0 is tumour there; the pseudo-label has columns 1 and 2.
@@ -162,7 +161,6 @@ def test_labels_that_corrections_contradict_are_counted():
     assert list_relabelled(corrected, data) == ["none_1", "tumour_0"]
 
 
-ARCHIVE = Path(__file__).parents[1] / "fixtures" / "run_0.1.0.tar.xz"
 FLAGS = (
     "--dataset_type mini --run mini-corrected --device cpu --sam_model_type vit_demo "
     "--sam_checkpoint coarse_sam.pth --epoch 1 --lr 1e-3 --ids_threshold -1 --batch_size 4 "
@@ -174,13 +172,9 @@ FLAGS = (
 @pytest.fixture
 def old_run(tmp_path, monkeypatch):
     """A finished run of an older version, small and quick."""
-    unpack(ARCHIVE, tmp_path)
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with smaller_sam():
-        yield tmp_path
-    torch.set_num_threads(threads)
+    with unpacked_run(tmp_path) as folder:
+        yield folder
 
 
 def reuse(source="mini", run="mini-corrected"):

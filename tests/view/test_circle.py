@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import retrain_decoder
 import reuse_run
@@ -19,9 +18,8 @@ from epsam.training import decoder
 from epsam.view.run_patches import TrainingRun
 from epsam.view.run_site import RunSite
 from epsam.view.server import ViewServer
-from support.archives import unpack
 from support.browser import draw_quarter, find_browser, open_browser
-from support.mini import smaller_sam
+from support.old_mini_run import unpacked_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,7 +30,6 @@ pytestmark = [
     ),
 ]
 
-ARCHIVE = Path(__file__).parents[1] / "fixtures" / "run_0.1.0.tar.xz"
 FLAGS = (
     "--dataset_type mini --run mini-corrected --device cpu --sam_model_type vit_demo "
     "--sam_checkpoint coarse_sam.pth --epoch 1 --ids_threshold -1 --batch_size 4 --n_point 5 "
@@ -44,13 +41,9 @@ SIDE = 64
 @pytest.fixture
 def old_run(tmp_path, monkeypatch):
     """A finished run, small and quick."""
-    unpack(ARCHIVE, tmp_path)
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with smaller_sam():
-        yield tmp_path
-    torch.set_num_threads(threads)
+    with unpacked_run(tmp_path) as folder:
+        yield folder
 
 
 def test_what_is_drawn_is_the_target_of_the_next_training(old_run, tmp_path_factory, monkeypatch):
