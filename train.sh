@@ -47,6 +47,15 @@ require_method
 # MedSAM is a ViT-B, whatever SAM there is.
 [[ $METHOD != medsam_box ]] || SAM_MODEL_TYPE=
 
+# Before the demo's slides are drawn, which takes a minute.
+if [[ $METHOD == unet_pseudo && -z $FROM ]]; then
+    echo "error: METHOD unet_pseudo: makes no pseudo-labels itself; name a finished run of METHOD=ep_sam, such as FROM=$DATASET_TYPE" >&2
+    exit 1
+elif [[ $METHOD != unet_pseudo && -n $FROM ]]; then
+    echo "error: FROM $FROM: goes with METHOD=unet_pseudo alone; leave it out" >&2
+    exit 1
+fi
+
 corrections=()
 if [[ -n $CORRECTIONS ]]; then
     if [[ $METHOD != ep_sam && $METHOD != strong ]]; then

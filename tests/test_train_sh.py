@@ -444,6 +444,8 @@ def test_a_method_runs_the_stages_of_its_recipe_with_the_flags_of_the_user(
 ):
     variables = {stage.flags_variable for stage in ALL_STAGES.values() if stage.flags_variable}
     flags = {name: f"--of {name}" for name in variables}
+    if method == "unet_pseudo":
+        flags["FROM"] = "mine"
     result = run_script("train.sh", DATASET_TYPE="x", METHOD=method, **flags)
     assert result.returncode == 0, result.stderr
     calls = [line for line in result.stdout.splitlines() if line.startswith("<src/")]
@@ -528,3 +530,13 @@ def test_a_number_of_processes_that_is_none_is_one_line(run_script, processes):
     assert result.stderr == (
         f"error: GPUS {processes}: no number of processes; give 1 or more, such as GPUS=2\n"
     )
+
+
+def test_from_goes_with_the_method_that_needs_it_and_with_no_other(run_script):
+    missing = run_script("train.sh", METHOD="unet_pseudo")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("error: METHOD unet_pseudo: makes no pseudo-labels itself")
+    assert "FROM=demo" in missing.stderr
+    ignored = run_script("train.sh", FROM="mine")
+    assert ignored.returncode == 1
+    assert "error: FROM mine: goes with METHOD=unet_pseudo alone" in ignored.stderr
