@@ -26,6 +26,13 @@ for line in sys.stdin:
     except BusyError:
         print("busy", flush=True)
 """
+LOOKER = """
+import fcntl, sys
+stream = open(sys.argv[1], "r+")
+fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("locked", flush=True)
+sys.stdin.read()
+"""
 N_TAKERS = 3
 ROUNDS = 40
 
@@ -85,12 +92,26 @@ def test_a_stale_claim_is_taken_over_and_fresh_from_then_on(folder):
     assert not folder.exists()
 
 
-def test_a_claim_that_was_just_taken_over_is_fresh_before_its_first_heartbeat(folder):
-    # The rename keeps the file's old time, so that the folder's counts, too.
+def test_a_claim_taken_over_while_another_process_looks_at_it_is_held(folder):
+    # The other process has locked the old holder's file to see whether it lives.
     write_claim(folder, STALE_S + 60)
-    (folder / "elsewhere.7.cafe").rename(folder / "nearby.8.beef")
-    with pytest.raises(BusyError, match="process 8 on nearby"):
-        take_claim(folder)
+    (old,) = folder.iterdir()
+    looking = subprocess.Popen(
+        [sys.executable, "-c", LOOKER, str(old)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert looking.stdout.readline() == "locked\n"
+    claim = take_claim(folder)
+    looking.communicate()
+    taker = subprocess.run(
+        [sys.executable, "-c", TAKER, SOURCE],
+        input=f"{folder}\n",
+        capture_output=True,
+        text=True,
+    )
+    assert (taker.stdout, claim.is_held()) == ("busy\n", True)
 
 
 def test_an_empty_claim_whose_holder_was_killed_while_giving_it_up_is_free(folder):

@@ -1,8 +1,8 @@
 """Claims on pieces of work that processes, perhaps of several machines, take from one folder.
 
 A claim is a folder with one file in it, named after its holder. It appears by one rename with its
-file inside, which fails where there is a claim already. A holder that is gone is replaced by one
-rename of this file: of several processes that try, one succeeds.
+file inside, which fails where there is a claim already. The file of a holder that is gone is
+removed, and the folder claimed anew by such a rename: of several processes that try, one succeeds.
 """
 
 import errno
@@ -117,13 +117,12 @@ def take_claim(folder: Path) -> Claim:
         try:
             # Any machine may have another time than the file system.
             now = (staging / name).stat().st_mtime
+            previous = ""
             for _ in range(_ATTEMPTS):
+                # With its own file, whose lock nobody else has ever had.
                 if _rename(staging, folder):
-                    return Claim(folder / name, stream)
-                claim = _take_over(folder, name, now)
-                if claim is not None:
-                    stream.close()
-                    return claim
+                    return Claim(folder / name, stream, previous)
+                previous = _remove_if_gone(folder, now) or previous
         except BaseException:
             stream.close()
             raise
@@ -133,37 +132,32 @@ def take_claim(folder: Path) -> Claim:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _take_over(folder: Path, name: str, now: float) -> Claim | None:
-    """The claim of a holder that is gone, under the `name` of this process; None if it was given up
-    meanwhile.
+def _remove_if_gone(folder: Path, now: float) -> str:
+    """Remove the file of a holder that is gone, and return its token; "" if another process has
+    done so, or the holder has given the claim up.
+
+    now: the file system's time in seconds. Raises BusyError if the holder is alive.
     """
     try:
         holder = next(folder.iterdir(), None)
         if holder is None:
-            return None
-        if _is_this_process(holder):
+            return ""
+        if not _is_gone(holder, now):
             raise _busy(holder)
-        stream, is_locked = _open_locked(holder)
+        # By the name of its holder: a newer claim has another one.
+        holder.unlink()
     except FileNotFoundError:
-        return None
-    try:
-        # A rename keeps the time of the file, and sets that of its folder.
-        touched = max(holder.stat().st_mtime, folder.stat().st_mtime)
-        host = holder.name.rsplit(".", 2)[0]
-        has_ended = is_locked and host == socket.gethostname()
-        if not has_ended and now - touched <= STALE_S:
-            raise _busy(holder)
-        # By the name of its holder: if that has changed, this fails.
-        holder.rename(folder / name)
-    except FileNotFoundError:
-        stream.close()
-        return None
-    except BaseException:
-        stream.close()
-        raise
-    claim = Claim(folder / name, stream, previous=_token_of(holder))
-    claim.beat()
-    return claim
+        return ""
+    return _token_of(holder)
+
+
+def _is_gone(holder: Path, now: float) -> bool:
+    if _is_this_process(holder):
+        return False
+    stream, is_locked = _open_locked(holder)
+    stream.close()
+    has_ended = is_locked and holder.name.rsplit(".", 2)[0] == socket.gethostname()
+    return has_ended or now - holder.stat().st_mtime > STALE_S
 
 
 def _rename(staging: Path, folder: Path) -> bool:
