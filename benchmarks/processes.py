@@ -89,7 +89,7 @@ def learn_decoder(count: int, leaves: int) -> None:
     """Steps of SAM's decoder on 4 patches with two points each."""
     torch.manual_seed(0)
     sam = freeze(build_sam("vit_demo"))
-    side = sam.image_encoder.img_size // 16
+    side = sam.prompt_encoder.image_embedding_size[0]
     points = torch.tensor([[[10.0, 15.0], [50.0, 22.0]]])
     sparse, dense = sam.prompt_encoder((points, torch.ones(1, 2, dtype=torch.long)), None, None)
 
@@ -141,10 +141,10 @@ def cut_samples(samples: Samples, leaves: int) -> LeafBatch:
 
 
 WORK: dict[str, tuple[Callable[[int, int], None], int]] = {
-    "encoding": (encode, 8),
-    "classifier of inference": (classify, 24),
-    "classifier step": (learn_classifier, 6),
-    "decoder step": (learn_decoder, 6),
+    "encoding": (encode, 40),
+    "classifier of inference": (classify, 60),
+    "classifier step": (learn_classifier, 10),
+    "decoder step": (learn_decoder, 20),
 }
 """By title: what is done, and how often."""
 
@@ -173,17 +173,13 @@ def work_in_process(
 
 def measure(size: int, threads: int, leaves: int) -> dict[str, float]:
     """The row of one column of the table."""
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
+    results = multiprocessing.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        processes = []
-        for rank in range(size):
-            arguments = (rank, size, threads, leaves, folder, results)
-            processes.append(context.Process(target=work_in_process, args=arguments))
-            processes[-1].start()
-        row: dict[str, float] = results.get()
-        for process in processes:
-            process.join()
+        # An error in one of them ends all.
+        torch.multiprocessing.spawn(
+            work_in_process, (size, threads, leaves, folder, results), nprocs=size
+        )
+    row: dict[str, float] = results.get()
     return row
 
 
