@@ -233,7 +233,13 @@ def build_data_checks(paths: DatasetPaths, of_stage: Mapping[str, Any]) -> list[
         counts = {split: count_patches(paths, split) for split in SPLITS}
     else:
         counts = count_patches_at_most(patch)
-    needs = estimate_needs(counts, not reuses_patches, patch, find_decoder_options(of_stage))
+    needs = estimate_needs(
+        counts,
+        not reuses_patches,
+        patch,
+        find_decoder_options(of_stage),
+        of_stage.get("generate_initial_masks"),
+    )
     root = next(o.checkpoint_root for o in of_stage.values() if hasattr(o, "checkpoint_root"))
 
     checks: list[Check] = [partial(check_disk, needs, paths.root, Path(root))]

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from epsam.config.decoder import DecoderOptions
+from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.preflight.disk import DiskNeeds, check_disk, count_patches_at_most, estimate_needs
 from support.findings import assert_single, listed
@@ -29,6 +30,25 @@ def test_transforms_and_normal_patches_need_room():
             counts, False, PatchOptions(), DecoderOptions(n_transform=4, normal_patches=fraction)
         )
         assert needs.embeddings == (60 * 4 + normal * 2 + 5 * 4 + 4 * 4) * 256 * 64 * 64 * 2
+
+
+def test_maps_along_sam_share_the_decoders_embeddings_or_need_room_of_their_own():
+    counts = {"train": (60, 10), "val": (5, 5), "test": (4, 4)}
+    bytes_per_embedding = 256 * 64 * 64 * 2
+
+    def embeddings(decoder_options, **mask_options):
+        masks = MaskOptions(dataset_type="mine", refine="pam", **mask_options)
+        return estimate_needs(counts, False, PatchOptions(), decoder_options, masks).embeddings
+
+    assert embeddings(None) == 69 * bytes_per_embedding
+    assert embeddings(None, embedding_cache=False) == 0
+    # 60 in two transforms.
+    assert embeddings(DecoderOptions()) == 129 * bytes_per_embedding
+    # Tokens of 8 in 256 px.
+    demo = 69 * 256 * 32 * 32 * 2
+    assert embeddings(DecoderOptions(), map_sam="vit_demo") == 129 * bytes_per_embedding + demo
+    averaged = MaskOptions(dataset_type="mine")
+    assert estimate_needs(counts, False, PatchOptions(), None, averaged).embeddings == 0
 
 
 @pytest.mark.parametrize(

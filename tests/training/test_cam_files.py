@@ -7,16 +7,19 @@ import pytest
 import torch
 
 from epsam.cam.refiner_sam import resolve_refiner_sam
-from epsam.config.masks import MaskRule
+from epsam.config.decoder import DecoderOptions
+from epsam.config.masks import MaskOptions, MaskRule
 from epsam.core.device import DeviceConfig
 from epsam.core.shards import Shard
 from epsam.data.cam_store import load_cams
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
+from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.training import cam_files, cam_parts
 from epsam.training.cam_files import CamFiles
 from epsam.training.cams import compute_cams
+from epsam.training.sam_setup import find_embedding_cache, prepare_embeddings, prepare_sam
 from support.mini import smaller_sam, write_random_sam
 
 SIDE = 32
@@ -110,6 +113,62 @@ def test_current_maps_are_not_refined_again(tmp_path, patches, pam_rule, monkeyp
     files_of(tmp_path, pam_rule, []).update("train", patches)
     monkeypatch.setattr(cam_files, "improve_cams", None)
     files_of(tmp_path, pam_rule, []).update("train", patches)
+
+
+def count_encoder_passes(monkeypatch):
+    """A list that gets the number of images of each pass of SAM's encoder."""
+    passes = []
+    encode = SamSegmenter.encode
+
+    def encode_and_count(self, images):
+        passes.append(len(images))
+        return encode(self, images)
+
+    monkeypatch.setattr(SamSegmenter, "encode", encode_and_count)
+    return passes
+
+
+def test_pam_and_the_decoder_encode_a_patch_once(tmp_path, patches, pam_rule, monkeypatch):
+    uncached = files_of(tmp_path / "uncached", pam_rule, []).update("train", patches)
+    assert not (tmp_path / "d").exists()
+
+    passes = count_encoder_passes(monkeypatch)
+    options = DecoderOptions(
+        dataset_root=str(tmp_path),
+        dataset_type="d",
+        sam_model_type="vit_demo",
+        sam_checkpoint=pam_rule.map_sam_checkpoint,
+    )
+    cache = find_embedding_cache(options)
+    files = dataclasses.replace(files_of(tmp_path, pam_rule, []), embeddings=cache)
+    filled = files.update("train", patches)
+    assert passes == [1, 1, 1]
+
+    # The decoder's stages find the embeddings of all patches.
+    cpu = DeviceConfig(torch.device("cpu"), None)
+    prepare_embeddings(prepare_sam(options, SIDE, 3, 1, cpu), patches, 1)
+    # So does another walk.
+    still = dataclasses.replace(files, rule=dataclasses.replace(pam_rule, pam_steps=0))
+    still.update("train", patches)
+    read_again = files.update("train", patches)
+    assert passes == [1, 1, 1]
+    for name, cam_map in uncached.maps.items():
+        # Bit by bit: embeddings are rounded to half precision even where they are not stored.
+        assert np.array_equal(filled.maps[name], cam_map)
+        assert np.array_equal(read_again.maps[name], cam_map)
+
+
+def test_without_a_cache_or_without_room_for_it_pam_encodes_anew(
+    tmp_path, patches, pam_rule, monkeypatch
+):
+    assert find_embedding_cache(MaskOptions(embedding_cache=False)) is None
+    passes = count_encoder_passes(monkeypatch)
+    monkeypatch.setattr(cam_files, "check_disk_space", lambda *_: False)
+    cache = tmp_path / "embeddings"
+    files = dataclasses.replace(files_of(tmp_path, pam_rule, []), embeddings=cache)
+    files.update("train", patches)
+    assert passes == [1, 1, 1]
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 @pytest.fixture

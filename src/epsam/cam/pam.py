@@ -4,7 +4,8 @@ A grid of single points prompts SAM all over the image; cells that lie in the sa
 near to each other, and the map walks along these affinities.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from epsam.cam.average_refiner import AverageRefiner
 from epsam.cam.refiner_sam import load_refiner_sam
 from epsam.config.masks import MaskRule
 from epsam.core.device import DeviceConfig
+from epsam.data.embeddings import EmbeddingStore
 from epsam.segment.sam.frames import Points
 from epsam.segment.sam.point_decoder import PointDecoder
 from epsam.segment.sam.segmenter import SamSegmenter
@@ -32,8 +34,15 @@ PROMPT_CHUNK = 4
 class PromptAffinity(AverageRefiner):
     """The row `pam`: an average over rotations, then a walk along SAM's affinities.
 
-    Maps of another SAM or walk are made of the stored averages.
+    Maps of another SAM or walk are made of the stored averages. embedding_folder: where SAM's
+    embeddings are cached; None: nowhere.
     """
+
+    embedding_folder: Path | None = None
+
+    def with_cache(self, folder: Path) -> "PromptAffinity":
+        """See `EncodingRefiner`."""
+        return replace(self, embedding_folder=folder)
 
     @torch.no_grad()
     def improve(self, images: Tensor, maps: Tensor) -> Tensor:
@@ -42,13 +51,12 @@ class PromptAffinity(AverageRefiner):
         segmenter = SamSegmenter(sam, images.shape[-1], 1, DeviceConfig(images.device, None))
         # SAM's frame takes bytes, which the images were read as.
         pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        embeddings = []
-        for patch in pixels:
-            # One pass of the encoder for all prompts of an image; the released code makes one for
-            # each prompt.
-            (embedding,) = segmenter.encode([patch])
-            embeddings.append(torch.from_numpy(embedding[IMAGE]).to(images.device).float())
-        return self.walk(sam, torch.stack(embeddings), maps)
+        shapes = segmenter.backbone.feature_shapes()
+        store = EmbeddingStore(self.embedding_folder, segmenter.encode, list(shapes))
+        # One pass of the encoder at most for all prompts of an image; the released code makes one
+        # for each prompt.
+        embeddings = np.stack([store.get(patch)[IMAGE] for patch in pixels])
+        return self.walk(sam, torch.from_numpy(embeddings).to(images.device).float(), maps)
 
     @torch.no_grad()
     def walk(self, sam: Sam, embeddings: Tensor, maps: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The slots between a weak model and its initial masks: map refiner, and map to mask."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from epsam.config.masks import MaskRule
@@ -43,6 +44,17 @@ class StagedRefiner(MapRefiner, Protocol):
 
     def improve(self, images: "Tensor", maps: "Tensor") -> "Tensor":
         """The refined maps (B, h', w') in 0..1 of maps (B, h, w) by `base_rule` of the images."""
+        ...
+
+
+@runtime_checkable
+class EncodingRefiner(StagedRefiner, Protocol):
+    """A refiner that encodes the images by the rule's SAM, as the decoder's stages do."""
+
+    def with_cache(self, folder: Path) -> "EncodingRefiner":
+        """The same refiner, whose embeddings are read from the folder, or computed and stored
+        there; the folder is of its SAM and of the arithmetic that it runs in.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from epsam.config.common import ShardedStageOptions
 from epsam.config.flags import OldSpelling, flag, fraction
-from epsam.config.sam import MapSamOptions
+from epsam.config.sam import EmbeddingCacheOptions, MapSamOptions
 from epsam.methods import CAM_METHODS, MAP_REFINERS, POSTPROCESSINGS
 
 # The authors' values are of their research scripts (docs/deviations.md, "Raw maps and DenseCRF").
@@ -239,7 +239,7 @@ class GridSearchOptions:
 
 
 @dataclass(frozen=True)
-class MaskOptions(MaskRule, GridSearchOptions, ShardedStageOptions):
+class MaskOptions(MaskRule, GridSearchOptions, EmbeddingCacheOptions, ShardedStageOptions):
     """Step 3: classifier → class activation maps and initial masks."""
 
     resnet_checkpoint: str = flag(

@@ -148,12 +148,18 @@ class PromptOverrides:
 
 
 @dataclass(frozen=True)
-class CacheOptions:
+class EmbeddingCacheOptions:
     """Cache of SAM's embeddings"""
 
     embedding_cache: bool = flag(
         True, "encode each patch once and keep its embedding on disk", affects_result=False
     )
+
+
+@dataclass(frozen=True)
+class CacheOptions(EmbeddingCacheOptions):
+    """Cache of SAM's embeddings"""
+
     # Part of the fingerprint: sums in another order round differently.
     encoder_chunk: int = flag(
         0,

@@ -34,7 +34,7 @@ from epsam.training.cams import write_initial_masks
 from epsam.training.decoder import PromptedPatch
 from epsam.training.normal_patches import prepare_normal_cams
 from epsam.training.round_data import find_mask_classifier
-from epsam.training.sam_setup import prompt_patches
+from epsam.training.sam_setup import find_embedding_cache, prompt_patches
 
 
 def prepare_evaluation(options: EvaluateOptions) -> Evaluation:
@@ -178,7 +178,10 @@ def _prepare_negatives(
     """
     device_config = select_device(options.device, options.precision)
     name = _negatives_of(split)
-    cams = prepare_normal_cams(run, name, patches, size, options.batch_size, device_config)
+    embeddings = find_embedding_cache(options)
+    cams = prepare_normal_cams(
+        run, name, patches, size, options.batch_size, device_config, embeddings
+    )
     rule = merge_fields(MaskRule, read_json(run.mask_rule))
     write_initial_masks(run, name, cams, patches, size, rule)
     return cams

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from epsam.cam.refiner_sam import uses_sam
 from epsam.config.decoder import DecoderOptions
+from epsam.config.masks import MaskOptions
 from epsam.config.patches import PatchOptions
 from epsam.extraction.sampling import FractionRange, limits_per_split, positive_limit
 from epsam.preflight.finding import Finding, problem, warning
+from epsam.segment.sam.map_sam import map_sam_name
 from epsam.segment.sam.specs import SPECS, count_feature_bytes
 from epsam.training.round_data import count_normal_patches
 
@@ -45,11 +48,13 @@ def estimate_needs(
     extracts_patches: bool,
     patch_options: PatchOptions,
     decoder_options: DecoderOptions | None,
+    mask_options: MaskOptions | None = None,
 ) -> DiskNeeds:
     """Estimate the bytes that a run writes.
 
     `counts`: split → positives and negatives. `extracts_patches`: the patches are still to be
-    written. `decoder_options`: None for a method without SAM.
+    written. `decoder_options`: None for a method without a decoder of SAM. `mask_options`: None for
+    a method without maps.
     """
     patch_bytes = 0
     if extracts_patches:
@@ -62,6 +67,13 @@ def estimate_needs(
         shapes = SPECS[decoder_options.sam_model_type].feature_shapes()
         bytes_per_embedding = count_feature_bytes(shapes)
         embedding_bytes = _count_embeddings(counts, decoder_options) * bytes_per_embedding
+    if mask_options and mask_options.embedding_cache and uses_sam(mask_options):
+        name = map_sam_name(mask_options.map_sam, mask_options.dataset_type)
+        # The decoder has the same embeddings, and more, if its SAM is the same.
+        is_shared = embedding_bytes and decoder_options and decoder_options.sam_model_type == name
+        if not is_shared:
+            n_positives = sum(positives for positives, _ in counts.values())
+            embedding_bytes += n_positives * count_feature_bytes(SPECS[name].feature_shapes())
     return DiskNeeds(patch_bytes, embedding_bytes, RUN_BYTES)
 
 

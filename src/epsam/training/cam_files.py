@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from epsam.cam.protocol import FittedRefiner, StagedRefiner
+from epsam.cam.protocol import EncodingRefiner, FittedRefiner, MapRefiner, StagedRefiner
 from epsam.cam.refiner import build_refiner
 from epsam.config.masks import MaskRule
 from epsam.core.artifact import Key
@@ -18,8 +18,10 @@ from epsam.core.files import digest_of_files
 from epsam.core.progress import track
 from epsam.core.shards import Shard
 from epsam.data.cam_store import CamStore, save_cams
+from epsam.data.embeddings import check_disk_space
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
+from epsam.segment.sam.specs import SPECS, count_feature_bytes
 from epsam.training.cam_parts import Batches, CamParts
 from epsam.training.cams import (
     cam_key,
@@ -28,6 +30,7 @@ from epsam.training.cams import (
     load_current_cams,
     load_with_cams,
 )
+from epsam.training.sam_setup import name_embedding_folder
 
 MAX_FITTED = 2000
 """This project: training patches that a refiner is fitted to, at most."""
@@ -39,7 +42,8 @@ class CamFiles:
 
     load_model: loads the `WeakModel`, if any maps have to be computed. checksum: SHA-256 of its
     file. method: the CAM method of the rule, or of the classifier if the rule leaves it open.
-    size: side of all patches in px.
+    size: side of all patches in px. embeddings: the dataset's folder of cached embeddings, for a
+    refiner that encodes by SAM; None: it caches nothing.
     """
 
     run: RunPaths
@@ -50,6 +54,7 @@ class CamFiles:
     size: int
     batch_size: int
     device_config: DeviceConfig
+    embeddings: Path | None = None
 
     def update(self, split: str, patches: Sequence[Patch]) -> CamStore:
         """The CAMs of a split, or of what stands for one."""
@@ -60,7 +65,7 @@ class CamFiles:
             return cams
 
         parts = self._parts(key, patches)
-        refiner = build_refiner(self.rule)
+        refiner = self._build_refiner(patches)
         if not isinstance(refiner, StagedRefiner):
             cams = parts.join(partial(self._compute, self.rule, patches))
             return self._write(self.run.cams(split), key, cams)
@@ -91,7 +96,7 @@ class CamFiles:
         parts were computed, and how many were there before.
         """
         digest = digest_of_files(patch.image for patch in patches)
-        rule, refiner = self.rule, build_refiner(self.rule)
+        rule, refiner = self.rule, self._build_refiner(patches)
         if isinstance(refiner, FittedRefiner) and not refiner.is_fitted:
             # Nothing is fitted before the maps of all training patches are there.
             rule, refiner = refiner.base_rule, build_refiner(refiner.base_rule)
@@ -111,6 +116,22 @@ class CamFiles:
                 base = base_parts.store(number, self._compute(refiner.base_rule, patches, batches))
             parts.store(number, self._improve(base, refiner, patches, batches))
         return len(pending), len(held) - len(pending)
+
+    def _build_refiner(self, patches: Sequence[Patch]) -> MapRefiner:
+        """The rule's refiner; one that encodes the patches by SAM shares the embeddings of the
+        decoder's stages, unless the disk has no room for them.
+        """
+        refiner, rule = build_refiner(self.rule), self.rule
+        if self.embeddings is None or not isinstance(refiner, EncodingRefiner):
+            return refiner
+        # Embeddings of one encoder must never be taken for those of another.
+        if not rule.refiner_sam_sha256:
+            return refiner
+        name = name_embedding_folder(rule.map_sam, rule.refiner_sam_sha256, self.device_config)
+        bytes_per_embedding = count_feature_bytes(SPECS[rule.map_sam].feature_shapes())
+        folder = self.embeddings / name
+        has_room = check_disk_space(folder, len(patches), bytes_per_embedding)
+        return refiner.with_cache(folder) if has_room else refiner
 
     def _parts(self, key: Key, patches: Sequence[Patch]) -> CamParts:
         return CamParts(self.run.cam_shards, key, patches, self.batch_size)

@@ -56,11 +56,13 @@ def prepare_normal_cams(
     size: int,
     batch_size: int,
     device_config: DeviceConfig,
+    embeddings: Path | None = None,
 ) -> CamStore:
     """CAMs of normal patches as step 3 makes them, stored under the name `folder`, which stands for
     a split.
 
-    Raises WeightsError if they have to be computed and the classifier of step 3 is no longer there.
+    embeddings: see `CamFiles`. Raises WeightsError if they have to be computed and the classifier
+    of step 3 is no longer there.
     """
     classifier, checksum = find_mask_classifier(run)
     rule = locate_refiner_sam(merge_fields(MaskRule, read_json(run.mask_rule)), [run.root.parent])
@@ -73,6 +75,7 @@ def prepare_normal_cams(
         size,
         batch_size,
         device_config,
+        embeddings,
     )
     return files.update(folder, patches)
 
@@ -94,26 +97,34 @@ def prepare_further_patches(
     size: int,
     batch_size: int,
     device_config: DeviceConfig,
+    embeddings: Path | None = None,
 ) -> FurtherPatches:
     """Compute CAMs and initial masks of patches of size × size px, as step 3 did for the positives.
 
-    CAMs are stored and used again. Raises WeightsError if they have to be computed and the
-    classifier of step 3 is no longer there.
+    CAMs are stored and used again. embeddings: see `CamFiles`. Raises WeightsError if they have to
+    be computed and the classifier of step 3 is no longer there.
     """
-    cams = prepare_normal_cams(run, folder, patches, size, batch_size, device_config)
+    cams = prepare_normal_cams(run, folder, patches, size, batch_size, device_config, embeddings)
     rule = merge_fields(MaskRule, read_json(run.mask_rule))
     write_initial_masks(run, folder, cams, patches, size, rule)
     return FurtherPatches(run, list(patches), cams, folder)
 
 
 def prepare_normal_patches(
-    run: RunPaths, patches: Sequence[Patch], size: int, batch_size: int, device_config: DeviceConfig
+    run: RunPaths,
+    patches: Sequence[Patch],
+    size: int,
+    batch_size: int,
+    device_config: DeviceConfig,
+    embeddings: Path | None = None,
 ) -> FurtherPatches:
     """The normal patches that have an initial mask, those of the highest tumour probability first.
 
-    Raises as `prepare_further_patches` does.
+    embeddings: see `CamFiles`. Raises as `prepare_further_patches` does.
     """
-    normals = prepare_further_patches(run, NORMAL, patches, size, batch_size, device_config)
+    normals = prepare_further_patches(
+        run, NORMAL, patches, size, batch_size, device_config, embeddings
+    )
 
     # Without an initial mask there is nothing to prompt for.
     with_mask = []

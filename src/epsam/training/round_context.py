@@ -22,6 +22,7 @@ from epsam.training.normal_patches import (
 from epsam.training.round_data import CORRECTED, Example, RoundData, count_normal_patches
 from epsam.training.sam_setup import (
     SamSetup,
+    find_embedding_cache,
     load_prompt_inputs,
     prepare_embeddings,
     prepare_sam,
@@ -95,11 +96,12 @@ def prepare_rounds(
     pretrained_decoder = copy.deepcopy(sam.segmenter.sam.mask_decoder.state_dict())
 
     frame, device_config = sam.segmenter.frame, sam.segmenter.device_config
+    embeddings = find_embedding_cache(options)
     further = None
     if corrected:
         size = frame.patch_size
         further = prepare_further_patches(
-            run, CORRECTED, corrected, size, options.batch_size, device_config
+            run, CORRECTED, corrected, size, options.batch_size, device_config, embeddings
         )
         prepare_embeddings(sam, corrected, options.embedding_transforms)
 
@@ -113,6 +115,7 @@ def prepare_rounds(
             frame.patch_size,
             options.batch_size,
             device_config,
+            embeddings,
         )
         prepare_embeddings(sam, normals.patches[:n_normal], options.embedding_transforms)
     return RoundContext(

@@ -16,6 +16,7 @@ from epsam.data.cam_store import CamStore
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.training.cam_files import CamFiles
+from epsam.training.sam_setup import find_embedding_cache
 from epsam.weak.registry import load_weak_model
 
 log = logging.getLogger(__name__)
@@ -105,5 +106,13 @@ def open_cam_files(
     """What makes the run's class activation maps by the options."""
     method = options.cam or trained_cam(model)
     return CamFiles(
-        run, lambda: model, checksum, method, options, size, options.batch_size, device_config
+        run,
+        lambda: model,
+        checksum,
+        method,
+        options,
+        size,
+        options.batch_size,
+        device_config,
+        find_embedding_cache(options),
     )

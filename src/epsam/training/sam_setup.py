@@ -14,6 +14,7 @@ import torch
 from epsam.cam.postprocess import upsample
 from epsam.config.decoder import DecoderOptions
 from epsam.config.evaluation import EvaluateOptions
+from epsam.config.masks import MaskOptions
 from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.distributed import gather_objects, part_of_process
@@ -113,7 +114,14 @@ def embedding_folder(
     pixels: PixelScaling = SAM_PIXELS,
 ) -> Path:
     """The folder for embeddings of one encoder, input size, precision and scaling of pixels."""
-    model = options.sam_model_type
+    name = name_embedding_folder(options.sam_model_type, checksum, device_config, pixels)
+    return DatasetPaths.of(options).embeddings / name
+
+
+def name_embedding_folder(
+    model: str, checksum: str, device_config: DeviceConfig, pixels: PixelScaling = SAM_PIXELS
+) -> str:
+    """The name of such a folder; checksum: SHA-256 of the weights of the SAM `model`."""
     name = f"{model}-{checksum[:12]}-{SPECS[model].input_px}px"
     # fp32 has no suffix, so that embeddings of versions without a choice of precision stay valid.
     if dtype := device_config.autocast_dtype:
@@ -121,7 +129,12 @@ def embedding_folder(
     # Nor has SAM's own scaling.
     if pixels != SAM_PIXELS:
         name += f"-{pixels}"
-    return DatasetPaths.of(options).embeddings / name
+    return name
+
+
+def find_embedding_cache(options: MaskOptions | DecoderOptions | EvaluateOptions) -> Path | None:
+    """The dataset's folder of cached embeddings; None with --no-embedding_cache."""
+    return DatasetPaths.of(options).embeddings if options.embedding_cache else None
 
 
 def prepare_embeddings(sam: SamSetup, patches: Sequence[Patch], n_transforms: int) -> None:
