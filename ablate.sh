@@ -49,6 +49,7 @@ dws_mil        METHOD=dws_mil
 sa_mil         METHOD=sa_mil
 swin_mil       METHOD=swin_mil
 wsss_tissue    METHOD=wsss_tissue
+weakmedsam     METHOD=weakmedsam
 unet_pseudo    METHOD=unet_pseudo FROM=paper
 unet           METHOD=unet
 deeplab        METHOD=deeplab

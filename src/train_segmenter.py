@@ -22,6 +22,7 @@ from epsam.methods import SEGMENTERS
 from epsam.paths import DatasetPaths, RunPaths, run_folder
 from epsam.training.round_data import Example
 from epsam.training.segmenter_targets import load_targets
+from epsam.training.source_run import copy_gate_classifier
 
 NAME = "train_segmenter"
 
@@ -99,10 +100,12 @@ def train(
         "mpp": load_median_mpp(patches, DatasetPaths.of(options).patch_table),
         "targets": options.targets,
     }
+    outputs = [stage.run.segmenter]
     if is_main_process():
         save_segmenter(stage.run.segmenter, options.segmenter, model, metadata)
+        outputs += copy_gate_classifier(options, stage.run)
     stage.record(task.name, progress.history)
-    stage.finish([stage.run.segmenter])
+    stage.finish(outputs)
 
 
 if __name__ == "__main__":

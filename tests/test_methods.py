@@ -22,6 +22,8 @@ from epsam.core.files import write_json
 from epsam.data.images import read_mask, write_mask
 from epsam.engine.stage import Stage
 from epsam.pipeline import STAGES, recipe_stages
+from epsam.weak.resnet import NetworkSpec, build_classifier
+from epsam.weak.weights import save_classifier
 from support.mini import FLAGS
 from support.training_stages import DATASET, SAM, working_in, write_mini_dataset
 
@@ -68,9 +70,14 @@ def run_stage(name, method, *flags):
 
 
 def write_source_run(run):
-    """What EP-SAM leaves after its only round: pseudo-labels, four of six accepted."""
+    """What EP-SAM leaves after its only round: a classifier, here of random weights, and
+    pseudo-labels, four of six accepted.
+    """
     write_json(run / "stages" / "decoder_1.json", {"fingerprint": "", "inputs": {}})
     write_json(run / "options.json", {"decoder_1": {"n_iter": 1}})
+    torch.manual_seed(0)
+    classifier = build_classifier(NetworkSpec("resnet18", input_size=64))
+    save_classifier(run / "resnet_adl.pth", classifier, {})
     for number in range(4):
         name = f"p{number}_1.png"
         write_mask(run / "masks/iter_1" / name, read_mask(Path("dataset/mini/train/mask") / name))
@@ -119,7 +126,7 @@ def test_the_model_card_says_what_was_learnt_from_and_where_it_started(folder):
     assert "* Start of the segmenter: random weights" in unet
     assert "Start of the decoder" not in unet
     pseudo = (folder / "checkpoints/unet_pseudo/model_card.md").read_text("utf-8")
-    assert "trained with labels of patches (mini). Classifier: none." in pseudo
+    assert "labels of patches (mini). Classifier: that of the run source." in pseudo
     assert "Trained with the last accepted pseudo-labels of the run source" in pseudo
     assert "The best epoch of a decoder is chosen by masks of the validation split." in pseudo
     sam_box = (folder / "checkpoints/sam_box/model_card.md").read_text("utf-8")
@@ -173,6 +180,20 @@ def test_inference_segments_as_evaluation_scored(folder, method):
         if row["label"] == "1":
             inferred[row["image"].removesuffix(".png")] = float(row["dice"])
     assert inferred == pytest.approx(scored, abs=0.02)
+
+
+def test_pseudo_labels_come_with_the_classifier_that_gates_their_segmenter(folder):
+    run = folder / "checkpoints/unet_pseudo"
+    source = folder / "checkpoints/source/resnet_adl.pth"
+    assert (run / "gate_classifier.pth").read_bytes() == source.read_bytes()
+    evaluated = {}
+    for row in read_rows(run / "evaluation_classifier.csv"):
+        if row["split"] == "test":
+            evaluated[f"{row['id']}.png"] = float(row["probability"])
+    inferred = {}
+    for row in read_rows(folder / "out/unet_pseudo/metrics.csv"):
+        inferred[row["image"]] = float(row["probability"])
+    assert inferred == pytest.approx(evaluated, abs=1e-4)
 
 
 def test_masks_of_maps_are_the_initial_masks(folder):

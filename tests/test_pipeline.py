@@ -142,6 +142,7 @@ def test_outputs_are_the_files_of_the_runs_paths(tmp_path):
             run.panels / f"decoder_{number}.png",
         ]
     assert {run.evaluation, run.patch_scores} <= set(list_outputs(tmp_path, "evaluate"))
+    assert list_outputs(tmp_path, "train_segmenter") == [run.segmenter, run.gate_classifier]
     assert list_outputs(tmp_path, "report") == [run.report]
 
 

@@ -84,6 +84,11 @@ class RunPaths:
         return self.root / "resnet_adl.pth"
 
     @property
+    def gate_classifier(self) -> Path:
+        """A copy of the classifier that gates a segmenter of another run's pseudo-labels."""
+        return self.root / "gate_classifier.pth"
+
+    @property
     def subclasses(self) -> Path:
         """The sub-class of each training patch with tumour."""
         return self.root / "subclasses.csv"

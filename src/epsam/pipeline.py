@@ -138,7 +138,7 @@ _STAGES = (
         "epsam.config.segmenter:SegmenterOptions",
         "SEGMENTER_FLAGS",
         inputs=("dataset/train", "dataset/val"),
-        outputs=("run/segmenter.pth",),
+        outputs=("run/segmenter.pth", "run/gate_classifier.pth"),
         completion="train_segmenter",
         trains=True,
     ),
@@ -161,6 +161,7 @@ _STAGES = (
             "run/sam_pre_decoder.pth",
             "run/decoder_iter{round}.pth",
             "run/segmenter.pth",
+            "run/gate_classifier.pth",
         ),
         outputs=(
             "run/evaluation.csv",
@@ -194,6 +195,7 @@ _STAGES = (
             "run/sam_pre_decoder.pth",
             "run/decoder_iter{round}.pth",
             "run/segmenter.pth",
+            "run/gate_classifier.pth",
         ),
     ),
 )

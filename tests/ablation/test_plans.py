@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from epsam.ablation.paper_tables import ANY_ROW
+from epsam.ablation.paper_tables import ANY_ROW, METHOD_LINES, PATCH_LABELS
 from epsam.ablation.plans import find_missing_weights, plan_run, plan_runs
-from epsam.ablation.rows import read_rows
+from epsam.ablation.rows import read_rows, select_rows
 from epsam.ablation.tables import list_tables
 from epsam.config.ablation import AblateOptions
 from epsam.recipes import RECIPES
@@ -49,9 +49,8 @@ def test_every_row_of_the_script_is_parsed_with_all_its_flags():
     rows = read_rows(text.split("ROWS=${ROWS:-'")[1].split("'}")[0])
     rows_in_tables = {line.row for table in list_tables([]) for line in table.lines}
     assert rows_in_tables - {ANY_ROW} <= {row.name for row in rows}
-    # Every method of train.sh but one that the paper does not compare with.
     methods = {row.recipe for row in rows} | {row.name for row in rows}
-    assert RECIPES.keys() - methods == {"weakmedsam"}
+    assert RECIPES.keys() <= methods
     for plan in plan_runs(rows, AblateOptions(dataset_type="demo", seeds=(22,))):
         assert plan.steps[-1].script == "evaluate"
 
@@ -99,6 +98,26 @@ def test_a_row_with_a_method_runs_the_stages_of_that_method_with_its_flags():
     masks = plans["masks"].steps[0]
     assert (masks.options.segmenter, masks.options.targets) == ("unet", "ground_truth")
     assert (masks.options.epoch, masks.options.lr, masks.stages) == (3, 1e-3, ("train_segmenter",))
+
+
+def test_weakmedsam_is_a_row_of_table_2_and_has_the_sam_of_the_others():
+    text = (REPOSITORY / "ablate.sh").read_text("utf-8")
+    rows = read_rows(text.split("ROWS=${ROWS:-'")[1].split("'}")[0])
+    selected = {row.name: row for row in select_rows(rows, ("table_2",))}
+    plan = plan_run(selected["weakmedsam"], 22, SAM_OF_OTHERS, "digest")
+    assert [step.script for step in plan.steps] == [
+        "train_classifier",
+        "generate_initial_masks",
+        "train_segmenter",
+        "evaluate",
+    ]
+    classifier, masks, segmenter = (step.options for step in plan.steps[:3])
+    assert (classifier.weak_model, masks.refine) == ("sam_encoder", "pam")
+    assert (segmenter.segmenter, segmenter.targets) == ("unet", "initial")
+    for stage_options in (classifier, masks):
+        assert (stage_options.map_sam, stage_options.map_sam_checkpoint) == ("vit_demo", "sam.pth")
+    (line,) = [line for line in METHOD_LINES if line.row == "weakmedsam"]
+    assert (line.split, line.predictor, line.labels) == ("test", "unet", PATCH_LABELS)
 
 
 def test_pseudo_labels_are_those_of_the_source_row_with_the_same_seed():

@@ -2,18 +2,20 @@
 same patches.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.errors import TrainingError
-from epsam.core.files import digest_of_files, write_json
+from epsam.core.files import digest_of_files, sha256_of, write_json
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.preflight.source_run import check_source_run
 from epsam.training.segmenter_targets import load_targets
-from epsam.training.source_run import require_source_run
+from epsam.training.source_run import copy_gate_classifier, require_source_run
 
 SIDE = 8
 
@@ -40,6 +42,8 @@ def options(tmp_path):
 def source(tmp_path, patches):
     """A run of two rounds; after the last one, b_1 is accepted alone."""
     run = RunPaths(tmp_path / "checkpoints" / "source")
+    run.root.mkdir(parents=True)
+    run.classifier.write_bytes(b"weights")
     digest = digest_of_files(patch.image for patch in patches)
     for number in (0, 1, 2):
         record = {"fingerprint": "", "inputs": {"train": digest}}
@@ -108,4 +112,34 @@ def test_nothing_is_learnt_from_degenerate_masks(options, source):
 def test_a_run_of_other_patches_is_refused(options, source, patches):
     write_rgb(patches[0].image, np.zeros((SIDE, SIDE, 3), np.uint8))
     with pytest.raises(TrainingError, match="source: its training patches are others than these"):
+        targets(options, patches)
+
+
+def test_the_classifier_of_the_source_becomes_the_gate(options, source):
+    run = RunPaths.of(options)
+    assert copy_gate_classifier(options, run) == [run.gate_classifier]
+    assert run.gate_classifier.read_bytes() == b"weights"
+    # Masks of a person have no classifier, and that of an earlier training is not theirs.
+    supervised = dataclasses.replace(options, targets="ground_truth", from_run="")
+    assert copy_gate_classifier(supervised, run) == []
+    assert not run.gate_classifier.exists()
+
+
+def test_a_classifier_from_outside_of_the_source_is_found_by_its_checksum(
+    options, source, tmp_path
+):
+    outside = tmp_path / "outside.pth"
+    outside.write_bytes(b"others")
+    rule = {"classifier_file": str(outside), "classifier_sha256": sha256_of(outside)}
+    write_json(source.mask_rule, rule)
+    (copy,) = copy_gate_classifier(options, RunPaths.of(options))
+    assert copy.read_bytes() == b"others"
+    outside.write_bytes(b"trained again")
+    with pytest.raises(TrainingError, match="outside.pth: missing, or not the classifier of the r"):
+        require_source_run(options)
+
+
+def test_a_source_without_its_classifier_is_refused_before_training(options, source, patches):
+    source.classifier.unlink()
+    with pytest.raises(TrainingError, match=r"resnet_adl.pth: missing, or not .* put it back, or"):
         targets(options, patches)

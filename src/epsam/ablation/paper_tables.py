@@ -65,6 +65,7 @@ METHOD_LINES = (
     TableLine("SA-MIL", "sa_mil", "test", INITIAL, ("58.9", "58.7", "57.1")),
     TableLine("Swin-MIL", "swin_mil", "test", INITIAL, ("66.6 / 60.9", "54.9", "55.4")),
     TableLine("WSSS-Tissue", "wsss_tissue", "test", "wsss_tissue", ("33.16", "46.92", "68.85")),
+    TableLine("WeakMedSAM", "weakmedsam", "test", "unet"),
     TableLine("EP-SAM", "paper", "test", FINAL, ("83.83 / 73.74", "76.94 / 64.99", "75.13 / 61.5")),
     TableLine("EP-SAM, strong", "strong", "test", FINAL),
     TableLine(
@@ -90,7 +91,7 @@ METHOD_LINES = (
     ),
 )
 """Table 2: no method, the methods that learn from labels of patches, and those that learn from
-masks. DeepLabV3+ and `strong` are in no table of the paper.
+masks. WeakMedSAM, DeepLabV3+ and `strong` are in no table of the paper.
 """
 
 METHODS_TABLE = "2"

@@ -10,7 +10,7 @@ from epsam.config.evaluation import EvaluateOptions
 from epsam.config.inference import GateOptions
 from epsam.config.masks import MaskRule
 from epsam.config.metadata import merge_fields
-from epsam.core.device import select_device
+from epsam.core.device import DeviceConfig, select_device
 from epsam.core.errors import WeightsError
 from epsam.core.files import read_json
 from epsam.data.patches import Patch
@@ -24,6 +24,7 @@ from epsam.paths import RunPaths
 from epsam.training.cams import compute_cams
 from epsam.training.normal_patches import load_mask_classifier
 from epsam.training.round_data import find_mask_classifier
+from epsam.weak.registry import load_weak_model
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +97,34 @@ def classify_splits(
         log.warning("%s; negatives and the classifier are not scored", error)
         return {}
 
+    rule = merge_fields(MaskRule, read_json(run.mask_rule))
+    return _classify(model, rule, options, patches_by_split, size, device_config)
+
+
+def classify_by_gate_classifier(
+    options: EvaluateOptions, run: RunPaths, patches_by_split: Mapping[str, list[Patch]], size: int
+) -> dict[str, Classification]:
+    """The same by the classifier of the run whose pseudo-labels a segmenter has learnt from."""
+    device_config = select_device(options.device, options.precision)
+    model = load_weak_model(run.gate_classifier, device_config)
+    return _classify(model, MaskRule(), options, patches_by_split, size, device_config)
+
+
+def _classify(
+    model: Any,
+    rule: MaskRule,
+    options: EvaluateOptions,
+    patches_by_split: Mapping[str, list[Patch]],
+    size: int,
+    device_config: DeviceConfig,
+) -> dict[str, Classification]:
     # The gate looks at the upright patch alone: one pass instead of four.
-    rule = replace(merge_fields(MaskRule, read_json(run.mask_rule)), refine="none", rotations=1)
+    upright = replace(rule, refine="none", rotations=1)
     probabilities = {}
     for split, patches in patches_by_split.items():
         if patches:
             cams = compute_cams(
-                model, checksum, patches, size, rule, options.batch_size, device_config
+                model, "", patches, size, upright, options.batch_size, device_config
             )
             probabilities[split] = cams.probabilities
     return gate_patches(options, patches_by_split, probabilities)

@@ -46,7 +46,8 @@ def _list_files(run: RunPaths, data: DatasetPaths) -> dict[str, list[Path]]:
         files[f"{split}_activations"] = [run.cams(split)]
     # Its column `case` goes into the tables of patches.
     files["patch_table"] = [data.patch_table]
-    files["classifier"] = [find_mask_classifier(run)[0]] if run.mask_rule.is_file() else []
+    has_maps = run.mask_rule.is_file()
+    files["classifier"] = [find_mask_classifier(run)[0] if has_maps else run.gate_classifier]
     files["decoders"] = _list_decoders(run)
     files["rule"] = [run.mask_rule]
     files["segmenter"] = [run.segmenter]

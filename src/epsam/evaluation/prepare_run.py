@@ -14,7 +14,11 @@ from epsam.core.errors import DatasetError
 from epsam.core.files import read_json
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
-from epsam.evaluation.classification import classify_splits, gate_patches
+from epsam.evaluation.classification import (
+    classify_by_gate_classifier,
+    classify_splits,
+    gate_patches,
+)
 from epsam.evaluation.mask_threshold import VALIDATION, choose_mask_threshold
 from epsam.evaluation.predictors import (
     DecoderPredictor,
@@ -136,13 +140,18 @@ def _select_scored(patches: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]
 def _prepare_segmenter(
     options: EvaluateOptions, run: RunPaths, patches: Mapping[str, list[Patch]]
 ) -> Evaluation:
-    """A run that has nothing but a segmenter without prompts, whose own scores are the gate."""
+    """A run without maps, that has a segmenter without prompts."""
     predictor = load_segmenter_predictor(options, run)
-    probabilities = {}
-    for split, of_split in patches.items():
-        if of_split:
-            probabilities[split] = predictor.score(of_split)
-    classifications = gate_patches(options, patches, probabilities)
+    if run.gate_classifier.is_file():
+        size = predictor.segmenter.patch_size
+        classifications = classify_by_gate_classifier(options, run, patches, size)
+    else:
+        # Its own scores are the gate.
+        probabilities = {}
+        for split, of_split in patches.items():
+            if of_split:
+                probabilities[split] = predictor.score(of_split)
+        classifications = gate_patches(options, patches, probabilities)
 
     cases, passed_negatives = [], {}
     for split, scored in _select_scored(patches).items():

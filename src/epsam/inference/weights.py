@@ -64,8 +64,11 @@ def find_gate_classifier(options: InferOptions) -> Path | None:
     """The classifier whose scores gate the tiles of a segmenter, if there is one."""
     if options.resnet_checkpoint:
         return Path(options.resnet_checkpoint)
-    classifier = RunPaths.of(options).classifier
-    return classifier if classifier.is_file() else None
+    run = RunPaths.of(options)
+    for classifier in (run.classifier, run.gate_classifier):
+        if classifier.is_file():
+            return classifier
+    return None
 
 
 def find_map_weights(options: InferOptions) -> tuple[Path, Path]:

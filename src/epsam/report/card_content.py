@@ -30,7 +30,8 @@ class CardContent:
 
     options: by stage. scores: rows of evaluation.csv. metrics: by split and predictor, for each
     patch. classified: rows of evaluation_classifier.csv. groups: patch → case or slide, by which
-    intervals go; `grouped_by` says which, "" for none. mpp: µm/px, None if not known.
+    intervals go; `grouped_by` says which, "" for none. mpp: µm/px, None if not known. gate_run: the
+    run whose classifier gates the patches, "" if it is this run's.
     """
 
     run: str
@@ -45,6 +46,7 @@ class CardContent:
     patch_size: int
     mpp: float | None
     gate_threshold: float
+    gate_run: str
 
     @property
     def split(self) -> str:
@@ -104,4 +106,11 @@ def read_card_content(run: RunPaths, data: DatasetPaths) -> CardContent:
         patch_size=read_patch_size(positives),
         mpp=load_median_mpp(positives, data.patch_table),
         gate_threshold=find_gate_threshold(run, options),
+        gate_run=_find_gate_run(run, options),
     )
+
+
+def _find_gate_run(run: RunPaths, options: Mapping[str, Mapping[str, Any]]) -> str:
+    if not run.gate_classifier.is_file():
+        return ""
+    return str(options.get("train_segmenter", {}).get("from_run", ""))

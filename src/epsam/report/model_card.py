@@ -50,6 +50,8 @@ def _describe_model(card: CardContent) -> list[str]:
     # A weak model of another kind has no use for the backbone's flag.
     if weak_model not in ("", ClassifierOptions.weak_model):
         backbone = weak_model
+    if card.gate_run:
+        backbone = f"that of the run {card.gate_run}"
     learnt_from = "masks" if card.learns_from_masks else "labels"
     return [
         f"EP-SAM: outlines tumour in H&E images, trained with {learnt_from} of patches "

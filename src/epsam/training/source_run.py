@@ -1,15 +1,17 @@
 """The finished EP-SAM run whose pseudo-labels another method learns from (--from_run)."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.errors import DatasetError, TrainingError
-from epsam.core.files import digest_of_files, read_json
+from epsam.core.files import digest_of_files, read_json, sha256_of, whole_file
 from epsam.data.patches import Patch
 from epsam.engine.replacement import OUTDATED
 from epsam.engine.stage import find_degenerate_outputs, read_completion_record
 from epsam.paths import RunPaths
+from epsam.training.round_data import CLASSIFIER_FILE
 
 FLAG = "--from_run (FROM of train.sh)"
 
@@ -30,7 +32,8 @@ def find_source_run(options: SegmenterOptions) -> RunPaths:
 def require_source_run(options: SegmenterOptions) -> int:
     """The number of the last round of the run of --from_run.
 
-    Raises TrainingError if there is no such run, if it has no rounds, or if they are not finished.
+    Raises TrainingError if there is no such run, if it has no rounds, if they are not finished, or
+    if its classifier is gone.
     """
     source = find_source_run(options)
     number = _last_finished_round(source)
@@ -48,7 +51,40 @@ def require_source_run(options: SegmenterOptions) -> int:
             f"{FLAG} {options.from_run}: nothing to learn from, {degenerate_output}; name another "
             "run, or go on with --allow_degenerate"
         )
+    find_source_classifier(options)
     return number
+
+
+def find_source_classifier(options: SegmenterOptions) -> Path:
+    """The classifier that the masks of the run of --from_run come from.
+
+    Raises TrainingError if it is missing, or another one by now.
+    """
+    source = find_source_run(options)
+    rule = read_json(source.mask_rule) if source.mask_rule.is_file() else {}
+    classifier = Path(rule.get(CLASSIFIER_FILE, source.classifier))
+    # A run's own classifier outdates the rounds when it is trained again.
+    checksum = rule.get("classifier_sha256")
+    if not classifier.is_file() or checksum not in (None, sha256_of(classifier)):
+        raise TrainingError(
+            f"{classifier}: missing, or not the classifier of the run {options.from_run} any more, "
+            f"whose scores are the gate; put it back, or name another run by {FLAG}"
+        )
+    return classifier
+
+
+def copy_gate_classifier(options: SegmenterOptions, run: RunPaths) -> list[Path]:
+    """Give a segmenter of another run's pseudo-labels that run's classifier, whose scores say which
+    patches are segmented; returns the copy, nothing for other targets.
+    """
+    # That of an earlier training would gate this one.
+    run.gate_classifier.unlink(missing_ok=True)
+    if options.targets != "pseudo" or not options.from_run:
+        return []
+    # A copy, so that inference does not depend on the other run.
+    with whole_file(run.gate_classifier) as temporary:
+        shutil.copyfile(find_source_classifier(options), temporary)
+    return [run.gate_classifier]
 
 
 def require_same_patches(source: RunPaths, number: int, positives: Sequence[Patch]) -> None:
