@@ -19,7 +19,7 @@ from epsam.core.distributed import (
     wait_for_all,
 )
 from epsam.core.errors import DatasetError
-from epsam.core.files import read_json, sha256_of, write_json, write_table, write_text
+from epsam.core.files import read_json, sha256_of, whole_file, write_json, write_table, write_text
 from epsam.core.output_folders import INFERENCE, check_output_folder, mark_output_folder
 from epsam.core.records import add_to_record
 from epsam.core.shards import Shard
@@ -220,10 +220,13 @@ def write_record(options: InferOptions, started: float) -> RunProvenance:
     """
     path = Path(options.output_dir) / "record.json"
     weights = {file.name: sha256_of(file) for file in find_weights(options)}
-    # The record of an earlier run in this folder would be added to.
-    path.unlink(missing_ok=True)
-    add_to_record(path, "infer", stored_options(options), time.monotonic() - started, weights)
-    return read_json(path)
+    # Not into the file itself: the record of an earlier run would be added to, and another run that
+    # shares the folder may end, and write its own, at the same moment.
+    with whole_file(path) as temporary:
+        add_to_record(
+            temporary, "infer", stored_options(options), time.monotonic() - started, weights
+        )
+        return read_json(temporary)
 
 
 def write_report(results: InferenceResults, output: Path) -> None:

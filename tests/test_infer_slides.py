@@ -237,3 +237,17 @@ def test_two_processes_of_the_shell_script_leave_the_results_of_one(tmp_path, co
         assert result.returncode == 0, result.stdout + result.stderr
     assert contents(folder / "results_2") == contents(folder / "results_1")
     assert (folder / "results_2" / "report.html").is_file()
+
+
+def test_the_record_is_written_whatever_another_run_of_the_folder_does_to_it(
+    options, tmp_path, monkeypatch
+):
+    add_to_record = infer.add_to_record
+
+    def remove_meanwhile(*arguments):
+        add_to_record(*arguments)
+        (tmp_path / "whole" / "record.json").unlink(missing_ok=True)
+
+    monkeypatch.setattr(infer, "add_to_record", remove_meanwhile)
+    infer.main(options())
+    assert json.loads((tmp_path / "whole" / "record.json").read_text())["infer"]["ended"]

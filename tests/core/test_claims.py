@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,8 +71,9 @@ def test_the_claim_of_a_killed_process_is_taken_at_once_even_while_its_children_
         (holder,) = folder.iterdir()
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
-        with hold_claim(folder) as claim:
-            assert claim.previous == holder.name.rsplit(".", 1)[1]
+        cleaned = []
+        with hold_claim(folder, cleaned.append):
+            assert cleaned == [holder.name.rsplit(".", 1)[1]]
 
 
 @pytest.mark.parametrize("age_s", [0, STALE_S - 60])
@@ -84,9 +86,10 @@ def test_a_fresh_claim_of_another_machine_is_refused(folder, age_s):
 
 def test_a_stale_claim_is_taken_over_and_fresh_from_then_on(folder):
     write_claim(folder, STALE_S + 60)
-    claim = take_claim(folder)
+    cleaned = []
+    claim = take_claim(folder, cleaned.append)
     (holder,) = folder.iterdir()
-    assert (claim.previous, claim.is_held()) == ("cafe", True)
+    assert (cleaned, claim.is_held()) == (["cafe"], True)
     assert time.time() - holder.stat().st_mtime < 60
     claim.give_up()
     assert not folder.exists()
@@ -112,6 +115,31 @@ def test_a_claim_taken_over_while_another_process_looks_at_it_is_held(folder):
         text=True,
     )
     assert (taker.stdout, claim.is_held()) == ("busy\n", True)
+
+
+def test_the_claim_of_an_ended_process_with_the_number_of_this_one_is_free(folder):
+    # After a restart of the machine, or in a container, where numbers begin anew.
+    write_claim(folder, 0, f"{socket.gethostname()}.{os.getpid()}.cafe")
+    cleaned = []
+    with hold_claim(folder, cleaned.append):
+        assert cleaned == ["cafe"]
+
+
+def test_a_takeover_that_was_cut_off_is_ended_by_the_next_process(folder):
+    # It was killed before it had cleaned up.
+    write_claim(folder, 0, "elsewhere.7.cafe.lost")
+    cleaned = []
+    with hold_claim(folder, cleaned.append) as claim:
+        assert (cleaned, claim.is_held()) == (["cafe"], True)
+
+
+def test_a_removed_file_that_is_still_open_somewhere_makes_a_claim_busy(folder):
+    # NFS keeps it under such a name, and the folder cannot be replaced meanwhile.
+    write_claim(folder, STALE_S + 60, ".nfs0000000000000007")
+    with pytest.raises(BusyError, match="in use by others"):
+        take_claim(folder)
+    (folder / ".nfs0000000000000007").unlink()
+    take_claim(folder).give_up()
 
 
 def test_an_empty_claim_whose_holder_was_killed_while_giving_it_up_is_free(folder):

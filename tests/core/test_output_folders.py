@@ -5,6 +5,7 @@ import json
 import pytest
 
 from epsam.core.errors import DatasetError
+from epsam.core.files import whole_file
 from epsam.core.output_folders import (
     MARK_FILE,
     check_output_file,
@@ -102,3 +103,14 @@ def test_a_file_that_is_an_input_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="is the input .*give another file by --output"):
         check_output_file(tmp_path / "link.pth", [tmp_path / "start.pth"], "--output")
     check_output_file(tmp_path / "other.pth", [tmp_path / "start.pth"], "--output")
+
+
+def test_a_mark_that_another_run_is_writing_or_was_killed_at_is_no_other_file(tmp_path):
+    output = tmp_path / "out"
+    with whole_file(output / MARK_FILE) as temporary:
+        temporary.write_text("{")
+        check_output_folder(output, "infer")
+        (output / "notes.txt").touch()
+        with pytest.raises(DatasetError, match="holds files that are not results"):
+            check_output_folder(output, "infer")
+        temporary.write_text('{"stage": "infer"}')

@@ -42,9 +42,10 @@ def test_two_processes_segment_each_slide_once_those_with_the_most_tissue_first(
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_four_runs_that_are_killed_at_random_leave_the_results_of_one(tmp_path):
-    slides = write_many_slides(tmp_path / "slides", 40)
-    assert segment_with_kills(slides, tmp_path / "shared", n_kills=12) == 12
+@pytest.mark.parametrize(("n_slides", "n_kills"), [(40, 12), (300, 60)])
+def test_four_runs_that_are_killed_at_random_leave_the_results_of_one(tmp_path, n_slides, n_kills):
+    slides = write_many_slides(tmp_path / "slides", n_slides)
+    assert segment_with_kills(slides, tmp_path / "shared", n_kills) == n_kills
     segment_all(find_slides(slides), tmp_path / "one")
     assert contents(tmp_path / "shared") == contents(tmp_path / "one")
     assert find_leftovers(tmp_path / "shared") == []

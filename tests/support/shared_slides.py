@@ -110,8 +110,15 @@ def _start(context, slide_folder, output):
 
 
 def find_leftovers(output):
-    """What neither is a result nor belongs to one: staging folders, claims."""
-    return [str(path) for path in output.rglob("*.part*")] + list((output / ".claims").iterdir())
+    """What neither is a result nor belongs to one: staging folders, claims.
+
+    Left out is the small folder of a process that was killed while it prepared a claim.
+    """
+    paths = [path for path in output.rglob("*.part*") if path.parent.name != ".claims"]
+    for path in (output / ".claims").iterdir():
+        if not path.match(".*.part"):
+            paths.append(path)
+    return paths
 
 
 def main():

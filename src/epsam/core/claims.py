@@ -2,7 +2,8 @@
 
 A claim is a folder with one file in it, named after its holder. It appears by one rename with its
 file inside, which fails where there is a claim already. The file of a holder that is gone is
-removed, and the folder claimed anew by such a rename: of several processes that try, one succeeds.
+renamed, which takes its claim from it, and removed once what the holder has left is cleaned up; the
+folder is then claimed anew by a rename as above: of several processes that try, one succeeds.
 """
 
 import errno
@@ -13,8 +14,8 @@ import shutil
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -28,18 +29,24 @@ STALE_S = 600.0
 """This project: a claim without a sign of life for so long is taken over."""
 _ATTEMPTS = 5
 """This project: a claim may be given up, and taken anew, while it is looked at."""
+_LOST = ".lost"
+"""Suffix of the file of a holder that is gone."""
+
+CleanUp = Callable[[str], None]
+"""Removes what a holder that is gone has left, by its token; several processes may do so."""
+
+_held_files: set[str] = set()
+"""Names of the files of claims that this process holds or is about to take."""
 
 
 class Claim:
     """A claim that this process holds. `token` is unique to it."""
 
-    def __init__(self, file: Path, stream: IO[str], previous: str = "") -> None:
-        """previous: the token of the holder that it was taken over from; empty: there was none."""
+    def __init__(self, file: Path, stream: IO[str]) -> None:
         self._file = file
         # Open for as long as the claim is held: its lock shows other processes of this machine
         # that this one is alive.
         self._stream = stream
-        self.previous = previous
 
     @property
     def token(self) -> str:
@@ -69,22 +76,29 @@ class Claim:
 
     def give_up(self) -> None:
         """Remove the claim; does nothing to one that was lost."""
+        # Closed first: NFS keeps a removed file that is open, under another name, and the folder
+        # with it. Whoever takes this process for one that has ended now may take the claim.
+        self._stream.close()
         self._file.unlink(missing_ok=True)
         try:
             self._file.parent.rmdir()
         except OSError as error:
             # Another process has claimed it a moment ago.
             log.debug("%s: %s", self._file.parent, error)
-        self._stream.close()
+        _held_files.discard(self._file.name)
+
+
+def _leave_all(token: str) -> None:
+    """Clean nothing up."""
 
 
 @contextmanager
-def hold_claim(folder: Path) -> Iterator[Claim]:
+def hold_claim(folder: Path, clean_up: CleanUp = _leave_all) -> Iterator[Claim]:
     """Hold the claim that `folder` stands for while the block runs, with a heartbeat.
 
-    Raises BusyError if another process holds it.
+    clean_up: as in `take_claim`. Raises BusyError if another process holds it.
     """
-    claim = take_claim(folder)
+    claim = take_claim(folder, clean_up)
     is_over = threading.Event()
 
     def beat() -> None:
@@ -101,8 +115,8 @@ def hold_claim(folder: Path) -> Iterator[Claim]:
         claim.give_up()
 
 
-def take_claim(folder: Path) -> Claim:
-    """Claim `folder`, or take the claim over from a holder that is gone.
+def take_claim(folder: Path, clean_up: CleanUp = _leave_all) -> Claim:
+    """Claim `folder`, or take the claim over from a holder that is gone, and clean up after that.
 
     A holder is gone if it was a process of this machine that has ended, or if its claim is older
     than `STALE_S` by the file system's clock. Raises BusyError if another process holds it.
@@ -111,48 +125,57 @@ def take_claim(folder: Path) -> Claim:
     name = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:12]}"
     staging = folder.parent / f".{_token_of(Path(name))}.part"
     staging.mkdir()
-    try:
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, staging, ignore_errors=True)
+        _held_files.add(name)
+        undo.callback(_held_files.discard, name)
         (staging / name).touch()
         stream, _ = _open_locked(staging / name)
-        try:
-            # Any machine may have another time than the file system.
-            now = (staging / name).stat().st_mtime
-            previous = ""
-            for _ in range(_ATTEMPTS):
-                # With its own file, whose lock nobody else has ever had.
-                if _rename(staging, folder):
-                    return Claim(folder / name, stream, previous)
-                previous = _remove_if_gone(folder, now) or previous
-        except BaseException:
-            stream.close()
-            raise
-        stream.close()
-        raise BusyError("in use by others, which take it and give it up all the time")
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        undo.callback(stream.close)
+        # Any machine may have another time than the file system.
+        now = (staging / name).stat().st_mtime
+        for _ in range(_ATTEMPTS):
+            # With its own file, whose lock nobody else has ever had.
+            if _rename(staging, folder):
+                undo.pop_all()
+                return Claim(folder / name, stream)
+            _remove_if_gone(folder, now, clean_up)
+    raise BusyError("in use by others, which take it and give it up all the time")
 
 
-def _remove_if_gone(folder: Path, now: float) -> str:
-    """Remove the file of a holder that is gone, and return its token; "" if another process has
-    done so, or the holder has given the claim up.
+def _remove_if_gone(folder: Path, now: float, clean_up: CleanUp) -> None:
+    """Remove the claim of a holder that is gone, unless another process has done so, or the holder
+    has given it up.
 
     now: the file system's time in seconds. Raises BusyError if the holder is alive.
     """
     try:
-        holder = next(folder.iterdir(), None)
+        holder = _find_holder(folder)
         if holder is None:
-            return ""
-        if not _is_gone(holder, now):
-            raise _busy(holder)
-        # By the name of its holder: a newer claim has another one.
+            return
+        if holder.suffix != _LOST:
+            if not _is_gone(holder, now):
+                raise _busy(holder)
+            # Lost before anything of it is removed. By its name: a newer claim has another one.
+            holder = holder.rename(holder.with_name(holder.name + _LOST))
+        # Before the file goes: if this process is killed, the next one cleans up.
+        clean_up(_token_of(holder))
         holder.unlink()
     except FileNotFoundError:
-        return ""
-    return _token_of(holder)
+        return
+
+
+def _find_holder(folder: Path) -> Path | None:
+    """The file of the claim's holder; None if there is none."""
+    for path in folder.iterdir():
+        # NFS keeps a removed file as .nfs… while a process has it open.
+        if not path.name.startswith("."):
+            return path
+    return None
 
 
 def _is_gone(holder: Path, now: float) -> bool:
-    if _is_this_process(holder):
+    if _is_of_this_process(holder):
         return False
     stream, is_locked = _open_locked(holder)
     stream.close()
@@ -184,9 +207,12 @@ def _open_locked(path: Path) -> tuple[IO[str], bool]:
     return stream, True
 
 
-def _is_this_process(holder: Path) -> bool:
-    # A process may lock again what it has locked itself.
-    return holder.name.rsplit(".", 1)[0] == f"{socket.gethostname()}.{os.getpid()}"
+def _is_of_this_process(holder: Path) -> bool:
+    """Whether this process holds the claim, and not an ended one that had its number."""
+    # A process may lock again what it has locked itself, and would unlock it by closing it.
+    is_same_number = holder.name.rsplit(".", 1)[0] == f"{socket.gethostname()}.{os.getpid()}"
+    # A forked process has the names of its parent's claims, too.
+    return is_same_number and holder.name in _held_files
 
 
 def _busy(holder: Path) -> BusyError:
@@ -195,4 +221,4 @@ def _busy(holder: Path) -> BusyError:
 
 
 def _token_of(file: Path) -> str:
-    return file.name.rsplit(".", 1)[-1]
+    return file.name.removesuffix(_LOST).rsplit(".", 1)[-1]

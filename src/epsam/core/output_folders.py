@@ -128,5 +128,11 @@ def _check_is_writable(output: Path, flag: str) -> None:
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether there is nothing in the folder but the lock of this run."""
-    return all(path.name == ".lock" for path in folder.iterdir())
+    """Whether there is nothing in the folder but the lock of this run, or a mark half written."""
+    mark = Path(MARK_FILE)
+    for path in folder.iterdir():
+        # Another run that shares the folder may be writing the mark, or was killed while it did.
+        is_unfinished_mark = path.match(f".{mark.stem}.*.part{mark.suffix}")
+        if path.name != ".lock" and not is_unfinished_mark:
+            return False
+    return True

@@ -123,7 +123,8 @@ class SlideStore:
         """
         with ExitStack() as stack:
             try:
-                claim = stack.enter_context(hold_claim(self.output / CLAIM_FOLDER / record.name))
+                folder = self.output / CLAIM_FOLDER / record.name
+                claim = stack.enter_context(hold_claim(folder, self._remove_staging))
             except BusyError as error:
                 # With several processes of one stage, this is what happens to most slides.
                 level = logging.INFO if current_world().size == 1 else logging.DEBUG
@@ -131,8 +132,6 @@ class SlideStore:
                 self._busy.append(record)
                 yield None
                 return
-            if claim.previous:
-                shutil.rmtree(self._staging_folder(claim.previous), ignore_errors=True)
 
             # Under the claim: another process may have finished the slide a moment ago.
             reason = self.why_stale(record)
@@ -233,6 +232,10 @@ class SlideStore:
 
     def _staging_folder(self, token: str) -> Path:
         return self.output / f".{token}.part"
+
+    def _remove_staging(self, token: str) -> None:
+        """Remove what a process whose claim is lost has written so far."""
+        shutil.rmtree(self._staging_folder(token), ignore_errors=True)
 
     def _artifact(self, record: SlideRecord) -> Artifact:
         """The folder of a slide's results."""
