@@ -1,7 +1,9 @@
 """The numbers of processes, and what one process alone does without any group."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from epsam.core.distributed import (
     gather_objects,
     gather_parts,
     is_true_of_any,
+    start_group,
 )
 from epsam.core.errors import DeviceError
 from support.processes import run_in_processes, square_parts
@@ -50,3 +53,31 @@ def test_the_module_imports_no_torch():
 
 def test_parts_come_back_in_the_order_of_the_items(tmp_path):
     assert run_in_processes(square_parts, 3, tmp_path) == [[0, 1, 4, 9, 16, 25, 36]] * 3
+
+
+def test_processes_that_cannot_meet_are_one_error(monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setenv("MASTER_PORT", "1234")
+    with pytest.raises(DeviceError, match="MASTER_ADDR: not set, so that the 2 processes cannot"):
+        start_group(World(0, 2, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_request_to_stop_is_heeded_while_a_process_waits_for_the_others(tmp_path):
+    # The second process never comes.
+    code = (
+        "import sys\n"
+        "from epsam.core.distributed import World, start_group\n"
+        "try: start_group(World(0, 2, 0), 'file://' + sys.argv[1])\n"
+        "except KeyboardInterrupt: sys.exit(130)\n"
+    )
+    meeting_point = tmp_path / "meeting_point"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, meeting_point], env={"PYTHONPATH": str(REPOSITORY / "src")}
+    )
+    while not (meeting_point.is_file() and meeting_point.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130

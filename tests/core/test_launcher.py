@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ def start(tmp_path, size, code, **variables):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -64,6 +66,29 @@ def test_an_error_of_another_process_is_shown_and_ends_all(tmp_path):
     assert outcome(start(tmp_path, 3, code)) == (1, "", "error: p7.png is damaged\n")
 
 
+def test_the_process_that_fails_first_is_named_and_not_one_that_had_to_be_killed_then(tmp_path):
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if os.environ['RANK'] == '1': sys.exit('error: p7.png is damaged')\n"
+        "time.sleep(50)\n"
+    )
+    impatient = (
+        "import sys; from epsam.core import launcher\n"
+        "launcher.ERROR_GRACE_S = launcher.STOP_GRACE_S = 0.5\n"
+        "sys.exit(launcher.Launcher(2, sys.argv[1:]).run())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", impatient, script],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (1, "error: p7.png is damaged\n")
+
+
 def test_a_process_that_is_killed_is_named(tmp_path):
     code = "rank == 1 and os.kill(os.getpid(), signal.SIGKILL); sys.exit(75)"
     code, output, errors = outcome(start(tmp_path, 2, code))
@@ -103,6 +128,41 @@ def test_a_process_that_is_stopped_alone_stops_all(tmp_path):
     assert outcome(start(tmp_path, 2, code))[0] == 130
 
 
+def test_a_request_to_the_whole_group_reaches_each_process_once_as_itself(tmp_path):
+    # A second SIGTERM would end a step before it is saved.
+    code = (
+        "numbers = []\n"
+        "for number in (signal.SIGTERM, signal.SIGUSR1):\n"
+        "    signal.signal(number, lambda number, _: numbers.append(number))\n"
+        f"open(r'{tmp_path}/ready' + str(rank), 'w').close()\n"
+        "ends = time.monotonic() + 10\n"
+        "while len(set(numbers)) < 2 and time.monotonic() < ends: time.sleep(0.01)\n"
+        "sys.exit(130 if sorted(numbers) == [signal.SIGUSR1, signal.SIGTERM] else 7)\n"
+    )
+    process = start(tmp_path, 2, code)
+    wait_for(tmp_path / "ready0", tmp_path / "ready1")
+    os.killpg(process.pid, signal.SIGTERM)
+    assert outcome(process)[0] == 130
+
+
+def test_processes_that_end_at_the_same_moment_are_all_counted(tmp_path):
+    code = (
+        f"open(r'{tmp_path}/' + str(os.getpid()) + '.pid', 'w').close()\n"
+        f"while not os.path.exists(r'{tmp_path}/go'): time.sleep(0.01)\n"
+        "sys.exit(130)\n"
+    )
+    process = start(tmp_path, 3, code)
+    wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 3)
+    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    # Whichever of them it then hears of first: all have ended before it can tell the others.
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: state_of(process.pid) == "T")
+    (tmp_path / "go").touch()
+    wait_until(lambda: [state_of(pid) for pid in pids] == ["Z"] * 3)
+    process.send_signal(signal.SIGCONT)
+    assert outcome(process) == (130, "", "")
+
+
 @pytest.mark.parametrize("arguments", [[], ["2"], ["two", "x.py"], ["0", "x.py"]])
 def test_arguments_that_are_none_end_with_2(arguments):
     command = [sys.executable, REPOSITORY / "src" / "start_processes.py", *arguments]
@@ -112,7 +172,16 @@ def test_arguments_that_are_none_end_with_2(arguments):
 
 
 def wait_for(*paths):
+    wait_until(lambda: all(path.exists() for path in paths))
+
+
+def wait_until(is_true):
     ends = time.monotonic() + 50
-    while not all(path.exists() for path in paths):
+    while not is_true():
         assert time.monotonic() < ends
-        time.sleep(0.1)
+        time.sleep(0.05)
+
+
+def state_of(pid):
+    """The letter of a process's state on Linux: T stopped, Z ended and not yet collected."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

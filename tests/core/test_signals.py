@@ -76,3 +76,18 @@ def test_ctrl_c_that_the_shell_ignores_is_heeded_if_the_script_says_so(handlers,
     interrupt_on_stop_signals()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_request_that_was_passed_on_before_it_reaches_the_process_itself_counts_once(handlers):
+    interrupt_on_stop_signals()
+    with StopRequests() as stop:
+        os.kill(os.getpid(), PASSED_ON)
+        assert stop.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), PASSED_ON)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,5 +1,7 @@
 """A fit that several processes share: resumed by another number of them, and stopped by any."""
 
+import signal
+
 import pytest
 
 from support.processes import run_in_processes
@@ -21,8 +23,9 @@ def test_a_fit_that_four_began_two_and_one_end_has_the_bits_of_one_that_ran_thro
     # signal comes to the third process alone, and all end after the same step.
     arguments = (fit_small, 4, tmp_path / "4", checkpoint, 4, 4, 2)
     assert run_in_processes(*arguments) == ["interrupted"] * 4
-    # Two leaves a step: the second step, in the same epoch as before.
-    arguments = (fit_small, 2, tmp_path / "2", checkpoint, 4, 2, 1)
+    # Two leaves a step: the second step, in the same epoch as before; the signal that
+    # scripts pass on.
+    arguments = (fit_small, 2, tmp_path / "2", checkpoint, 4, 2, 1, signal.SIGUSR1)
     assert run_in_processes(*arguments) == ["interrupted"] * 2
     assert run_in_processes(fit_small, 1, tmp_path / "1", checkpoint) == [uninterrupted]
 

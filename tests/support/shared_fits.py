@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+import finetune_decoder
 import train_segmenter
 from epsam.config.command_line import parse
+from epsam.config.decoder import FinetuneOptions
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.distributed import current_world
 from epsam.core.leaves import cut_batches
@@ -19,7 +21,7 @@ from epsam.engine.fit import FitSchedule, fit
 from epsam.engine.leaf_step import group_leaves
 from epsam.engine.task import Task
 from support.leaf_fits import hashes
-from support.training_stages import DATASET, run_training, working_in
+from support.training_stages import DATASET, SAM, run_training, working_in
 
 N_PATCHES = 10
 BATCH_SIZE = 4
@@ -32,11 +34,11 @@ class Images:
     names: list
 
 
-def fit_small(checkpoint, leaves=4, stop_at=None, stopped_rank=0):
+def fit_small(checkpoint, leaves=4, stop_at=None, stopped_rank=0, number=signal.SIGTERM):
     """Weights, buffers and history after three epochs of three steps; "interrupted" if a signal
-    comes to one process while it computes the loss of (epoch, first patch of a batch).
+    comes to one process while it computes its loss number `stop_at`.
     """
-    task = small_task(leaves, stop_at, stopped_rank)
+    task = small_task(leaves, stop_at, stopped_rank, number)
     schedule = FitSchedule(EPOCHS, 0, "val", True, lambda step, steps: 1 / (1 + step))
     try:
         state = fit(task, schedule, checkpoint)
@@ -46,7 +48,7 @@ def fit_small(checkpoint, leaves=4, stop_at=None, stopped_rank=0):
     return hashes(task.model), history
 
 
-def small_task(leaves, stop_at, stopped_rank):
+def small_task(leaves, stop_at, stopped_rank, number):
     torch.manual_seed(0)
     # Batch norm draws the leaves together, and dropout draws from torch's own state.
     model = nn.Sequential(
@@ -68,7 +70,7 @@ def small_task(leaves, stop_at, stopped_rank):
     def loss(batch, epoch):
         losses.append(epoch)
         if stop_at == len(losses) and current_world().rank == stopped_rank:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return (model(batch.values)[:, 0] - batch.values.mean(dim=(1, 2, 3))) ** 2
 
     def validate():
@@ -77,6 +79,14 @@ def small_task(leaves, stop_at, stopped_rank):
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
     return Task("small", 5, model, optimiser, batches, loss, validate, 3)
+
+
+def encode_mini(folder, chunk):
+    """The embeddings of all tumour patches of train and val, `chunk` images at a time."""
+    flags = ["--embedding_transforms", "2", "--encoder_chunk", str(chunk), "--shard", "1/1"]
+    with working_in(folder):
+        options = parse("finetune_decoder", FinetuneOptions, [*DATASET, *SAM, *flags])
+        finetune_decoder.main(options)
 
 
 def train_mini(folder, leaves):

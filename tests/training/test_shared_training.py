@@ -1,12 +1,18 @@
 """The training stages in two processes leave the files of one process, byte for byte."""
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
-from support.mini import FLAGS, clone, run
+from support.mini import FLAGS, clone, run, start
 from support.processes import run_in_processes
-from support.shared_fits import train_mini, train_mini_segmenter
+from support.shared_fits import encode_mini, train_mini, train_mini_segmenter
 from support.training_stages import working_in, write_mini_dataset
 from support.untimed import contents
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FITTING = ("CLASSIFIER_FLAGS", "DECODER_FLAGS", "RETRAIN_FLAGS")
 TIMED_METRICS = (",seconds,", ",data_wait_share,")
@@ -19,8 +25,6 @@ def files_of(folder):
     return {**files, "mini/metrics.csv": timeless}
 
 
-@pytest.mark.slow
-@pytest.mark.long
 def test_two_processes_leave_the_files_of_one(tmp_path):
     files = {}
     for size in (1, 2):
@@ -37,8 +41,6 @@ def test_two_processes_leave_the_files_of_one(tmp_path):
     assert caches[0] == caches[1] != {}
 
 
-@pytest.mark.slow
-@pytest.mark.long
 def test_two_processes_leave_the_segmenter_of_one(tmp_path):
     files = {}
     for size in (1, 2):
@@ -51,18 +53,73 @@ def test_two_processes_leave_the_segmenter_of_one(tmp_path):
     assert files[2] == files[1]
 
 
-@pytest.mark.slow
-@pytest.mark.long
-def test_train_sh_in_two_processes_leaves_the_run_of_one_file_by_file(tmp_path):
+def stop_one_process(folder, settings):
+    """Start train.sh, and send SIGTERM to its second process once the classifier learns."""
+    process = start(folder, "./train.sh", **settings)
+    assert any("epoch 1/" in line for line in process.stdout)
+    (second,) = find_processes(folder, "RANK=1")
+    os.kill(second, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert output.splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert "stopped in epoch" in output
+
+
+def find_processes(folder, variable):
+    """The processes that work in the folder and have this variable, on Linux."""
+    pids = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (path / "environ").read_bytes().split(b"\0")
+            is_there = (path / "cwd").resolve() == folder.resolve()
+        except OSError:
+            continue
+        if is_there and variable.encode() in variables:
+            pids.append(int(path.name))
+    return pids
+
+
+def test_train_sh_in_two_processes_stopped_by_one_leaves_the_run_of_one_file_by_file(tmp_path):
     files = {}
     for gpus in ("1", "2"):
         folder = tmp_path / gpus
         folder.mkdir()
         clone(folder)
-        flags = {name: f"{FLAGS[name]} --leaves 4" for name in FITTING}
-        result = run(folder, "./train.sh", DEVICE="cpu", GPUS=gpus, **flags)
+        settings = {name: f"{FLAGS[name]} --leaves 4" for name in FITTING}
+        settings.update(DEVICE="cpu", GPUS=gpus)
+        if gpus == "2":
+            stop_one_process(folder, settings)
+        result = run(folder, "./train.sh", **settings)
         assert result.returncode == 0, result.stdout + result.stderr
         files[gpus] = files_of(folder)
     assert "mini/evaluation.csv" in files["1"]
     assert files["2"].keys() == files["1"].keys()
     assert [name for name in files["1"] if files["1"][name] != files["2"][name]] == []
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_a_cache_that_four_processes_fill_is_that_of_one(tmp_path, chunk):
+    caches = []
+    for size in (1, 4):
+        folder = tmp_path / f"run_{size}"
+        with working_in(folder):
+            write_mini_dataset()
+        run_in_processes(encode_mini, size, tmp_path / str(size), folder, chunk)
+        caches.append(contents(folder / "dataset" / "mini" / "embeddings"))
+    # Six tumour patches of train in two transforms, and three of val.
+    assert len(caches[0]) == 15
+    assert caches[1] == caches[0]
+
+
+def test_an_error_of_the_second_process_is_one_line_and_the_exit_code(tmp_path):
+    folder = clone(tmp_path)
+    # Of six patches, the second process has every second one.
+    damaged = folder / "dataset" / "mini" / "train" / "image" / "p1_1.png"
+    damaged.write_bytes(damaged.read_bytes()[:-2000])
+    stage = "src/finetune_decoder.py --dataset_type mini --device cpu --sam_model_type vit_demo"
+    flags = "--sam_checkpoint random_sam.pth --shard 1/1"
+    result = run(folder, f"python src/start_processes.py 2 {stage} {flags}")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: ")
+    assert "p1_1.png" in result.stderr

@@ -6,10 +6,12 @@ these variables there is one process, which sends nothing.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from epsam.core.errors import DeviceError, ProcessLostError
@@ -23,6 +25,7 @@ TIMEOUT = timedelta(minutes=60)
 """This project: how long a process waits for the others, one of which may validate or encode alone
 meanwhile. A process that ends is noticed at once.
 """
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,23 +74,32 @@ def is_main_process() -> bool:
 def start_group(world: World, meeting_point: str = "env://") -> None:
     """Connect this process with the others of `world`; does nothing if that is done.
 
-    meeting_point: "env://" for MASTER_ADDR and MASTER_PORT, or "file://<path>".
+    meeting_point: "env://" for MASTER_ADDR and MASTER_PORT, or "file://<path>". Raises
+    DeviceError if these are not set, and ProcessLostError if another process has ended.
     """
     if _started:
         return
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing and meeting_point == "env://":
+        raise DeviceError(
+            f"{' and '.join(missing)}: not set, so that the {world.size} processes cannot meet; "
+            "start through GPUS=n ./train.sh or torchrun, or set them"
+        )
     import torch
     from torch import distributed
 
     # Tensors of a GPU travel by NCCL, and everything else by gloo.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    connect = partial(
+        distributed.init_process_group,
+        backend,
+        init_method=meeting_point,
+        rank=world.rank,
+        world_size=world.size,
+        timeout=TIMEOUT,
+    )
     with _name_lost_processes():
-        distributed.init_process_group(
-            backend,
-            init_method=meeting_point,
-            rank=world.rank,
-            world_size=world.size,
-            timeout=TIMEOUT,
-        )
+        _run_beside(connect)
     _started.append(world)
 
 
@@ -166,6 +178,27 @@ def gather_parts(results: list[Item]) -> list[Item]:
     for index in range(sum(len(part) for part in by_rank)):
         ordered.append(by_rank[index % len(by_rank)][index // len(by_rank)])
     return ordered
+
+
+def _run_beside(connect: Callable[[], object]) -> None:
+    """Run `connect` in a thread of its own, so that requests to stop are heeded while it waits for
+    other processes: torch itself heeds none then.
+    """
+    errors: list[RuntimeError | ValueError | OSError] = []
+
+    def run() -> None:
+        try:
+            connect()
+        except (RuntimeError, ValueError, OSError) as error:
+            errors.append(error)
+
+    # No process waits for it at its end.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_S)
+    if errors:
+        raise errors[0]
 
 
 def _connect() -> World:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -40,7 +40,9 @@ class Launcher:
         self._outputs: list[Path] = []
         self._codes: dict[int, int] = {}
         self._timers: list[threading.Timer] = []
+        self._killed: set[int] = set()
         self._is_stopping = False
+        self._n_terminations = 0
 
     def run(self) -> int:
         """Start all processes and wait for them; returns the exit code for the user, after at most
@@ -87,8 +89,11 @@ class Launcher:
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._is_stopping = True
-        # Ctrl-C reaches the processes, too. The signal that is passed on counts once with it.
-        self._send(signal.SIGTERM if number == signal.SIGTERM else PASSED_ON)
+        self._n_terminations += number == signal.SIGTERM
+        # Ctrl-C reaches the processes, too, and so does SIGTERM to the whole group. The signal that
+        # is passed on counts once with them. A second SIGTERM is to end them at once.
+        is_urgent = number == signal.SIGTERM and self._n_terminations > 1
+        self._send(signal.SIGTERM if is_urgent else PASSED_ON)
 
     def _end_others(self, code: int) -> None:
         """After the first process that has failed or was stopped."""
@@ -108,16 +113,27 @@ class Launcher:
 
     def _send(self, number: int) -> None:
         for rank, process in enumerate(self._processes):
-            if rank not in self._codes:
-                # It may have ended in this moment.
-                process.send_signal(number)
+            if rank in self._codes:
+                continue
+            if number == signal.SIGKILL:
+                self._killed.add(rank)
+            # Not `send_signal`: it would collect the exit code of a process that has just ended,
+            # for which `_wait` then waits in vain.
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
     def _conclude(self) -> int:
         """The exit code, and a line where the first process has not said why."""
         consequences = (0, PROCESS_LOST_CODE, *_BY_REQUEST)
-        failed = [rank for rank in range(self._size) if self._codes[rank] not in consequences]
+        # In the order in which they have ended: the first is the cause.
+        failed: list[int] = []
+        for rank, code in self._codes.items():
+            # One that was killed here took too long to end.
+            if code not in consequences and rank not in self._killed:
+                failed.append(rank)
         if failed:
-            return self._report_failure(failed[0])
+            # What the first process says is shown already.
+            return self._report_failure(0 if self._codes[0] > 0 and 0 in failed else failed[0])
         if self._is_stopping or any(code in _BY_REQUEST for code in self._codes.values()):
             if self._codes[0] != INTERRUPTED_CODE:
                 print(INTERRUPTED, file=sys.stderr)

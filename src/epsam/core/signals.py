@@ -1,7 +1,7 @@
 """Requests to stop: Ctrl-C (SIGINT), and SIGTERM, which batch systems send before they kill.
 
-The shell scripts pass a request on as SIGUSR1. The process may have got the same request itself, so
-this one counts only if there was none before.
+The shell scripts and the launcher pass a request on as SIGUSR1. The process may get the same
+request itself, before or after that, so the two count as one.
 """
 
 import os
@@ -20,14 +20,11 @@ _STDERR = 2
 
 def interrupt_on_stop_signals() -> None:
     """Let every request to stop raise KeyboardInterrupt in the running code, as Ctrl-C does."""
-    was_interrupted = False
+    requests = _Requests()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal was_interrupted
-        if number == PASSED_ON and was_interrupted:
-            return
-        was_interrupted = True
-        raise KeyboardInterrupt
+        if requests.add(number):
+            raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(PASSED_ON, interrupt)
@@ -46,6 +43,22 @@ def exit_silently_on_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+class _Requests:
+    """The requests to stop that have come, each perhaps both to this process and passed on."""
+
+    def __init__(self) -> None:
+        self._n_direct = 0
+        self._n_passed_on = 0
+
+    def add(self, number: int) -> bool:
+        """Count a signal; whether it is a new request."""
+        if number == PASSED_ON:
+            self._n_passed_on += 1
+            return self._n_passed_on == 1 and not self._n_direct
+        self._n_direct += 1
+        return self._n_direct > 1 or not self._n_passed_on
+
+
 class StopRequests:
     """A `with` block that is not interrupted by the first signal to stop.
 
@@ -55,6 +68,7 @@ class StopRequests:
 
     def __init__(self) -> None:
         self.requested = False
+        self._requests = _Requests()
 
     def __enter__(self) -> "StopRequests":
         # Python lets only the main thread set handlers; in another thread nothing is deferred.
@@ -74,9 +88,9 @@ class StopRequests:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self._requests.add(number):
+            return
         if self.requested:
-            if number == PASSED_ON:
-                return
             raise KeyboardInterrupt
         self.requested = True
         # os.write, not print: the signal may interrupt a print, which cannot be entered twice.
