@@ -29,7 +29,7 @@ LOG_DIR=${LOG_DIR:-}                          # folder of the log; empty: this o
 REPLACE=${REPLACE:-}                          # 1: replace what is finished with other options or data; else it stays
 CORRECTIONS=${CORRECTIONS:-}                  # folder of corrections by a person (docs/correcting.md): the rounds are made again with
                                               # them, in a run of their own, <RUN>-corrected
-CORRECTION_SLIDES=${CORRECTION_SLIDES:-}      # folder of corrected slides that the dataset does not hold, to be trained with, too
+CORRECTION_SLIDES=${CORRECTION_SLIDES:-}      # folder of corrected slides or images that the dataset does not hold, to be trained with, too
 TENSORBOARD=${TENSORBOARD:-}                  # 1: --tensorboard for every training stage (pip install tensorboard)
 
 DEMO_FLAGS=${DEMO_FLAGS:-}                    # make_demo_slides.py, for DATASET_TYPE=demo, such as: --seed 1 --restart

@@ -4,8 +4,9 @@ import numpy as np
 
 from epsam.core.files import sha256_of, write_json
 from epsam.data.cam_store import CamStore, save_cams
-from epsam.data.images import write_mask, write_rgb
+from epsam.data.images import write_mask, write_probability, write_rgb
 from epsam.paths import RunPaths
+from epsam.training.round_data import CORRECTED
 
 SIDE = 64
 TRUTH = np.zeros((SIDE, SIDE), bool)
@@ -53,6 +54,23 @@ def write_run(root):
         "split,id,label,probability\ntrain,a_1,1,0.5\ntrain,b_1,1,1\ntrain,c_0,0,0\n"
     )
     return run.root
+
+
+def write_corrected(folder):
+    """Corrections of train's a_1, and a patch of a corrected slide outside of the dataset, in a
+    run's folder: all reviewed, with tumour in its upper half.
+    """
+    run = RunPaths(folder)
+    target = np.full((SIDE, SIDE), 128 / 255)
+    target[: SIDE // 2] = 1
+    write_probability(make(run.corrections / "a_1.png"), target)
+    name = "new_x0_y0_1"
+    write_probability(make(run.corrected_slides / "target" / f"{name}.png"), target)
+    pixels = np.random.default_rng(7).integers(100, 200, (SIDE, SIDE, 3)).astype(np.uint8)
+    write_rgb(make(run.corrected_slides / "image" / f"{name}.png"), pixels)
+    write_mask(make(run.initial_masks(CORRECTED) / f"{name}.png"), INITIAL)
+    cams = CamStore(sha256_of(run.classifier), {name: np.ones((8, 8), np.float32)}, {name: 0.8})
+    save_cams(run.cams(CORRECTED), cams)
 
 
 def make(path):

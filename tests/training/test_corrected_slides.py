@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from epsam.config.decoder import RetrainOptions
-from epsam.core.errors import DatasetError, SlideError
+from epsam.core.errors import SlideError
 from epsam.core.files import read_json, read_table
 from epsam.corrections.store import CorrectionStore
 from epsam.data.images import read_mask_values, read_rgb
 from epsam.data.patches import Patch
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.training import corrected_slides
-from epsam.training.corrected_slides import extract_corrected_slides, sort_files
+from epsam.training import reviewed_windows
+from epsam.training.corrected_slides import extract_corrected_slides
+from epsam.training.corrected_sources import find_outside_files, sort_files
 from support.slide_dataset import write_slide
 
 
@@ -41,9 +42,13 @@ def files(store):
     return sorted(store.folder.glob("*.geojson"))
 
 
+def sort(options, store):
+    outside = find_outside_files(options.correction_slides)
+    return sort_files(files(store), outside, DatasetPaths.of(options))
+
+
 def extract(options, store, train=(), side=64):
-    by_use = sort_files(files(store), options.correction_slides, DatasetPaths.of(options))
-    return extract_corrected_slides(options, by_use.slides, train, side)
+    return extract_corrected_slides(options, sort(options, store).slides, train, side)
 
 
 def test_windows_with_a_reviewed_area_are_patches_with_the_label_of_what_was_drawn(
@@ -96,7 +101,7 @@ def test_glass_without_tumour_is_no_patch_and_too_many_windows_are_thinned_out(
     store.add("new", 0, "reviewed", rectangle(0, 0, 384, 64))
     names = [patch.name for patch in extract(options, store).patches]
     assert names == [f"new_x{left}_y0_0" for left in (0, 128, 192, 256, 64)]
-    monkeypatch.setattr(corrected_slides, "MAX_PATCHES", 3)
+    monkeypatch.setattr(reviewed_windows, "MAX_PATCHES", 3)
     store.add("new", 1, "reviewed", rectangle(0, 0, 384, 64))
     names = [patch.name for patch in extract(options, store).patches]
     assert names == ["new_x0_y0_0", "new_x128_y0_0", "new_x256_y0_0"]
@@ -140,7 +145,7 @@ def test_slides_of_val_and_test_their_cases_and_their_copies_are_never_learnt_fr
         store.add(path.stem, 0, "tumour", rectangle(0, 0, 64, 64))
     store.add("nowhere", 0, "tumour", rectangle(0, 0, 64, 64))
 
-    by_use = sort_files(files(store), options.correction_slides, DatasetPaths.of(options))
+    by_use = sort(options, store)
     learnt = sorted(slide.name for slide in by_use.slides)
     assert learnt == ["new", "patient_004_node_1", "unplaced"]
     held_out = {path.stem for path in by_use.held_out}
@@ -149,8 +154,3 @@ def test_slides_of_val_and_test_their_cases_and_their_copies_are_never_learnt_fr
         *("patient_003_node_2", "case7"),
     }
     assert [path.stem for path in by_use.unmatched] == ["nowhere"]
-
-
-def test_a_folder_of_slides_that_is_not_there_is_one_line(options, store):
-    with pytest.raises(DatasetError, match="nowhere: no such folder of corrected slides"):
-        sort_files([], "nowhere", DatasetPaths.of(options))

@@ -19,7 +19,13 @@ from epsam.core.files import read_json, sha256_of
 from epsam.corrections.shapes import TrustedPixels
 from epsam.corrections.store import CorrectionStore
 from epsam.data.cam_store import load_cams
-from epsam.data.images import read_mask, read_mask_values, write_mask, write_probability
+from epsam.data.images import (
+    read_mask,
+    read_mask_values,
+    write_mask,
+    write_probability,
+    write_rgb,
+)
 from epsam.data.patches import Patch
 from epsam.metrics import EPSILON
 from epsam.paths import RunPaths
@@ -205,10 +211,14 @@ def test_a_corrected_run_goes_on_from_the_preliminary_decoder_and_learns_the_cor
     # A slide that the dataset does not hold: the tumour of its first window, and half the next one.
     write_slide(Path("slides/new.tif"))
     store.add("new", 0, "tumour", [[0, 0], [96, 0], [96, 64], [0, 64]])
+    # And a plain image.
+    pixels = np.random.default_rng(1).integers(100, 200, (64, 64, 3)).astype(np.uint8)
+    write_rgb(Path("slides/photo.png"), pixels)
+    store.add("photo", 0, "tumour", square)
     retrain("--corrections", "corrections", "--correction_slides", "slides")
     text = caplog.text
-    assert "1 corrected slides outside of the dataset: 2 patches, 2 with tumour" in text
-    assert list(read_json(run.record)["corrected_slides"]["inputs"]) == ["new"]
+    assert "2 corrected slides and images outside of the dataset: 3 patches, 3 with tumour" in text
+    assert list(read_json(run.record)["corrected_slides"]["inputs"]) == ["new", "photo"]
     assert "corrections of 2 training patches, 25 % of their pixels reviewed" in text
     assert "1 corrected patches have another label now (first p6_0)" in text
     assert "1 files of corrections are of val or test, or of a case there, and are never" in text
@@ -221,7 +231,7 @@ def test_a_corrected_run_goes_on_from_the_preliminary_decoder_and_learns_the_cor
     assert inputs["corrections"]
     assert inputs["corrected_patches"]
     maps = load_cams(run.cams(CORRECTED), sha256_of(run.classifier)).maps
-    assert sorted(maps) == ["new_x0_y0_1", "new_x64_y0_1", "p6_0"]
+    assert sorted(maps) == ["new_x0_y0_1", "new_x64_y0_1", "p6_0", "photo_x0_y0_1"]
     # The dataset is as it was.
     assert not list(Path("dataset/mini").rglob("new*"))
     caplog.clear()
@@ -233,7 +243,7 @@ def test_a_corrected_run_goes_on_from_the_preliminary_decoder_and_learns_the_cor
     with pytest.raises(FinishedWorkError, match="corrections"):
         retrain("--corrections", "corrections", "--correction_slides", "slides")
     retrain("--corrections", "corrections", "--replace")
-    assert "1 files of corrections are of no patch and no slide here (first new.geojson)" in (
+    assert "2 files of corrections are of no patch, slide or image here (first new.geojson)" in (
         caplog.text
     )
     assert not run.corrected_slides.exists()

@@ -25,6 +25,7 @@ def listed(folder, **settings):
 def test_slides_have_their_files_and_their_row_of_the_table(results):
     first, second = read_catalogue(results).images
     assert (first.name, second.name) == ("a", "b")
+    assert (first.correction_name, second.correction_name) == ("a", "b")
     assert first.path == results.parent / "slides" / "a.tif"
     assert first.probability == results / "a" / "probability.tif"
     # Dice stands in the table alone.
@@ -104,6 +105,8 @@ def test_images_have_mask_and_ground_truth(tmp_path):
 
     catalogue = read_catalogue(output)
     assert list(catalogue.unseen) == ["gone.png"]
+    # Corrections of an image are in a file without its suffix, as those of a patch.
+    assert catalogue.images[0].correction_name == "a_1"
     site = ImageSite(catalogue)
     assert site.describe_list()["images"][0]["dice"] == 0.75
     description = site.describe_image(0)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from epsam.core.errors import DatasetError
+from epsam.corrections.store import CorrectionStore
 from epsam.data.images import write_probability
 from epsam.paths import RunPaths
 from epsam.view.run_patches import TrainingRun, sample_points
 from epsam.view.run_site import RunSite
 from support.mini import REPOSITORY
-from support.viewed_run import INITIAL, SIDE, make, write_run
+from support.viewed_run import INITIAL, SIDE, make, write_corrected, write_run
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,44 @@ def test_stored_probabilities_say_more_of_uncertainty_than_the_classifier(tmp_pa
     run = TrainingRun(folder)
     patch = run.patches[find(run, "train", "a_1")]
     assert patch.uncertainty == pytest.approx(0.970951 / 2, abs=1e-5)
+
+
+def test_a_corrected_run_shows_what_was_drawn_also_outside_of_the_dataset(tmp_path):
+    folder = write_run(tmp_path)
+    write_corrected(folder)
+    run = TrainingRun(folder)
+    store = CorrectionStore(tmp_path / "corrections")
+    rows = RunSite(run, store).describe()["patches"]
+    outside = rows[find(run, "corrected", "new_x0_y0_1")]
+    # Its prompts are sampled anew in each epoch, and it has no pseudo-labels.
+    titles = [entry["title"] for entry in outside["pictures"]]
+    assert titles == ["patch", "CAM", "initial mask", "corrected"]
+    assert (outside["label"], outside["dice"], outside["next"]) == (1, None, None)
+    for split, expected in (("train", True), ("val", False), ("test", False)):
+        titles = [entry["title"] for entry in rows[find(run, split, "a_1")]["pictures"]]
+        assert ("corrected" in titles) == expected
+
+    # Green tints the tumour in the upper half, and the lower one is as it was.
+    plain, drawn = (
+        picture(run, "corrected", "new_x0_y0_1", file) for file in ("patch", "correction")
+    )
+    difference = drawn.astype(int) - plain
+    tint = difference[20:110, 20:230].mean(axis=(0, 1))
+    assert tint[1] > tint[0] + 20
+    assert np.abs(difference[150:230, 20:230]).mean() < 10
+    assert RunSite(run).answer(f"pictures/{find(run, 'val', 'a_1')}/correction.jpg", {}) is None
+
+
+def test_patches_outside_of_the_dataset_are_corrected_in_their_slide(tmp_path):
+    folder = write_run(tmp_path)
+    write_corrected(folder)
+    run = TrainingRun(folder)
+    site = RunSite(run, CorrectionStore(tmp_path / "corrections"))
+    number = find(run, "corrected", "new_x0_y0_1")
+    content = {"revision": 0, "action": "tumour", "corners": [[0, 0], [9, 0], [9, 9]]}
+    assert site.write(f"corrections/{number}", content) is None
+    assert site.answer(f"corrections/{number}.js", {}) is None
+    assert not (tmp_path / "corrections").exists()
 
 
 def test_points_are_those_of_the_round_on_the_initial_mask(run):

@@ -82,8 +82,8 @@ class CorrectionOptions:
     )
     correction_slides: str = flag(
         "",
-        "folder of corrected slides that the dataset does not hold, or one slide: their reviewed "
-        "area becomes training patches of this run alone",
+        "folder of corrected slides and images that the dataset does not hold, or one of them: "
+        "their reviewed area becomes training patches of this run alone",
         affects_result=False,
     )
     correction_weight: float = flag(

@@ -119,8 +119,8 @@ def list_patches(image_dir: Path, mask_dir: Path | None) -> list[Patch]:
     """
     masks = _masks_by_name(mask_dir)
     patches = []
-    for path in list_images_below(image_dir, skip=_is_no_folder_of_images):
-        name = _joined_name(path, image_dir)
+    for path in list_images_below(image_dir, skip=is_no_folder_of_images):
+        name = join_name(path, image_dir)
         patches.append(Patch(name, label_from_name(name), path, masks.get(name)))
     _require_unique_names(patches, image_dir)
     return patches
@@ -138,7 +138,7 @@ def list_split_patches(split_dir: Path, image_dir: str = "") -> list[Patch]:
     table = _read_label_table(split_dir / LABEL_TABLE)
     masks = _masks_by_name(ground_truth_folder(split_dir))
     patches = []
-    for path in list_images_below(images, skip=_is_no_folder_of_images):
+    for path in list_images_below(images, skip=is_no_folder_of_images):
         patches.append(_label_patch(path, images, table, masks))
     _require_unique_names(patches, images)
     return patches
@@ -164,11 +164,11 @@ def _masks_by_name(mask_dir: Path | None) -> dict[str, Path]:
     masks = {}
     if mask_dir:
         for path in list_images_below(mask_dir):
-            masks[_joined_name(path, mask_dir)] = path
+            masks[join_name(path, mask_dir)] = path
     return masks
 
 
-def _is_no_folder_of_images(folder: Path) -> bool:
+def is_no_folder_of_images(folder: Path) -> bool:
     return folder.name in NO_IMAGES or is_output_of(INFERENCE, folder)
 
 
@@ -203,7 +203,7 @@ def _label_patch(
     path: Path, folder: Path, table: Mapping[str, int], masks: Mapping[str, Path]
 ) -> Patch:
     relative = path.relative_to(folder)
-    name = _joined_name(path, folder)
+    name = join_name(path, folder)
     label = table.get(relative.as_posix(), table.get(path.name, table.get(path.stem)))
     if label is None and len(relative.parts) > 1:
         label = CLASS_NAMES.get(relative.parts[0].lower())
@@ -216,7 +216,7 @@ def _label_patch(
     return Patch(labelled_name, label_from_name(labelled_name), path, mask)
 
 
-def _joined_name(path: Path, folder: Path) -> str:
+def join_name(path: Path, folder: Path) -> str:
     """The stem of a file, after the names of the folders between it and `folder`."""
     return "-".join(path.relative_to(folder).with_suffix("").parts)
 

@@ -26,15 +26,12 @@ from epsam.extraction.discovery import (
 from epsam.extraction.slide_labels import SlideLabel, load_slide_labels
 from epsam.extraction.splits import normalize_slide_name
 from epsam.inference.slide_store import RESULT_FILE
-from epsam.wsi.reader import SLIDE_SUFFIXES
-from epsam.wsi.tiff import is_slide_tiff
+from epsam.wsi.reader import SLIDE_SUFFIXES, is_slide_file
 
 log = logging.getLogger(__name__)
 
 LABEL_TABLES = (LABEL_TABLE, "patches.csv")
 """Tables that a folder of a dataset has."""
-IMAGE_OR_SLIDE_SUFFIXES = (".tif", ".tiff")
-"""Both images and slides have these suffixes; the content of the file decides."""
 
 
 def list_input_folders(path: Path) -> list[Path]:
@@ -92,7 +89,7 @@ def is_for_slides(path: Path, content: str) -> bool:
         return content == "slides"
     if not contains_slides(path):
         return False
-    images = [file for file in list_images(_slide_folder(path)) if not _is_slide(file)]
+    images = [file for file in list_images(_slide_folder(path)) if not is_slide_file(file)]
     if images:
         log.warning(
             "%s: taken for slides, so that %d images in it are left out, such as %s; "
@@ -111,7 +108,7 @@ def contains_slides(path: Path) -> bool:
     # A dataset of patches keeps them in image/, one of slides has images/.
     if (path / "image").is_dir():
         return False
-    return any(_is_slide(file) for file in list_files(_slide_folder(path)))
+    return any(is_slide_file(file) for file in list_files(_slide_folder(path)))
 
 
 def find_slides(
@@ -172,13 +169,6 @@ def _discover(
 
 def _slide_folder(folder: Path) -> Path:
     return folder / "images" if (folder / "images").is_dir() else folder
-
-
-def _is_slide(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_OR_SLIDE_SUFFIXES:
-        return is_slide_tiff(path)
-    return suffix in SLIDE_SUFFIXES
 
 
 def _is_result(record: SlideRecord) -> bool:

@@ -13,12 +13,13 @@ from epsam.config.common import SPLITS
 from epsam.config.decoder import RetrainOptions
 from epsam.core.distributed import is_main_process, wait_for_all
 from epsam.core.errors import DatasetError, TrainingError
-from epsam.corrections.patches import CorrectedPatches, read_corrected_patches
+from epsam.corrections.patches import CorrectedPatches, read_corrected_patches, read_places
 from epsam.corrections.shapes import TrustedPixels
 from epsam.data.images import read_mask, write_probability
 from epsam.data.patches import Patch, list_split_patches, read_patch_size
 from epsam.paths import DatasetPaths, RunPaths
-from epsam.training.corrected_slides import extract_corrected_slides, sort_files
+from epsam.training.corrected_slides import extract_corrected_slides
+from epsam.training.corrected_sources import find_outside_files, require_other_names, sort_files
 from epsam.training.example_targets import load_target
 from epsam.training.round_data import (
     CORRECTED,
@@ -47,19 +48,27 @@ def write_corrected_targets(options: RetrainOptions, data: RoundData) -> Correct
     """Write what --corrections says of training patches to the run's corrections/. Without the flag
     nothing is written, and nothing is corrected.
 
-    Raises DatasetError if none of the corrections is of a training patch.
+    Raises DatasetError if none of the corrections is of a training patch, or if a corrected image
+    outside of the dataset has a name that the dataset has already.
     """
     if not options.corrections:
         return CorrectedTargets()
     paths, run = DatasetPaths.of(options), RunPaths.of(options)
-    names = {}
+    names: dict[str, list[str]] = {}
+    patches: list[Patch] = []
     for split in SPLITS:
-        names[split] = [patch.name for patch in list_split_patches(paths.split(split))]
+        of_split = list_split_patches(paths.split(split))
+        names[split] = [patch.name for patch in of_split]
+        patches += of_split
     folder = Path(options.corrections)
     side = read_patch_size(data.train)
     corrected = read_corrected_patches(folder, names, paths.patch_table, side)
-    by_use = sort_files(corrected.unmatched, options.correction_slides, paths)
+    outside = find_outside_files(options.correction_slides)
+    slide_names = {place.slide for place in read_places(paths.patch_table).values()}
+    require_other_names(folder, outside, patches, slide_names)
+    by_use = sort_files(corrected.unmatched, outside, paths)
     slides = extract_corrected_slides(options, by_use.slides, data.train, side)
+    _require_new_patches(slides.patches, patches)
     files = dict(slides.targets)
     for name, pixels in sorted(corrected.pixels.items()):
         files[name] = run.corrections / f"{name}.png"
@@ -82,6 +91,16 @@ def write_corrected_targets(options: RetrainOptions, data: RoundData) -> Correct
         )
     relabelled = [patch for patch in data.normal if patch.name in corrected.pixels]
     return CorrectedTargets(files, [*relabelled, *slides.patches])
+
+
+def _require_new_patches(corrected: Sequence[Patch], patches: Sequence[Patch]) -> None:
+    names = {patch.name for patch in patches}
+    for patch in corrected:
+        if patch.name in names:
+            raise DatasetError(
+                f"{patch.image}: the dataset has a patch of that name; rename the corrected "
+                "slide or image, and its corrections"
+            )
 
 
 def has_initial_masks(run: RunPaths, patches: Sequence[Patch]) -> bool:
@@ -172,14 +191,15 @@ def _log_summary(
     if corrected.not_learnt:
         log.info(
             "%s: %d files of corrections are of val or test, or of a case there, and are never "
-            "learnt from",
+            "learnt from (first %s)",
             folder,
             len(corrected.not_learnt),
+            corrected.not_learnt[0].name,
         )
     if unmatched:
         log.warning(
-            "%s: %d files of corrections are of no patch and no slide here (first %s); give the "
-            "folder of their slides by CORRECTION_SLIDES (--correction_slides)",
+            "%s: %d files of corrections are of no patch, slide or image here (first %s); give the "
+            "folder of their slides or images by CORRECTION_SLIDES (--correction_slides)",
             folder,
             len(unmatched),
             unmatched[0].name,

@@ -40,6 +40,13 @@ class ViewedImage:
     record: SlideRecord | None = None
     ground_truth: Path | None = None
 
+    @property
+    def correction_name(self) -> str:
+        """The name of its file of corrections, without suffix: that of the slide, or of the image
+        as training names it.
+        """
+        return self.name if self.record else self.name.removesuffix(self.path.suffix)
+
 
 @dataclass(frozen=True)
 class Catalogue:

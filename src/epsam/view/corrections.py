@@ -22,7 +22,8 @@ FindRegion = Callable[[int, float, float], Polygon | None]
 class CorrectionPages:
     """Answers what a page asks of corrections, and takes what it sends.
 
-    names: of each image, by its number, the name of its file of corrections.
+    names: of each image, by its number, the name of its file of corrections; empty if it cannot be
+    corrected here.
     """
 
     def __init__(
@@ -34,10 +35,9 @@ class CorrectionPages:
 
     def answer(self, path: str) -> Answer | None:
         """The corrections of an image as a script; None for another path."""
-        match = _SCRIPT.fullmatch(path)
-        if match is None or int(match[1]) >= len(self.names):
+        number = self._find_number(_SCRIPT, path)
+        if number is None:
             return None
-        number = int(match[1])
         content = describe_document(self.store.load(self.names[number]))
         return Answer(script_of("epsam.setCorrections", number, content), SCRIPT)
 
@@ -48,10 +48,9 @@ class CorrectionPages:
         or with a point in the region to accept or reject. Raises AnnotationError if it is none,
         OutdatedPageError if the page has not seen the last change.
         """
-        match = _WRITTEN.fullmatch(path)
-        if match is None or int(match[1]) >= len(self.names):
+        number = self._find_number(_WRITTEN, path)
+        if number is None:
             return None
-        number = int(match[1])
         name = self.names[number]
         revision, action = content.get("revision"), content.get("action")
         if not isinstance(revision, int) or not isinstance(action, str):
@@ -62,6 +61,14 @@ class CorrectionPages:
             corners = self._find_corners(number, action, content)
             document = self.store.add(name, revision, action, corners)
         return Answer(json.dumps(describe_document(document)).encode("utf-8"), JSON)
+
+    def _find_number(self, pattern: re.Pattern[str], path: str) -> int | None:
+        """The number of the image that an address is of; None if of none that can be corrected."""
+        match = pattern.fullmatch(path)
+        if match is None or int(match[1]) >= len(self.names):
+            return None
+        number = int(match[1])
+        return number if self.names[number] else None
 
     def _find_corners(self, number: int, action: str, content: Mapping[str, Any]) -> list[Any]:
         """The corners that a page sends, or those of the region at its point."""

@@ -48,7 +48,7 @@ class ImageSite:
         self.scores = UncertaintyScores(catalogue.images)
         self.corrections: CorrectionPages | None = None
         if store is not None:
-            names = [image.name for image in catalogue.images]
+            names = [image.correction_name for image in catalogue.images]
             self.corrections = CorrectionPages(store, names, self._find_region)
 
     def answer(self, path: str, query: Mapping[str, str]) -> Answer | None:

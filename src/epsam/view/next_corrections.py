@@ -63,7 +63,9 @@ def list_corrected_patches(run: TrainingRun, folder: Path) -> set[str]:
         return set()
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     for patch in run.patches:
-        names[patch.split].append(patch.patch.name)
+        # Those outside of the dataset are corrected where they come from.
+        if patch.split in names:
+            names[patch.split].append(patch.patch.name)
     side = read_patch_size(train)
     return set(read_corrected_patches(folder, names, run.data.patch_table, side).pixels)
 
@@ -87,7 +89,8 @@ def next_places(catalogue: Catalogue, corrections: Path) -> list[NextPlace]:
     for image in catalogue.images:
         if image.probability is None:
             continue
-        shapes = read_corrections(paths[image.name]) if image.name in paths else []
+        path = paths.get(image.correction_name)
+        shapes = read_corrections(path) if path else []
         of_slide = list(_rank_squares(files, image, image.probability, shapes))
         of_slide.sort(key=lambda place: -place.score)
         places += of_slide[:PLACES_PER_SLIDE]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from epsam.data.images import Grey, Rgb, read_rgb, resize_grey, resize_rgb
+from epsam.data.images import Grey, Rgb, resize_grey, resize_rgb
+from epsam.wsi.image_file import ImageFile
 from epsam.wsi.reader import (
     SLIDE_SUFFIXES,
-    Level,
     Slide,
     find_level,
     open_slide,
@@ -28,21 +28,6 @@ MAX_SIDE_PX = 8192
 coarse levels is shown from an overview where a tile would take more.
 """
 OVERVIEW_PX = 4096
-
-
-class ImageFile(Slide):
-    """A plain image as a slide of one level."""
-
-    def __init__(self, path: Path) -> None:
-        self._pixels = read_rgb(path)
-        height, width = self._pixels.shape[:2]
-        super().__init__(path, (Level(width, height, 1.0),), None)
-
-    def _read_inside(self, left_px: int, top_px: int, width: int, height: int, level: int) -> Rgb:
-        return self._pixels[top_px : top_px + height, left_px : left_px + width]
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass

@@ -15,10 +15,10 @@ from epsam.core.errors import DatasetError, EpsamError
 from epsam.core.files import read_json, read_table
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.images import read_probability
-from epsam.data.patches import Patch, list_split_patches
+from epsam.data.patches import Patch, list_patches, list_split_patches
 from epsam.paths import DatasetPaths, RunPaths
 from epsam.tables import CLASSIFIER_COLUMNS, PATCH_SCORE_COLUMNS, PSEUDO_LABEL_COLUMNS
-from epsam.training.round_data import find_mask_classifier, initial_mask_path
+from epsam.training.round_data import CORRECTED, find_mask_classifier, initial_mask_path
 from epsam.view.uncertainty import entropy
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ NEGATIVES = "negatives_"
 class RunPatch:
     """A patch and its scores by predictor and round, None where there is none.
 
+    split: `CORRECTED` for patches of corrected slides and images that the dataset does not hold.
     dice: by value of `what` in evaluation_patches.csv. ids, accepted, pseudo_dice: of the
     pseudo-label of each round. uncertainty: entropy in bits.
     """
@@ -63,10 +64,12 @@ class TrainingRun:
 
     @cached_property
     def cams(self) -> Mapping[str, CamStore]:
-        """CAMs of positives by split, of negatives by `NEGATIVES` and the split."""
+        """CAMs of positives by split, of negatives by `NEGATIVES` and the split, and of patches
+        outside of the dataset.
+        """
         stores = {}
         _, sha256 = find_mask_classifier(self.run)
-        for split in SPLITS:
+        for split in (*SPLITS, CORRECTED):
             for name in (split, f"{NEGATIVES}{split}"):
                 try:
                     if self.run.cams(name).is_file():
@@ -87,6 +90,13 @@ class TrainingRun:
     def pseudo_mask(self, number: int, patch: RunPatch) -> Path:
         """The file of a patch's accepted pseudo-label of a round, which may not be there."""
         return self.run.pseudo_masks(number) / f"{patch.patch.name}.png"
+
+    def correction(self, patch: RunPatch) -> Path:
+        """The file of what a person has said of a training patch, which may not be there."""
+        name = f"{patch.patch.name}.png"
+        if patch.split == CORRECTED:
+            return self.run.corrected_slides / "target" / name
+        return self.run.corrections / name
 
     def cam(self, patch: RunPatch) -> np.ndarray | None:
         """The CAM (h, w) of a patch; None if there is none."""
@@ -123,6 +133,8 @@ class TrainingRun:
                         self._uncertainty(split, patch, probabilities),
                     )
                 )
+        for patch in list_patches(self.run.corrected_slides / "image", None):
+            patches.append(RunPatch(patch, CORRECTED))
         return patches
 
     def _uncertainty(
@@ -139,7 +151,7 @@ class TrainingRun:
 
 
 def _store_name(split: str, patch: Patch) -> str:
-    return split if patch.label == 1 else f"{NEGATIVES}{split}"
+    return split if patch.label == 1 or split == CORRECTED else f"{NEGATIVES}{split}"
 
 
 def _find_dataset(options: Mapping[str, Mapping[str, Any]], base: Path | None) -> DatasetPaths:

@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,10 @@ from epsam.pictures.panel import (
     overlay_cam,
     overlay_mask,
 )
+from epsam.pictures.text import Colour
 from epsam.tables import INITIAL, PRELIMINARY
+from epsam.training.example_targets import load_correction
+from epsam.training.round_data import CORRECTED
 from epsam.view.corrections import CorrectionPages
 from epsam.view.next_corrections import list_corrected_patches, rank_patches
 from epsam.view.pages import render_page, script_of, static_file
@@ -43,6 +47,8 @@ PICTURE_PX = 256
 LARGE_PX = 1024
 """This project: side of the picture that corrections are drawn on, at least."""
 QUALITY = 85
+REVIEWED: Colour = (86, 180, 233)
+"""As in corrections.js, after Okabe & Ito."""
 _PICTURE = re.compile(r"pictures/(\d{1,9})/([a-z_]+?)(?:_(\d{1,3}))?\.jpg")
 
 
@@ -124,7 +130,10 @@ class RunSite:
         if self.run.initial_mask(patch).is_file():
             caption = _format("Dice", patch.dice.get(INITIAL))
             pictures.append(_picture("initial mask", "initial", caption))
-        if patch.patch.label == 1 and "decoder_0" in self.run.options:
+        if self._has_correction(patch):
+            pictures.append(_picture("corrected", "correction"))
+        is_prompted = patch.patch.label == 1 and patch.split != CORRECTED
+        if is_prompted and "decoder_0" in self.run.options:
             pictures.append(_picture("points", f"points_{max(patch.ids, default=0)}"))
         for number in self.run.rounds if patch.split == "train" else []:
             if number not in patch.ids:
@@ -140,6 +149,11 @@ class RunSite:
                 if predictor == PRELIMINARY or predictor.startswith("round "):
                     pictures.append(_picture(predictor, "", _format("Dice", dice)))
         return pictures
+
+    def _has_correction(self, patch: RunPatch) -> bool:
+        # Names may be those of patches in several splits, of which train alone is learnt.
+        is_learnt = patch.split in ("train", CORRECTED)
+        return is_learnt and self.run.correction(patch).is_file()
 
     def _draw_picture(self, number: int, kind: str, round_number: int) -> bytes | None:
         """A picture as JPEG; None if there is no such picture."""
@@ -168,6 +182,10 @@ class RunSite:
             if mask is not None:
                 mask = resize_mask(mask, height, width)
                 picture = overlay_mask(image, mask, PREDICTED, tint=0.0)
+        elif kind == "correction":
+            if not self._has_correction(patch):
+                return None
+            picture = _draw_correction(image, self.run.correction(patch))
         elif kind == "initial":
             picture = _draw_mask(image, self._read_mask(patch, None), INITIAL_MASK)
         elif kind == "mask":
@@ -219,15 +237,27 @@ def _size_of(patch: RunPatch) -> tuple[int, int]:
 
 
 def _names_in_corrections(run: TrainingRun) -> list[str]:
-    """The name of each patch's file of corrections."""
+    """The name of each patch's file of corrections; empty for those outside of the dataset, which
+    are corrected in their slide or image.
+    """
     splits: dict[str, set[str]] = {}
     for patch in run.patches:
-        splits.setdefault(patch.patch.name, set()).add(patch.split)
+        if patch.split != CORRECTED:
+            splits.setdefault(patch.patch.name, set()).add(patch.split)
     names = []
     for patch in run.patches:
         name = patch.patch.name
-        names.append(name_in_corrections(name, patch.split, splits[name]))
+        is_outside = patch.split == CORRECTED
+        names.append("" if is_outside else name_in_corrections(name, patch.split, splits[name]))
     return names
+
+
+def _draw_correction(image: Rgb, path: Path) -> Rgb:
+    """What a person has drawn: the border of the reviewed area, and the tumour in it."""
+    reviewed, tumour = load_correction(path)
+    height, width = image.shape[:2]
+    picture = overlay_mask(image, resize_mask(reviewed, height, width), REVIEWED, tint=0.0)
+    return overlay_mask(picture, resize_mask(tumour, height, width), GROUND_TRUTH)
 
 
 def _draw_mask(image: Rgb, mask: Mask | None, colour: tuple[int, int, int]) -> Rgb:

@@ -8,14 +8,16 @@ from epsam.core.errors import SlideError
 from epsam.data.images import Rgb, resize_rgb
 from epsam.wsi.openslide_reader import OpenSlideFile
 from epsam.wsi.slide import Level, Slide
-from epsam.wsi.tiff import TiffSlide
+from epsam.wsi.tiff import TiffSlide, is_slide_tiff
 
 __all__ = [
+    "IMAGE_OR_SLIDE_SUFFIXES",
     "SLIDE_SUFFIXES",
     "Level",
     "OverviewPlan",
     "Slide",
     "find_level",
+    "is_slide_file",
     "open_slide",
     "plan_overview",
     "read_overview_strips",
@@ -25,9 +27,19 @@ __all__ = [
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".qptiff")
 VENDOR_SUFFIXES = (".mrxs", ".vms", ".vmu", ".ndpi", ".scn", ".bif", ".czi", ".svslide", ".dcm")
 SLIDE_SUFFIXES = TIFF_SUFFIXES + VENDOR_SUFFIXES
+IMAGE_OR_SLIDE_SUFFIXES = (".tif", ".tiff")
+"""Both images and slides have these suffixes; the content of the file decides."""
 
 _STRIP_PX = 1 << 25  # this project: pixels decoded at a time, 100 MB as RGB
 _STRIP_ROWS = 256  # this project: the usual tile height, so that strips seldom cut a row of tiles
+
+
+def is_slide_file(path: Path) -> bool:
+    """Whether a file is a slide by its suffix; of a TIFF that may be an image, by its content."""
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_OR_SLIDE_SUFFIXES:
+        return is_slide_tiff(path)
+    return suffix in SLIDE_SUFFIXES
 
 
 def open_slide(path: Path, slide_mpp: float = 0.0) -> Slide:

@@ -37,6 +37,7 @@
   document.getElementById("close").onclick = () => dialog.close();
   dialog.onclose = () => { editor.state.number = -1; };
   document.addEventListener("keydown", function (event) {
-    if (event.key === "c" && !dialog.open && epsam.gallery.index >= 0) epsam.correct(epsam.gallery.index);
+    const index = epsam.gallery.index;
+    if (event.key === "c" && !dialog.open && index >= 0 && epsam.canCorrect(index)) epsam.correct(index);
   });
 })();

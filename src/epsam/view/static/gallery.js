@@ -5,10 +5,17 @@
   const state = { patches: [], order: [], index: -1 };
   const element = (id) => document.getElementById(id);
   epsam.gallery = state;
+  const OUTSIDE = "corrected";
+  // The others are corrected in their slide or image.
+  epsam.canCorrect = (index) => Boolean(epsam.correct) && state.patches[index].split !== OUTSIDE;
 
   // Called by patches.js.
   epsam.setPatches = function (run) {
     state.patches = run.patches;
+    // A corrected run may have patches of slides and images that the dataset does not hold.
+    if (run.patches.some((patch) => patch.split === OUTSIDE)) {
+      element("split").add(new Option("corrected, outside of the dataset", OUTSIDE));
+    }
     element("title").textContent = run.title;
     followAddress();
   };
@@ -50,7 +57,7 @@
       if (patch[key] !== null) scores.append(" · " + titles[key] + " " + patch[key].toFixed(3));
     }
     head.append(patch.name, scores);
-    if (epsam.correct) {
+    if (epsam.canCorrect(index)) {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = "correct";
