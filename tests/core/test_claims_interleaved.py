@@ -43,8 +43,9 @@ class SharedWork:
             claim.give_up()
 
     def clean_up(self, token):
-        holders = [number for number, claim in self.claims.items() if claim.token == token]
-        assert set(holders) <= self.processes.killed
+        # A list: reading the token takes a turn, in which another process may come or go.
+        for number, claim in list(self.claims.items()):
+            assert claim.token != token or number in self.processes.killed
         shutil.rmtree(self.results / token, ignore_errors=True)
 
     def check(self):
@@ -76,7 +77,8 @@ def leave_stale_claim(work):
     (work.results / "cafe").mkdir()
     (work.folder / "elsewhere.7.cafe").touch()
     touched = time.time() - STALE_S - 60
-    os.utime(work.folder / "elsewhere.7.cafe", (touched, touched))
+    for path in (work.folder / "elsewhere.7.cafe", work.folder):
+        os.utime(path, (touched, touched))
 
 
 # A round of a process has about fifty turns.
