@@ -18,7 +18,7 @@ from epsam.view.run_site import RunSite
 from epsam.view.server import ViewServer
 from support.browser import drag, draw_quarter, find_browser, open_browser
 from support.viewed_results import write_results
-from support.viewed_run import write_run
+from support.viewed_run import write_corrected, write_run
 
 pytestmark = [
     pytest.mark.slow,
@@ -181,13 +181,16 @@ def test_an_exported_page_opens_from_a_disk(browser, tmp_path):
 
 
 def test_the_gallery_of_a_run_is_sorted_and_its_pictures_come(browser, tmp_path):
-    with ViewServer(RunSite(TrainingRun(write_run(tmp_path)))) as server:
+    folder = write_run(tmp_path)
+    write_corrected(folder)
+    store = CorrectionStore(tmp_path / "corrections")
+    with ViewServer(RunSite(TrainingRun(folder), store)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser.load(f"{server.address}#split=train&label=1&order=ids", 1300, HEIGHT)
-        names = "[...document.querySelectorAll('h2')].map(h => h.firstChild.textContent)"
+        names = "[...document.querySelectorAll('article h2')].map(h => h.firstChild.textContent)"
         assert browser.evaluate(names) == ["b_1", "a_1"]
         browser.wait_for(
-            "[...document.images].filter(i => !i.src.includes('points'))"
+            "[...document.querySelectorAll('article img')].filter(i => !i.src.includes('points'))"
             ".every(i => i.complete && i.naturalWidth === 256)"
         )
         browser.evaluate(
@@ -197,6 +200,15 @@ def test_the_gallery_of_a_run_is_sorted_and_its_pictures_come(browser, tmp_path)
         assert browser.evaluate(names) == ["a_1", "b_1"]
         browser.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'n'}))")
         assert "patch=a_1" in browser.evaluate("location.hash")
+        assert browser.evaluate("document.querySelectorAll('article button').length") == 2
+        # A patch outside of the dataset is shown, and is not corrected here.
+        browser.load("about:blank", 1300, HEIGHT)
+        browser.load(f"{server.address}#split=corrected&patch=new_x0_y0_1", 1300, HEIGHT)
+        assert browser.evaluate(names) == ["new_x0_y0_1"]
+        browser.wait_for("[...document.images].filter(i => i.naturalWidth === 256).length === 4")
+        assert browser.evaluate("document.querySelector('article button')") is None
+        browser.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'c'}))")
+        assert not browser.evaluate("document.getElementById('correction').open")
         assert browser.problems() == []
         server.shutdown()
 
