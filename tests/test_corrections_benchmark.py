@@ -136,7 +136,6 @@ def test_sets_of_a_finished_run_are_trained_and_scored(corrections, rounds, tmp_
         ("round 1", "", "0"),
         ("preliminary decoder", "of the run", "0"),
         ("round 1", "of the run", "0"),
-        ("round 2", "of the run", "0"),
         ("round 1", "uncertain", "1"),
         ("round 1", "random", "1"),
     ]
