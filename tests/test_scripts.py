@@ -170,6 +170,7 @@ def test_a_second_run_finds_every_stage_finished(trained):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.long
 def test_changed_scores_are_evaluated_and_reported_again(trained, monkeypatch):
     monkeypatch.chdir(trained[0])
     run_folder = trained[0] / "checkpoints" / "changed"
@@ -193,6 +194,7 @@ def test_changed_scores_are_evaluated_and_reported_again(trained, monkeypatch):
     assert table_file.read_bytes() == scores
 
 
+@pytest.mark.long
 def test_one_changed_flag_redoes_its_stage_and_none_to_its_left(trained):
     folder, _ = trained
     other = shutil.copytree(folder / "checkpoints" / "mini", folder / "checkpoints" / "other")
