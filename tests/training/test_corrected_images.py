@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tifffile
 
-from epsam.config.decoder import RetrainOptions
 from epsam.core.errors import DatasetError, ImageError, SlideError
 from epsam.corrections.store import CorrectionStore
 from epsam.data import images
@@ -15,11 +14,8 @@ from epsam.data.patches import Patch, list_split_patches
 from epsam.paths import DatasetPaths
 from epsam.training.corrected_slides import extract_corrected_slides
 from epsam.training.corrected_sources import find_outside_files, require_other_names, sort_files
+from support.corrected import options_with_corrections, rectangle
 from support.slide_dataset import write_slide
-
-
-def rectangle(left, top, right, bottom):
-    return [[left, top], [right, top], [right, bottom], [left, bottom]]
 
 
 def write_image(path, height=64, width=64, seed=0):
@@ -34,13 +30,7 @@ def write_image(path, height=64, width=64, seed=0):
 
 @pytest.fixture
 def options(tmp_path):
-    return RetrainOptions(
-        dataset_type="d",
-        dataset_root=str(tmp_path),
-        checkpoint_root=str(tmp_path / "runs"),
-        run="r",
-        correction_slides=str(tmp_path / "photos"),
-    )
+    return options_with_corrections(tmp_path, "photos")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ val or test, or of a case there.
 import numpy as np
 import pytest
 
-from epsam.config.decoder import RetrainOptions
 from epsam.core.errors import SlideError
 from epsam.core.files import read_json, read_table
 from epsam.corrections.store import CorrectionStore
@@ -15,22 +14,13 @@ from epsam.paths import DatasetPaths, RunPaths
 from epsam.training import reviewed_windows
 from epsam.training.corrected_slides import extract_corrected_slides
 from epsam.training.corrected_sources import find_outside_files, sort_files
+from support.corrected import options_with_corrections, rectangle
 from support.slide_dataset import write_slide
-
-
-def rectangle(left, top, right, bottom):
-    return [[left, top], [right, top], [right, bottom], [left, bottom]]
 
 
 @pytest.fixture
 def options(tmp_path):
-    return RetrainOptions(
-        dataset_type="d",
-        dataset_root=str(tmp_path),
-        checkpoint_root=str(tmp_path / "runs"),
-        run="r",
-        correction_slides=str(tmp_path / "slides"),
-    )
+    return options_with_corrections(tmp_path, "slides")
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ CleanUp = Callable[[str], None]
 """Removes what a holder that is gone has left, by its token; several processes may do so."""
 
 _held_files: set[str] = set()
-"""Names of the files of claims that this process holds or is about to take."""
+"""Names of the files of claims that this process holds or is about to take. POSIX locks are the
+process's, so that none of them tells its own claims from those of an ended process of its number.
+"""
 
 
 class Claim:
