@@ -81,3 +81,12 @@ def test_a_request_to_stop_is_heeded_while_a_process_waits_for_the_others(tmp_pa
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
+
+
+def test_an_error_of_any_kind_while_connecting_is_not_taken_for_a_connection(monkeypatch, tmp_path):
+    def fail(*arguments, **settings):
+        raise TypeError("another torch")
+
+    monkeypatch.setattr("torch.distributed.init_process_group", fail)
+    with pytest.raises(TypeError, match="another torch"):
+        start_group(World(0, 2, 0), f"file://{tmp_path}/meeting_point")

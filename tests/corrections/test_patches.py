@@ -6,12 +6,9 @@ import pytest
 from epsam.core.errors import DatasetError
 from epsam.corrections.patches import name_in_corrections, read_corrected_patches
 from epsam.corrections.store import CorrectionStore
+from support.corrected import rectangle
 
 NAMES = {"train": ["a_1", "b_1", "both_1"], "val": ["v_1", "both_1"], "test": ["t_1"]}
-
-
-def rectangle(left, top, right, bottom):
-    return [[left, top], [right, top], [right, bottom], [left, bottom]]
 
 
 @pytest.fixture

@@ -184,12 +184,13 @@ def _run_beside(connect: Callable[[], object]) -> None:
     """Run `connect` in a thread of its own, so that requests to stop are heeded while it waits for
     other processes: torch itself heeds none then.
     """
-    errors: list[RuntimeError | ValueError | OSError] = []
+    errors: list[Exception] = []
 
     def run() -> None:
         try:
             connect()
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001
+            # Raised again below: an error that stays in this thread would pass for a connection.
             errors.append(error)
 
     # No process waits for it at its end.

@@ -169,6 +169,7 @@ def _masks_by_name(mask_dir: Path | None) -> dict[str, Path]:
 
 
 def is_no_folder_of_images(folder: Path) -> bool:
+    """Whether a folder holds something else by its name, or results of inference."""
     return folder.name in NO_IMAGES or is_output_of(INFERENCE, folder)
 
 
