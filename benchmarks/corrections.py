@@ -24,6 +24,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -200,19 +201,23 @@ def draw_rows(rows: Sequence[Mapping[str, str]]) -> Any:
 
 
 def list_series(rows: Sequence[Mapping[str, str]]) -> Series:
-    """Dice over the number of corrected patches, a line for each dataset, seed and order."""
-    series: Series = {}
+    """Dice over the number of corrected patches, a line for each dataset and order: the mean over
+    the seeds that have a row.
+    """
+    values: dict[tuple[str, str], dict[int, list[float]]] = {}
     for row in rows:
         if row["order"] == OF_THE_RUN:
             continue
-        seed = f"{row['dataset']}, seed {row['seed']}"
         # Both lines begin at the round without corrections.
         for order in [row["order"]] if row["order"] else ORDERS:
-            points = series.setdefault(f"{seed}: {order}", [])
-            points.append((float(row["corrected"]), float(row["dice"])))
-    # Rows come in the order in which they were measured.
-    for points in series.values():
-        points.sort()
+            by_count = values.setdefault((row["dataset"], order), {})
+            by_count.setdefault(int(row["corrected"]), []).append(float(row["dice"]))
+
+    series: Series = {}
+    for (dataset, order), by_count in values.items():
+        # Rows come in the order in which they were measured.
+        means = [(float(count), mean(by_count[count])) for count in sorted(by_count)]
+        series[f"{dataset}: {order}"] = means
     return series
 
 

@@ -47,21 +47,23 @@ def test_the_annotator_draws_exactly_the_ground_truth_holes_and_islands_included
         assert (painted.tumour == mask).all()
 
 
-def test_the_picture_has_a_line_for_each_order_from_the_round_without_corrections(corrections):
+def test_the_picture_has_means_over_seeds_by_order_from_the_round_without_corrections(corrections):
     rows = [
         {"masks": "round 1", "order": order, "corrected": count, "dice": dice}
-        | {"dataset": "d", "seed": "3"}
-        for order, count, dice in (
-            ("", "0", "0.5"),
-            ("uncertain", "10", "0.6"),
-            ("random", "10", "0.55"),
+        | {"dataset": "d", "seed": seed}
+        for seed, order, count, dice in (
+            ("3", "", "0", "0.5"),
+            ("3", "uncertain", "10", "0.75"),
+            ("3", "random", "10", "0.625"),
+            ("4", "", "0", "0.25"),
+            ("4", "uncertain", "10", "0.25"),
         )
     ]
     rows.append(rows[0] | {"order": "of the run", "dice": "0.9"})
     series = corrections.list_series(rows)
     assert series == {
-        "d, seed 3: uncertain": [(0, 0.5), (10, 0.6)],
-        "d, seed 3: random": [(0, 0.5), (10, 0.55)],
+        "d: uncertain": [(0, 0.375), (10, 0.5)],
+        "d: random": [(0, 0.375), (10, 0.625)],
     }
     assert corrections.draw_rows(rows).shape[2] == 3
 
