@@ -66,14 +66,10 @@ def test_an_error_of_another_process_is_shown_and_ends_all(tmp_path):
     assert outcome(start(tmp_path, 3, code)) == (1, "", "error: p7.png is damaged\n")
 
 
-def test_the_process_that_fails_first_is_named_and_not_one_that_had_to_be_killed_then(tmp_path):
+def run_impatient(tmp_path, code):
+    """Two processes of `code`, with half a second in place of the launcher's times."""
     script = tmp_path / "stage.py"
-    script.write_text(
-        "import os, signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "if os.environ['RANK'] == '1': sys.exit('error: p7.png is damaged')\n"
-        "time.sleep(50)\n"
-    )
+    script.write_text("import os, signal, sys, time\n" + code)
     impatient = (
         "import sys; from epsam.core import launcher\n"
         "launcher.ERROR_GRACE_S = launcher.STOP_GRACE_S = 0.5\n"
@@ -86,7 +82,35 @@ def test_the_process_that_fails_first_is_named_and_not_one_that_had_to_be_killed
         text=True,
         check=False,
     )
-    assert (result.returncode, result.stderr) == (1, "error: p7.png is damaged\n")
+    return result.returncode, result.stderr
+
+
+def test_the_process_that_fails_first_is_named_and_not_one_that_had_to_be_killed_then(tmp_path):
+    code = (
+        "signal.signal(signal.SIGUSR2, signal.SIG_IGN)\n"
+        "if os.environ['RANK'] == '1': sys.exit('error: p7.png is damaged')\n"
+        "time.sleep(50)\n"
+    )
+    assert run_impatient(tmp_path, code) == (1, "error: p7.png is damaged\n")
+
+
+@pytest.mark.parametrize("prepares", ["", "interrupt_on_stop_signals()\n"])
+def test_a_process_that_does_not_notice_the_error_of_another_one_adds_no_line(tmp_path, prepares):
+    ready = tmp_path / "ready"
+    code = (
+        "from epsam.core.signals import interrupt_on_stop_signals\n"
+        f"{prepares}"
+        "if os.environ['RANK'] == '1':\n"
+        f"    while not os.path.exists(r'{ready}'): time.sleep(0.01)\n"
+        "    sys.exit('error: p7.png is damaged')\n"
+        f"open(r'{ready}', 'w').close()\n"
+        "try: time.sleep(50)\n"
+        # A slide that fails does not end the run.
+        "except Exception: time.sleep(50)\n"
+        f"finally: open(r'{tmp_path}/tidied', 'w').close()\n"
+    )
+    assert run_impatient(tmp_path, code) == (1, "error: p7.png is damaged\n")
+    assert (tmp_path / "tidied").exists() == bool(prepares)
 
 
 def test_a_process_that_is_killed_is_named(tmp_path):

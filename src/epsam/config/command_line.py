@@ -29,9 +29,12 @@ from epsam.core.early_interrupt import INTERRUPTED
 from epsam.core.errors import DeviceError, EpsamError, ProcessLostError
 from epsam.core.failures import record_failure
 from epsam.core.files import remove_leftovers
-from epsam.core.launcher import PROCESS_LOST_CODE
 from epsam.core.locking import exclusive_lock
-from epsam.core.signals import ignore_stop_signals, interrupt_on_stop_signals
+from epsam.core.signals import (
+    PROCESS_LOST_CODE,
+    ignore_stop_signals,
+    interrupt_on_stop_signals,
+)
 from epsam.core.terminal import run_or_ask
 
 log = logging.getLogger(__name__)

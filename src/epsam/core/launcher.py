@@ -17,12 +17,10 @@ from pathlib import Path
 from types import FrameType
 
 from epsam.core.early_interrupt import INTERRUPTED
-from epsam.core.signals import HEED_INTERRUPT, PASSED_ON
+from epsam.core.signals import HEED_INTERRUPT, OTHER_FAILED, PASSED_ON, PROCESS_LOST_CODE
 
 FAILED = 1
 INTERRUPTED_CODE = 130
-PROCESS_LOST_CODE = 75
-"""Exit code of a process that ends because another one has ended."""
 STOP_GRACE_S = 60.0
 """This project: how long processes may take to save what is done."""
 ERROR_GRACE_S = 5.0
@@ -102,7 +100,7 @@ class Launcher:
                 self._send(PASSED_ON)
             self._later(STOP_GRACE_S, signal.SIGKILL)
         else:
-            self._later(ERROR_GRACE_S, signal.SIGTERM)
+            self._later(ERROR_GRACE_S, OTHER_FAILED)
             self._later(ERROR_GRACE_S + STOP_GRACE_S, signal.SIGKILL)
 
     def _later(self, seconds: float, number: int) -> None:
@@ -124,7 +122,7 @@ class Launcher:
 
     def _conclude(self) -> int:
         """The exit code, and a line where the first process has not said why."""
-        consequences = (0, PROCESS_LOST_CODE, *_BY_REQUEST)
+        consequences = (0, PROCESS_LOST_CODE, -OTHER_FAILED, *_BY_REQUEST)
         # In the order in which they have ended: the first is the cause.
         failed: list[int] = []
         for rank, code in self._codes.items():

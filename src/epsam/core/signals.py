@@ -11,6 +11,10 @@ from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PASSED_ON = signal.SIGUSR1
+OTHER_FAILED = signal.SIGUSR2
+"""From the launcher, to the processes of a stage of which another one has failed and says why."""
+PROCESS_LOST_CODE = 75
+"""Exit code of a process that ends because another one has ended."""
 HEED_INTERRUPT = "EPSAM_HEED_INTERRUPT"
 """Environment variable of the scripts: bash has started this process with SIGINT ignored, which it
 should not be.
@@ -28,8 +32,14 @@ def interrupt_on_stop_signals() -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(PASSED_ON, interrupt)
+    signal.signal(OTHER_FAILED, _end_silently)
     if os.environ.get(HEED_INTERRUPT):
         signal.signal(signal.SIGINT, interrupt)
+
+
+def _end_silently(number: int, frame: FrameType | None) -> None:
+    # No `Exception`: what a slide or a patch may fail with is caught.
+    raise SystemExit(PROCESS_LOST_CODE)
 
 
 def ignore_stop_signals(*_: object) -> None:
