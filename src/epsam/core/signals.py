@@ -38,7 +38,7 @@ def interrupt_on_stop_signals() -> None:
 
 
 def _end_silently(number: int, frame: FrameType | None) -> None:
-    # No `Exception`: what a slide or a patch may fail with is caught.
+    # Not an `Exception`: those are caught where one slide or patch may fail.
     raise SystemExit(PROCESS_LOST_CODE)
 
 
