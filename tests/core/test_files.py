@@ -1,5 +1,6 @@
 import errno
 import os
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,11 @@ def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
         ("a.png", lambda path: write_mask(path, np.eye(50) > 0)),
     ],
 )
-def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path, name, write):
+def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path, monkeypatch, name, write):
     (tmp_path / name).write_text("old")
     stem, suffix = name.split(".")
-    (tmp_path / f".{stem}.{os.getpid()}.part.{suffix}").symlink_to("/dev/full")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "token")
+    (tmp_path / f".{stem}.token.part.{suffix}").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as raised:
         write(tmp_path / name)
     assert (raised.value.errno, str(raised.value.filename)) == (errno.ENOSPC, str(tmp_path / name))
@@ -104,6 +106,15 @@ def test_the_temporary_name_keeps_the_suffix_and_is_hidden(tmp_path):
         assert temporary.name.startswith(".")
         temporary.touch()
     assert (tmp_path / "deep" / "a.npz").exists()
+
+
+def test_two_writers_of_one_file_have_files_of_their_own(tmp_path):
+    # Processes of two machines may have the same number.
+    with whole_file(tmp_path / "a.txt") as one, whole_file(tmp_path / "a.txt") as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "a.txt").read_text() == "one"
 
 
 def test_a_table_comes_back_with_awkward_text(tmp_path):

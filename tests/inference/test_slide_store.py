@@ -1,5 +1,7 @@
 """Which slides count as finished, and who may work on one."""
 
+import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from epsam.core.errors import DatasetError
 from epsam.core.files import quick_hash, read_json, write_json
 from epsam.core.shards import Shard
+from epsam.inference import slide_store
 from epsam.inference.inputs import find_slides
 from epsam.inference.segment_slides import segment_slides
 from epsam.inference.slide_store import SlideStore
@@ -151,6 +154,18 @@ def test_a_slide_that_another_process_has_failed_on_meanwhile_is_not_tried_again
     with again.stage(slides[0]) as staged:
         assert staged is not None
         staged.fail("again")
+
+
+def test_a_slide_whose_file_cannot_be_read_stops_no_other(slide_folder, tmp_path, monkeypatch):
+    def fail_on_a(path):
+        if path.stem == "a":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return quick_hash(path)
+
+    monkeypatch.setattr(slide_store, "quick_hash", fail_on_a)
+    (slide_folder / "a.tif").write_bytes(b"no slide")
+    rows = segment_all(find_slides(slide_folder), tmp_path / "out")[1]
+    assert [(row["slide"], row["status"]) for row in rows] == [("a", "failed"), ("b", "done")]
 
 
 def test_a_locked_slide_that_is_finished_is_in_the_tables(slide_folder, tmp_path):

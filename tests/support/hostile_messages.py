@@ -5,12 +5,14 @@ python tests/support/hostile_messages.py
 """
 
 import os
+import secrets
 import struct
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / folder) for folder in ("src", "tests")]
 
@@ -157,8 +159,9 @@ def patch_sizes() -> object:
 
 
 def full_disk() -> None:
-    Path(f".a.{os.getpid()}.part.csv").symlink_to("/dev/full")
-    write_text(Path("a.csv"), "x" * 10_000)
+    Path(".a.token.part.csv").symlink_to("/dev/full")
+    with mock.patch.object(secrets, "token_hex", return_value="token"):
+        write_text(Path("a.csv"), "x" * 10_000)
 
 
 def odd_names() -> str:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +29,9 @@ def whole_file(target: Path, durable: bool = True) -> Iterator[Path]:
     file. Pass False only where a damaged file is noticed and written again anyway.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays, since some writers choose the format by it. The process id keeps two
-    # processes out of each other's file.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    # The suffix stays, since some writers choose the format by it. The token keeps two processes,
+    # perhaps of two machines, out of each other's file.
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
         yield temporary
         if durable:

@@ -239,13 +239,25 @@ class SlideStore:
 
     def _artifact(self, record: SlideRecord) -> Artifact:
         """The folder of a slide's results."""
-        slide_hash = quick_hash(record.path) if record.path and record.path.is_file() else ""
+        slide_hash = _hash_of_slide(record)
         inputs = {**self._key.inputs, "slide": slide_hash}
         # Up to version 0.1: the fingerprint of the run, and the slide's.
         older = tuple(f"{fingerprint}-{slide_hash}" for fingerprint in self._key.older)
         folder = self.output / record.name
         key = replace(self._key, inputs=inputs, older=older)
         return Artifact(folder, key, record=folder / RESULT_FILE, check=_SIZES_OF_RESULTS)
+
+
+def _hash_of_slide(record: SlideRecord) -> str:
+    """A quick hash of the slide's file; empty if there is none, or if it cannot be read: that is a
+    failure of this slide alone, and its segmentation says why.
+    """
+    if record.path is None or not record.path.is_file():
+        return ""
+    try:
+        return quick_hash(record.path)
+    except OSError:
+        return ""
 
 
 def read_slide_result(output: Path, name: str) -> SlideResult | None:
