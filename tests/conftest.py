@@ -4,6 +4,7 @@ is left to the end.
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +38,14 @@ def signal_handlers() -> Iterator[None]:
     for number, handler in before.items():
         if signal.getsignal(number) != handler:
             signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def equal_weights_in_every_run() -> None:
+    """Networks that a test builds without a seed of its own have the same weights each time."""
+    # Many tests, and what they test, do without PyTorch.
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

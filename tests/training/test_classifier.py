@@ -119,6 +119,8 @@ def test_a_step_sees_each_patch_mirrored_turned_and_tinted_anew_in_each_epoch(pa
 
 def test_weights_without_a_gradient_decay_as_adam_has_it(patches):
     model = nn.Linear(2, 1)
+    # Not near zero, where Adam's epsilon counts.
+    nn.init.constant_(model.weight, -0.5)
     task = classifier_task(model, patches, lr=1e-2, weight_decay=1e-3)
     before = model.weight.detach().clone()
     for parameter in model.parameters():

@@ -1,6 +1,6 @@
 """Training and scoring of the patch classifier (paper 3.2.1, 4.2)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,16 +11,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from epsam.config.classifier import ClassifierOptions
 from epsam.core.device import DeviceConfig
-from epsam.core.distributed import current_world, gather_parts, part_of_process
-from epsam.core.leaves import cut_batches
+from epsam.core.distributed import gather_parts, part_of_process
 from epsam.core.seeding import generator
 from epsam.data.augmentation import augment, draw_augmentation
-from epsam.data.batches import PatchBatch, load_batches, load_listed_batches
+from epsam.data.batches import PatchBatch, load_listed_batches
 from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule
-from epsam.engine.leaf_step import LeafBatch, group_leaves
 from epsam.engine.task import Task
 from epsam.metrics import accuracy, auroc
+from epsam.training.epoch_batches import load_epoch
 from epsam.weak.adl import set_adl_active
 from epsam.weak.subclasses import NO_TUMOUR
 
@@ -72,7 +71,7 @@ def build_classifier_task(
         seed=options.seed,
         model=model,
         optimiser=optimiser,
-        batches=partial(_load_epoch, train, size, options),
+        batches=partial(load_epoch, train, size, _as_loaded, NAME, options),
         loss=compute_loss,
         validate=validate,
         steps=-(-len(train) // options.batch_size),
@@ -81,20 +80,9 @@ def build_classifier_task(
     )
 
 
-def _load_epoch(
-    train: Sequence[Patch], size: int, options: ClassifierOptions, epoch: int, first_step: int
-) -> Iterator[PatchBatch | LeafBatch]:
-    """The batches of an epoch from a step on, in leaves with --leaves."""
-    # The order depends on seed and epoch alone, so a resumed epoch continues with the same
-    # patches.
-    order = generator(options.seed, NAME, "order", epoch).permutation(len(train)).tolist()
-    remaining = order[first_step * options.batch_size :]
-    if not options.leaves:
-        return load_batches(train, size, options.batch_size, options.workers, remaining)
-
-    cuts = cut_batches(remaining, options.batch_size, options.leaves, current_world())
-    leaves = [leaf for _, leaves_of_batch in cuts for leaf in leaves_of_batch]
-    return group_leaves(cuts, load_listed_batches(train, size, leaves, options.workers))
+def _as_loaded(batch: PatchBatch) -> PatchBatch:
+    """Images and labels are all that a classifier needs."""
+    return batch
 
 
 def _loss_of_both_heads(

@@ -29,6 +29,7 @@ from epsam.segment.sam.prompting.point_sampling import PointPrompt
 from epsam.segment.sam.prompting.rules import PromptInputs, transform_inputs
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt, all_points
 from epsam.segment.sam.segmenter import PromptedEmbeddings, SamSegmenter
+from epsam.training.epoch_batches import draw_order
 from epsam.training.example_targets import load_target, load_values, load_weights
 from epsam.training.round_data import Example
 from epsam.training.training_prompts import sample_training_prompts
@@ -85,8 +86,7 @@ def build_decoder_task(
         return _load_batch(name, chunk, embeddings, load_inputs, options, epoch)
 
     def batches(epoch: int, first_step: int) -> Iterator[DecoderBatch | LeafBatch]:
-        # Shuffled anew in each epoch, by a key of its own: a resumed epoch has the same batches.
-        order = generator(options.seed, name, "order", epoch).permutation(len(examples)).tolist()
+        order = draw_order(len(examples), options.seed, name, epoch)
         remaining = order[first_step * options.batch_size :]
         if options.leaves:
             cuts = cut_batches(remaining, options.batch_size, options.leaves, current_world())

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,19 @@ from torch import Tensor
 
 from epsam.config.segmenter import SegmenterOptions
 from epsam.core.device import DeviceConfig
-from epsam.core.distributed import current_world, gather_parts, part_of_process
+from epsam.core.distributed import gather_parts, part_of_process
 from epsam.core.errors import DatasetError
-from epsam.core.leaves import cut_batches
 from epsam.core.seeding import generator
 from epsam.data.augmentation import augment_with_masks, draw_augmentation
-from epsam.data.batches import PatchBatch, load_batches, load_listed_batches
+from epsam.data.batches import PatchBatch, load_batches
 from epsam.data.cam_store import CamMap
 from epsam.data.images import read_mask
 from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule
-from epsam.engine.leaf_step import LeafBatch, group_leaves
 from epsam.engine.task import Task
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou
 from epsam.training.classifier import scale_images
+from epsam.training.epoch_batches import load_epoch
 from epsam.training.round_data import Example
 
 NAME = "segmenter"
@@ -64,17 +64,6 @@ def build_segmenter_task(
         masks = [read_targets(by_name[name], size, n_targets) for name in batch.names]
         return MaskedBatch(batch, torch.stack(masks))
 
-    def load_epoch(epoch: int, first_step: int) -> Iterator[MaskedBatch | LeafBatch]:
-        order = generator(options.seed, NAME, "order", epoch).permutation(len(patches)).tolist()
-        remaining = order[first_step * options.batch_size :]
-        if not options.leaves:
-            loaded = load_batches(patches, size, options.batch_size, options.workers, remaining)
-            return map(add_masks, loaded)
-        cuts = cut_batches(remaining, options.batch_size, options.leaves, current_world())
-        leaves = [leaf for _, leaves_of_batch in cuts for leaf in leaves_of_batch]
-        loaded = load_listed_batches(patches, size, leaves, options.workers)
-        return group_leaves(cuts, map(add_masks, loaded))
-
     def compute_loss(batch: MaskedBatch, epoch: int) -> Tensor:
         augmentations = []
         for name in batch.names:
@@ -100,7 +89,7 @@ def build_segmenter_task(
         seed=options.seed,
         model=model,
         optimiser=optimiser,
-        batches=load_epoch,
+        batches=partial(load_epoch, patches, size, add_masks, NAME, options),
         loss=compute_loss,
         validate=validate,
         steps=-(-len(patches) // options.batch_size),
