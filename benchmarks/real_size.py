@@ -74,7 +74,7 @@ PARTS = {
 }
 """Part → METHOD of train.sh and the stage. EP-SAM is enhanced_adl with the decoder of sam_box;
 gradcam++ and eigencam have the network of gradcam, medsam_box that of sam_box, unet_pseudo that of
-unet.
+unet, and the segmenter of wsss_tissue that of deeplab.
 """
 
 WEIGHT_COPIES = 4
