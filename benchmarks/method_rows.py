@@ -4,10 +4,12 @@
 
 The rows of each run: the masks that it was scored with on validation and test, on positives and on
 all patches, and what its training cost. Seconds are wall time, of a machine that may have had other
-work.
+work. With --beside, their difference in Dice from the same masks of another run, patch by patch,
+with its bootstrap interval (95 %) over cases, or over patches where cases are not known.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from epsam.ablation.comparison import compare_runs
 from epsam.ablation.costs import read_cost
 from epsam.core.files import read_json, read_table, write_table
 from epsam.paths import RunPaths
@@ -25,15 +28,18 @@ COLUMNS = (
     *("dataset", "method", "seed", "split", "masks", "patches", "dice", "iou"),
     *("all_patches", "all_iou", "false_positive_area", "auroc"),
     *("parameters", "seconds", "peak_gib", "revision", "command"),
+    *("difference", "low", "high"),
 )
+DIFFERENCES = ("difference", "low", "high")
 SPLITS = ("val", "test")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("method", help="METHOD of train.sh")
+    parser.add_argument("method", help="METHOD of train.sh, or a row of ablate.sh")
     parser.add_argument("runs", nargs="+", help="names of runs, one for each seed")
     parser.add_argument("--command", required=True, help="how the runs were started")
+    parser.add_argument("--beside", help="name of a run of the same patches to subtract")
     parser.add_argument("--checkpoint_root", type=Path, default=ROOT / "checkpoints")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
     options = parser.parse_args()
@@ -41,9 +47,26 @@ def main() -> None:
     path = options.results / "methods.csv"
     fixed = {"method": options.method, "command": options.command}
     rows = read_table(path, COLUMNS) if path.is_file() else []
+    base = RunPaths(options.checkpoint_root / options.beside) if options.beside else None
     for name in options.runs:
-        rows += [row | fixed for row in rows_of_run(RunPaths(options.checkpoint_root / name))]
+        run = RunPaths(options.checkpoint_root / name)
+        differences = differences_of_run(run, base) if base else {}
+        for row in rows_of_run(run):
+            difference = differences.get((row["split"], row["masks"]), {})
+            rows.append(row | difference | fixed)
     write_table(path, COLUMNS, rows)
+
+
+def differences_of_run(run: RunPaths, base: RunPaths) -> dict[tuple[str, str], dict[str, str]]:
+    """(split, masks) → difference in Dice from the same masks of `base`, and its interval."""
+    differences = {}
+    for split in SPLITS:
+        for record in compare_runs({"base": base, "run": run}, split):
+            if record["run"] == "run" and not math.isnan(record["difference"]):
+                # Records are in per cent.
+                cells = {name: f"{record[name] / 100:+.3f}" for name in DIFFERENCES}
+                differences[split, record["masks"]] = cells
+    return differences
 
 
 def rows_of_run(run: RunPaths) -> Iterator[dict[str, Any]]:

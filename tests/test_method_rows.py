@@ -9,7 +9,7 @@ import torch
 
 from epsam.core.files import write_json, write_table
 from epsam.paths import RunPaths
-from epsam.tables import ALL_PATCH_COLUMNS, SCORE_COLUMNS
+from epsam.tables import ALL_PATCH_COLUMNS, PATCH_SCORE_COLUMNS, SCORE_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,3 +56,25 @@ def test_rows_hold_what_a_run_scored_on_validation_and_test_and_what_it_cost(
     costs = {"parameters": "15", "seconds": "61", "peak_gib": "1.26", "revision": "0123456"}
     scores = {"dice": "0.812", "iou": "1.000", "all_iou": "0.600", "auroc": ""}
     assert rows[0].items() >= {**values, **costs, **scores}.items()
+
+
+def test_a_row_may_stand_beside_the_same_masks_of_another_run(method_rows, tmp_path):
+    def write_scores(run, dice_of_patches, masks="round 1"):
+        rows = []
+        for number, dice in enumerate(dice_of_patches):
+            for split in ("val", "test"):
+                rows.append(
+                    {"split": split, "what": masks, "id": f"p{number}", "dice": dice, "iou": dice}
+                )
+        write_table(run.patch_scores, PATCH_SCORE_COLUMNS, rows)
+        return run
+
+    base = write_scores(RunPaths(tmp_path / "base"), [0.5, 0.5])
+    run = write_scores(RunPaths(tmp_path / "run"), [0.6, 0.6])
+    # Every patch is better by 0.1, whichever ones the bootstrap draws.
+    cells = {"difference": "+0.100", "low": "+0.100", "high": "+0.100"}
+    differences = method_rows.differences_of_run(run, base)
+    assert differences["val", "round 1"] == differences["test", "round 1"] == cells
+
+    other = write_scores(RunPaths(tmp_path / "other"), [0.6, 0.6], masks="unet")
+    assert ("test", "unet") not in method_rows.differences_of_run(other, base)
