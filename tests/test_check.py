@@ -138,7 +138,7 @@ def test_all_problems_of_a_run_are_listed_at_once(tmp_path):
         "--classifier_flags=--pretrained none.pth",
     ]
     result = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     for message in (
         "PROBLEM: sam.pth: no such file",

@@ -16,6 +16,7 @@ from epsam.data.images import read_mask, read_rgb, write_rgb
 from epsam.stage_files import list_outputs
 from support.kill_train import differing, fingerprints, finish, prepare_clone
 from support.mini import FLAGS, SIDE, clone, run, start, write_patches
+from support.self_stop import let_fit_stop_itself, stop_by
 from support.tables import read_rows
 
 pytestmark = pytest.mark.slow
@@ -27,24 +28,6 @@ FLAGS_OF_RUN = {
     "sam_model_type": "vit_demo",
     "sam_checkpoint": "random_sam.pth",
 }
-
-SIGNAL_AT_FOURTH_STEP = """
-import itertools
-import os
-import signal
-
-_number = int(os.environ.get("SIGNAL", "0"))
-_steps = itertools.count(1)
-_quiet_step = _step
-
-
-def _step(*arguments):
-    if _number and next(_steps) == 4:
-        # The whole group, as a terminal and a batch system do.
-        os.killpg(os.getpgrp(), _number)
-    return _quiet_step(*arguments)
-"""
-"""Appended to the fit: a machine that is busy then finds it at the same step as a quiet one."""
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +49,12 @@ def test_a_run_that_was_stopped_and_killed_leaves_the_same_files(quiet, tmp_path
     # kill_train.py kills at thirty random moments; test_traps.py at the ones that are known to be
     # dangerous.
     stopped = prepare_clone(tmp_path / "stopped", write_patches)
-    with (stopped / "src" / "epsam" / "engine" / "fit.py").open("a", encoding="utf-8") as stream:
-        stream.write(SIGNAL_AT_FOURTH_STEP)
+    let_fit_stop_itself(stopped)
     unfinished = stopped / "checkpoints" / "mini" / "unfinished" / "train_classifier"
 
     # The classifier has fifteen steps.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        process = start(stopped, "./train.sh", SIGNAL=str(int(number)))
+        process = start(stopped, "./train.sh", **stop_by(number))
         output, _ = process.communicate()
         assert list(unfinished.glob("*.pth")), output
         if number != signal.SIGKILL:

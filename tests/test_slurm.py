@@ -135,11 +135,11 @@ def test_a_training_whose_time_is_over_saves_its_state_and_is_queued_again(folde
     process = start_training(folder, TRAINING)
     assert process.stdout.readline() == "started mine\n"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=300) == 0
     assert (folder / "calls").read_text().splitlines() == ["saved", "requeue 12"]
 
 
 def test_a_training_that_fails_is_a_failed_job_and_not_queued_again(folder):
     process = start_training(folder, "#!/bin/bash\nexit 1\n")
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=300) == 1
     assert not (folder / "calls").exists()

@@ -80,7 +80,7 @@ def test_a_request_to_stop_is_heeded_while_a_process_waits_for_the_others(tmp_pa
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=300) == 130
 
 
 def test_an_error_of_any_kind_while_connecting_is_not_taken_for_a_connection(monkeypatch, tmp_path):

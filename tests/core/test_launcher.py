@@ -26,7 +26,7 @@ def start(tmp_path, size, code, **variables):
 
 
 def outcome(process):
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     return process.returncode, output, errors
 
 

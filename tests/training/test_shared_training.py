@@ -1,13 +1,12 @@
 """The training stages in two processes leave the files of one process, byte for byte."""
 
-import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from support.mini import FLAGS, clone, run, start
 from support.processes import run_in_processes
+from support.self_stop import let_fit_stop_itself, stop_by
 from support.shared_fits import encode_mini, train_mini, train_mini_segmenter
 from support.training_stages import working_in, write_mini_dataset
 from support.untimed import contents
@@ -53,29 +52,13 @@ def test_two_processes_leave_the_segmenter_of_one(tmp_path):
     assert files[2] == files[1]
 
 
-def stop_one_process(folder, settings):
-    """Start train.sh, and send SIGTERM to its second process once the classifier learns."""
-    process = start(folder, "./train.sh", **settings)
-    assert any("epoch 1/" in line for line in process.stdout)
-    (second,) = find_processes(folder, "RANK=1")
-    os.kill(second, signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+def stop_second_process(folder, settings):
+    """Run train.sh until its second process gets SIGTERM in the classifier's second epoch."""
+    process = start(folder, "./train.sh", **settings, **stop_by(signal.SIGTERM, rank=1))
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert output.splitlines()[-1] == "interrupted; run the same command again to go on"
-
-
-def find_processes(folder, variable):
-    """The processes that work in the folder and have this variable, on Linux."""
-    pids = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (path / "environ").read_bytes().split(b"\0")
-            is_there = (path / "cwd").resolve() == folder.resolve()
-        except OSError:
-            continue
-        if is_there and variable.encode() in variables:
-            pids.append(int(path.name))
-    return pids
+    assert list((folder / "checkpoints" / "mini" / "unfinished" / "train_classifier").glob("*.pth"))
 
 
 def test_train_sh_in_two_processes_stopped_by_one_leaves_the_run_of_one_file_by_file(tmp_path):
@@ -83,11 +66,11 @@ def test_train_sh_in_two_processes_stopped_by_one_leaves_the_run_of_one_file_by_
     for gpus in ("1", "2"):
         folder = tmp_path / gpus
         folder.mkdir()
-        clone(folder)
+        let_fit_stop_itself(clone(folder))
         settings = {name: f"{FLAGS[name]} --leaves 4" for name in FITTING}
         settings.update(DEVICE="cpu", GPUS=gpus)
         if gpus == "2":
-            stop_one_process(folder, settings)
+            stop_second_process(folder, settings)
         result = run(folder, "./train.sh", **settings)
         assert result.returncode == 0, result.stdout + result.stderr
         files[gpus] = files_of(folder)

@@ -46,7 +46,7 @@ def number_of(server, split, name):
 
 
 def send(server, path, content, token=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=300)
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     headers = {TOKEN_HEADER: server.token if token is None else token, **headers}
     connection.request("POST", f"/{server.token}/{path}", body, headers)
@@ -131,7 +131,7 @@ def test_what_is_no_correction_is_refused_in_one_line(server, folder, content, m
 
 
 def test_a_body_that_is_too_long_is_not_read(server):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=300)
     headers = {TOKEN_HEADER: server.token, "Content-Length": str(MAX_BODY + 1)}
     connection.request("POST", f"/{server.token}/corrections/0", None, headers)
     assert connection.getresponse().status == 400

@@ -39,11 +39,11 @@ def test_the_page_is_served_until_ctrl_c_which_leaves_nothing(tmp_path, number):
             address = match[1]
         if line == "Ctrl-C ends it\n":
             break
-    with urllib.request.urlopen(address + "list.js", timeout=60) as answer:
+    with urllib.request.urlopen(address + "list.js", timeout=300) as answer:
         assert b'"name": "b"' in answer.read()
 
     process.send_signal(number)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=300)
     assert (process.returncode, rest) == (0, "closed\n")
     assert list_files(tmp_path) == before
     with socket.socket() as free:
@@ -54,7 +54,7 @@ def test_the_page_is_served_until_ctrl_c_which_leaves_nothing(tmp_path, number):
 
 def test_a_folder_of_other_files_is_an_error_of_one_line(tmp_path):
     process = start(tmp_path)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert output == f"error: {tmp_path}: no finished results of infer.sh; give its output folder\n"
 

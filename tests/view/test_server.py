@@ -27,7 +27,7 @@ def server(tmp_path_factory):
 
 def ask(server, path, method="GET", **headers):
     """Status, headers and content for a path as it is, without the clean-up that browsers do."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=300)
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in headers.items():
         connection.putheader(name.replace("_", "-"), value)
