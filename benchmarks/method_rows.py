@@ -1,4 +1,4 @@
-"""Rows of docs/results/methods.csv from evaluated runs of any METHOD.
+"""Rows of docs/results/methods.csv, or of another table, from evaluated runs of any METHOD.
 
     python benchmarks/method_rows.py --command "METHOD=sam_box ./train.sh" sam_box demo-sam_box
 
@@ -42,9 +42,10 @@ def main() -> None:
     parser.add_argument("--beside", help="name of a run of the same patches to subtract")
     parser.add_argument("--checkpoint_root", type=Path, default=ROOT / "checkpoints")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--table", default="methods.csv", help="file in --results")
     options = parser.parse_args()
 
-    path = options.results / "methods.csv"
+    path = options.results / options.table
     fixed = {"method": options.method, "command": options.command}
     rows = read_table(path, COLUMNS) if path.is_file() else []
     base = RunPaths(options.checkpoint_root / options.beside) if options.beside else None
