@@ -24,13 +24,13 @@ from epsam.paths import RunPaths
 from epsam.tables import ALL_FILLED, FILL, SCORE_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
+DIFFERENCES = ("difference", "low", "high")
 COLUMNS = (
     *("dataset", "method", "seed", "split", "masks", "patches", "dice", "iou"),
     *("all_patches", "all_iou", "false_positive_area", "auroc"),
     *("parameters", "seconds", "peak_gib", "revision", "command"),
-    *("difference", "low", "high"),
+    *DIFFERENCES,
 )
-DIFFERENCES = ("difference", "low", "high")
 SPLITS = ("val", "test")
 
 
