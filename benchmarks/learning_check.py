@@ -43,6 +43,7 @@ COLUMNS = (
     *("revision", "command"),
 )
 SPLIT = "val"
+CAM_MODEL = "adl_resnet"
 PATCH_TARGET, PIXEL_TARGET = 0.9, 0.65
 
 
@@ -94,7 +95,8 @@ def check_run(name: str, run: RunPaths, dataset_root: Path) -> dict[str, Any]:
         "dataset": classifier.dataset_type,
         "run": name,
         "weak_model": classifier.weak_model,
-        "cam": rule.cam or classifier.cam,
+        # The others make their maps themselves.
+        "cam": rule.cam or classifier.cam if classifier.weak_model == CAM_MODEL else "",
         "seed": classifier.seed,
         "positives": positives,
         "negatives": len(patches) - positives,
