@@ -76,6 +76,11 @@ _MIL: dict[str, StageRows] = {
     "ebhi": {"train_classifier": {**_SHORT_MIL["train_classifier"], "epoch": 5}},
     "glas": _SHORT_MIL,
 }
+# At 1e-3 the transformer learns next to nothing from EBHI: a validation AUROC of 0.84 after five
+# epochs and 0.85 after ten; at this rate 0.94 after five.
+_SWIN_ON_EBHI: StageRows = {
+    "train_classifier": {**_SHORT_MIL["train_classifier"], "lr": 2e-4},
+}
 # WSSS-Tissue's published code, but for its SGD.
 _TISSUE_TRAINING: Row = {
     "input_size": 224,
@@ -185,7 +190,7 @@ METHOD_PRESETS: dict[str, dict[str, dict[str, StageRows]]] = {
     DEFAULT: {
         "dws_mil": _MIL,
         "sa_mil": _MIL,
-        "swin_mil": _MIL,
+        "swin_mil": {**_MIL, "ebhi": _SWIN_ON_EBHI},
         "wsss_tissue": _TISSUE,
         "unet": _SHORT_SEGMENTERS,
         "deeplab": _SHORT_SEGMENTERS,
