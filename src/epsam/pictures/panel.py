@@ -139,7 +139,7 @@ def draw_panel(rows: Sequence[PanelRow], side: int = 208) -> Rgb:
 def _draw_tiles(row: PanelRow, side: int) -> dict[str, Rgb | None]:
     """Every column of one patch by title; None where the row has nothing to show."""
     tiles: dict[str, Rgb | None] = dict.fromkeys(
-        ("patch", "ground truth", "CAM", "initial mask", "points", "SAM mask")
+        ("patch", "ground truth", "CAM", "initial mask", "points", "predicted mask")
     )
     tiles["patch"] = row.image
     if row.ground_truth is not None:
@@ -155,7 +155,7 @@ def _draw_tiles(row: PanelRow, side: int) -> dict[str, Rgb | None]:
         else:
             tiles["points"] = blank_tile("no points", side)
     if row.mask is not None:
-        tiles["SAM mask"] = overlay_mask(row.image, row.mask, PREDICTED)
+        tiles["predicted mask"] = overlay_mask(row.image, row.mask, PREDICTED)
     return tiles
 
 
