@@ -89,8 +89,8 @@ _TISSUE_TRAINING: Row = {
     "lr": 1e-4,
     "weight_decay": 5e-4,
 }
-# This project, for two CPU cores: at most five minutes on the demo, ten on EBHI. Half of the default
-# batch gives as many steps in half of the epochs; with fewer epochs than these the training loss
+# This project, for two CPU cores: at most five minutes on the demo, ten on EBHI. Half of the
+# default batch gives as many steps in half of the epochs; with fewer epochs the training loss
 # still falls fast, and the reference that EP-SAM is measured by would be too low.
 _SHORT_SEGMENTERS: dict[str, StageRows] = {
     "demo": {"train_segmenter": {"batch_size": 4, "epoch": 12}},
