@@ -31,7 +31,8 @@ DECIMALS = {
 }
 TEXTS = ("line", "labels", "masks", "seeds")
 PAPER = ("paper_camelyon17", "paper_camelyon16", "paper_internal")
-COLUMNS = ("dataset", *TEXTS, *DECIMALS, *PAPER, "note", "revision", "command")
+NOT_MEASURED = "not measured"
+COLUMNS = ("dataset", *TEXTS, *DECIMALS, *PAPER, "revision", "revision_note", "command")
 
 
 def main() -> None:
@@ -59,12 +60,14 @@ def read_lines(root: Path, command: str) -> list[dict[str, Any]]:
     datasets = {evaluation["options"]["dataset_type"] for evaluation in evaluations}
     lines = []
     for record in records:
-        of_row = list_evaluations(root, [record["row"]])
-        line = {name: record[name] for name in (*TEXTS, *PAPER, "note")}
+        # Masks of no method, which have no row of their own, stand in every run.
+        of_row = list_evaluations(root, [record["row"]]) if record["row"] else evaluations
+        line = {name: record[name] for name in (*TEXTS, *PAPER)}
         line |= {name: format_number(record[name], form) for name, form in DECIMALS.items()}
         line["dataset"] = " ".join(sorted(datasets))
+        line["revision_note"] = record["note"] if of_row or record["note"] else NOT_MEASURED
         line["revision"] = " ".join(sorted({entry["code"]["git"][:7] for entry in of_row}))
-        line["command"] = command if of_row else ""
+        line["command"] = command
         lines.append(line)
     return lines
 

@@ -34,6 +34,7 @@ def write_ablation(root):
         NOTHING | {"line": "fill", "masks": "fill", "seeds": "2", "dice": "70"},
         NOTHING | unet | scores,
         NOTHING | {"line": "MedSAM, box", "row": "medsam_box", "note": "a file is missing"},
+        NOTHING | {"line": "DeepLabV3+", "row": "deeplab"},
     ]
     write_table(root / "tables" / "table_2.csv", METHOD_TABLE_COLUMNS, lines)
     for seed, revision in ((22, "aaaaaaabbb"), (23, "cccccccddd")):
@@ -44,12 +45,14 @@ def write_ablation(root):
 
 def test_lines_are_rounded_and_have_the_revisions_of_their_runs(method_table, tmp_path):
     write_ablation(tmp_path)
-    fill, unet, medsam = method_table.read_lines(tmp_path, "./ablate.sh")
-    assert fill.items() >= {"dataset": "mine", "dice": "70.00", "revision": ""}.items()
+    fill, unet, medsam, deeplab = method_table.read_lines(tmp_path, "./ablate.sh")
+    assert fill.items() >= {"dataset": "mine", "dice": "70.00", "revision_note": ""}.items()
+    assert fill["revision"] == unet["revision"]
     assert unet.items() >= {"dice": "81.28", "dice_sd": "1.00", "difference": "+1.50"}.items()
     assert unet.items() >= {"seconds": "61", "revision": "aaaaaaa ccccccc"}.items()
     assert unet["command"] == "./ablate.sh"
-    assert medsam.items() >= {"dice": "", "note": "a file is missing", "command": ""}.items()
+    assert medsam.items() >= {"dice": "", "revision_note": "a file is missing"}.items()
+    assert deeplab.items() >= {"revision_note": "not measured", "revision": ""}.items()
 
 
 def test_lines_of_the_same_dataset_are_replaced(method_table, tmp_path, monkeypatch):
@@ -63,7 +66,7 @@ def test_lines_of_the_same_dataset_are_replaced(method_table, tmp_path, monkeypa
     method_table.main()
     with (tmp_path / "method_table.csv").open(newline="") as stream:
         datasets = [row["dataset"] for row in csv.DictReader(stream)]
-    assert datasets == ["other", "mine", "mine", "mine"]
+    assert datasets == ["other", "mine", "mine", "mine", "mine"]
 
 
 def test_an_ablation_without_tables_is_told(method_table, tmp_path):

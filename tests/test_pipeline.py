@@ -118,7 +118,7 @@ def test_short_training_of_a_method_is_for_the_small_datasets_alone():
         options = parse_stage(stage, "--recipe", method, "--dataset_type", dataset, *words)
         return options.epoch, options.batch_size
 
-    assert epochs("train_segmenter", "unet", "demo") == (5, 4)
+    assert epochs("train_segmenter", "unet", "demo") == (12, 4)
     assert epochs("train_segmenter", "wsss_tissue", "ebhi") == (2, 4)
     assert epochs("train_classifier", "wsss_tissue", "mine") == (20, 20)
     assert epochs("train_segmenter", "unet", "mine") == (20, 8)
