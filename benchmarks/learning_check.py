@@ -22,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from epsam.cam.postprocess import upsample
+from epsam.cam.rotation import trained_cam
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.flags import read_stored
 from epsam.config.masks import MaskRule
@@ -43,7 +44,6 @@ COLUMNS = (
     *("revision", "command"),
 )
 SPLIT = "val"
-CAM_MODEL = "adl_resnet"
 PATCH_TARGET, PIXEL_TARGET = 0.9, 0.65
 
 
@@ -88,15 +88,15 @@ def check_run(name: str, run: RunPaths, dataset_root: Path) -> dict[str, Any]:
     stored = load_cams(run.cams(SPLIT), sha256_of(run.classifier))
     cams = replace(stored, probabilities=read_probabilities(run))
     trained = measure_quality(cams, patches)
-    untrained = measure_quality(compute_untrained(classifier, rule, patches), patches)
+    model = build_weak_model(classifier)
+    untrained = measure_quality(compute_untrained(model, rule, patches), patches)
     record = read_json(run.record)["train_classifier"]
     positives = len(select_positives(patches))
     return {
         "dataset": classifier.dataset_type,
         "run": name,
         "weak_model": classifier.weak_model,
-        # The others make their maps themselves.
-        "cam": rule.cam or classifier.cam if classifier.weak_model == CAM_MODEL else "",
+        "cam": rule.cam or trained_cam(model),
         "seed": classifier.seed,
         "positives": positives,
         "negatives": len(patches) - positives,
@@ -129,11 +129,10 @@ def restore(kind: type[Any], stored: Mapping[str, Any]) -> Any:
     return kind(**values)
 
 
-def compute_untrained(options: ClassifierOptions, rule: MaskRule, patches: list[Patch]) -> CamStore:
+def compute_untrained(model: Any, rule: MaskRule, patches: list[Patch]) -> CamStore:
     """The maps of the network that training began with."""
-    model = build_weak_model(options).eval()
     size = read_patch_size(patches)
-    return compute_cams(model, "", patches, size, rule, 8, select_device("cpu", "fp32"))
+    return compute_cams(model.eval(), "", patches, size, rule, 8, select_device("cpu", "fp32"))
 
 
 def measure_quality(cams: CamStore, patches: list[Patch]) -> MapQuality:
