@@ -79,6 +79,8 @@ def segment_alone(slide_folder, output):
 def segment_with_kills(slide_folder, output, n_kills, seed=0):
     """Let four runs share the work, each killed at random moments and started again, and make the
     tables at the end; returns the number of kills.
+
+    The kills are spread over the slides, not over time, so that a fast machine sees as many.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.shared_slides"])
@@ -89,11 +91,14 @@ def segment_with_kills(slide_folder, output, n_kills, seed=0):
     deadline = time.monotonic() + TIME_LIMIT_S
     for _ in range(N_PROCESSES):
         processes.append(_start(context, slide_folder, output))
+    n_slides = len(list(slide_folder.iterdir()))
     while any(process.exitcode is None for process in processes):
         assert time.monotonic() < deadline, "the runs do not end"
-        time.sleep(rng.uniform(0.05, 0.3))
+        time.sleep(rng.uniform(0.005, 0.05))
         index = rng.randrange(N_PROCESSES)
-        if killed < n_kills and processes[index].exitcode is None:
+        # The last kill is due when three quarters are done, while all processes are at work.
+        is_due = _count_results(output) >= 0.75 * n_slides * killed / n_kills
+        if killed < n_kills and is_due and processes[index].exitcode is None:
             processes[index].kill()
             processes[index].join()
             killed += 1
@@ -107,6 +112,11 @@ def _start(context, slide_folder, output):
     process = context.Process(target=segment_alone, args=(slide_folder, output))
     process.start()
     return process
+
+
+def _count_results(output):
+    """Slides whose results stand; the names of staging folders begin with a dot."""
+    return sum(1 for path in output.glob("s*") if path.is_dir())
 
 
 def find_leftovers(output):
