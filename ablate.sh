@@ -67,6 +67,9 @@ image_random   DECODER_FLAGS="--prompt image_random" RETRAIN_FLAGS="--prompt ima
 mask_random    DECODER_FLAGS="--prompt mask_random" RETRAIN_FLAGS="--prompt mask_random --n_iter 1"
 # Not in the paper
 one_view       UNTIL=masks MASK_FLAGS="--rotations 1"
+warm_up        UNTIL=masks CLASSIFIER_FLAGS="--warm_up 2"
+stain_jitter   UNTIL=masks CLASSIFIER_FLAGS="--stain_jitter 0.1"
+balanced       UNTIL=masks CLASSIFIER_FLAGS="--balance_classes"
 full_windows   UNTIL=masks MASK_FLAGS="--full_windows 0.99"
 evp_added      UNTIL=masks CLASSIFIER_FLAGS="--evp_fuse add"
 entropy        UNTIL=preliminary DECODER_FLAGS="--pepm_weight entropy"

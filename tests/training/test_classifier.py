@@ -17,6 +17,7 @@ from epsam.engine.fit import fit
 from epsam.training.classifier import (
     build_classifier_schedule,
     build_classifier_task,
+    class_weights,
     score_classifier,
 )
 from epsam.weak.adl import AttentionDropout
@@ -148,6 +149,48 @@ def test_validation_is_the_cross_entropy_of_logits_by_the_running_statistics(tmp
     # Of tumour probabilities 0.01, 0.99 and 0.18 only the last is on its label's side.
     assert scores["accuracy"] == pytest.approx(1 / 3)
     assert model.norm.running_mean.tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("step", "factor"), [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (20, 0.5), (40, 0.25)]
+)
+def test_the_rate_rises_over_the_epochs_of_warm_up_and_then_falls_as_before(step, factor):
+    """Two epochs of five steps of warm-up; half of the rate every four epochs."""
+    schedule = build_classifier_schedule(ClassifierOptions(warm_up=2, lr_step=4, lr_decay=0.5))
+    assert schedule.lr_factor(step, 5) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("labels", "weights"),
+    [((0, 1, 1, 1), [2.0, 2 / 3]), ((0, 0, 1, 1), [1.0, 1.0]), ((1, 1), [0.0, 0.5])],
+)
+def test_class_weights_are_inverse_to_the_number_of_patches(labels, weights, tmp_path):
+    train = [Patch(f"p{i}", label, tmp_path, None) for i, label in enumerate(labels)]
+    assert class_weights(train).tolist() == pytest.approx(weights)
+
+
+def test_balanced_losses_are_those_times_the_weight_of_their_class(patches):
+    """Four patches with tumour and three without: weights 7/8 and 7/6."""
+    losses = []
+    for balance in (False, True):
+        task = classifier_task(ColourClassifier(), patches, balance_classes=balance)
+        batch = next(iter(task.batches(0, 0)))
+        losses.append(task.loss(batch, 0))
+    expected = losses[0] * torch.where(batch.labels == 1, 7 / 8, 7 / 6)
+    torch.testing.assert_close(losses[1], expected)
+
+
+def test_stain_jitter_changes_what_is_trained_on_and_not_what_is_scored(patches):
+    models = {}
+    for strength in (0.0, 0.3):
+        model = ColourClassifier()
+        task = classifier_task(model, patches[:6], stain_jitter=strength)
+        task.loss(next(iter(task.batches(0, 0))), 0)
+        task.validate()
+        models[strength] = model
+    trained, scored = zip(models[0.0].images, models[0.3].images, strict=True)
+    assert not torch.allclose(*trained, atol=0.05)
+    assert torch.equal(*scored)
 
 
 def test_adl_acts_from_its_first_epoch_on(patches):

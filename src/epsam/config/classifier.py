@@ -199,7 +199,27 @@ class ClassifierOptions(
     lr_decay: float = flag(
         0.9, "factor of each reduction", source="published code", at_least=0, affects_result=True
     )
-    # docs/deviations.md, "Training from random weights".
+    # docs/deviations.md, "Training from random weights", here and below.
+    warm_up: int = flag(
+        0,
+        "first epochs, in which the learning rate rises linearly to --lr; 0: none",
+        at_least=0,
+        affects_result=True,
+        since="0.3",
+    )
+    stain_jitter: float = fraction(
+        0.0,
+        "stain augmentation: haematoxylin, eosin and residual of a training patch are scaled by "
+        "1 ± this and shifted by ± this, in optical density; 0: colour jitter alone",
+        affects_result=True,
+        since="0.3",
+    )
+    balance_classes: bool = flag(
+        False,
+        "weight the losses of patches with and without tumour inversely to how many there are",
+        affects_result=True,
+        since="0.3",
+    )
     adl_begin: int = flag(
         1,
         "first epoch in which ADL acts; 1: from the start",

@@ -16,6 +16,7 @@ from epsam.core.seeding import generator
 from epsam.data.augmentation import augment, draw_augmentation
 from epsam.data.batches import PatchBatch, load_listed_batches
 from epsam.data.patches import Patch
+from epsam.data.stain_jitter import draw_stain_jitter, jitter_stains
 from epsam.engine.fit import FitSchedule
 from epsam.engine.task import Task
 from epsam.metrics import accuracy, auroc
@@ -42,21 +43,20 @@ def build_classifier_task(
     tumour, for the model's second head; None or empty: it has none.
     """
     average = build_average(model, options.ema)
+    weights = class_weights(train) if options.balance_classes else None
 
     def compute_loss(batch: PatchBatch, epoch: int) -> Tensor:
         start_epoch(model, epoch, options)
-        augmentations = []
-        for name in batch.names:
-            rng = generator(options.seed, NAME, "augment", epoch, name)
-            augmentations.append(draw_augmentation(rng))
-
         labels = batch.labels.to(device_config.device)
         with device_config.autocast():
-            images = augment(scale_images(batch, device_config), augmentations)
+            images = _augment_batch(batch, epoch, options, device_config)
             if subclasses:
-                return _loss_of_both_heads(model, images, labels, batch.names, subclasses)
-            losses: Tensor = model.loss(images, labels)
-        return losses
+                losses = _loss_of_both_heads(model, images, labels, batch.names, subclasses)
+            else:
+                losses = model.loss(images, labels)
+        if weights is None:
+            return losses
+        return losses * weights.to(losses.device)[labels.long()]
 
     def validate() -> dict[str, float]:
         fitted = model if average is None else average.module
@@ -78,6 +78,33 @@ def build_classifier_task(
         scaler=device_config.scaler(),
         average=average,
     )
+
+
+def class_weights(train: Sequence[Patch]) -> Tensor:
+    """Weights (2,) of the losses of normal patches and patches with tumour: inverse to how many
+    there are, and 1 on average over all patches. A class without patches has 0.
+    """
+    n_tumour = sum(1 for patch in train if patch.label == 1)
+    counts = (len(train) - n_tumour, n_tumour)
+    return torch.tensor([len(train) / (2 * count) if count else 0.0 for count in counts])
+
+
+def _augment_batch(
+    batch: PatchBatch, epoch: int, options: ClassifierOptions, device_config: DeviceConfig
+) -> Tensor:
+    """A batch's images (B, 3, side, side) in 0..1, each augmented by its own draw."""
+    augmentations = []
+    jitters = []
+    for name in batch.names:
+        rng = generator(options.seed, NAME, "augment", epoch, name)
+        augmentations.append(draw_augmentation(rng))
+        jitters.append(draw_stain_jitter(rng, options.stain_jitter))
+
+    images = scale_images(batch, device_config)
+    if options.stain_jitter:
+        # Before the rotation, whose corners are black and no stain.
+        images = jitter_stains(images, jitters)
+    return augment(images, augmentations)
 
 
 def _as_loaded(batch: PatchBatch) -> PatchBatch:
@@ -127,13 +154,17 @@ def _group_parameters(model: Any, options: ClassifierOptions) -> Any:
 def build_classifier_schedule(options: ClassifierOptions) -> FitSchedule:
     """Keep the epoch with the best validation loss, stop early, and lower the learning rate by a
     factor every few epochs (docs/deviations.md, "Classifier schedule").
+
+    With `--warm_up` the rate rises linearly, step by step, over the first epochs.
     """
 
     def lr_factor(step: int, steps_per_epoch: int) -> float:
+        warm_up_steps = options.warm_up * steps_per_epoch
+        rise = min(1.0, (step + 1) / warm_up_steps) if warm_up_steps else 1.0
         if not options.lr_step:
-            return 1.0
+            return rise
         epoch = step // steps_per_epoch
-        return options.lr_decay ** (epoch // options.lr_step)
+        return rise * options.lr_decay ** (epoch // options.lr_step)
 
     return FitSchedule(
         options.epoch, options.patience, "val_loss", higher_is_better=False, lr_factor=lr_factor
