@@ -61,13 +61,15 @@ def write_classifier(folder: Path, weights: InferOptions) -> None:
 
 def write_decoder(folder: Path, formats: tuple[str, ...], weights: InferOptions) -> None:
     """SAM with the trained decoder as a checkpoint, as ONNX, or both."""
-    from epsam.export.onnx_decoder import require_onnx, write_onnx_decoder
+    from epsam.export.onnx_decoder import require_no_pixels, require_onnx, write_onnx_decoder
     from epsam.export.sam_checkpoint import load_trained_sam, write_sam_checkpoint
 
     if "onnx" in formats:
         # A missing package should not be noticed after the work.
         require_onnx()
     name, sam = load_trained_sam(weights)
+    if "onnx" in formats:
+        require_no_pixels(name, sam)
     if "sam" in formats:
         path = folder / f"sam_{name}_tumour.pth"
         write_sam_checkpoint(path, sam)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from epsam.config.common import RunFolderOptions
 from epsam.config.flags import flag
 from epsam.config.inference import CheckpointOptions
-from epsam.config.sam import SamWeightOptions
+from epsam.config.sam import SAM_NAMES, SamWeightOptions
 
 EXPORT_FORMATS = ("sam", "wsinfer", "onnx")
 
@@ -17,7 +17,7 @@ class ExportOptions(CheckpointOptions, SamWeightOptions, RunFolderOptions):
     sam_model_type: str = flag(
         "",
         "SAM's image encoder; empty: that of the decoder's training, by its file",
-        choices=("vit_b", "vit_l", "vit_h", "vit_demo"),
+        choices=SAM_NAMES,
         affects_result=True,
         names_weights=True,
     )

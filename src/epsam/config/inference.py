@@ -11,7 +11,7 @@ from epsam.config.common import (
     SlideResolutionOptions,
 )
 from epsam.config.flags import flag, fraction
-from epsam.config.sam import PromptOverrides, SamOptions
+from epsam.config.sam import SAM_NAMES, PromptOverrides, SamOptions
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class InferOptions(
     sam_model_type: str = flag(
         "",
         "SAM's image encoder; empty: that of the decoder's training, by its file",
-        choices=("vit_b", "vit_l", "vit_h", "vit_demo"),
+        choices=SAM_NAMES,
         affects_result=True,
         names_weights=True,
     )

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from epsam.config.flags import OldSpelling, flag
 from epsam.methods import PROMPTS
 
-SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_demo")
+SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_demo", "vit_small")
+# Their decoders need nothing but the embedding.
+MAP_SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_demo")
 
 # Earlier names of prompt rules.
 OLD_PROMPTS = {"ground_truth_random": "truth_random"}
@@ -17,7 +19,8 @@ class SamWeightOptions:
 
     sam_model_type: str = flag(
         "vit_b",
-        "SAM's image encoder; vit_demo is a small stand-in, not a real SAM",
+        "SAM; vit_demo and vit_small are small stand-ins, not real SAMs, and the decoder of the "
+        "latter also reads the image",
         source="paper 4.2",
         choices=SAM_NAMES,
         affects_result=True,
@@ -55,7 +58,7 @@ class MapSamOptions:
         "",
         "SAM whose masks refine the maps (--refine pam), or whose encoder is trained to make them "
         "(--weak_model sam_encoder); empty: that of the dataset's preset, else vit_b",
-        choices=SAM_NAMES,
+        choices=MAP_SAM_NAMES,
         affects_result=False,
     )
     map_sam_checkpoint: str = flag(

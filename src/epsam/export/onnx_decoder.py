@@ -72,6 +72,15 @@ def require_onnx() -> None:
         ) from error
 
 
+def require_no_pixels(name: str, sam: Sam) -> None:
+    """Raise EpsamError if the decoder of the SAM `name` reads the image, too."""
+    if sam.mask_decoder.reads_pixels:
+        raise EpsamError(
+            f"--formats onnx: the decoder of {name} reads the image, for which SAM's ONNX file has "
+            "no input; leave onnx out of --formats"
+        )
+
+
 def write_onnx_decoder(path: Path, sam: Sam) -> None:
     """Write the ONNX file, and compare it with the network, before it appears under its name.
 

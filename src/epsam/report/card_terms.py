@@ -19,6 +19,8 @@ DATA_TERMS = {
 """Dataset → the terms of its images and masks."""
 SAM_TERMS = {
     "vit_demo": "a small stand-in that this project has trained on made-up scenes, Apache-2.0",
+    "vit_small": "those of vit_demo, a small stand-in that this project has trained on made-up "
+    "scenes, Apache-2.0",
 }
 """SAM type → the terms of its weights; all others are Meta's."""
 MEDSAM_TERMS = "MedSAM, Apache-2.0; its training images have terms of their own"

@@ -99,10 +99,13 @@ def format_failures(failures: Sequence[tuple[str, str]], total: int, kind: str) 
 
 
 def warn_of_small_sam(options: OptionsByStage) -> list[str]:
-    """A warning if any stage used the small stand-in for SAM."""
-    if any(flags.get("sam_model_type") == "vit_demo" for flags in options.values()):
-        return ["Computed with vit_demo, a small stand-in: its scores say nothing about SAM ViT-B."]
-    return []
+    """A warning if any stage used a small stand-in for SAM."""
+    used = {flags.get("sam_model_type") for flags in options.values()}
+    return [
+        f"Computed with {name}, a small stand-in: its scores say nothing about SAM ViT-B."
+        for name in ("vit_demo", "vit_small")
+        if name in used
+    ]
 
 
 def read_stage_options(run: RunPaths, data: DatasetPaths) -> dict[str, Mapping[str, Any]]:

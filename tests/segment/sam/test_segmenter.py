@@ -15,7 +15,7 @@ from epsam.segment.sam.whole_patch import box_prompt
 def test_prompts_are_padded_to_the_segmenters_number_of_points(monkeypatch):
     lengths, grid = [], SPECS["vit_demo"].grid
 
-    def decode(sam, embeddings, coordinates, labels, masks):
+    def decode(sam, embeddings, coordinates, labels, masks, pixels):
         lengths.append(coordinates.shape[1])
         return torch.zeros(1, 4 * grid, 4 * grid)
 

@@ -14,16 +14,21 @@ class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]
     so that two images with a prompt each become four (segment-anything issue 277).
     """
 
+    reads_pixels = False
+    """Whether it needs the image beside its embedding."""
+
     def predict_masks(
         self,
         image_embeddings: Tensor,
         image_pe: Tensor,
         sparse_prompt_embeddings: Tensor,
         dense_prompt_embeddings: Tensor,
+        pixels: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, 4, 4h, 4w) and quality (B, 4) for embeddings (B, C, h, w) and B prompts.
 
-        The embeddings and the dense prompts of B prompts of one image may be (1, C, h, w).
+        pixels: the normalised images (B, 3, side, side), for a decoder that reads them. All but the
+        sparse prompts may be of one image, (1, …), for B prompts of it.
         """
         n_images, channels, height, width = image_embeddings.shape
         batch = len(sparse_prompt_embeddings)
@@ -32,9 +37,8 @@ class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         source = image_embeddings + dense_prompt_embeddings
         # Not repeated for each prompt: the first layer projects an image once for all of them.
         attended, source = self.transformer(source, image_pe.expand(n_images, -1, -1, -1), tokens)
-        upscaled = self.output_upscaling(
-            source.transpose(1, 2).reshape(batch, channels, height, width)
-        )
+        source = source.transpose(1, 2).reshape(batch, channels, height, width)
+        upscaled = self.upscale(source, pixels)
         mask_tokens = attended[:, 1 : 1 + self.num_mask_tokens]
         weights = []
         for index, mlp in enumerate(self.output_hypernetworks_mlps):
@@ -43,10 +47,15 @@ class BatchedMaskDecoder(MaskDecoder):  # type: ignore[misc]
         # Pixels times tokens, where the package multiplies tokens by pixels: so the gradients keep
         # the memory order of the convolutions' outputs (channels last). In the other order the
         # activation functions before it take five times as long on a CPU.
-        pixels = upscaled.permute(0, 2, 3, 1)
-        masks = pixels.flatten(1, 2) @ torch.stack(weights, dim=2)
-        masks = masks.transpose(1, 2).unflatten(2, pixels.shape[1:3])
+        vectors = upscaled.permute(0, 2, 3, 1)
+        masks = vectors.flatten(1, 2) @ torch.stack(weights, dim=2)
+        masks = masks.transpose(1, 2).unflatten(2, vectors.shape[1:3])  # type: ignore[no-untyped-call]
         return masks, self.iou_prediction_head(attended[:, 0])
+
+    def upscale(self, embedding: Tensor, pixels: Tensor | None) -> Tensor:
+        """The embedding after the prompt, (B, C, h, w), as (B, C / 8, 4h, 4w)."""
+        upscaled: Tensor = self.output_upscaling(embedding)
+        return upscaled
 
 
 def decode(
@@ -55,23 +64,26 @@ def decode(
     points_xy_sam: Tensor,
     labels: Tensor,
     mask_logits: Tensor | None = None,
+    pixels: Tensor | None = None,
 ) -> Tensor:
     """Mask logits (B, 4h, 4w) of SAM's single-mask token, in the decoder's low resolution.
 
     embeddings (B, C, h, w) float32; points_xy_sam (B, N, 2) in SAM's frame; labels (B, N): 1
     positive, 0 negative, −1 padding, 2 and 3 a box's corners, which come first; mask_logits (B, 1,
-    4h, 4w): dense prompts. Gradients reach all parameters of `sam` that require them.
+    4h, 4w): dense prompts; pixels: see `BatchedMaskDecoder`. Gradients reach all parameters of
+    `sam` that require them.
     Raises ValueError if some prompts have a box and others none.
     """
     points, boxes = _split_points_and_boxes(points_xy_sam, labels)
     sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_logits)
-    masks: Tensor = sam.mask_decoder(
+    masks: Tensor = sam.mask_decoder.predict_masks(
         image_embeddings=embeddings,
         image_pe=sam.prompt_encoder.get_dense_pe(),
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
-        multimask_output=False,
+        pixels=pixels,
     )[0]
+    # The first is the single mask; the three others are for prompts of several meanings.
     return masks[:, 0]
 
 

@@ -5,21 +5,29 @@ trained.
 from functools import partial
 from pathlib import Path
 
+import torch
 from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
 from epsam.core.checkpoints import check_fit, load_plain, named_tensors
 from epsam.segment.sam.attention import fuse_attention, scale_early
+from epsam.segment.sam.detail import DetailMaskDecoder
 from epsam.segment.sam.frames import PIXEL_MEAN, PIXEL_STD
 from epsam.segment.sam.mask_decoder import BatchedMaskDecoder
 from epsam.segment.sam.specs import PROMPT_DIM, SPECS, SamSpec
+
+DETAIL_PREFIX = "mask_decoder.detail."
+DETAIL_SEED = 22
+"""This project: of the start of a branch that no file has weights of, the same in all runs, so that
+a run and its evaluation begin with the same network.
+"""
 
 
 def build_sam(name: str) -> Sam:
     """The network of `SPECS[name]` with random weights, in evaluation mode."""
     spec = SPECS[name]
     return Sam(
-        _encoder(spec), _prompt_encoder(spec), _decoder(), list(PIXEL_MEAN), list(PIXEL_STD)
+        _encoder(spec), _prompt_encoder(spec), _decoder(spec), list(PIXEL_MEAN), list(PIXEL_STD)
     ).eval()
 
 
@@ -52,11 +60,12 @@ def _prompt_encoder(spec: SamSpec) -> PromptEncoder:
     )
 
 
-def _decoder() -> BatchedMaskDecoder:
+def _decoder(spec: SamSpec) -> BatchedMaskDecoder:
     transformer = scale_early(
         TwoWayTransformer(depth=2, embedding_dim=PROMPT_DIM, mlp_dim=2048, num_heads=8)
     )
-    return BatchedMaskDecoder(
+    decoder = DetailMaskDecoder if spec.reads_pixels else BatchedMaskDecoder
+    return decoder(
         num_multimask_outputs=3,
         transformer=transformer,
         transformer_dim=PROMPT_DIM,
@@ -91,12 +100,18 @@ def parameter_counts(sam: Sam) -> tuple[int, int]:
 def load_sam(name: str, checkpoint: Path) -> Sam:
     """The network of `SPECS[name]` in float32 with the weights of a file.
 
-    The file holds a state dict, or {"model": state dict, …}. Raises WeightsError if it cannot be
-    read, does not fit the network key by key, or holds NaN or infinity (docs/deviations.md, "Strict
-    weights").
+    The file holds a state dict, or {"model": state dict, …}. A decoder that reads the image starts
+    with a new branch if the file has none. Raises WeightsError if the file cannot be read, does not
+    fit the network key by key, or holds NaN or infinity (docs/deviations.md, "Strict weights").
     """
-    weights = named_tensors(checkpoint, load_plain(checkpoint))
-    sam = build_sam(name)
+    weights = dict(named_tensors(checkpoint, load_plain(checkpoint)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(DETAIL_SEED)
+        sam = build_sam(name)
+    if not any(key.startswith(DETAIL_PREFIX) for key in weights):
+        for key, tensor in sam.state_dict().items():
+            if key.startswith(DETAIL_PREFIX):
+                weights[key] = tensor
     check_fit(checkpoint, name, weights, sam.state_dict())
     sam.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
     return sam

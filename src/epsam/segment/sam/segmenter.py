@@ -21,7 +21,7 @@ from epsam.segment.sam.losses import decoder_loss
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.prompting.point_sampling import BOX_START, collate_points
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
-from epsam.segment.sam.specs import IMAGE, SAM_PIXELS, PixelScaling
+from epsam.segment.sam.specs import IMAGE, PIXELS, SAM_PIXELS, PixelScaling
 
 
 class PromptedEmbeddings(NamedTuple):
@@ -128,6 +128,7 @@ class SamSegmenter:
                 coordinates.to(device),
                 labels.to(device),
                 self._collate_cams(prompts),
+                features.get(PIXELS),
             )
         return self.frame.to_patch_logits(low_res.float())
 

@@ -3,6 +3,8 @@ imported.
 
 Source of the sizes and addresses: the registry and the README of Meta's `segment_anything` package.
 `vit_demo` is this project's: the same classes, small enough for a CPU. It is no SAM ViT-B.
+`vit_small` is the same network with the same weights, and a decoder that also reads the image
+(`detail`): that branch is new, and adds nothing before it is trained.
 """
 
 import math
@@ -23,7 +25,9 @@ SAM_PIXELS: PixelScaling = "sam"
 MINMAX_PIXELS: PixelScaling = "minmax"
 """Each image scaled to 0..1 by its lowest and highest value, as MedSAM's encoder was trained."""
 IMAGE = "image"
-"""Name of SAM's only feature, its image embedding."""
+"""Name of SAM's own feature, its image embedding."""
+PIXELS = "pixels"
+"""Name of the feature that is the normalised image itself, for a decoder that reads it."""
 PROMPT_DIM = 256
 FP16_BYTES = 2
 OFFICIAL_SITE = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -42,6 +46,8 @@ class SamSpec:
     input_px: int = 1024
     token_px: int = 16
     window: int = 14
+    reads_pixels: bool = False
+    """Whether its decoder reads the image, too (`detail`)."""
 
     @property
     def grid(self) -> int:
@@ -50,7 +56,10 @@ class SamSpec:
 
     def feature_shapes(self) -> FeatureShapes:
         """The shapes of one image's features, before any weights are loaded."""
-        return {IMAGE: (PROMPT_DIM, self.grid, self.grid)}
+        embedding = {IMAGE: (PROMPT_DIM, self.grid, self.grid)}
+        if not self.reads_pixels:
+            return embedding
+        return {**embedding, PIXELS: (3, self.input_px, self.input_px)}
 
     @property
     def url(self) -> str:
@@ -84,6 +93,17 @@ SPECS = {
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
     "vit_demo": SamSpec(160, 6, 5, (2, 5), "sam_vit_demo.pth", input_px=256, token_px=8, window=8),
+    "vit_small": SamSpec(
+        160,
+        6,
+        5,
+        (2, 5),
+        "sam_vit_demo.pth",
+        input_px=256,
+        token_px=8,
+        window=8,
+        reads_pixels=True,
+    ),
 }
 
 
