@@ -100,11 +100,11 @@ def format_failures(failures: Sequence[tuple[str, str]], total: int, kind: str) 
 
 def warn_of_small_sam(options: OptionsByStage) -> list[str]:
     """A warning if any stage used a small stand-in for SAM."""
-    used = {flags.get("sam_model_type") for flags in options.values()}
+    sam_names = {flags.get("sam_model_type") for flags in options.values()}
     return [
         f"Computed with {name}, a small stand-in: its scores say nothing about SAM ViT-B."
         for name in ("vit_demo", "vit_small")
-        if name in used
+        if name in sam_names
     ]
 
 
