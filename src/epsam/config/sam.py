@@ -6,8 +6,6 @@ from epsam.config.flags import OldSpelling, flag
 from epsam.methods import PROMPTS
 
 SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_demo", "vit_small")
-# Their decoders need nothing but the embedding.
-MAP_SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_demo")
 
 # Earlier names of prompt rules.
 OLD_PROMPTS = {"ground_truth_random": "truth_random"}
@@ -58,7 +56,7 @@ class MapSamOptions:
         "",
         "SAM whose masks refine the maps (--refine pam), or whose encoder is trained to make them "
         "(--weak_model sam_encoder); empty: that of the dataset's preset, else vit_b",
-        choices=MAP_SAM_NAMES,
+        choices=SAM_NAMES,
         affects_result=False,
     )
     map_sam_checkpoint: str = flag(

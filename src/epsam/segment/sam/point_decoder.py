@@ -3,7 +3,8 @@
 The masks are those of `decode`, within rounding, for half of its multiplications. What depends on
 the image alone is computed once. Where seven tokens meet thousands of pixels, it is the tokens that
 go through the projections: (q Wq) · (k Wk) is (q Wq Wkᵀ) · k, and a mean of projected pixels is the
-projected mean. Of the last layers only what the single mask needs is computed.
+projected mean. Of the last layers only what the single mask needs is computed, and a branch that
+reads the image (`detail`) is left out: SAM is untouched here, and such a branch adds nothing yet.
 """
 
 from dataclasses import dataclass
