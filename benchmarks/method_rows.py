@@ -43,6 +43,12 @@ def main() -> None:
     parser.add_argument("--checkpoint_root", type=Path, default=ROOT / "checkpoints")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
     parser.add_argument("--table", default="methods.csv", help="file in --results")
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        default=SPLITS,
+        help="val alone where the test split is not looked at",
+    )
     options = parser.parse_args()
 
     path = options.results / options.table
@@ -53,6 +59,8 @@ def main() -> None:
         run = RunPaths(options.checkpoint_root / name)
         differences = differences_of_run(run, base) if base else {}
         for row in rows_of_run(run):
+            if row["split"] not in options.splits:
+                continue
             difference = differences.get((row["split"], row["masks"]), {})
             rows.append(row | difference | fixed)
     write_table(path, COLUMNS, rows)

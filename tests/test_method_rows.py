@@ -47,10 +47,12 @@ def test_rows_hold_what_a_run_scored_on_validation_and_test_and_what_it_cost(
     monkeypatch.setattr(sys, "argv", ["method_rows.py", *words])
     method_rows.main()
     method_rows.main()
+    monkeypatch.setattr(sys, "argv", ["method_rows.py", *words, "--splits", "val"])
+    method_rows.main()
     with (tmp_path / "methods.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     # Earlier rows stay.
-    assert [line["split"] for line in rows] == ["val", "test", "test"] * 2
+    assert [line["split"] for line in rows] == ["val", "test", "test"] * 2 + ["val"]
     assert (rows[2]["masks"], rows[2]["seconds"], rows[2]["parameters"]) == ("fill", "", "")
     values = {"dataset": "mine", "method": "unet", "seed": "23", "masks": "unet"}
     costs = {"parameters": "15", "seconds": "61", "peak_gib": "1.26", "revision": "0123456"}
