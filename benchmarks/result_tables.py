@@ -15,7 +15,8 @@ A table stands between two comments. The first one says where it comes from:
 Either `rows`, `columns` and `value` name fields: one line for each value of `rows`, one column for
 each value of `columns`. Or `show` lists columns as `Header = {field} ± {other field}`; where the
 first field is empty, so is the cell, and where another one is empty, only the first is printed.
-Values are printed as the file holds them, in the file's order.
+A field of `where` may have one of several values, as in `masks=unet|deeplab`. Values are printed as
+the file holds them, in the file's order.
 """
 
 import csv
@@ -59,7 +60,7 @@ def read_rows(path: Path, where: str) -> list[Row]:
         rows = list(csv.DictReader(stream))
     chosen = []
     for row in rows:
-        if all(row[field] == value for field, value in conditions):
+        if all(row[field] in values.split("|") for field, values in conditions):
             chosen.append(row)
 
     # A condition that no row meets is a typing error on the page, not an empty table.

@@ -51,6 +51,16 @@ def test_two_values_for_a_cell_are_an_error_and_so_is_no_row(result_tables, tmp_
         result_tables.make_table({**settings, "where": "split=train"}, tmp_path)
 
 
+def test_a_field_may_have_one_of_several_values(result_tables, tmp_path):
+    write_scores(tmp_path)
+    settings = {"file": "scores.csv", "show": "seed = {seed}; split = {split}"}
+    every = result_tables.make_table(settings, tmp_path)
+    either = result_tables.make_table({**settings, "where": "split=val|test"}, tmp_path)
+    assert either == every
+    one = result_tables.make_table({**settings, "where": "split=test|train"}, tmp_path)
+    assert one.splitlines()[2:] == ["| 1 | test |"]
+
+
 def test_a_list_prints_what_is_there_of_a_cell(result_tables, tmp_path):
     write_scores(tmp_path)
     settings = {
