@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from epsam.core.device import select_device
-from epsam.core.errors import WeightsError
+from epsam.core.errors import EpsamError, WeightsError
+from epsam.export.onnx_decoder import require_no_pixels
 from epsam.segment.sam.detail import DetailBranch
 from epsam.segment.sam.mask_decoder import decode
 from epsam.segment.sam.models import build_sam, freeze, load_sam
@@ -140,3 +141,10 @@ def test_without_the_image_it_says_what_is_missing(sams):
     embeddings, points, labels, _ = inputs(1)
     with pytest.raises(ValueError, match="reads the image's pixels"):
         decode(small, embeddings, points, labels)
+
+
+def test_sams_onnx_file_has_no_place_for_the_image(sams):
+    demo, small = sams
+    require_no_pixels("vit_demo", demo)
+    with pytest.raises(EpsamError, match="decoder of vit_small reads the image.*leave onnx out"):
+        require_no_pixels("vit_small", small)
