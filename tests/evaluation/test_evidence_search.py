@@ -10,7 +10,7 @@ from epsam.core.errors import DatasetError
 from epsam.data.cam_store import CamStore
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
-from epsam.evaluation.evidence_search import judge_masks, mean_colour, search_grid_by_evidence
+from epsam.evaluation.evidence_search import judge_masks, search_grid_by_evidence
 from epsam.evaluation.threshold_search import select_best, write_grid
 from epsam.tables import GRID_SEARCH_COLUMNS
 from support.tables import read_rows
@@ -57,12 +57,29 @@ def test_a_mask_is_judged_by_the_evidence_that_it_holds_less_its_area():
     half, whole, twice, beside = (np.zeros((SIDE, SIDE), bool) for _ in range(4))
     half[:4], whole[:8], twice[:16], beside[8:16] = True, True, True, True
     masks = [half, whole, twice, beside]
-    colour = np.array(PINK, np.float32) / 255
-    scores = judge_masks(BlueCounter(), image, masks, colour, 3, ON_CPU)
+    normal = np.full((SIDE, SIDE, 3), PINK, np.uint8)
+    scores = judge_masks(BlueCounter(), image, masks, normal, 3, ON_CPU)
     # A quarter of the patch is tumour.
     assert scores == pytest.approx([0.5 - 0.125, 1 - 0.25, 1 - 0.5, 0 - 0.25])
-    # A classifier that finds less tumour in the patch than in an empty one has no evidence.
-    assert judge_masks(BlueCounter(sign=-1), image, masks, colour, 3, ON_CPU) == []
+    # A classifier that finds less tumour in the patch than in a normal one has no evidence.
+    assert judge_masks(BlueCounter(sign=-1), image, masks, normal, 3, ON_CPU) == []
+
+
+def test_evidence_is_the_mean_of_what_is_lost_without_the_mask_and_kept_with_it_alone():
+    class AnyPink(torch.nn.Module):
+        """Tumour (1) only if a quarter of the patch at most is pink, as one hole is enough."""
+
+        def forward(self, images):
+            pink = (images[:, 0] > 0.5).float().mean(dim=(1, 2))
+            return (pink <= 0.25).float()
+
+    image = np.full((SIDE, SIDE, 3), BLUE, np.uint8)
+    normal = np.full((SIDE, SIDE, 3), PINK, np.uint8)
+    masks = [np.zeros((SIDE, SIDE), bool) for _ in range(3)]
+    masks[0][:4], masks[1][:16], masks[2][:28] = True, True, True
+    scores = judge_masks(AnyPink(), image, masks, normal, 4, ON_CPU)
+    # An eighth: nothing lost, nothing kept. A half: all lost, nothing kept. Seven: both.
+    assert scores == pytest.approx([0 - 1 / 8, 1 / 2 - 1 / 2, 1 - 7 / 8])
 
 
 def test_the_quantile_of_the_tumours_own_mask_wins_without_any_ground_truth(validation, tmp_path):
@@ -80,13 +97,25 @@ def test_the_quantile_of_the_tumours_own_mask_wins_without_any_ground_truth(vali
     assert (tmp_path / "grid_search.png").is_file()
 
 
-def test_what_is_erased_takes_the_mean_colour_of_negatives(validation, tmp_path):
-    _, _, (negative,) = validation
-    half = np.zeros((SIDE, SIDE), bool)
-    half[:16] = True
-    other = patch_with_tumour(tmp_path, "m_0", half)
-    expected = (0.75 * np.array(PINK) + 0.25 * np.array(BLUE)) / 255
-    assert mean_colour([negative, other], SIDE) == pytest.approx(expected, abs=1e-6)
+def test_what_is_pasted_comes_from_another_negative_for_each_positive(validation, tmp_path):
+    cams, positives, (negative,) = validation
+    seen = []
+
+    class Noting(BlueCounter):
+        def forward(self, images):
+            seen.extend(images[:, 0].mean(dim=(1, 2)).tolist())
+            return super().forward(images)
+
+    tumour = np.zeros((SIDE, SIDE), bool)
+    tumour[:2] = True
+    other = patch_with_tumour(tmp_path, "m_0", tumour)
+    negatives = [negative, other]
+    search_grid_by_evidence(Noting(), cams, positives, negatives, SIDE, OPTIONS, ON_CPU)
+    # The second image of each positive is the normal patch alone: 2 images and 2 for each of 4
+    # pairs. The other negative has a sixteenth of blue.
+    pink, blue = PINK[0] / 255, BLUE[0] / 255
+    expected = [pink, pink + (blue - pink) / 16]
+    assert [seen[1], seen[11]] == pytest.approx(expected, abs=1e-4)
 
 
 def test_it_needs_both_labels_a_quantile_and_a_classifier_that_sees_something(validation):

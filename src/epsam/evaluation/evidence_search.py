@@ -1,10 +1,15 @@
 """Quantile and opening kernel by search over a grid, judged by the classifier: patch labels are
 enough (this project).
 
-A mask is erased from the patch, and the classifier looks again. What its logit loses is the
-evidence that the mask held. Were the tumour's evidence spread evenly over the tumour, evidence
+Normal tissue of another patch is pasted over the mask, and over all that is not the mask, and the
+classifier looks at both. What its logit loses in the first, and keeps in the second, is the
+evidence that the mask holds. Were the tumour's evidence spread evenly over the tumour, evidence
 minus area, as fractions of the whole patch, would be highest for the very mask of the tumour: a
 smaller mask holds less evidence, a larger one more area.
+
+Tissue, since a classifier may take any hole in one colour for normal; both ways, since one piece of
+normal tissue, or of tumour, may be enough to convince it (docs/real_tissue.md, "Without masks in
+validation").
 """
 
 import itertools
@@ -13,7 +18,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,17 +26,14 @@ from epsam.config.masks import MaskOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DatasetError
 from epsam.data.cam_store import CamStore
-from epsam.data.images import Mask
+from epsam.data.images import Mask, Rgb
 from epsam.data.patches import Patch, read_square
 from epsam.evaluation.threshold_search import require_grid, require_labels
 from epsam.training.panels import pick_evenly
 
-Colour = npt.NDArray[np.float32]
-"""Mean RGB (3,) in 0..1."""
-
 MOST_PATCHES = 100
 """This project: patches with tumour that a grid is judged by at most, evenly spaced; each costs as
-many passes of the classifier as the grid has pairs.
+twice as many passes of the classifier as the grid has pairs.
 """
 
 
@@ -48,17 +49,18 @@ def search_grid_by_evidence(
     """A row for each pair of the grid, with the mean over `positives` of evidence minus area
     (`evidence`, −1 to 1) of its masks.
 
-    model: a `WeakModel`. What is erased takes the mean colour of `negatives`. Raises DatasetError
-    without positives or negatives, if no positive has any evidence, or if the post-processing has
-    neither quantile nor kernel.
+    model: a `WeakModel`. What is pasted comes from `negatives`, another one for each positive as
+    far as there are enough. Raises DatasetError without positives or negatives, if no positive has
+    any evidence, or if the post-processing has neither quantile nor kernel.
     """
     require_grid(options)
     require_labels(positives, negatives)
-    colour = mean_colour(negatives, size)
     pairs = list(itertools.product(options.grid_quantiles, options.grid_kernels))
     scores: dict[tuple[float, int], list[float]] = defaultdict(list)
+    normal_indices = itertools.cycle(pick_evenly(len(negatives), MOST_PATCHES))
     for index in pick_evenly(len(positives), MOST_PATCHES):
         patch = positives[index]
+        normal = read_square(negatives[next(normal_indices)], size)
         masks = []
         for quantile, kernel in pairs:
             masks.append(
@@ -67,7 +69,7 @@ def search_grid_by_evidence(
                 )
             )
         image = read_square(patch, size)
-        judged = judge_masks(model, image, masks, colour, options.batch_size, device_config)
+        judged = judge_masks(model, image, masks, normal, options.batch_size, device_config)
         # A patch without evidence judges nothing.
         if judged:
             for pair, score in zip(pairs, judged, strict=True):
@@ -91,44 +93,55 @@ def search_grid_by_evidence(
     return rows
 
 
-def mean_colour(patches: Sequence[Patch], size: int) -> Colour:
-    """The mean RGB (3,) in 0..1 of up to MOST_PATCHES of them, evenly spaced."""
-    means = []
-    for index in pick_evenly(len(patches), MOST_PATCHES):
-        means.append(read_square(patches[index], size).mean(axis=(0, 1)) / 255)
-    return np.asarray(np.mean(means, axis=0), dtype=np.float32)
-
-
 def judge_masks(
     model: Any,
-    image: npt.NDArray[np.uint8],
+    image: Rgb,
     masks: Sequence[Mask],
-    colour: Colour,
+    normal: Rgb,
     batch_size: int,
     device_config: DeviceConfig,
 ) -> list[float]:
     """Evidence minus area of each mask, both as fractions of the patch's; empty if the classifier
-    finds the patch no more tumorous than an empty one.
-    """
-    pixels = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-    blank = torch.from_numpy(colour)[:, None, None]
-    erasures = [np.zeros(image.shape[:2], bool), np.ones(image.shape[:2], bool), *masks]
-    logits: list[float] = []
-    for start in range(0, len(erasures), batch_size):
-        erased = []
-        for mask in erasures[start : start + batch_size]:
-            erased.append(torch.where(torch.from_numpy(mask), blank, pixels))
-        logits += _logits(model, torch.stack(erased), device_config)
+    finds the patch no more tumorous than the normal one.
 
-    whole, empty, *without_mask = logits
-    if whole <= empty:
+    image, normal: RGB of the same side, the latter of a patch without tumour.
+    """
+    pixels = _to_pixels(image)
+    pasted = _to_pixels(normal)
+    nothing = np.zeros(image.shape[:2], bool)
+    # Where the patch itself is seen: all of it, none, and for each mask the rest and itself.
+    seen = [~nothing, nothing]
+    for mask in masks:
+        seen += [~mask, mask]
+
+    logits: list[float] = []
+    for start in range(0, len(seen), batch_size):
+        images = []
+        for part in seen[start : start + batch_size]:
+            images.append(torch.where(torch.from_numpy(part), pixels, pasted))
+        logits += _logits(model, torch.stack(images), device_config)
+
+    whole, none, *of_masks = logits
+    if whole <= none:
         return []
     scores = []
-    for mask, logit in zip(masks, without_mask, strict=True):
-        # An erased patch may look less tumorous than an empty one, or more so than before.
-        evidence = min(1.0, max(0.0, (whole - logit) / (whole - empty)))
-        scores.append(evidence - float(mask.mean()))
+    for mask, rest, alone in zip(masks, of_masks[::2], of_masks[1::2], strict=True):
+        lost = _fraction(whole - rest, whole - none)
+        kept = _fraction(alone - none, whole - none)
+        scores.append((lost + kept) / 2 - float(mask.mean()))
     return scores
+
+
+def _fraction(part: float, whole: float) -> float:
+    """Of an evidence, within 0 and 1: a pasted patch may look less tumorous than the normal one, or
+    more so than before.
+    """
+    return min(1.0, max(0.0, part / whole))
+
+
+def _to_pixels(image: Rgb) -> Tensor:
+    """(3, side, side) in 0..1."""
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
 
 def _logits(model: Any, images: Tensor, device_config: DeviceConfig) -> list[float]:
