@@ -126,9 +126,9 @@ def judge_masks(
         return []
     scores = []
     for mask, rest, alone in zip(masks, of_masks[::2], of_masks[1::2], strict=True):
-        lost = _fraction(whole - rest, whole - none)
-        kept = _fraction(alone - none, whole - none)
-        scores.append((lost + kept) / 2 - float(mask.mean()))
+        necessity = _fraction(whole - rest, whole - none)
+        sufficiency = _fraction(alone - none, whole - none)
+        scores.append((necessity + sufficiency) / 2 - float(mask.mean()))
     return scores
 
 
