@@ -82,7 +82,7 @@ def build_classifier_task(
 
 def class_weights(train: Sequence[Patch]) -> Tensor:
     """Weights (2,) of the losses of normal patches and patches with tumour: inverse to how many
-    there are, and 1 on average over all patches. A class without patches has 0.
+    there are, and 1 on average over all patches if both are there. A class without patches has 0.
     """
     n_tumour = sum(1 for patch in train if patch.label == 1)
     counts = (len(train) - n_tumour, n_tumour)

@@ -108,7 +108,8 @@ def load_sam(name: str, checkpoint: Path) -> Sam:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(DETAIL_SEED)
         sam = build_sam(name)
-    if not any(key.startswith(DETAIL_PREFIX) for key in weights):
+    has_branch = any(key.startswith(DETAIL_PREFIX) for key in weights)
+    if SPECS[name].reads_pixels and not has_branch:
         for key, tensor in sam.state_dict().items():
             if key.startswith(DETAIL_PREFIX):
                 weights[key] = tensor

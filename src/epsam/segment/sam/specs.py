@@ -9,7 +9,7 @@ Source of the sizes and addresses: the registry and the README of Meta's `segmen
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +67,8 @@ class SamSpec:
         return OFFICIAL_SITE + self.file if self.sha256 else ""
 
 
+_VIT_DEMO = SamSpec(160, 6, 5, (2, 5), "sam_vit_demo.pth", input_px=256, token_px=8, window=8)
+
 SPECS = {
     "vit_b": SamSpec(
         768,
@@ -92,18 +94,8 @@ SPECS = {
         "sam_vit_h_4b8939.pth",
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
-    "vit_demo": SamSpec(160, 6, 5, (2, 5), "sam_vit_demo.pth", input_px=256, token_px=8, window=8),
-    "vit_small": SamSpec(
-        160,
-        6,
-        5,
-        (2, 5),
-        "sam_vit_demo.pth",
-        input_px=256,
-        token_px=8,
-        window=8,
-        reads_pixels=True,
-    ),
+    "vit_demo": _VIT_DEMO,
+    "vit_small": replace(_VIT_DEMO, reads_pixels=True),
 }
 
 
