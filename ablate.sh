@@ -35,7 +35,7 @@ BOX_FLAGS=${BOX_FLAGS:-}
 EVALUATE_FLAGS=${EVALUATE_FLAGS:-}
 
 # One line each: a name, the flags that it adds to the stages, and UNTIL=masks or UNTIL=preliminary if it ends early.
-# RETRAIN_FLAGS are DECODER_FLAGS unless given. METHOD is that of train.sh; FROM is the row whose pseudo-labels it takes.
+# RETRAIN_FLAGS are DECODER_FLAGS unless given. EVALUATE_FLAGS change how it is scored. METHOD is that of train.sh; FROM is the row whose pseudo-labels it takes.
 # Add lines of your own: they are printed in a table of their own.
 ROWS=${ROWS:-'
 paper

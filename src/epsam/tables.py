@@ -177,6 +177,7 @@ ABLATION_COLUMNS = (
     "difference",
     "low",
     "high",
+    "drawn",
     "paper_camelyon17",
     "paper_camelyon16",
     "paper_internal",
@@ -206,4 +207,6 @@ COMPARISON_COLUMNS = (
     "difference",
     "low",
     "high",
+    "drawn",
 )
+"""`drawn`, as in the tables above: what the interval's bootstrap draws, case, slide or patch."""

@@ -8,8 +8,10 @@ from epsam.core.files import write_json, write_table
 from epsam.paths import RunPaths
 from epsam.tables import PATCH_SCORE_COLUMNS
 
+NO_GROUPS: dict[str, str] = {}
 
-def write_run(folder, quantile, **dice):
+
+def write_run(folder, quantile, groups=NO_GROUPS, **dice):
     run = RunPaths(folder)
     write_json(
         run.options,
@@ -17,7 +19,7 @@ def write_run(folder, quantile, **dice):
     )
     write_table(
         run.patch_scores,
-        PATCH_SCORE_COLUMNS,
+        (*PATCH_SCORE_COLUMNS, *groups),
         [
             {
                 "split": "test",
@@ -25,6 +27,7 @@ def write_run(folder, quantile, **dice):
                 "id": f"p{number}",
                 "dice": value,
                 "iou": value / 2,
+                **groups,
             }
             for predictor, values in dice.items()
             for number, value in enumerate(values)
@@ -61,6 +64,22 @@ def test_each_runs_own_mean_and_the_difference_over_common_patches(runs):
     assert "| generate_initial_masks.quantile | 0.3 | 0.4 |" in text
     assert "| initial mask | b | 3 | 50.00 | 25.00 | +10.00 [+10.00, +10.00] |" in text
     assert "| round 1 | a | 2 | 70.00 | 35.00 |  |" in text
+
+
+def test_it_is_said_what_an_interval_draws(runs, tmp_path):
+    assert {record["drawn"] for record in compare_runs(runs, "test")} == {"patch"}
+    text = format_comparison({}, compare_runs(runs, "test"), "test")
+    assert "For an interval, patches are drawn, as patches.csv states no cases" in text
+    assert "the interval is too narrow." in text
+
+    of_case = {"case": "1"}
+    cases = {
+        name: write_run(tmp_path / name, 0.3, of_case, **{"round 1": [0.5, 0.7]})
+        for name in ("c", "d")
+    }
+    records = compare_runs(cases, "test")
+    assert {record["drawn"] for record in records} == {"case"}
+    assert "For an interval, whole cases are drawn." in format_comparison({}, records, "test")
 
 
 def test_a_run_that_does_not_exist_or_was_not_scored_there_is_named(runs, tmp_path):

@@ -67,6 +67,17 @@ def test_rows_that_differ_late_share_the_keys_of_what_comes_before():
     assert plan_run(rows[0], 22, OPTIONS, "other patches").steps[0].key != keys["paper"][0]
 
 
+def test_flags_of_the_evaluation_change_the_scores_of_their_row_alone():
+    rows = read_rows('paper\ngated EVALUATE_FLAGS="--gate_from validation"')
+    paper, gated = (plan_run(row, 22, OPTIONS, "digest") for row in rows)
+    assert [step.options.gate_from for step in (paper.steps[-1], gated.steps[-1])] == [
+        "fixed",
+        "validation",
+    ]
+    assert [step.key for step in paper.steps[:-1]] == [step.key for step in gated.steps[:-1]]
+    assert paper.steps[-1].key != gated.steps[-1].key
+
+
 def test_bad_flags_of_a_row_end_with_2_before_anything_runs():
     with pytest.raises(SystemExit) as end:
         plan_run(read_rows('x MASK_FLAGS="--quantle 0.3"')[0], 1, OPTIONS, "")

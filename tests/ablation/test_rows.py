@@ -22,6 +22,12 @@ def test_a_line_is_a_name_and_flags_of_stages():
     assert rows["box"].flags["RETRAIN_FLAGS"] == ["--n_iter", "1"]
 
 
+def test_a_row_may_be_scored_in_a_way_of_its_own():
+    (row,) = read_rows('gated EVALUATE_FLAGS="--gate_from validation"')
+    assert row.flags["EVALUATE_FLAGS"] == ["--gate_from", "validation"]
+    assert row.flag_text == "--gate_from validation"
+
+
 def test_retraining_has_the_flags_of_the_preliminary_stage_unless_given_and_they_are_printed_once():
     row = read_rows(LIST)[-1]
     assert row.flags["RETRAIN_FLAGS"] == row.flags["DECODER_FLAGS"] == ["--n_negative", "5"]

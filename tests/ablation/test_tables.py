@@ -6,7 +6,12 @@ from epsam.ablation.data_table import count_patches, format_data_table
 from epsam.ablation.paper_tables import FINAL, TABLES
 from epsam.ablation.results import PatchMetrics, read_scores
 from epsam.ablation.rows import read_rows
-from epsam.ablation.tables import format_table, list_tables, make_records
+from epsam.ablation.tables import (
+    describe_intervals,
+    format_table,
+    list_tables,
+    make_records,
+)
 from epsam.config.evaluation import EvaluateOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_table
@@ -60,6 +65,19 @@ def test_markdown_states_split_paper_and_missing_scores():
         "| initial mask | 50.00 (1 of 2 seeds) | 25.00 | -30.00 [-30.00, -30.00] | 70.12 |" in text
     )
     assert "| ADL, ours | train | initial mask | – | – | – | 78.11 |" in text
+
+
+def test_the_tables_say_what_their_intervals_draw():
+    scores = {("test", FINAL): PatchMetrics({"a": 0.5}, {"a": 0.4}, {"a": "s1"}, "slide")}
+    assert describe_intervals({"paper": {22: scores}}) == (
+        " For an interval, whole slides are drawn."
+    )
+    both = describe_intervals({**RESULTS, "paper": {22: scores}})
+    assert "whole slides are drawn, or patches are drawn, as patches.csv" in both
+    assert describe_intervals({"paper": {}}) == ""
+    drawn = {record["line"]: record["drawn"] for record in make_records(table("3"), RESULTS, ROWS)}
+    assert drawn["Enhanced ADL, ours"] == "patch"
+    assert drawn["ADL, ours"] == ""
 
 
 def test_rows_of_no_table_stand_beside_the_papers_method_at_the_same_stage():

@@ -8,7 +8,11 @@ from typing import Any
 
 from epsam.ablation.paper_tables import FINAL
 from epsam.ablation.results import PatchMetrics, ScoreKey, read_scores
-from epsam.ablation.statistics import mean_over_patches, paired_difference
+from epsam.ablation.statistics import (
+    describe_resampling,
+    mean_over_patches,
+    paired_difference,
+)
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_json
 from epsam.paths import RunPaths
@@ -84,10 +88,13 @@ def format_comparison(
     for option, values in differing.items():
         lines.append(f"| {option} | {' | '.join(values)} |")
 
+    drawn = [describe_resampling(name) for name in _list_drawn(records)]
     lines += [
         "",
         f"### Scores on {split}, per cent, and the difference in Dice from {names[0]} "
-        "[95 % bootstrap interval over patches, or over cases where patches.csv states them]",
+        "[95 % bootstrap interval]",
+        "",
+        f"For an interval, {', or '.join(drawn)}.",
         "",
         "| masks | run | patches | Dice | IoU | Δ Dice |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -100,6 +107,11 @@ def format_comparison(
             f"{record['iou']:.2f} | {difference} |"
         )
     return "\n".join([*lines, ""])
+
+
+def _list_drawn(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the intervals of the runs draw, each once."""
+    return list(dict.fromkeys(str(record["drawn"]) for record in records))
 
 
 def _list_predictors(scores_of_runs: Sequence[RunScores], split: str) -> list[str]:
@@ -122,6 +134,7 @@ def _compare(
         "run": run,
         "patches": len(metrics.dice),
         "common_patches": difference.patches,
+        "drawn": metrics.drawn,
     }
     for name, value in (
         ("dice", mean_over_patches(metrics.dice)),

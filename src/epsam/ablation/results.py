@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epsam.ablation.paper_tables import FINAL, TableLine
+from epsam.ablation.statistics import PATCH
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_numbers, read_table
 from epsam.paths import RunPaths
@@ -28,11 +29,15 @@ NO_ROUNDS = (FILL, ALL_FILLED, INITIAL, ZERO_SHOT)
 
 @dataclass(frozen=True)
 class PatchMetrics:
-    """Dice and IoU of each patch, and its case or slide where one is stated, by patch name."""
+    """Dice and IoU of each patch, and its case or slide where one is stated, by patch name.
+
+    drawn: what an interval draws: case, slide or patch.
+    """
 
     dice: Mapping[str, float]
     iou: Mapping[str, float]
     cases: Mapping[str, str] = field(default_factory=dict)
+    drawn: str = PATCH
 
 
 def read_scores(run: RunPaths) -> dict[ScoreKey, PatchMetrics]:
@@ -53,17 +58,19 @@ def read_scores(run: RunPaths) -> dict[ScoreKey, PatchMetrics]:
     dice: dict[ScoreKey, dict[str, float]] = {}
     iou: dict[ScoreKey, dict[str, float]] = {}
     cases: dict[str, str] = {}
+    drawn = PATCH
     for row in rows:
         key = (row["split"], row["what"])
-        case_or_slide = row.get(CASE_COLUMN) or row.get(SLIDE_COLUMN)
-        if case_or_slide:
-            cases[row["id"]] = case_or_slide
+        for column in (SLIDE_COLUMN, CASE_COLUMN):
+            if row.get(column):
+                cases[row["id"]] = row[column]
+                drawn = column
         dice.setdefault(key, {})[row["id"]] = float(row["dice"])
         iou.setdefault(key, {})[row["id"]] = float(row["iou"])
 
     scores: dict[ScoreKey, PatchMetrics] = {}
     for split, predictor in dice:
-        metrics = PatchMetrics(dice[split, predictor], iou[split, predictor], cases)
+        metrics = PatchMetrics(dice[split, predictor], iou[split, predictor], cases, drawn)
         scores[split, predictor] = metrics
         # Rounds are scored in their order, so the last one of a split stays.
         if predictor not in NO_ROUNDS:

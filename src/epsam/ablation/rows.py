@@ -10,7 +10,10 @@ from epsam.core.errors import EpsamError
 from epsam.pipeline import STAGES, training_stages
 from epsam.recipes import EP_SAM, RECIPES
 
-FLAGS = tuple(stage.flags_variable for stage in STAGES.values() if stage.trains)
+FLAGS = (
+    *(stage.flags_variable for stage in STAGES.values() if stage.trains),
+    STAGES["evaluate"].flags_variable,
+)
 ENDS = tuple(stage.until for stage in training_stages() if stage.until)
 _KEYS = (*FLAGS, "UNTIL", "METHOD", "FROM")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")

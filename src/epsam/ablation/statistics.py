@@ -16,6 +16,8 @@ BOOTSTRAP_SAMPLES = 10_000
 SEED = 22
 """This project: fixed, so that the interval of the same scores is always the same."""
 COVERAGE = 0.95
+PATCH = "patch"
+"""What the bootstrap draws where the cases of patches are not known."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,18 @@ def paired_difference(
 
     low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return Difference(float(differences.mean()), float(low), float(high), len(names))
+
+
+def describe_resampling(drawn: str) -> str:
+    """What the bootstrap of `paired_difference` draws, in words; `drawn` is case, slide or
+    patch.
+    """
+    if drawn != PATCH:
+        return f"whole {drawn}s are drawn"
+    return (
+        "patches are drawn, as patches.csv states no cases or slides; where several patches are of "
+        "one case, the interval is too narrow"
+    )
 
 
 def _number_groups(names: Sequence[str], cases: Mapping[str, str]) -> npt.NDArray[np.int64]:

@@ -24,6 +24,7 @@ from epsam.ablation.results import PatchMetrics, ScoreKey, find_score, read_scor
 from epsam.ablation.rows import AblationRow
 from epsam.ablation.run_plans import EVALUATED
 from epsam.ablation.statistics import (
+    describe_resampling,
     mean_over_patches,
     mean_over_seeds,
     mean_sd,
@@ -43,9 +44,8 @@ HEADER = ("", "split", "masks", "Dice", "IoU", "Δ Dice [95 %]", "paper: C17", "
 NOTE = (
     "Per cent, means over the positive patches of the split, then mean ± sample standard deviation "
     "over seeds. Δ is the difference in Dice from the line marked *, patch by patch, averaged over "
-    "the seeds that both have, with the percentile bootstrap interval over patches, or over cases "
-    "or slides where patches.csv states them. Paper: Dice / IoU on its own data; – is not reported "
-    "or not known here."
+    "the seeds that both have, with its percentile bootstrap interval. Paper: Dice / IoU on its "
+    "own data; – is not reported or not known here."
 )
 
 Results = Mapping[str, Mapping[int, Mapping[ScoreKey, PatchMetrics]]]
@@ -68,9 +68,9 @@ def write_tables(
     folder = root / "tables"
     counts = count_patches(data)
     write_table(folder / "table_1.csv", DATA_TABLE_COLUMNS, counts)
-    texts = [heading, f"{NOTE}\n", format_data_table(counts)]
 
     results = read_results(root, rows, seeds)
+    texts = [heading, f"{NOTE}{describe_intervals(results)}\n", format_data_table(counts)]
     for table in list_tables(rows):
         records = make_records(table, results, rows)
         path = folder / f"table_{table.number}.csv"
@@ -99,6 +99,16 @@ def read_results(root: Path, rows: Sequence[AblationRow], seeds: Sequence[int]) 
             if (run.root / EVALUATED).is_file():
                 results[row.name][seed] = read_scores(run)
     return results
+
+
+def describe_intervals(results: Results) -> str:
+    """A sentence on what the intervals draw; empty before any run was evaluated."""
+    drawn: dict[str, None] = {}
+    for of_row in results.values():
+        for scores in of_row.values():
+            drawn.update(dict.fromkeys(metrics.drawn for metrics in scores.values()))
+    texts = [describe_resampling(name) for name in drawn]
+    return f" For an interval, {', or '.join(texts)}." if texts else ""
 
 
 def list_tables(rows: Sequence[AblationRow]) -> list[PaperTable]:
@@ -144,6 +154,7 @@ def make_records(
             "masks": _name_of_masks(line, results),
             "patches": max((len(metrics.dice) for metrics in scores.values()), default=0),
             "seeds": len(scores),
+            "drawn": _name_drawn(scores),
             "paper_camelyon17": line.paper[0],
             "paper_camelyon16": line.paper[1],
             "paper_internal": line.paper[2],
@@ -202,6 +213,11 @@ def _scores_by_seed(line: TableLine, results: Results) -> dict[int, PatchMetrics
             if key is not None:
                 scores.setdefault(seed, of_run[key])
     return scores
+
+
+def _name_drawn(scores: Mapping[int, PatchMetrics]) -> str:
+    """What the interval of a line draws; empty for a line without scores."""
+    return next((metrics.drawn for metrics in scores.values()), "")
 
 
 def _name_of_masks(line: TableLine, results: Results) -> str:

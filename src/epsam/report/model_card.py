@@ -5,7 +5,12 @@ that is, and under which terms. Made of the run's tables and records alone.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from epsam.ablation.statistics import mean_over_patches, paired_difference
+from epsam.ablation.statistics import (
+    PATCH,
+    describe_resampling,
+    mean_over_patches,
+    paired_difference,
+)
 from epsam.config.classifier import ClassifierOptions
 from epsam.report.card_content import CardContent
 from epsam.report.card_terms import data_terms, weight_terms
@@ -118,12 +123,12 @@ def _describe_figures(card: CardContent) -> list[str]:
     for score in card.scores:
         if score["split"] == card.split:
             rows.append(_score_row(card, score))
-    resampled = f"whole {card.grouped_by}s are" if card.grouped_by else "patches are"
+    resampled = describe_resampling(card.grouped_by or PATCH)
     lines = [
         f"Split {card.split}. Dice and IoU: means over patches with tumour; in the last column "
         "all pixels of all patches are counted together, and a patch without tumour has a mask "
         "only if the classifier lets it pass. fill and all are no methods: every patch with tumour "
-        f"is filled whole, or every patch. Intervals: bootstrap, {resampled} drawn.",
+        f"is filled whole, or every patch. Intervals: bootstrap, {resampled}.",
         "",
         *_format_table(SCORE_TABLE, rows),
         "",

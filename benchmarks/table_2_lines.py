@@ -1,6 +1,6 @@
 """Lines of docs/results/method_table.csv: Table 2 of an ablation, with the revision of its runs.
 
-    python benchmarks/method_table.py ablation-demo --command "ONLY=table_2 ./ablate.sh"
+    python benchmarks/table_2_lines.py ablation-demo --command "ONLY=table_2 ./ablate.sh"
 
 Means over seeds, in per cent, as ablate.py computed them, and the difference in Dice from EP-SAM.
 The lines of the dataset that the file held before are replaced.

@@ -1,4 +1,4 @@
-"""benchmarks/method_table.py: the lines of an ablation's Table 2 as rows of docs/results."""
+"""benchmarks/table_2_lines.py: the lines of an ablation's Table 2 as rows of docs/results."""
 
 import csv
 import sys
@@ -20,11 +20,11 @@ NOTHING = EMPTY | NO_SCORES | NO_DIFFERENCE | NO_COST
 
 
 @pytest.fixture
-def method_table(monkeypatch):
+def table_2_lines(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import method_table
+    import table_2_lines
 
-    return method_table
+    return table_2_lines
 
 
 def write_ablation(root):
@@ -43,9 +43,9 @@ def write_ablation(root):
         write_json(run.record, {"evaluate": evaluation})
 
 
-def test_lines_are_rounded_and_have_the_revisions_of_their_runs(method_table, tmp_path):
+def test_lines_are_rounded_and_have_the_revisions_of_their_runs(table_2_lines, tmp_path):
     write_ablation(tmp_path)
-    fill, unet, medsam, deeplab = method_table.read_lines(tmp_path, "./ablate.sh")
+    fill, unet, medsam, deeplab = table_2_lines.read_lines(tmp_path, "./ablate.sh")
     assert fill.items() >= {"dataset": "mine", "dice": "70.00", "revision_note": ""}.items()
     assert fill["revision"] == unet["revision"]
     assert unet.items() >= {"dice": "81.28", "dice_sd": "1.00", "difference": "+1.50"}.items()
@@ -55,20 +55,20 @@ def test_lines_are_rounded_and_have_the_revisions_of_their_runs(method_table, tm
     assert deeplab.items() >= {"revision_note": "not measured", "revision": ""}.items()
 
 
-def test_lines_of_the_same_dataset_are_replaced(method_table, tmp_path, monkeypatch):
+def test_lines_of_the_same_dataset_are_replaced(table_2_lines, tmp_path, monkeypatch):
     write_ablation(tmp_path / "runs" / "ablation-mine")
-    other = dict.fromkeys(method_table.COLUMNS, "") | {"dataset": "other", "line": "fill"}
-    write_table(tmp_path / "method_table.csv", method_table.COLUMNS, [other])
+    other = dict.fromkeys(table_2_lines.COLUMNS, "") | {"dataset": "other", "line": "fill"}
+    write_table(tmp_path / "method_table.csv", table_2_lines.COLUMNS, [other])
     words = ["ablation-mine", "--command", "./ablate.sh", "--results", str(tmp_path)]
     words += ["--checkpoint_root", str(tmp_path / "runs")]
-    monkeypatch.setattr(sys, "argv", ["method_table.py", *words])
-    method_table.main()
-    method_table.main()
+    monkeypatch.setattr(sys, "argv", ["table_2_lines.py", *words])
+    table_2_lines.main()
+    table_2_lines.main()
     with (tmp_path / "method_table.csv").open(newline="") as stream:
         datasets = [row["dataset"] for row in csv.DictReader(stream)]
     assert datasets == ["other", "mine", "mine", "mine", "mine"]
 
 
-def test_an_ablation_without_tables_is_told(method_table, tmp_path):
+def test_an_ablation_without_tables_is_told(table_2_lines, tmp_path):
     with pytest.raises(DatasetError, match=r"table_2\.csv: no such file; run ablate\.sh"):
-        method_table.read_lines(tmp_path, "./ablate.sh")
+        table_2_lines.read_lines(tmp_path, "./ablate.sh")
