@@ -4,8 +4,8 @@
 #     ONLY="paper,mask_random" SEEDS=22 ./ablate.sh       some rows, one seed
 #     ONLY=table_2 ./ablate.sh                            all methods beside each other
 # Running it again goes on after an interruption and runs the rows that were added to the list. What rows have in
-# common (embeddings, classifiers, CAMs, masks, decoders) is computed once and reused. With ONLY, among the rows that it
-# names: name a finished row, too, and the others start from what it has.
+# common (embeddings, classifiers, CAMs, masks, decoders) is computed once and reused, also from finished rows that ONLY
+# does not name.
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "$0")"

@@ -1,13 +1,15 @@
 """Every row of the list over every seed, shared work done once, then Tables 1 to 6 (paper 4)."""
 
+import dataclasses
 import importlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from epsam.ablation.plans import find_missing_weights, plan_runs
-from epsam.ablation.rows import read_rows, select_rows
-from epsam.ablation.run_plans import run_plans
+from epsam.ablation.plans import RunPlan, find_missing_weights, plan_runs
+from epsam.ablation.rows import AblationRow, read_rows, select_rows
+from epsam.ablation.run_plans import EVALUATED, run_plans
 from epsam.ablation.tables import write_tables
 from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import run_stage
@@ -35,7 +37,7 @@ def main(options: AblateOptions) -> None:
         log.warning("row %s is left out: %s is missing (checkpoints/README.md)", name, path)
 
     # A failed row leaves its lines empty; the tables of the others are worth having.
-    outcomes = run_plans(plans, run_script)
+    outcomes = run_plans(plans, run_script, plan_evaluated_runs(rows, options))
     print_tables(options)
     if outcomes.left_to_others:
         log.warning(
@@ -55,6 +57,20 @@ def main(options: AblateOptions) -> None:
 def ablation_folder(options: AblateOptions) -> Path:
     """The folder of all runs of the list and of the tables."""
     return Path(options.checkpoint_root) / options.name
+
+
+def plan_evaluated_runs(rows: Sequence[AblationRow], options: AblateOptions) -> list[RunPlan]:
+    """The runs that --only leaves out and that were evaluated before: others reuse their work."""
+    chosen = select_rows(rows, options.only)
+    evaluated = []
+    for row in rows:
+        runs = (ablation_folder(options) / row.name).glob(f"seed_*/{EVALUATED}")
+        if row not in chosen and any(runs):
+            evaluated.append(row.name)
+    # An empty --only would mean all rows.
+    if not evaluated:
+        return []
+    return plan_runs(rows, dataclasses.replace(options, only=tuple(evaluated)))
 
 
 def run_script(name: str, options: Any) -> None:

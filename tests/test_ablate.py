@@ -290,39 +290,66 @@ def test_others_reuse_what_a_row_has_computed_before_it_fails(tmp_path, monkeypa
     assert reused == [(a, b, "train_classifier")]
 
 
-@pytest.mark.parametrize("replace", [False, True])
-def test_a_finished_run_is_replaced_on_request_alone(tmp_path, monkeypatch, caplog, replace):
+@pytest.fixture
+def computed(tmp_path, monkeypatch):
+    """«stage row» of each stage that is computed, in an empty folder; the stages leave records
+    alone.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ablate, "print_tables", lambda *_: None)
     monkeypatch.setattr(evaluate, "main", lambda _: None)
-    replaced = []
+    computed = []
 
     def finish(name):
         def main(stage_options):
             stage = Stage(name, stage_options, {})
             if not stage.is_current():
                 stage.begin()
-                replaced.append(f"{name} {stage_options.run.split('/')[1]}")
+                computed.append(f"{name} {stage_options.run.split('/')[1]}")
                 stage.finish([])
 
         return main
 
     for script in (train_classifier, generate_initial_masks):
         monkeypatch.setattr(script, "main", finish(script.__name__))
+    return computed
+
+
+def test_finished_rows_that_only_leaves_out_are_reused_while_the_patches_are_the_same(computed):
+    rows = 'a UNTIL=masks\nb UNTIL=masks MASK_FLAGS="--rotations 1"'
+    every = dataclasses.replace(options(seeds=(22,)), rows=rows)
+    ablate.main(dataclasses.replace(every, only=("a",)))
+    assert computed == ["train_classifier a", "generate_initial_masks a"]
+
+    computed.clear()
+    ablate.main(dataclasses.replace(every, only=("b",)))
+    assert computed == ["generate_initial_masks b"]
+
+    computed.clear()
+    image = Path("dataset/mini/train/image/new_1.png")
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"another patch")
+    rows += '\nc UNTIL=masks MASK_FLAGS="--quantile 0.5"'
+    ablate.main(dataclasses.replace(every, rows=rows, only=("c",)))
+    assert computed == ["train_classifier c", "generate_initial_masks c"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_finished_run_is_replaced_on_request_alone(computed, caplog, replace):
     once = dataclasses.replace(options(seeds=(22,)), rows="a UNTIL=masks\nb UNTIL=masks")
     ablate.main(once)
-    replaced.clear()
+    computed.clear()
     # `b` could reuse what `a` has, which would replace what `b` has finished.
     changed = dataclasses.replace(
         once, replace=replace, rows='a UNTIL=masks\nb UNTIL=masks MASK_FLAGS="--quantile 0.8"'
     )
     if replace:
         ablate.main(changed)
-        assert replaced == ["generate_initial_masks b"]
+        assert computed == ["generate_initial_masks b"]
     else:
         with pytest.raises(EpsamError, match="1 of 2 runs failed, the first being b"):
             ablate.main(changed)
-        assert replaced == []
+        assert computed == []
         assert "row b with seed 22 not run: " in caplog.text
         assert "finished work, generate_initial_masks (quantile 0.3 → 0.8" in caplog.text
         assert "by NAME (--name), or replace old runs by REPLACE=1 (--replace)" in caplog.text

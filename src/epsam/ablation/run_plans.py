@@ -70,11 +70,21 @@ class Outcomes:
     left_to_others: list[str] = field(default_factory=list)
 
 
-def run_plans(plans: Sequence[RunPlan], run_script: RunScript) -> Outcomes:
+def run_plans(
+    plans: Sequence[RunPlan], run_script: RunScript, evaluated: Sequence[RunPlan] = ()
+) -> Outcomes:
     """Run the plans in order, each with its run locked. Neither a failure nor a run on which
     another process works stops the others.
+
+    evaluated: runs of other rows, whose work is reused as far as it is still what its flags and
+    patches give.
     """
     results = SharedResults()
+    for plan in evaluated:
+        if _evaluation(plan).is_current():
+            for step in plan.steps:
+                results.register(step, plan)
+
     outcomes = Outcomes()
     for number, plan in enumerate(plans, start=1):
         log.info("== %d/%d: %s, seed %d", number, len(plans), plan.row.name, plan.seed)
