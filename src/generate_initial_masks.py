@@ -47,9 +47,7 @@ def main(options: MaskOptions) -> None:
     if not options.resnet_checkpoint:
         check_predecessor(NAME, "train_classifier", options)
     data, run = DatasetPaths.of(options), RunPaths.of(options)
-    patches: dict[str, list[Patch]] = {}
-    for split in SPLITS:
-        patches[split] = select_positives(list_labelled_patches(data.split(split)))
+    patches = list_positives(data)
     size = read_patch_size(patches["train"])
 
     classifier = find_classifier(run, options)
@@ -69,7 +67,6 @@ def main(options: MaskOptions) -> None:
     # PyTorch takes seconds to import, and a finished stage has no use for it.
     from epsam.cam.rotation import trained_cam
     from epsam.core.device import select_device
-    from epsam.training.cams import describe_external_classifier
     from epsam.training.layer_masks import write_layer_masks
     from epsam.training.run_cams import fit_refiner, remove_shards, update_cams
     from epsam.weak.registry import load_weak_model
@@ -77,9 +74,6 @@ def main(options: MaskOptions) -> None:
     device_config = select_device(options.device, options.precision)
     stage.begin()
     options, checksum = resolved, inputs["classifier"]
-    external = (
-        describe_external_classifier(classifier, checksum) if options.resnet_checkpoint else {}
-    )
 
     # Whatever would fail later fails now, before hours of work.
     model = load_weak_model(classifier, device_config)
@@ -100,7 +94,7 @@ def main(options: MaskOptions) -> None:
     )
 
     log_panels(run, options)
-    write_rule(run, rule, options.cam or trained_cam(model), external)
+    write_rule(run, rule, options.cam or trained_cam(model), classifier, checksum)
     remove_shards(run)
 
     outputs = [*list_outputs(run, patches), *layer_files]
@@ -132,14 +126,18 @@ def remove_earlier_masks(run: RunPaths) -> None:
     wait_for_all()
 
 
-def write_rule(run: RunPaths, rule: MaskRule, cam: str, external: Mapping[str, str]) -> None:
+def write_rule(run: RunPaths, rule: MaskOptions, cam: str, classifier: Path, checksum: str) -> None:
     """Write the rule beside the masks: decoders and inference make their maps by it.
 
-    cam: the CAM method, where the rule leaves it open. external: fields of a classifier that is not
-    the run's own.
+    cam: the CAM method, where the rule leaves it open. checksum: SHA-256 of the classifier's file.
     """
+    from epsam.training.cams import describe_external_classifier
+
+    fields = select_fields(MaskRule, rule) | {"cam": cam}
+    if rule.resnet_checkpoint:
+        fields |= describe_external_classifier(classifier, checksum)
     if is_main_process():
-        write_json(run.mask_rule, select_fields(MaskRule, rule) | {"cam": cam} | dict(external))
+        write_json(run.mask_rule, fields)
 
 
 def list_outputs(run: RunPaths, patches: Mapping[str, Sequence[Patch]]) -> list[Path]:
@@ -159,6 +157,14 @@ def find_classifier(run: RunPaths, options: MaskOptions) -> Path:
             f"{classifier}: no such file; run the stage that makes it, or correct the path"
         )
     return classifier
+
+
+def list_positives(data: DatasetPaths) -> dict[str, list[Patch]]:
+    """The patches with tumour of each split."""
+    patches = {}
+    for split in SPLITS:
+        patches[split] = select_positives(list_labelled_patches(data.split(split)))
+    return patches
 
 
 def list_searched_negatives(data: DatasetPaths, options: MaskOptions) -> list[Patch]:

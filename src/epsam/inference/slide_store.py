@@ -6,7 +6,7 @@ folder, and the record that a slide is done.
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,23 +16,20 @@ from epsam.core.artifact import NOT_DONE, Artifact, FileCheck, Key, Replacement
 from epsam.core.claims import Claim, hold_claim
 from epsam.core.distributed import current_world
 from epsam.core.errors import BusyError, ClaimLostError, DatasetError
-from epsam.core.files import file_size, quick_hash, read_json, write_json
+from epsam.core.files import file_size, quick_hash, read_json
 from epsam.evaluation.slide_scores import ResultFrame
 from epsam.extraction.discovery import FAILED, SlideRecord
 from epsam.inference.progress import PhaseTimer
+from epsam.inference.slide_timings import TIMING_FILE, write_timing
 
 log = logging.getLogger(__name__)
 
 RESULT_FILE = "slide.json"
 """The completion record of a slide; a folder without it holds no finished results."""
-TIMING_FILE = "timings.json"
 CLAIM_FOLDER = ".claims"
 
 # Seconds differ from run to run.
 _SIZES_OF_RESULTS = FileCheck("files", file_size, ignored=(TIMING_FILE,))
-
-_TOTALS = ("seconds", "windows_per_second")
-"""Columns of timings.csv beside the phases, which depend on the model."""
 
 Row = dict[str, Any]
 
@@ -66,8 +63,7 @@ class StagedSlide:
 
     def publish(self, row: Row, frame: ResultFrame, timer: PhaseTimer) -> None:
         """Complete the results by `row` and the seconds that they took."""
-        tiles = row["seen"]
-        write_json(self.folder / TIMING_FILE, _timing_row(self.name, tiles, timer))
+        write_timing(self.folder, self.name, row["seen"], timer)
         # The keys of slide.json are data: results of older versions are read by them.
         stored_frame = {"scale": frame.scale, "mpp": frame.mpp, "side_px0": frame.side_px0}
         self.replacement.content.update(row=row, frame=stored_frame)
@@ -197,25 +193,6 @@ class SlideStore:
         """The stored result of a slide, current or not; None if there is none or it is damaged."""
         return read_slide_result(self.output, name)
 
-    def read_timing(self, name: str) -> Row | None:
-        """The row of timings.csv of a slide; None if there is none or it is damaged."""
-        path = self.output / name / TIMING_FILE
-        if not path.is_file():
-            return None
-        try:
-            content = read_json(path)
-            content.pop("slide", None)
-            seconds = {column: float(value) for column, value in content.items()}
-            if missing := [column for column in _TOTALS if column not in seconds]:
-                raise LookupError(missing[0])
-        except (DatasetError, LookupError, TypeError, ValueError) as error:
-            # Lost seconds are not worth segmenting the slide again.
-            log.warning(
-                "%s: damaged (%r); the slide is done, and left out of timings.csv", path, error
-            )
-            return None
-        return {"slide": name, **seconds}
-
     def _has_failed_meanwhile(self, record: SlideRecord) -> bool:
         """Whether another process has failed on the slide since `find_unfinished`."""
         before = self._earlier_failures.get(record.name)
@@ -276,28 +253,3 @@ def read_slide_result(output: Path, name: str) -> SlideResult | None:
     except (DatasetError, LookupError, TypeError, ValueError) as error:
         log.warning("%s: damaged (%r); the slide is done again", path, error)
         return None
-
-
-def timing_columns(timings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The columns of timings.csv for these rows: the phases are those of their models."""
-    columns = dict.fromkeys(("slide", *_TOTALS))
-    for row in timings:
-        columns.update(dict.fromkeys(row))
-    return list(columns)
-
-
-def list_timed_phases(timings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The phases among the columns of timings.csv."""
-    return timing_columns(timings)[1 + len(_TOTALS) :]
-
-
-def _timing_row(name: str, tiles: int, timer: PhaseTimer) -> Row:
-    seconds = timer.total()
-    row: Row = {
-        "slide": name,
-        "seconds": round(seconds, 3),
-        "windows_per_second": round(tiles / max(seconds, 1e-9), 3),
-    }
-    for phase, phase_seconds in timer.seconds.items():
-        row[phase] = round(phase_seconds, 3)
-    return row

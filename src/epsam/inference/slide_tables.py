@@ -16,7 +16,8 @@ from epsam.inference.inputs import has_ground_truth
 from epsam.inference.pyramid_bands import read_bands
 from epsam.inference.segment_slides import describe_failure
 from epsam.inference.slide_files import MASK_FILE
-from epsam.inference.slide_store import Row, SlideStore, list_timed_phases, timing_columns
+from epsam.inference.slide_store import Row, SlideStore
+from epsam.inference.slide_timings import list_timed_phases, read_timing, timing_columns
 from epsam.tables import FRACTION_COLUMNS, FROC_COLUMNS, SLIDE_RESULT_COLUMNS
 from epsam.wsi.tiff import TIFF_ERRORS
 
@@ -31,7 +32,7 @@ def collect_rows(records: Sequence[SlideRecord], store: SlideStore) -> tuple[lis
         if result is None:
             continue
         row = dict(result.row)
-        timing = store.read_timing(record.name)
+        timing = read_timing(store.output / record.name, record.name)
         if timing is not None:
             row["seconds"] = timing["seconds"]
             timings.append(timing)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epsam.data.images import Rgb
-from epsam.inference.slide_store import list_timed_phases
+from epsam.inference.slide_timings import list_timed_phases
 from epsam.report.page import (
     PageTable,
     embed_photo,
