@@ -88,6 +88,7 @@ normal         UNTIL=preliminary DECODER_FLAGS="--normal_patches 0.2"
 soft           DECODER_FLAGS="--n_sample 4 --n_transform 2 --soft_targets" RETRAIN_FLAGS="--n_sample 4 --n_transform 2 --soft_targets --n_iter 1"
 strong         DECODER_FLAGS="--method strong"
 stain          MASK_FLAGS="--refine stain"
+stain_li       MASK_FLAGS="--refine stain_texture --postprocess li"
 # The two parts of WeakMedSAM inside of EP-SAM, beside the row paper
 sce            CLASSIFIER_FLAGS="--subclasses 8"
 pam            MASK_FLAGS="--refine pam"

@@ -37,6 +37,7 @@ MAP_REFINERS = {
     "rotation_average": "epsam.cam.refiner:average_over_rotations",
     "pam": "epsam.cam.pam:refine_by_prompt_affinity",
     "stain": "epsam.cam.stain:refine_by_stain",
+    "stain_texture": "epsam.cam.stain:refine_by_stain_texture",
     "none": "epsam.cam.refiner:leave_unrefined",
     "unscaled": "epsam.cam.refiner:leave_unscaled",
 }
@@ -47,6 +48,7 @@ SAM_REFINERS = ("pam",)
 
 POSTPROCESSINGS = {
     "quantile_opening": "epsam.cam.postprocess:quantile_opening",
+    "li": "epsam.cam.postprocess:li_threshold",
     "crf": "epsam.cam.crf:dense_crf",
     "blurred_half": "epsam.cam.postprocess:blurred_half",
     "none": "epsam.cam.postprocess:half_maximum",

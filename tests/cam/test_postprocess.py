@@ -3,10 +3,14 @@
 import cv2
 import numpy as np
 import pytest
+from skimage.filters import threshold_li
 
 from epsam.cam.postprocess import (
     cam_to_mask,
     cam_to_probability,
+    cross_entropy_threshold,
+    fill_small_gaps,
+    li_threshold,
     open_mask,
     threshold_and_open,
     upsample,
@@ -71,6 +75,63 @@ def test_threshold_is_the_quantile_of_the_non_zero_values_and_counts_itself():
         mask, [[False, False, False], [False, True, True], [False, False, True]]
     )
     np.testing.assert_array_equal(threshold_and_open(cam_map, 3, 3, 0.5, 0, "image"), mask)
+
+
+def cross_entropy(values, threshold):
+    """Between positive values and the means of those below the threshold and of the others."""
+    below, above = values[values < threshold], values[values >= threshold]
+    means = np.where(values < threshold, below.mean(), above.mean())
+    return (values * np.log(values / means)).sum()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_threshold_has_a_smaller_cross_entropy_than_lis(seed):
+    values = np.round(noise(6, 7, seed=seed) ** 2, 2).astype(np.float64) + 0.01
+    threshold = cross_entropy_threshold(values)
+    assert threshold in values
+    least = min(cross_entropy(values, other) for other in np.unique(values)[1:])
+    assert cross_entropy(values, threshold) == pytest.approx(least)
+
+
+def test_lis_threshold_is_that_of_another_library():
+    # Two well-parted heaps, where its iteration and the exact search end between the same values.
+    values = np.concatenate([noise(200) * 0.3 + 0.05, noise(100, seed=1) * 0.3 + 0.6])
+    other = threshold_li(values)
+    assert (values >= cross_entropy_threshold(values)).sum() == (values > other).sum() == 100
+
+
+def test_lis_threshold_parts_a_map_of_two_values_and_leaves_a_constant_one_whole():
+    image, rule = np.zeros((4, 4, 3), np.uint8), MaskRule(postprocess="li", open_kernel=0)
+    two = np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0.4, 0.4, 0.4], [1, 1, 1, 1]], np.float32)
+    np.testing.assert_array_equal(cam_to_mask(two, image, rule), two >= 0.4)
+    assert cam_to_mask(np.full((4, 4), 0.3, np.float32), image, rule).all()
+    assert not cam_to_mask(np.zeros((4, 4), np.float32), image, rule).any()
+
+
+def test_lis_mask_is_opened_and_has_no_small_gaps():
+    cam_map = np.zeros((20, 20), np.float32)
+    cam_map[2:18, 2:18] = 1
+    cam_map[8:11, 8:11] = 0
+    cam_map[0, :] = 1
+    mask = li_threshold(cam_map, np.zeros((20, 20, 3), np.uint8), MaskRule(open_kernel=3))
+    expected = np.zeros((20, 20), bool)
+    expected[2:18, 2:18] = True
+    # 9 of 400 pixels are below 1/40, the line is narrower than the kernel.
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_gaps_below_the_share_are_filled_also_at_the_border_and_diagonals_part_them():
+    mask = np.ones((10, 10), bool)
+    mask[0, :3] = False
+    mask[5, 5] = mask[6, 6] = False
+    mask[8, 2:7] = False
+    filled = fill_small_gaps(mask, 0.04)
+    # 3, 1, 1 and 5 of 100 pixels.
+    expected = np.ones((10, 10), bool)
+    expected[8, 2:7] = False
+    np.testing.assert_array_equal(filled, expected)
+    assert fill_small_gaps(np.ones((3, 3), bool), 0.5).all()
+    assert not fill_small_gaps(np.zeros((3, 3), bool), 1.0).any()
 
 
 def test_quantile_0_keeps_all_that_is_active_and_nothing_else():
@@ -170,7 +231,7 @@ def test_the_rule_chooses_the_post_processing():
         cam_to_mask(cam_map, patch, rule), threshold_and_open(cam_map, 40, 40, 0.6, 3, "image")
     )
     with pytest.raises(
-        EpsamError, match="--postprocess snakes: not known here; use quantile_opening, crf, "
+        EpsamError, match="--postprocess snakes: not known here; use quantile_opening, li, crf, "
     ):
         cam_to_mask(cam_map, patch, MaskRule(postprocess="snakes"))
 

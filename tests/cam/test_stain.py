@@ -8,13 +8,17 @@ import torch
 
 from epsam.cam.protocol import FittedRefiner, StagedRefiner
 from epsam.cam.refiner import build_refiner
-from epsam.cam.stain import LATTICE, N_DENSITIES, StainRegression, blur, fit_stain_weights
+from epsam.cam.stain import LATTICE, blur, fit_stain_weights, stain_densities_and_textures
 from epsam.cam.stain import stain_densities as densities_of
 from epsam.config.masks import MaskRule
 from epsam.core.errors import EpsamError
 
 DARK_GREEN = (0.0, 1.0, 0.0) + (0.0,) * 6
 """Weights that look at green's density alone, without a blur."""
+FITTED = MaskRule(refine="stain", stain_weights=DARK_GREEN)
+
+
+N_DENSITIES = 9
 
 
 def example_images(count=2, side=96, seed=0):
@@ -45,6 +49,66 @@ def test_channels_without_any_change_are_0():
     assert densities_of(torch.full((1, 3, 64, 64), 0.4)).abs().max() < 1e-3
 
 
+def striped_image():
+    """Left, green has stripes of a pixel; right, it is flat with about the stripes' mean density.
+
+    The density of a value v of 255 is −log((v + 8) / 263): its mean over 4 and 1 − … is no round
+    number, so the flat side is computed.
+    """
+    dark, light = 0.2, 0.8
+    image = torch.ones(1, 3, 128, 128)
+    image[:, 1, :, 0:64:2] = dark
+    image[:, 1, :, 1:64:2] = light
+    mean = (density(dark) + density(light)) / 2
+    image[:, 1, :, 64:] = (263 * np.exp(-mean) - 8) / 255
+    return image
+
+
+def density(value):
+    return -np.log((255 * value + 8) / 263)
+
+
+def test_texture_tells_stripes_from_a_flat_region_of_the_same_density():
+    known = stain_densities_and_textures(striped_image())
+    assert known.shape == (1, 18, LATTICE, LATTICE)
+    # The density is the same everywhere; rounding is not scaled up to a deviation of 1.
+    assert known[0, 1].abs().max() < 1e-2
+    texture = known[0, 10]
+    assert texture[:, :32].allclose(torch.tensor(1.0), atol=1e-3)
+    assert texture[:, 32:].allclose(torch.tensor(-1.0), atol=1e-3)
+
+
+def test_texture_is_the_standard_deviation_of_the_pixels_under_a_blur():
+    image = example_images(1, side=64)
+    # A cell is a pixel here: without a blur it does not vary.
+    unblurred = stain_densities_and_textures(image)[:, 9:12]
+    assert unblurred.abs().max() < 0.05
+    pixels = -torch.log((image * 255 + 8) / 263)
+    variance = blur(pixels.square(), 1) - blur(pixels, 1).square()
+    deviation = variance.sqrt()
+    centred = deviation - deviation.mean(dim=(2, 3), keepdim=True)
+    expected = centred / centred.std(dim=(2, 3), keepdim=True, unbiased=False)
+    blurred = stain_densities_and_textures(image)[:, 12:15]
+    np.testing.assert_allclose(blurred.numpy(), expected.numpy(), atol=2e-3)
+
+
+def test_with_texture_the_first_numbers_are_the_densities():
+    images = example_images(2)
+    assert torch.equal(stain_densities_and_textures(images)[:, :9], densities_of(images))
+
+
+def test_each_row_of_the_table_has_weights_of_its_own_number():
+    rule = MaskRule(refine="stain_texture")
+    maps = torch.rand(2, 7, 7, generator=torch.Generator().manual_seed(6))
+    fitted = build_refiner(rule).fit([(example_images(2), maps)])
+    assert len(fitted["stain_weights"]) == 18
+    refined = build_refiner(dataclasses.replace(rule, **fitted)).improve(example_images(2), maps)
+    assert refined.shape == (2, LATTICE, LATTICE)
+    unfit = dataclasses.replace(rule, stain_weights=DARK_GREEN)
+    with pytest.raises(EpsamError, match="--refine stain_texture: 9 weights where 18 are needed"):
+        build_refiner(unfit).improve(example_images(2), maps)
+
+
 def test_a_blur_is_the_mean_by_a_gaussian_with_mirrored_borders():
     cells = torch.rand(1, 1, 12, 10, generator=torch.Generator().manual_seed(1))
     weights = {offset: np.exp(-(offset**2) / (2 * 1.5**2)) for offset in range(-5, 6)}
@@ -72,7 +136,7 @@ def test_weights_are_those_of_a_ridge_regression_on_maps_without_their_means():
     maps = torch.rand(3, LATTICE, LATTICE, generator=torch.Generator().manual_seed(2))
     ridge = 0.5
     batches = [(images[:2], maps[:2]), (images[2:], maps[2:])]
-    weights = fit_stain_weights(batches, ridge)
+    weights = fit_stain_weights(batches, ridge, densities_of)
 
     # The same as least squares with a row for each weight that pulls it to 0.
     features = densities_of(images).permute(0, 2, 3, 1).reshape(-1, N_DENSITIES).double().numpy()
@@ -89,8 +153,8 @@ def test_how_high_a_map_is_as_a_whole_does_not_count():
     maps = torch.rand(2, 7, 7, generator=torch.Generator().manual_seed(3))
     lower = maps * 0.5 + torch.tensor([0.0, 0.4])[:, None, None]
     np.testing.assert_allclose(
-        fit_stain_weights([(images, lower)], 1.0),
-        np.array(fit_stain_weights([(images, maps)], 1.0)) / 2,
+        fit_stain_weights([(images, lower)], 1.0, densities_of),
+        np.array(fit_stain_weights([(images, maps)], 1.0, densities_of)) / 2,
         rtol=1e-4,
         atol=1e-8,
     )
@@ -103,9 +167,9 @@ def test_maps_that_lie_on_dense_stain_only_by_tendency_still_teach_it():
     rng = torch.Generator().manual_seed(4)
     noise = torch.randn(truth.shape, generator=rng)
     rule = MaskRule(refine="stain")
-    refiner = StainRegression(rule)
+    refiner = build_refiner(rule)
     fitted = refiner.fit([(images, truth + 2 * noise)])
-    refined = StainRegression(dataclasses.replace(rule, **fitted)).improve(images, truth.abs() + 1)
+    refined = build_refiner(dataclasses.replace(rule, **fitted)).improve(images, truth.abs() + 1)
     for one, true in zip(refined, truth, strict=True):
         correlation = torch.corrcoef(torch.stack([one.flatten(), true.flatten()]))[0, 1]
         assert correlation > 0.8
@@ -113,9 +177,7 @@ def test_maps_that_lie_on_dense_stain_only_by_tendency_still_teach_it():
 
 def test_a_refined_map_runs_from_0_to_1_along_the_weighted_densities():
     images = example_images(1)
-    refined = StainRegression(MaskRule(stain_weights=DARK_GREEN)).improve(
-        images, torch.ones(1, 4, 4)
-    )
+    refined = build_refiner(FITTED).improve(images, torch.ones(1, 4, 4))
     green = densities_of(images)[:, 1]
     assert refined.shape == (1, LATTICE, LATTICE)
     assert (refined.min(), refined.max()) == (0, 1)
@@ -126,7 +188,7 @@ def test_a_refined_map_runs_from_0_to_1_along_the_weighted_densities():
 def test_a_cam_of_zeros_stays_a_map_of_zeros():
     maps = torch.zeros(2, 4, 4)
     maps[1, 0, 0] = 0.1
-    refined = StainRegression(MaskRule(stain_weights=DARK_GREEN)).improve(example_images(2), maps)
+    refined = build_refiner(FITTED).improve(example_images(2), maps)
     assert refined[0].max() == 0
     assert refined[1].max() == 1
 
@@ -150,9 +212,9 @@ def test_weights_are_fitted_before_maps_are_refined():
         unfitted.improve(example_images(1), torch.ones(1, 4, 4))
     with pytest.raises(EpsamError, match="no training patch with tumour"):
         unfitted.fit([])
-    assert build_refiner(MaskRule(refine="stain", stain_weights=DARK_GREEN)).is_fitted
+    assert build_refiner(FITTED).is_fitted
 
 
 def test_it_starts_from_the_averages_over_rotations():
     rule = MaskRule(refine="stain", rotations=2, stain_ridge=3.0, stain_weights=DARK_GREEN)
-    assert StainRegression(rule).base_rule == MaskRule(rotations=2)
+    assert build_refiner(rule).base_rule == MaskRule(rotations=2)

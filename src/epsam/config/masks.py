@@ -77,7 +77,7 @@ class PamOptions(MapSamOptions):
 
 @dataclass(frozen=True)
 class StainOptions:
-    """Stain regression (--refine stain)
+    """Stain regression (--refine stain, stain_texture)
 
     The CAM as a function of the stain; docs/beyond_the_paper.md, "Stain regression".
     """
@@ -93,8 +93,8 @@ class StainOptions:
     )
     stain_weights: tuple[float, ...] = flag(
         (),
-        "weights of the nine densities; empty: fitted to the CAMs of the training patches. Runs "
-        "hold theirs",
+        "weights of the nine densities, and of nine textures; empty: fitted to the CAMs of the "
+        "training patches. Runs hold theirs",
         affects_result=True,
         affects_only=("cams",),
         since="0.3",
@@ -124,8 +124,9 @@ class MaskRule(PamOptions, StainOptions):
     refine: str = flag(
         "rotation_average",
         "what makes the CAM better before it becomes a mask: an average over rotations, such an "
-        "average and a walk along SAM's masks (pam), what the stain says of such averages (stain), "
-        "or nothing (none; unscaled, for maps that are probabilities, does not even scale to 1)",
+        "average and a walk along SAM's masks (pam), what the stain, or the stain and its texture, "
+        "say of such averages (stain, stain_texture), or nothing (none; unscaled, for maps that "
+        "are probabilities, does not even scale to 1)",
         source="paper 3.2.2",
         choices=tuple(MAP_REFINERS),
         old=OldSpelling("refiner"),
@@ -142,8 +143,9 @@ class MaskRule(PamOptions, StainOptions):
     )
     postprocess: str = flag(
         "quantile_opening",
-        "CAM → mask: quantile threshold and opening, DenseCRF (crf), half of the maximum, blurred "
-        "first (blurred_half) or not (none), or above ½ as it is (probability)",
+        "CAM → mask: quantile threshold and opening, Li's threshold, opening and no small gaps "
+        "(li), DenseCRF (crf), half of the maximum, blurred first (blurred_half) or not (none), or "
+        "above ½ as it is (probability)",
         source="paper 3.2.2",
         choices=tuple(POSTPROCESSINGS),
         old=OldSpelling(values={"quantile_opening": "ours"}),
