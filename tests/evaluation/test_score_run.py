@@ -10,6 +10,7 @@ from epsam.config.evaluation import EvaluateOptions
 from epsam.config.metadata import merge_fields
 from epsam.config.sam import PromptOptions
 from epsam.core.checkpoints import save_plain
+from epsam.core.errors import WeightsError
 from epsam.core.files import write_json
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch
@@ -20,6 +21,7 @@ from epsam.evaluation.predictors import (
     SamPredictors,
     list_decoders,
     metadata_by_predictor,
+    open_predictors,
     prompt_options_by_predictor,
 )
 from epsam.evaluation.score_run import (
@@ -277,6 +279,33 @@ def test_prompts_are_padded_to_the_points_of_the_decoder_in_use(run_and_metadata
     assert list(predictors.predict_probabilities(PRELIMINARY, [])) == ["segmenter"]
     assert list(predictors.predict_probabilities("round 1", [])) == ["segmenter"]
     assert padded == [5, 3 + 2]
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "message"),
+    [
+        (("vit_h", "a"), "sam_pre_decoder.pth: trained with vit_h, not vit_demo; give --sam_model"),
+        (("vit_demo", "b"), "trained with other weights of vit_demo than .*sam.pth; give them by"),
+    ],
+)
+def test_decoders_of_another_sam_are_refused_before_anything_is_encoded(
+    tmp_path, monkeypatch, trained_with, message
+):
+    # The decoders of all official SAMs have the same shapes: its scores would be of no use.
+    run = RunPaths(tmp_path)
+    name, checksum = trained_with
+    metadata = {"sam_model_type": name, "sam_sha256": checksum}
+    save_plain(run.preliminary_decoder, {"made_with": metadata})
+    (tmp_path / "sam.pth").touch()
+    options = EvaluateOptions(
+        sam_model_type="vit_demo", sam_checkpoint=str(tmp_path / "sam.pth"), device="cpu"
+    )
+    monkeypatch.setattr(
+        predictors_module, "prepare_sam", lambda *_: SimpleNamespace(checksum="a", segmenter=None)
+    )
+    prompted = prompt_options_by_predictor(metadata_by_predictor(run, metadata), {})
+    with pytest.raises(WeightsError, match=message):
+        open_predictors(options, run, {"val": [None]}, SIDE, prompted)
 
 
 def scores_with_dice(**dice):

@@ -20,7 +20,8 @@ from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.paths import RunPaths
 from epsam.segment.registry import LoadedSegmenter, load_segmenter
-from epsam.segment.sam.decoder_weights import load_decoder
+from epsam.segment.sam.decoder_weights import check_same_sam, load_decoder
+from epsam.segment.sam.specs import find_checkpoint
 from epsam.tables import INITIAL, PRELIMINARY, ZERO_SHOT
 from epsam.training.decoder import PromptedPatch, predict_probabilities
 from epsam.training.round_data import initial_mask_path
@@ -243,7 +244,10 @@ def open_predictors(
     patch_size: int,
     prompt_options: dict[str, PromptOptions],
 ) -> SamPredictors:
-    """Load SAM, and encode all patches in each TTA transform that any predictor uses."""
+    """Load SAM, and encode all patches in each TTA transform that any predictor uses.
+
+    Raises WeightsError if one of the decoders was trained with another SAM.
+    """
     n_transforms = max(group.n_transform for group in prompt_options.values())
     n_patches = sum(map(len, patches_by_split.values()))
     preliminary = prompt_options[PRELIMINARY]
@@ -254,14 +258,28 @@ def open_predictors(
         preliminary.n_point + preliminary.n_negative,
         select_device(options.device, options.precision),
     )
+    decoder_files = list_decoders(run)
+    _check_decoders(decoder_files, options, setup.checksum)
     for patches in patches_by_split.values():
         prepare_embeddings(setup, patches, n_transforms)
 
     # Loading a trained decoder overwrites the pretrained one.
     pretrained_decoder = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     return SamPredictors(
-        setup, list_decoders(run), prompt_options, pretrained_decoder, options.batch_size
+        setup, decoder_files, prompt_options, pretrained_decoder, options.batch_size
     )
+
+
+def _check_decoders(
+    files: Mapping[str, Path | None], options: EvaluateOptions, sam_checksum: str
+) -> None:
+    """Raise WeightsError if one of the decoders was trained with another SAM than the options'."""
+    name, folder = options.sam_model_type, Path(options.checkpoint_root)
+    for decoder_file in files.values():
+        metadata = load_plain(decoder_file).get("made_with") if decoder_file else None
+        if decoder_file and metadata:
+            weights = find_checkpoint(name, options.sam_checkpoint, folder)
+            check_same_sam(decoder_file, metadata, name, weights, sam_checksum)
 
 
 def predict_shared(

@@ -8,9 +8,9 @@ from segment_anything.modeling import Sam
 
 from epsam.config.inference import InferOptions
 from epsam.core.checkpoints import save_plain
-from epsam.inference.loading import check_same_sam
+from epsam.core.files import sha256_of
 from epsam.inference.weights import find_decoder, resolve_sam_model_type
-from epsam.segment.sam.decoder_weights import load_decoder
+from epsam.segment.sam.decoder_weights import check_same_sam, load_decoder
 from epsam.segment.sam.models import load_sam
 from epsam.segment.sam.specs import find_checkpoint
 
@@ -28,7 +28,8 @@ def load_trained_sam(options: InferOptions) -> tuple[str, Sam]:
     decoder_file = find_decoder(options)
     weights = find_checkpoint(name, options.sam_checkpoint, Path(options.checkpoint_root))
     sam = load_sam(name, weights)
-    check_same_sam(decoder_file, load_decoder(decoder_file, sam), name, weights)
+    metadata = load_decoder(decoder_file, sam)
+    check_same_sam(decoder_file, metadata, name, weights, sha256_of(weights))
     log.info("decoder %s, SAM %s (%s)", decoder_file, weights, name)
     return name, sam.eval()
 

@@ -31,7 +31,7 @@ from epsam.inference.weights import (
     resolve_sam_model_type,
 )
 from epsam.segment.registry import load_segmenter
-from epsam.segment.sam.decoder_weights import load_decoder
+from epsam.segment.sam.decoder_weights import check_same_sam, load_decoder
 from epsam.segment.sam.models import freeze, load_sam
 from epsam.segment.sam.segmenter import SamSegmenter
 from epsam.weak.registry import load_weak_model
@@ -108,7 +108,7 @@ def load_pipeline(options: InferOptions, device_config: DeviceConfig) -> Pipelin
     classifier_file, decoder_file, sam_file = find_sam_weights(options)
     sam = freeze(load_sam(options.sam_model_type, sam_file))
     metadata = load_decoder(decoder_file, sam)
-    check_same_sam(decoder_file, metadata, options.sam_model_type, sam_file)
+    check_same_sam(decoder_file, metadata, options.sam_model_type, sam_file, sha256_of(sam_file))
     if not options.resnet_checkpoint:
         _check_same_classifier(decoder_file, metadata, classifier_file)
 
@@ -195,23 +195,6 @@ def sam_places(options: InferOptions) -> list[Path]:
     folders of the official ones.
     """
     return [Path(options.sam_checkpoint or options.checkpoint_root), Path(options.checkpoint_root)]
-
-
-def check_same_sam(decoder: Path, metadata: dict[str, Any], model_type: str, weights: Path) -> None:
-    """Raise WeightsError if a decoder with `metadata` was trained with another SAM."""
-    # By its shapes a decoder fits any SAM, yet it has learnt from the embeddings of one encoder.
-    if not metadata:
-        return
-    if metadata["sam_model_type"] != model_type:
-        raise WeightsError(
-            f"{decoder}: trained with {metadata['sam_model_type']}, not {model_type}; "
-            f"give --sam_model_type {metadata['sam_model_type']}"
-        )
-    if metadata["sam_sha256"] != sha256_of(weights):
-        raise WeightsError(
-            f"{decoder}: trained with other weights of {model_type} than {weights}; "
-            "give them by --sam_checkpoint"
-        )
 
 
 def _check_same_classifier(decoder: Path, metadata: dict[str, Any], classifier: Path) -> None:

@@ -2,6 +2,7 @@
 and metadata: how it was trained.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from epsam.core.checkpoints import check_fit, load_plain, named_tensors, save_plain
+from epsam.core.errors import WeightsError
 
 PREFIX = "mask_decoder."
 
@@ -41,3 +43,25 @@ def load_decoder(path: Path, sam: Sam) -> dict[str, Any]:
     sam.mask_decoder.load_state_dict(decoder_weights)
     metadata: dict[str, Any] = content.get("made_with", {})
     return metadata
+
+
+def check_same_sam(
+    decoder: Path, metadata: Mapping[str, Any], model_type: str, weights: Path, checksum: str
+) -> None:
+    """Raise WeightsError if a decoder with `metadata` was trained with another SAM than the one of
+    `weights`, whose SHA-256 is `checksum`.
+    """
+    # By its shapes a decoder fits SAMs of other sizes, yet it has learnt from the embeddings of
+    # one encoder.
+    if not metadata:
+        return
+    if metadata["sam_model_type"] != model_type:
+        raise WeightsError(
+            f"{decoder}: trained with {metadata['sam_model_type']}, not {model_type}; "
+            f"give --sam_model_type {metadata['sam_model_type']}"
+        )
+    if metadata["sam_sha256"] != checksum:
+        raise WeightsError(
+            f"{decoder}: trained with other weights of {model_type} than {weights}; "
+            "give them by --sam_checkpoint"
+        )

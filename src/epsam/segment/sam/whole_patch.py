@@ -11,9 +11,8 @@ from torch import Tensor
 from epsam.config.sam import PromptOptions, SamOptions
 from epsam.core.checkpoints import load_plain, save_plain
 from epsam.core.device import DeviceConfig
-from epsam.core.errors import WeightsError
 from epsam.core.files import sha256_of
-from epsam.segment.sam.decoder_weights import load_decoder, state_of_decoder
+from epsam.segment.sam.decoder_weights import check_same_sam, load_decoder, state_of_decoder
 from epsam.segment.sam.models import freeze, load_sam
 from epsam.segment.sam.prompting.rules import PromptInputs, patch_box
 from epsam.segment.sam.prompting.sam_prompt import SamPrompt
@@ -71,11 +70,7 @@ def load(
         weights = find_medsam_checkpoint(options.sam_checkpoint, folder)
     else:
         weights = find_checkpoint(name, options.sam_checkpoint, folder)
-    if metadata["sam_sha256"] != sha256_of(weights):
-        raise WeightsError(
-            f"{path}: trained with other weights of {name} than {weights}; give them by "
-            "--sam_checkpoint"
-        )
+    check_same_sam(path, metadata, name, weights, sha256_of(weights))
     sam = freeze(load_sam(name, weights))
     load_decoder(path, sam)
     # Checkpoints of the first version with this segmenter do not hold the scaling.
