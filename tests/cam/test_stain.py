@@ -210,7 +210,7 @@ def test_weights_are_fitted_before_maps_are_refined():
     assert not unfitted.is_fitted
     with pytest.raises(EpsamError, match="0 weights where 9 are needed"):
         unfitted.improve(example_images(1), torch.ones(1, 4, 4))
-    with pytest.raises(EpsamError, match="no training patch with tumour"):
+    with pytest.raises(EpsamError, match="no training patch with tumour to fit"):
         unfitted.fit([])
     assert build_refiner(FITTED).is_fitted
 

@@ -124,7 +124,7 @@ def test_it_needs_both_labels_a_quantile_and_a_classifier_that_sees_something(va
     crf = MaskOptions(postprocess="crf")
     with pytest.raises(DatasetError, match="2 patches with tumour and 0 without"):
         search_grid_by_evidence(model, cams, positives, [], SIDE, OPTIONS, ON_CPU)
-    with pytest.raises(DatasetError, match="neither quantile nor kernel"):
+    with pytest.raises(DatasetError, match="cuts at no quantile"):
         search_grid_by_evidence(model, cams, positives, negatives, SIDE, crf, ON_CPU)
     with pytest.raises(DatasetError, match="sees no tumour in any validation patch"):
         search_grid_by_evidence(BlueCounter(-1), cams, positives, negatives, SIDE, OPTIONS, ON_CPU)

@@ -72,5 +72,5 @@ def test_there_must_be_ground_truth_and_something_to_search(case):
     cams, patches = case
     with pytest.raises(DatasetError, match="no validation patch has a ground-truth mask"):
         search_grid(cams, patches[2:], OPTIONS)
-    with pytest.raises(DatasetError, match="neither quantile nor kernel"):
+    with pytest.raises(DatasetError, match="cuts at no quantile"):
         search_grid(cams, patches, MaskOptions(postprocess="crf"))

@@ -85,8 +85,8 @@ def li_threshold(cam_map: CamMap, image: Rgb, rule: MaskRule) -> Mask:
 
 def cross_entropy_threshold(cam_map: CamMap) -> float:
     """The value that parts a map, none below 0, with the least cross-entropy between the map and
-    the means of its two parts; the larger part begins with it (Li and Lee, Pattern Recognition
-    26(4), 1993, Eq. 7). The value of a constant map.
+    the means of its two parts; the upper part begins with it (Li and Lee, Pattern Recognition
+    26(4), 1993). The value of a constant map.
     """
     values = np.sort(cam_map, axis=None).astype(np.float64)
     sums = np.cumsum(values)
@@ -94,7 +94,7 @@ def cross_entropy_threshold(cam_map: CamMap) -> float:
     if not len(ends):
         return float(values[0])
 
-    # Every way to cut the sorted values between two that differ.
+    # Every way to cut the sorted values between two that differ. A lower part of zeros adds 0.
     below, above = sums[ends - 1], sums[-1] - sums[ends - 1]
     log_below = np.log(np.maximum(below / ends, _TINY))
     log_above = np.log(above / (len(values) - ends))

@@ -119,7 +119,10 @@ def fit_stain_weights(
         n_images += len(images)
 
     if not n_images:
-        raise EpsamError("--refine stain: no training patch with tumour to fit the weights to")
+        raise EpsamError(
+            "--refine: stain regression finds no training patch with tumour to fit its weights to; "
+            "add some, or give --stain_weights"
+        )
     n_cells = n_images * LATTICE**2
     penalised = covariance / n_cells + ridge * np.eye(len(with_maps))
     weights: list[float] = np.linalg.solve(penalised, with_maps / n_cells).tolist()

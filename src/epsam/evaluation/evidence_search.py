@@ -51,7 +51,7 @@ def search_grid_by_evidence(
 
     model: a `WeakModel`. What is pasted comes from `negatives`, another one for each positive as
     far as there are enough. Raises DatasetError without positives or negatives, if no positive has
-    any evidence, or if the post-processing has neither quantile nor kernel.
+    any evidence, or if the post-processing cuts at no quantile.
     """
     require_grid(options)
     require_labels(positives, negatives)

@@ -31,7 +31,7 @@ def search_grid(
     """A row for each pair of the grid, with the mean Dice and IoU of its masks over the patches
     that have a ground truth.
 
-    Raises DatasetError if none has, or if the post-processing has neither quantile nor kernel.
+    Raises DatasetError if none has, or if the post-processing cuts at no quantile.
     """
     require_grid(options)
     scored_patches = require_ground_truth(patches)
@@ -63,10 +63,10 @@ def search_grid(
 
 
 def require_grid(options: MaskOptions) -> None:
-    """Raise DatasetError if the post-processing has neither quantile nor kernel."""
+    """Raise DatasetError if the post-processing cuts at no quantile."""
     if options.postprocess != "quantile_opening":
         raise DatasetError(
-            f"--grid_search: --postprocess {options.postprocess} has neither quantile nor kernel; "
+            f"--grid_search: --postprocess {options.postprocess} cuts at no quantile; "
             "leave one of the two flags out"
         )
 
