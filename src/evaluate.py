@@ -74,10 +74,17 @@ def write_results(
     scores: Sequence["SplitScores"],
 ) -> list[Path]:
     """Write tables, panels and curves; returns their files."""
+    from epsam.evaluation.score_run import describe_flat_predictors
     from epsam.training.panels import pick_evenly
 
     groups = load_groups(DatasetPaths.of(options).patch_table)
     write_scores(run, scores, groups)
+    for sentence in describe_flat_predictors(scores):
+        log.warning(
+            "%s: it tells no pixel from another; look at panels/, and try a lower --lr, more "
+            "epochs, or other initial masks",
+            sentence,
+        )
     write_thresholds(run, evaluation)
     write_classifier_scores(run, list(evaluation.classifications.values()), groups)
 
