@@ -41,6 +41,21 @@ def test_weights_that_fit_give_no_finding(tmp_path, demo_weights):
     assert listed(check_sam(sam(demo_weights), tmp_path)) == []
 
 
+def test_vit_small_begins_with_the_file_of_vit_demo_and_refuses_half_a_branch(
+    tmp_path, demo_weights
+):
+    assert listed(check_sam(sam(demo_weights, "vit_small"), tmp_path)) == []
+    tensors = torch.load(demo_weights, weights_only=True)
+    branch = [name for name in build_sam("vit_small").state_dict() if ".detail." in name]
+    half = tmp_path / "half.pth"
+    torch.save({**tensors, branch[0]: build_sam("vit_small").state_dict()[branch[0]]}, half)
+    assert_single(
+        collect_findings([lambda: check_sam(sam(half, "vit_small"), tmp_path)]),
+        True,
+        f"tensors do not fit vit_small: {len(branch) - 1} missing",
+    )
+
+
 def test_weights_of_another_network_stop_before_the_run(tmp_path, demo_weights):
     assert_single(
         collect_findings([lambda: check_sam(sam(demo_weights, "vit_b"), tmp_path)]),

@@ -83,12 +83,13 @@ def _check_tensors(path: Path, sam_model_type: str) -> None:
     import torch
 
     from epsam.core.checkpoints import check_fit, load_plain, named_tensors
-    from epsam.segment.sam.models import build_sam
+    from epsam.segment.sam.models import build_sam, select_stored
 
     # The meta device has names and shapes, and takes no memory.
     with torch.device("meta"):
-        expected_tensors = build_sam(sam_model_type).state_dict()
-    check_fit(path, sam_model_type, named_tensors(path, load_plain(path)), expected_tensors)
+        tensors = build_sam(sam_model_type).state_dict()
+    weights = named_tensors(path, load_plain(path))
+    check_fit(path, sam_model_type, weights, select_stored(tensors, weights))
 
 
 def _describe_missing_sam(options: SamOptions, path: Path, flag: str) -> Finding:

@@ -2,12 +2,13 @@
 trained.
 """
 
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam, TwoWayTransformer
-from torch import nn
+from torch import Tensor, nn
 
 from epsam.core.checkpoints import check_fit, load_plain, named_tensors
 from epsam.segment.sam.attention import fuse_attention, scale_early
@@ -108,11 +109,17 @@ def load_sam(name: str, checkpoint: Path) -> Sam:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(DETAIL_SEED)
         sam = build_sam(name)
-    has_branch = any(key.startswith(DETAIL_PREFIX) for key in weights)
-    if SPECS[name].reads_pixels and not has_branch:
-        for key, tensor in sam.state_dict().items():
-            if key.startswith(DETAIL_PREFIX):
-                weights[key] = tensor
-    check_fit(checkpoint, name, weights, sam.state_dict())
-    sam.load_state_dict({key: tensor.float() for key, tensor in weights.items()})
+    tensors = sam.state_dict()
+    check_fit(checkpoint, name, weights, select_stored(tensors, weights))
+    stored = {key: tensor.float() for key, tensor in weights.items()}
+    sam.load_state_dict({**tensors, **stored})
     return sam
+
+
+def select_stored(tensors: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    """Those of a network's tensors that a file must hold, which has tensors of these names: all of
+    them, but for the branch that reads the image if the file has nothing of it.
+    """
+    if any(name.startswith(DETAIL_PREFIX) for name in names):
+        return dict(tensors)
+    return {name: tensors[name] for name in tensors if not name.startswith(DETAIL_PREFIX)}
