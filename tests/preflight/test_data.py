@@ -43,7 +43,9 @@ def test_a_grid_search_needs_ground_truth_of_validation_and_a_rule_with_a_quanti
         "--quantile",
     )
     assert_single(
-        check(False, grid_search=True, postprocess="none"), True, "--postprocess none has neither"
+        check(False, grid_search=True, postprocess="none"),
+        True,
+        "--postprocess none cuts at no quantile",
     )
     write_mask(paths.split("val") / "mask" / "a_1.png", np.eye(8) > 0)
     assert listed(check(True, grid_search=True)) == []
