@@ -45,7 +45,7 @@ def test_a_grid_search_needs_ground_truth_of_validation_and_a_rule_with_a_quanti
     assert_single(
         check(False, grid_search=True, postprocess="none"),
         True,
-        "--postprocess none cuts at no quantile",
+        "none cuts at no quantile",
     )
     write_mask(paths.split("val") / "mask" / "a_1.png", np.eye(8) > 0)
     assert listed(check(True, grid_search=True)) == []
