@@ -78,6 +78,20 @@ def test_flags_of_the_evaluation_change_the_scores_of_their_row_alone():
     assert paper.steps[-1].key != gated.steps[-1].key
 
 
+def test_a_row_with_a_sam_of_its_own_is_evaluated_with_it():
+    rows = read_rows('paper\nsmall DECODER_FLAGS="--sam_model_type vit_small"\nearly UNTIL=masks')
+    options = dataclasses.replace(
+        OPTIONS, sam_flags="--sam_model_type vit_h --sam_checkpoint a.pth"
+    )
+    paper, small, early = (plan_run(row, 22, options, "digest").steps[-1].options for row in rows)
+    assert [each.sam_model_type for each in (paper, small, early)] == [
+        "vit_h",
+        "vit_small",
+        "vit_h",
+    ]
+    assert {each.sam_checkpoint for each in (paper, small, early)} == {"a.pth"}
+
+
 def test_bad_flags_of_a_row_end_with_2_before_anything_runs():
     with pytest.raises(SystemExit) as end:
         plan_run(read_rows('x MASK_FLAGS="--quantle 0.3"')[0], 1, OPTIONS, "")

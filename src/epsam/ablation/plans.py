@@ -123,7 +123,9 @@ def plan_run(
         rounds = source.steps[-2]
         key = f"{rounds.key} {rounds.stages[-1]}"
     for stage in [*_stages_of_row(row), STAGES["evaluate"]]:
-        words = _command_line(stage, row, seed, run_name, options)
+        sam_flags = _decoder_sam_flags(steps) if stage.name == "evaluate" else []
+        sam_flags = sam_flags or shlex.split(options.sam_flags)
+        words = _command_line(stage, row, seed, run_name, options, sam_flags)
         stage_options = parse(stage.name, stage.load_options_class(), words)
         key = _extend_key(key, stage.name, stage_options)
         # Scores are computed for each run anew: they name its decoders.
@@ -142,8 +144,24 @@ def _stages_of_row(row: AblationRow) -> list[StageSpec]:
     return stages
 
 
+def _decoder_sam_flags(steps: Sequence[Step]) -> list[str]:
+    """The SAM that the decoders of these steps are trained with, which may be that of the row
+    alone; empty without a decoder.
+    """
+    for step in reversed(steps):
+        if step.script in ("finetune_decoder", "retrain_decoder"):
+            flags = ["--sam_model_type", step.options.sam_model_type]
+            return [*flags, "--sam_checkpoint", step.options.sam_checkpoint]
+    return []
+
+
 def _command_line(
-    stage: StageSpec, row: AblationRow, seed: int, run_name: str, options: AblateOptions
+    stage: StageSpec,
+    row: AblationRow,
+    seed: int,
+    run_name: str,
+    options: AblateOptions,
+    sam_flags: Sequence[str],
 ) -> list[str]:
     """The flags of a stage; later ones override earlier ones."""
     accepted = {field.name for field in fields(stage.load_options_class())}
@@ -160,7 +178,7 @@ def _command_line(
         words += ["--from_run", f"{options.name}/{row.source}/seed_{seed}"]
     # MedSAM's weights are others than those of all other rows.
     if "sam_model_type" in accepted and row.recipe != MEDSAM:
-        words += shlex.split(options.sam_flags)
+        words += sam_flags
     if "map_sam" in accepted:
         words += _map_sam_flags(options.sam_flags)
     words += shlex.split(getattr(options, stage.flags_option))
