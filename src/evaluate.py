@@ -52,12 +52,15 @@ def main(options: EvaluateOptions) -> None:
         if not run.model_card.is_file() and is_main_process():
             write_model_card(run, DatasetPaths.of(options))
         return
-    stage.begin()
 
     # PyTorch takes seconds to import, and a finished stage has no use for it.
+    from epsam.evaluation.predictors import check_decoders
     from epsam.evaluation.prepare_run import prepare_evaluation
     from epsam.evaluation.score_run import score_splits
 
+    # Before the scores of an earlier evaluation are given up.
+    check_decoders(run, options)
+    stage.begin()
     evaluation = prepare_evaluation(options)
     scores = score_splits(evaluation, options.batch_size)
     outputs = write_results(run, options, evaluation, scores) if is_main_process() else []

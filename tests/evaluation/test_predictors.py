@@ -28,7 +28,7 @@ def test_zero_shot_sam_has_its_pretrained_decoder_whatever_was_loaded_before(tmp
         save_decoder(run.round_decoder(number), OneWeightSam(10.0 + number), {})
     sam = OneWeightSam(1.0)
     segmenter = SimpleNamespace(sam=sam, padded_to=lambda count: None)
-    setup = SimpleNamespace(segmenter=segmenter, embeddings=None, checksum="")
+    setup = SimpleNamespace(segmenter=segmenter, embeddings=None)
     monkeypatch.setattr(predictors_module, "prepare_sam", lambda *_: setup)
     # In place of a mask: the weight that it would be decoded with.
     monkeypatch.setattr(

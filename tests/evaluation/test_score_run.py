@@ -19,9 +19,9 @@ from epsam.evaluation.classification import Classification, classify_splits
 from epsam.evaluation.predictors import (
     InitialMasks,
     SamPredictors,
+    check_decoders,
     list_decoders,
     metadata_by_predictor,
-    open_predictors,
     prompt_options_by_predictor,
 )
 from epsam.evaluation.score_run import (
@@ -289,24 +289,29 @@ def test_prompts_are_padded_to_the_points_of_the_decoder_in_use(run_and_metadata
         (("vit_demo", "b"), "trained with other weights of vit_demo than .*sam.pth; give them by"),
     ],
 )
-def test_decoders_of_another_sam_are_refused_before_anything_is_encoded(
-    tmp_path, monkeypatch, trained_with, message
-):
+def test_decoders_of_another_sam_are_refused(tmp_path, trained_with, message):
     # The decoders of all official SAMs have the same shapes: its scores would be of no use.
     run = RunPaths(tmp_path)
     name, checksum = trained_with
     metadata = {"sam_model_type": name, "sam_sha256": checksum}
     save_plain(run.preliminary_decoder, {"made_with": metadata})
-    (tmp_path / "sam.pth").touch()
-    options = EvaluateOptions(
-        sam_model_type="vit_demo", sam_checkpoint=str(tmp_path / "sam.pth"), device="cpu"
-    )
-    monkeypatch.setattr(
-        predictors_module, "prepare_sam", lambda *_: SimpleNamespace(checksum="a", segmenter=None)
-    )
-    prompted = prompt_options_by_predictor(metadata_by_predictor(run, metadata), {})
+    (tmp_path / "sam.pth").write_bytes(b"a")
+    options = EvaluateOptions(sam_model_type="vit_demo", sam_checkpoint=str(tmp_path / "sam.pth"))
     with pytest.raises(WeightsError, match=message):
-        open_predictors(options, run, {"val": [None]}, SIDE, prompted)
+        check_decoders(run, options)
+
+
+def test_decoders_of_the_same_sam_and_runs_without_any_pass(tmp_path):
+    run = RunPaths(tmp_path)
+    (tmp_path / "sam.pth").write_bytes(b"a")
+    options = EvaluateOptions(sam_model_type="vit_demo", sam_checkpoint=str(tmp_path / "sam.pth"))
+    check_decoders(run, options)
+    metadata = {
+        "sam_model_type": "vit_demo",
+        "sam_sha256": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",
+    }
+    save_plain(run.preliminary_decoder, {"made_with": metadata})
+    check_decoders(run, options)
 
 
 def scores_with_dice(**dice):

@@ -15,6 +15,7 @@ from epsam.config.sam import PromptOptions
 from epsam.core.checkpoints import load_plain
 from epsam.core.device import DeviceConfig, select_device
 from epsam.core.distributed import current_world, gather_parts, part_of_process
+from epsam.core.files import sha256_of
 from epsam.data.cam_store import CamMap
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
@@ -244,10 +245,7 @@ def open_predictors(
     patch_size: int,
     prompt_options: dict[str, PromptOptions],
 ) -> SamPredictors:
-    """Load SAM, and encode all patches in each TTA transform that any predictor uses.
-
-    Raises WeightsError if one of the decoders was trained with another SAM.
-    """
+    """Load SAM, and encode all patches in each TTA transform that any predictor uses."""
     n_transforms = max(group.n_transform for group in prompt_options.values())
     n_patches = sum(map(len, patches_by_split.values()))
     preliminary = prompt_options[PRELIMINARY]
@@ -258,28 +256,27 @@ def open_predictors(
         preliminary.n_point + preliminary.n_negative,
         select_device(options.device, options.precision),
     )
-    decoder_files = list_decoders(run)
-    _check_decoders(decoder_files, options, setup.checksum)
     for patches in patches_by_split.values():
         prepare_embeddings(setup, patches, n_transforms)
 
     # Loading a trained decoder overwrites the pretrained one.
     pretrained_decoder = copy.deepcopy(setup.segmenter.sam.mask_decoder.state_dict())
     return SamPredictors(
-        setup, decoder_files, prompt_options, pretrained_decoder, options.batch_size
+        setup, list_decoders(run), prompt_options, pretrained_decoder, options.batch_size
     )
 
 
-def _check_decoders(
-    files: Mapping[str, Path | None], options: EvaluateOptions, sam_checksum: str
-) -> None:
-    """Raise WeightsError if one of the decoders was trained with another SAM than the options'."""
+def check_decoders(run: RunPaths, options: EvaluateOptions) -> None:
+    """Raise WeightsError if a decoder of the run was trained with another SAM than the options'."""
+    if not run.preliminary_decoder.is_file():
+        return
     name, folder = options.sam_model_type, Path(options.checkpoint_root)
-    for decoder_file in files.values():
-        metadata = load_plain(decoder_file).get("made_with") if decoder_file else None
-        if decoder_file and metadata:
-            weights = find_checkpoint(name, options.sam_checkpoint, folder)
-            check_same_sam(decoder_file, metadata, name, weights, sam_checksum)
+    weights = find_checkpoint(name, options.sam_checkpoint, folder)
+    checksum = sha256_of(weights)
+    for decoder_file in list_decoders(run).values():
+        if decoder_file is not None:
+            metadata = load_plain(decoder_file).get("made_with", {})
+            check_same_sam(decoder_file, metadata, name, weights, checksum)
 
 
 def predict_shared(
