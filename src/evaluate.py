@@ -77,7 +77,7 @@ def write_results(
     scores: Sequence["SplitScores"],
 ) -> list[Path]:
     """Write tables, panels and curves; returns their files."""
-    from epsam.evaluation.score_run import describe_flat_predictors
+    from epsam.evaluation.flat_masks import describe_flat_predictors
     from epsam.training.panels import pick_evenly
 
     groups = load_groups(DatasetPaths.of(options).patch_table)

@@ -30,7 +30,6 @@ from epsam.evaluation.score_run import (
     PatchScore,
     SplitCase,
     SplitScores,
-    describe_flat_predictors,
     score_splits,
     select_extreme_patches,
 )
@@ -320,22 +319,6 @@ def scores_with_dice(**dice):
     for name, value in dice.items():
         patches.append(PatchScore(name, PixelCounts(round(100 * value), 100, 100)))
     return SplitScores("test", "round 1", patches)
-
-
-def test_a_predictor_that_tells_no_pixel_from_another_is_named():
-    def scores_of(predictor, *predicted, split="test"):
-        patches = []
-        for number, count in enumerate(predicted):
-            patches.append(PatchScore(str(number), PixelCounts(min(count, 30), count, 30)))
-        return SplitScores(split, predictor, patches)
-
-    scores = [scores_of(FILL, 64, 64), scores_of(ALL_FILLED, 64, 64)]
-    scores += [scores_of(INITIAL, 64, 63), scores_of("unet", 64, 64), scores_of("round 1", 0, 0)]
-    scores += [scores_of(FILL, 64, split="val"), scores_of("unet", 1, split="val")]
-    assert describe_flat_predictors(scores) == [
-        "unet marks all of every patch with tumour of test",
-        "round 1 marks nothing in any patch with tumour of test",
-    ]
 
 
 def test_a_row_has_the_macro_average_over_patches_and_the_micro_average():

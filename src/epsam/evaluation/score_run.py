@@ -211,30 +211,6 @@ def _score_filled(
     ]
 
 
-def describe_flat_predictors(scores: Sequence[SplitScores]) -> list[str]:
-    """A sentence for each predictor that marks all of every patch of a split, or nothing of any:
-    it tells no pixel from another.
-    """
-    whole = {}
-    for of_split in scores:
-        if of_split.predictor == FILL:
-            whole[of_split.split] = _predicted_area(of_split)
-
-    sentences = []
-    for of_split in scores:
-        if of_split.predictor in (FILL, ALL_FILLED):
-            continue
-        area = _predicted_area(of_split)
-        if area in (0, whole.get(of_split.split)):
-            what = "marks all of every patch" if area else "marks nothing in any patch"
-            sentences.append(f"{of_split.predictor} {what} with tumour of {of_split.split}")
-    return sentences
-
-
-def _predicted_area(scores: SplitScores) -> int:
-    return sum_counts([patch.overlap for patch in scores.patches]).predicted
-
-
 def _count_in_negatives(
     predictor: Predictor,
     classification: Classification,
