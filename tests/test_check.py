@@ -105,7 +105,7 @@ def test_flags_of_the_masks_reach_their_checks(tmp_path, monkeypatch):
     )
     messages = [finding.message for finding in collect_findings(check.build_checks(options))]
     assert any("pip install pydensecrf2" in message for message in messages)
-    assert any("--grid_search: --postprocess crf has neither" in message for message in messages)
+    assert any("--grid_search: --postprocess crf cuts at" in message for message in messages)
 
 
 def test_a_number_out_of_its_range_ends_with_2_before_the_first_stage(capsys):
