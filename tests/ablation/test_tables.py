@@ -6,9 +6,10 @@ from epsam.ablation.data_table import count_patches, format_data_table
 from epsam.ablation.paper_tables import FINAL, TABLES
 from epsam.ablation.results import PatchMetrics, read_scores
 from epsam.ablation.rows import read_rows
+from epsam.ablation.statistics import describe_intervals
 from epsam.ablation.tables import (
-    describe_intervals,
     format_table,
+    list_drawn,
     list_tables,
     make_records,
 )
@@ -69,12 +70,10 @@ def test_markdown_states_split_paper_and_missing_scores():
 
 def test_the_tables_say_what_their_intervals_draw():
     scores = {("test", FINAL): PatchMetrics({"a": 0.5}, {"a": 0.4}, {"a": "s1"}, "slide")}
-    assert describe_intervals({"paper": {22: scores}}) == (
-        " For an interval, whole slides are drawn."
-    )
-    both = describe_intervals({**RESULTS, "paper": {22: scores}})
-    assert "whole slides are drawn, or patches are drawn, as patches.csv" in both
-    assert describe_intervals({"paper": {}}) == ""
+    assert list_drawn({"paper": {22: scores}}) == ["slide"]
+    both = describe_intervals(list_drawn({**RESULTS, "paper": {22: scores}}))
+    assert both.startswith("For an interval, whole slides are drawn, or patches are drawn, as")
+    assert describe_intervals(list_drawn({"paper": {}})) == ""
     drawn = {record["line"]: record["drawn"] for record in make_records(table("3"), RESULTS, ROWS)}
     assert drawn["Enhanced ADL, ours"] == "patch"
     assert drawn["ADL, ours"] == ""

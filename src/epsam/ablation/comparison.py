@@ -9,7 +9,7 @@ from typing import Any
 from epsam.ablation.paper_tables import FINAL
 from epsam.ablation.results import PatchMetrics, ScoreKey, read_scores
 from epsam.ablation.statistics import (
-    describe_resampling,
+    describe_intervals,
     mean_over_patches,
     paired_difference,
 )
@@ -88,13 +88,12 @@ def format_comparison(
     for option, values in differing.items():
         lines.append(f"| {option} | {' | '.join(values)} |")
 
-    drawn = [describe_resampling(name) for name in _list_drawn(records)]
     lines += [
         "",
         f"### Scores on {split}, per cent, and the difference in Dice from {names[0]} "
         "[95 % bootstrap interval]",
         "",
-        f"For an interval, {', or '.join(drawn)}.",
+        describe_intervals(str(record["drawn"]) for record in records),
         "",
         "| masks | run | patches | Dice | IoU | Δ Dice |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -107,11 +106,6 @@ def format_comparison(
             f"{record['iou']:.2f} | {difference} |"
         )
     return "\n".join([*lines, ""])
-
-
-def _list_drawn(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the intervals of the runs draw, each once."""
-    return list(dict.fromkeys(str(record["drawn"]) for record in records))
 
 
 def _list_predictors(scores_of_runs: Sequence[RunScores], split: str) -> list[str]:

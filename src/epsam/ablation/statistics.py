@@ -1,7 +1,7 @@
 """Means over seeds, and the interval of a difference between two runs on the same patches."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +112,12 @@ def describe_resampling(drawn: str) -> str:
         "patches are drawn, as patches.csv states no cases or slides; where several patches are of "
         "one case, the interval is too narrow"
     )
+
+
+def describe_intervals(drawn: Iterable[str]) -> str:
+    """A sentence on what the intervals of several runs draw; empty if there is none."""
+    texts = [describe_resampling(name) for name in dict.fromkeys(drawn)]
+    return f"For an interval, {', or '.join(texts)}." if texts else ""
 
 
 def _number_groups(names: Sequence[str], cases: Mapping[str, str]) -> npt.NDArray[np.int64]:

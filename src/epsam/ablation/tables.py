@@ -24,7 +24,7 @@ from epsam.ablation.results import PatchMetrics, ScoreKey, find_score, read_scor
 from epsam.ablation.rows import AblationRow
 from epsam.ablation.run_plans import EVALUATED
 from epsam.ablation.statistics import (
-    describe_resampling,
+    describe_intervals,
     mean_over_patches,
     mean_over_seeds,
     mean_sd,
@@ -70,7 +70,11 @@ def write_tables(
     write_table(folder / "table_1.csv", DATA_TABLE_COLUMNS, counts)
 
     results = read_results(root, rows, seeds)
-    texts = [heading, f"{NOTE}{describe_intervals(results)}\n", format_data_table(counts)]
+    texts = [
+        heading,
+        f"{NOTE} {describe_intervals(list_drawn(results))}\n",
+        format_data_table(counts),
+    ]
     for table in list_tables(rows):
         records = make_records(table, results, rows)
         path = folder / f"table_{table.number}.csv"
@@ -101,14 +105,13 @@ def read_results(root: Path, rows: Sequence[AblationRow], seeds: Sequence[int]) 
     return results
 
 
-def describe_intervals(results: Results) -> str:
-    """A sentence on what the intervals draw; empty before any run was evaluated."""
-    drawn: dict[str, None] = {}
+def list_drawn(results: Results) -> list[str]:
+    """What the intervals draw: case, slide or patch, of all scores."""
+    drawn = []
     for of_row in results.values():
         for scores in of_row.values():
-            drawn.update(dict.fromkeys(metrics.drawn for metrics in scores.values()))
-    texts = [describe_resampling(name) for name in drawn]
-    return f" For an interval, {', or '.join(texts)}." if texts else ""
+            drawn += [metrics.drawn for metrics in scores.values()]
+    return drawn
 
 
 def list_tables(rows: Sequence[AblationRow]) -> list[PaperTable]:

@@ -11,6 +11,7 @@ def describe_flat_predictors(scores: Sequence[SplitScores]) -> list[str]:
     """A sentence for each predictor that marks all of every patch of a split, or nothing of
     any.
     """
+    # Of `fill`, which marks every positive patch whole: the area of a split.
     whole = {}
     for of_split in scores:
         if of_split.predictor == FILL:
