@@ -34,7 +34,7 @@ from epsam.preflight.disk import check_disk, count_patches_at_most, estimate_nee
 from epsam.preflight.finding import Finding, collect_findings
 from epsam.preflight.finished_work import ReplacedWork, find_replaced_work
 from epsam.preflight.leaks import check_leaks
-from epsam.preflight.method import check_method_preset
+from epsam.preflight.method import check_method_preset, check_soft_targets
 from epsam.preflight.pixels import check_split_pixels
 from epsam.preflight.software import (
     check_codecs,
@@ -152,9 +152,18 @@ def build_checks(options: CheckOptions) -> list[Check]:
         partial(check_tensorboard, logs_to_tensorboard),
         check_codecs,
         partial(check_lock, options),
+        *build_round_checks(of_stage),
         *build_weight_checks(of_stage, options),
         *build_data_checks(DatasetPaths.of(options), of_stage),
     ]
+
+
+def build_round_checks(of_stage: Mapping[str, Any]) -> list[Check]:
+    """Checks of the rounds against the preliminary decoder; none for a method without rounds."""
+    if "retrain_decoder" not in of_stage:
+        return []
+    rounds: DecoderOptions = of_stage["retrain_decoder"]
+    return [partial(check_soft_targets, of_stage["finetune_decoder"], rounds)]
 
 
 def build_weight_checks(of_stage: Mapping[str, Any], options: CheckOptions) -> list[Check]:

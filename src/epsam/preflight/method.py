@@ -1,9 +1,10 @@
-"""Does the method have the constants that METHOD_PRESET asks for?"""
+"""Do the flags of a method's stages fit one another, and has it the constants of METHOD_PRESET?"""
 
 from collections.abc import Iterator
 
+from epsam.config.decoder import DecoderOptions
 from epsam.config.method_presets import DEFAULT, METHOD_PRESETS
-from epsam.preflight.finding import Finding, note
+from epsam.preflight.finding import Finding, note, problem
 
 
 def check_method_preset(recipe: str, method_preset: str) -> Iterator[Finding]:
@@ -12,4 +13,15 @@ def check_method_preset(recipe: str, method_preset: str) -> Iterator[Finding]:
         yield note(
             f"METHOD_PRESET {method_preset}: no constants of {recipe} are known; those of this "
             "project stand"
+        )
+
+
+def check_soft_targets(preliminary: DecoderOptions, rounds: DecoderOptions) -> Iterator[Finding]:
+    """Rounds with --soft_targets need the probabilities that the preliminary decoder's stage writes
+    with that flag alone; without this check they fail only after it.
+    """
+    if rounds.soft_targets and not preliminary.soft_targets:
+        yield problem(
+            "RETRAIN_FLAGS have --soft_targets and DECODER_FLAGS have not: round 1 would find no "
+            "probabilities to fit to; give it in DECODER_FLAGS, too"
         )
