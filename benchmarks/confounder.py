@@ -24,13 +24,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from result_rows import append_rows
+
 from epsam.cam.postprocess import cam_to_mask, upsample
 from epsam.cam.refiner import build_refiner
 from epsam.cam.refiner_sam import resolve_refiner_sam
 from epsam.config.classifier import ClassifierOptions
 from epsam.config.masks import MaskRule, rule_before_refiner
 from epsam.core.device import DeviceConfig, select_device
-from epsam.core.files import read_table, write_table
 from epsam.core.seeding import generator
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch, list_labelled_patches, select_positives
@@ -76,8 +77,7 @@ def main() -> None:
             scores = run_seed(Path(name), squares, int(seed))
             rows = [of_all | row for row in format_scores(seed, scores)]
             # After each seed: one that ends early leaves the finished ones.
-            earlier = read_table(path, COLUMNS) if path.is_file() else []
-            write_table(path, COLUMNS, [*earlier, *rows])
+            append_rows(path, COLUMNS, rows)
 
 
 def format_scores(seed: str, scores: dict[str, tuple[float, float]]) -> list[dict[str, str]]:

@@ -17,8 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from result_rows import append_rows
+
 from epsam.config.common import SPLITS
-from epsam.core.files import read_table, write_table
 from epsam.data.patches import Patch, list_labelled_patches, select_positives
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou, sum_counts
 from epsam.tables import ALL_FILLED, FILL
@@ -52,8 +53,7 @@ def main() -> None:
             rows += [of_all | {"split": split} | row for row in score_filled(patches)]
 
     path = options.results / "fill.csv"
-    earlier = read_table(path, COLUMNS) if path.is_file() else []
-    write_table(path, COLUMNS, [*earlier, *rows])
+    append_rows(path, COLUMNS, rows)
 
 
 def score_filled(patches: Sequence[Patch]) -> list[dict[str, Any]]:

@@ -21,6 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from result_rows import append_rows
+
 from epsam.cam.postprocess import upsample
 from epsam.cam.rotation import trained_cam
 from epsam.config.classifier import ClassifierOptions
@@ -28,7 +30,7 @@ from epsam.config.flags import read_stored
 from epsam.config.masks import MaskRule
 from epsam.core.device import select_device
 from epsam.core.errors import DatasetError
-from epsam.core.files import read_json, read_table, sha256_of, write_table
+from epsam.core.files import read_json, read_table, sha256_of
 from epsam.data.cam_store import CamStore, load_cams
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
 from epsam.metrics import auroc
@@ -70,8 +72,7 @@ def main() -> None:
     path = options.results / "learning.csv"
     for name in options.runs:
         row = check_run(name, RunPaths(options.checkpoint_root / name), options.dataset_root)
-        earlier = read_table(path, COLUMNS) if path.is_file() else []
-        write_table(path, COLUMNS, [*earlier, row])
+        append_rows(path, COLUMNS, [row])
         print(json.dumps(row), flush=True)
 
 

@@ -29,9 +29,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from result_rows import append_rows
+
 from epsam.config.command_line import parse
 from epsam.core.device import select_device
-from epsam.core.files import read_table, write_table
 from epsam.core.records import code_version, describe_machine, peak_memory
 from epsam.data.images import write_mask, write_rgb
 from epsam.data.patches import Patch, list_labelled_patches, select_positives
@@ -110,9 +111,8 @@ def main() -> None:
     path = options.results / "real_size.csv"
     for part in [options.only] if options.only else PARTS:
         row = run_apart(part, options.batch)
-        earlier = read_table(path, COLUMNS) if path.is_file() else []
         # After each part: a part takes minutes, and the next one may run out of memory.
-        write_table(path, COLUMNS, [*earlier, row])
+        append_rows(path, COLUMNS, [row])
         print(json.dumps(row), flush=True)
 
 

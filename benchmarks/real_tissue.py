@@ -17,10 +17,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from result_rows import append_rows
+
 from epsam.ablation.paper_tables import FINAL
 from epsam.ablation.results import PatchMetrics, ScoreKey, read_scores
 from epsam.ablation.statistics import mean_over_patches, mean_over_seeds, paired_difference
-from epsam.core.files import read_json, read_table, write_table
+from epsam.core.files import read_json, read_table
 from epsam.paths import RunPaths
 from epsam.tables import ALL_FILLED, FILL, INITIAL, ZERO_SHOT
 
@@ -154,12 +156,6 @@ def difference_row(runs: Sequence[EvaluatedRun], predictor: str, beside: str) ->
         "high": f"{difference.high:+.3f}",
         "revision": runs[0].revision,
     }
-
-
-def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add rows at the end of a CSV file; those of other days stay."""
-    earlier = read_table(path, columns) if path.is_file() else []
-    write_table(path, columns, [*earlier, *rows])
 
 
 if __name__ == "__main__":

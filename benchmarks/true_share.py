@@ -18,9 +18,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from result_rows import append_rows
+
 from epsam.cam.postprocess import LARGEST_GAP, fill_small_gaps, upsample
 from epsam.core.errors import DatasetError
-from epsam.core.files import read_json, read_table, sha256_of, write_table
+from epsam.core.files import read_json, sha256_of
 from epsam.data.cam_store import CamMap, load_cams
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch, list_labelled_patches, select_positives
@@ -50,8 +52,7 @@ def main() -> None:
         row = score_run(name, RunPaths(options.checkpoint_root / name), options.dataset_root)
         row |= {"map": options.map}
         row |= {"command": f'python benchmarks/true_share.py "{options.map}" {name}'}
-        earlier = read_table(path, COLUMNS) if path.is_file() else []
-        write_table(path, COLUMNS, [*earlier, row])
+        append_rows(path, COLUMNS, [row])
         print(json.dumps(row), flush=True)
 
 
