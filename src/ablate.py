@@ -14,9 +14,10 @@ from epsam.ablation.tables import write_tables
 from epsam.config.ablation import AblateOptions
 from epsam.config.command_line import run_stage
 from epsam.config.evaluation import EvaluateOptions
-from epsam.core.errors import EpsamError, TrainingError
+from epsam.core.errors import EpsamError, PreflightError, TrainingError
 from epsam.core.output_folders import claim_output_folder
 from epsam.paths import DatasetPaths
+from epsam.preflight.method import check_soft_targets
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ def main(options: AblateOptions) -> None:
     # All flags are parsed before the first run, which may take hours.
     missing = find_missing_weights(select_rows(rows, options.only), options)
     plans = [plan for plan in plan_runs(rows, options) if plan.row.name not in missing]
+    require_fitting_flags(plans)
     for name, path in missing.items():
         log.warning("row %s is left out: %s is missing (checkpoints/README.md)", name, path)
 
@@ -52,6 +54,14 @@ def main(options: AblateOptions) -> None:
             f"{outcomes.failures[0]}; mend what the messages above say and run the same command "
             "again"
         )
+
+
+def require_fitting_flags(plans: Sequence[RunPlan]) -> None:
+    """Raises PreflightError for a row whose stages have flags that do not fit one another."""
+    for plan in plans:
+        of_stage = {step.script: step.options for step in plan.steps}
+        for finding in check_soft_targets(of_stage):
+            raise PreflightError(f"row {plan.row.name}: {finding.message}")
 
 
 def ablation_folder(options: AblateOptions) -> Path:

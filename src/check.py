@@ -152,18 +152,10 @@ def build_checks(options: CheckOptions) -> list[Check]:
         partial(check_tensorboard, logs_to_tensorboard),
         check_codecs,
         partial(check_lock, options),
-        *build_round_checks(of_stage),
+        partial(check_soft_targets, of_stage),
         *build_weight_checks(of_stage, options),
         *build_data_checks(DatasetPaths.of(options), of_stage),
     ]
-
-
-def build_round_checks(of_stage: Mapping[str, Any]) -> list[Check]:
-    """Checks of the rounds against the preliminary decoder; none for a method without rounds."""
-    if "retrain_decoder" not in of_stage:
-        return []
-    rounds: DecoderOptions = of_stage["retrain_decoder"]
-    return [partial(check_soft_targets, of_stage["finetune_decoder"], rounds)]
 
 
 def build_weight_checks(of_stage: Mapping[str, Any], options: CheckOptions) -> list[Check]:

@@ -22,7 +22,7 @@ from compare import runs_to_flag
 from epsam.ablation import run_plans
 from epsam.config.ablation import AblateOptions, CompareOptions
 from epsam.config.command_line import parse
-from epsam.core.errors import EpsamError
+from epsam.core.errors import EpsamError, PreflightError
 from epsam.engine.stage import Stage
 from support.holder import holding
 from support.mini import FLAGS, REPOSITORY, smaller_sam, write_patches, write_random_sam
@@ -42,14 +42,13 @@ RUN = "checkpoints/ablation/{}/seed_{}"
 def options(**values):
     return AblateOptions(
         dataset_type="mini",
-        rows=ROWS,
         common_flags="--device cpu",
         classifier_flags=FLAGS["CLASSIFIER_FLAGS"],
         mask_flags=FLAGS["MASK_FLAGS"],
         decoder_flags=FLAGS["DECODER_FLAGS"],
         retrain_flags=f"{FLAGS['RETRAIN_FLAGS']} --n_iter 1",
         sam_flags=f"--sam_model_type vit_demo --sam_checkpoint {FLAGS['SAM_CHECKPOINT']}",
-        **{"seeds": (22, 23), **values},
+        **{"rows": ROWS, "seeds": (22, 23), **values},
     )
 
 
@@ -233,6 +232,14 @@ def test_other_methods_run_as_rows_share_stages_and_take_pseudo_labels(done, cap
         assert 0 <= float(lines[line]["all_iou"]) <= 100
     assert lines["MedSAM, box"]["note"] == "checkpoints/medsam_vit_b.pth is missing"
     assert float(lines["all"]["all_iou"]) > 0
+
+
+def test_a_row_with_flags_that_do_not_fit_ends_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ablate, "run_script", lambda name, options: pytest.fail(name))
+    rows = 'paper\nhard_then_soft RETRAIN_FLAGS="--soft_targets"'
+    with pytest.raises(PreflightError, match="row hard_then_soft: RETRAIN_FLAGS have"):
+        ablate.main(options(rows=rows))
 
 
 def test_names_before_the_first_flag_are_runs():

@@ -13,9 +13,13 @@ def test_a_method_without_constants_of_the_authors_is_noted():
 
 def test_soft_rounds_need_a_soft_preliminary_decoder():
     soft, hard = DecoderOptions(soft_targets=True), DecoderOptions()
-    (finding,) = check_soft_targets(hard, soft)
+    (finding,) = check_soft_targets({"finetune_decoder": hard, "retrain_decoder": soft})
     assert finding.stops_run
     assert finding.message.endswith("give it in DECODER_FLAGS, too")
-    assert listed(check_soft_targets(soft, soft)) == []
-    assert listed(check_soft_targets(soft, hard)) == []
-    assert listed(check_soft_targets(hard, hard)) == []
+    for preliminary, rounds in ((soft, soft), (soft, hard), (hard, hard)):
+        of_stage = {"finetune_decoder": preliminary, "retrain_decoder": rounds}
+        assert listed(check_soft_targets(of_stage)) == []
+
+
+def test_a_method_without_rounds_has_no_soft_targets_to_check():
+    assert listed(check_soft_targets({"finetune_decoder": DecoderOptions()})) == []

@@ -1,6 +1,7 @@
 """Do the flags of a method's stages fit one another, and has it the constants of METHOD_PRESET?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from epsam.config.decoder import DecoderOptions
 from epsam.config.method_presets import DEFAULT, METHOD_PRESETS
@@ -16,10 +17,16 @@ def check_method_preset(recipe: str, method_preset: str) -> Iterator[Finding]:
         )
 
 
-def check_soft_targets(preliminary: DecoderOptions, rounds: DecoderOptions) -> Iterator[Finding]:
+def check_soft_targets(of_stage: Mapping[str, Any]) -> Iterator[Finding]:
     """Rounds with --soft_targets need the probabilities that the preliminary decoder's stage writes
     with that flag alone; without this check they fail only after it.
+
+    of_stage: the options of each stage; a method without rounds has nothing to check.
     """
+    if "retrain_decoder" not in of_stage:
+        return
+    preliminary: DecoderOptions = of_stage["finetune_decoder"]
+    rounds: DecoderOptions = of_stage["retrain_decoder"]
     if rounds.soft_targets and not preliminary.soft_targets:
         yield problem(
             "RETRAIN_FLAGS have --soft_targets and DECODER_FLAGS have not: round 1 would find no "
