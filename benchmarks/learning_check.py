@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from epsam.config.masks import MaskRule
 from epsam.core.device import select_device
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_json, read_table, sha256_of
-from epsam.data.cam_store import CamStore, load_cams
+from epsam.data.cam_store import CamMap, CamStore, load_cams
 from epsam.data.patches import Patch, list_labelled_patches, read_patch_size, select_positives
 from epsam.metrics import auroc
 from epsam.paths import RunPaths
@@ -140,19 +140,22 @@ def measure_quality(cams: CamStore, patches: list[Patch]) -> MapQuality:
     """Both figures of a split; nan where there is nothing to tell apart."""
     probabilities = [cams.probabilities[patch.name] for patch in patches]
     labels = [int(patch.label or 0) for patch in patches]
+    return MapQuality(auroc(probabilities, labels), mean_pixel_auroc(cams.maps, patches))
 
+
+def mean_pixel_auroc(maps: Mapping[str, CamMap], patches: Sequence[Patch]) -> float:
+    """The mean AUROC of pixels within positives that have ground truth; nan if there are none."""
     pixel_aurocs = []
     for patch in select_positives(patches):
         if not patch.mask:
             continue
         ground_truth = patch.ground_truth()
-        cam = upsample(cams.maps[patch.name], *ground_truth.shape)
+        cam = upsample(maps[patch.name], *ground_truth.shape)
         value = auroc(cam.ravel().tolist(), ground_truth.ravel().tolist())
         # A patch that is tumour all over has no pixel to tell it from.
         if not math.isnan(value):
             pixel_aurocs.append(value)
-    pixel_auroc = float(np.mean(pixel_aurocs)) if pixel_aurocs else math.nan
-    return MapQuality(auroc(probabilities, labels), pixel_auroc)
+    return float(np.mean(pixel_aurocs)) if pixel_aurocs else math.nan
 
 
 if __name__ == "__main__":
