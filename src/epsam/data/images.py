@@ -15,8 +15,9 @@ from epsam.core.files import write_bytes
 from epsam.data.image_header import image_size_from_header, orientation_from_header
 
 # What OpenCV prints of a damaged file would stand in the log beside our own error, which names the
-# file and what to do.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# file and what to do. OpenCV 4 has the function itself, OpenCV 5 in a module.
+_SILENT = 0
+(cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(_SILENT)
 
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
