@@ -94,6 +94,7 @@ soft           DECODER_FLAGS="--n_sample 4 --n_transform 2 --soft_targets" RETRA
 strong         DECODER_FLAGS="--method strong"
 stain          MASK_FLAGS="--refine stain"
 stain_li       MASK_FLAGS="--refine stain_texture --postprocess li"
+fill_holes     MASK_FLAGS="--fill_holes" DECODER_FLAGS="--fill_decoder_holes"
 # The two parts of WeakMedSAM inside of EP-SAM, beside the row paper
 sce            CLASSIFIER_FLAGS="--subclasses 8"
 pam            MASK_FLAGS="--refine pam"

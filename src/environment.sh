@@ -14,8 +14,8 @@ if [[ -n "${VIRTUAL_ENV:-}" || -n "${CONDA_PREFIX:-}" ]]; then
         exit 1
     fi
     echo "environment: the active one, $environment"
-    needed="cv2 imagecodecs jinja2 matplotlib openslide openslide_bin packaging segment_anything segmentation_models_pytorch tifffile torch torchvision tqdm"
-    [[ $requirements == requirements-test.txt ]] && needed="$needed hypothesis skimage mypy pytest ruff xdist"
+    needed="cv2 imagecodecs jinja2 matplotlib openslide openslide_bin packaging segment_anything segmentation_models_pytorch skimage sklearn scipy tifffile torch torchvision tqdm"
+    [[ $requirements == requirements-test.txt ]] && needed="$needed hypothesis mypy pytest ruff xdist"
     # Found, not imported: an import takes seconds, and src/check.py does it.
     missing=$("$PYTHON" -c 'import importlib.util as i, sys; print(*(n for n in sys.argv[1:] if not i.find_spec(n)))' $needed) || {
         echo "error: $PYTHON of the active environment does not run, see its message above; make the environment again" >&2

@@ -282,3 +282,14 @@ def test_probabilities_above_a_half_are_the_mask(postprocess):
         assert probabilities.dtype == np.float32
     kinds = len(np.unique(cam_to_probability(cam_map, patch, rule, 0.5)))
     assert (kinds > 2) == (postprocess == "probability")
+
+
+@pytest.mark.parametrize("postprocess", ["probability", "none"])
+def test_with_fill_holes_neither_mask_nor_probability_has_a_hole(postprocess):
+    cam_map = np.full((5, 5), 0.9, dtype=np.float32)
+    cam_map[2, 2] = 0.1
+    patch = np.zeros((5, 5, 3), dtype=np.uint8)
+    for fill_holes in (False, True):
+        rule = MaskRule(postprocess=postprocess, fill_holes=fill_holes)
+        assert cam_to_mask(cam_map, patch, rule)[2, 2] == fill_holes
+        assert (cam_to_probability(cam_map, patch, rule)[2, 2] > 0.5) == fill_holes

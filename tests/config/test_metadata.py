@@ -14,6 +14,7 @@ def test_selected_fields_are_those_of_the_group_as_stored():
         "pepm_weight": "activation",
         "n_draw": 1,
         "n_view": 1,
+        "fill_decoder_holes": False,
     }
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from epsam.config.masks import MaskOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import read_table
 from epsam.data.cam_store import CamStore
+from epsam.data.holes import fill_mask_holes
 from epsam.data.images import read_rgb, write_mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.evaluation.threshold_search import search_grid, select_best, write_grid
@@ -48,6 +51,19 @@ def test_every_pair_is_scored_by_its_masks_over_the_patches_with_ground_truth(ca
             overlaps.append(count_pixels(mask, patch.ground_truth()))
         assert (row["dice"], row["iou"]) == macro_dice_iou(overlaps)
         assert row["patches"] == 2
+
+
+def test_with_fill_holes_the_masks_of_the_grid_have_none(case):
+    cams, patches = case
+    options = replace(OPTIONS, fill_holes=True, grid_quantiles=(0.5,), grid_kernels=(0,))
+    (row,) = search_grid(cams, patches, options)
+    overlaps = []
+    for patch in patches[:2]:
+        mask = threshold_and_open(cams.maps[patch.name], 32, 32, 0.5, 0, "cam")
+        overlaps.append(count_pixels(fill_mask_holes(mask), patch.ground_truth()))
+    assert row["dice"] == macro_dice_iou(overlaps)[0]
+    (with_holes,) = search_grid(cams, patches, replace(options, fill_holes=False))
+    assert row["dice"] != with_holes["dice"]
 
 
 def test_the_best_is_the_first_of_the_highest_dice():

@@ -49,9 +49,9 @@ class Everywhere:
         return np.ones((len(embeddings), SIDE, SIDE), np.float32)
 
 
-def pipeline(rotations=4, batch_size=3, segmenter=None):
+def pipeline(rotations=4, batch_size=3, segmenter=None, **prompt_options):
     options = MapAndPromptOptions(
-        MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2)
+        MaskRule(rotations=rotations, open_kernel=0), PromptOptions(n_point=2, **prompt_options)
     )
     segmenter = segmenter or Everywhere()
     device_config = DeviceConfig(torch.device("cpu"), None)
@@ -114,3 +114,21 @@ def test_an_images_prompts_do_not_depend_on_its_batch(batch_size):
     for image in together:
         assert np.array_equal(image.segmentation().mask, alone[image.name])
     assert len({mask.sum() for mask in alone.values()}) > 1, "the prompts differ from each other"
+
+
+class Ring(Everywhere):
+    """A segmenter that calls tumour all but a pixel inside of the tile."""
+
+    def predict_probabilities(self, embeddings, prompts):
+        probabilities = super().predict_probabilities(embeddings, prompts)
+        probabilities[:, 2, 2] = 0.0
+        return probabilities
+
+
+@pytest.mark.parametrize("fill_holes", [False, True])
+def test_holes_are_filled_as_in_training(fill_holes):
+    model = pipeline(segmenter=Ring(), fill_decoder_holes=fill_holes)
+    (image,) = random_tiles(1, 100)
+    mask = segment_image(model, "x", image, 0.0, Gate(False, 0.5)).mask
+    assert mask[2, 2] == fill_holes
+    assert mask.sum() == SIDE**2 - (not fill_holes)

@@ -300,3 +300,31 @@ def test_masks_of_several_prompts_and_transforms_are_transformed_back_and_averag
     expected[0, 1] = True
     assert np.array_equal(masks[0], expected)
     assert not masks[1].any()
+
+
+class RingSegmenter:
+    """Predicts a ring of probability 0.9 round a pixel of 0.1."""
+
+    def predict_probabilities(self, embeddings, prompts):
+        probability = np.full((SIDE, SIDE), 0.9, np.float32)
+        probability[2, 2] = 0.1
+        return np.stack([probability for _ in embeddings])
+
+
+@pytest.mark.parametrize("fill_holes", [False, True])
+def test_holes_are_filled_on_request(tmp_path, fill_holes):
+    image, truth = tmp_path / "image" / "a_1.png", tmp_path / "mask" / "a_1.png"
+    write_rgb(image, np.zeros((SIDE, SIDE, 3), np.uint8))
+    write_mask(truth, np.ones((SIDE, SIDE), bool))
+    prompted = [PromptedPatch(Patch("a_1", 1, image, truth), ((0, ()),))]
+
+    def embeddings(patch, transform):
+        return patch
+
+    ((_, mask),) = predict_masks(RingSegmenter(), embeddings, prompted, 4, fill_holes)
+    assert mask[2, 2] == fill_holes
+    options = DecoderOptions(fill_decoder_holes=fill_holes)
+    metrics = score_validation(RingSegmenter(), embeddings, prompted, options)
+    # One pixel short of the whole patch, or none.
+    n_hole = 0 if fill_holes else 1
+    assert metrics["val_iou"] == pytest.approx(1 - n_hole / SIDE**2, abs=1e-4)

@@ -6,6 +6,7 @@ import numpy as np
 from epsam.cam.protocol import MapToMask
 from epsam.config.masks import MaskRule
 from epsam.data.cam_store import CamMap
+from epsam.data.holes import fill_mask_holes, fill_probability_holes
 from epsam.data.images import Mask, Rgb
 from epsam.methods import POSTPROCESSINGS, load_function
 
@@ -37,14 +38,15 @@ def upsample(cam_map: CamMap, height: int, width: int) -> CamMap:
 
 def cam_to_mask(cam_map: CamMap, image: Rgb, rule: MaskRule, probability: float = 0.0) -> Mask:
     """The initial mask (height, width) of a map (h, w) in 0..1 and its RGB patch (height, width,
-    3), by the method `rule.postprocess`.
+    3), by the method `rule.postprocess`, and without holes if the rule says so.
 
     probability: of tumour in the patch; from `rule.full_windows` on, the whole patch is the mask.
     """
     if rule.full_windows and probability >= rule.full_windows:
         return np.ones(image.shape[:2], dtype=np.bool_)
     postprocess: MapToMask = load_function(POSTPROCESSINGS, "--postprocess", rule.postprocess)
-    return postprocess(cam_map, image, rule)
+    mask = postprocess(cam_map, image, rule)
+    return fill_mask_holes(mask) if rule.fill_holes else mask
 
 
 def cam_to_probability(
@@ -55,7 +57,8 @@ def cam_to_probability(
     """
     is_full = rule.full_windows and probability >= rule.full_windows
     if rule.postprocess == PROBABILITY and not is_full:
-        return upsample(cam_map, *image.shape[:2])
+        upsampled = upsample(cam_map, *image.shape[:2])
+        return fill_probability_holes(upsampled) if rule.fill_holes else upsampled
     return cam_to_mask(cam_map, image, rule, probability).astype(np.float32)
 
 

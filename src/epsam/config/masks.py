@@ -196,6 +196,14 @@ class MaskRule(PamOptions, StainOptions):
         affects_only=("masks",),
         since="0.3",
     )
+    # docs/beyond_the_paper.md, "Holes".
+    fill_holes: bool = flag(
+        False,
+        "fill what an initial mask encloses, for tumour that is outlined without holes",
+        affects_result=True,
+        affects_only=("masks",),
+        since="0.3",
+    )
 
 
 def rule_before_refiner(rule: MaskRule) -> MaskRule:

@@ -120,6 +120,14 @@ class PromptOptions:
         old=OldSpelling("n_view"),
         affects_result=True,
     )
+    # docs/beyond_the_paper.md, "Holes".
+    fill_decoder_holes: bool = flag(
+        False,
+        "fill what a mask of the decoder encloses, in pseudo-labels, scores and inference; see "
+        "--fill_holes of generate_initial_masks.py",
+        affects_result=True,
+        since="0.3",
+    )
 
 
 @dataclass(frozen=True)

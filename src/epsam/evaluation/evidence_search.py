@@ -26,6 +26,7 @@ from epsam.config.masks import MaskOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DatasetError
 from epsam.data.cam_store import CamStore
+from epsam.data.holes import fill_mask_holes
 from epsam.data.images import Mask, Rgb
 from epsam.data.patches import Patch, read_square
 from epsam.evaluation.threshold_search import require_grid, require_labels
@@ -63,11 +64,9 @@ def search_grid_by_evidence(
         normal = read_square(negatives[next(normal_indices)], size)
         masks = []
         for quantile, kernel in pairs:
-            masks.append(
-                threshold_and_open(
-                    cams.maps[patch.name], size, size, quantile, kernel, options.open_at
-                )
-            )
+            cam = cams.maps[patch.name]
+            mask = threshold_and_open(cam, size, size, quantile, kernel, options.open_at)
+            masks.append(fill_mask_holes(mask) if options.fill_holes else mask)
         image = read_square(patch, size)
         judged = judge_masks(model, image, masks, normal, options.batch_size, device_config)
         # A patch without evidence judges nothing.

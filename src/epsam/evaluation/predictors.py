@@ -106,7 +106,11 @@ class SamPredictors:
         options = self.prompt_options[predictor]
         segmenter = self.setup.segmenter.padded_to(options.n_point + options.n_negative)
         predictions = predict_probabilities(
-            segmenter, self.setup.embeddings, prompted_patches, self.batch_size
+            segmenter,
+            self.setup.embeddings,
+            prompted_patches,
+            self.batch_size,
+            options.fill_decoder_holes,
         )
         for _, probability in predictions:
             yield probability

@@ -15,6 +15,7 @@ from epsam.config.masks import MaskOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_table
 from epsam.data.cam_store import CamStore
+from epsam.data.holes import fill_mask_holes
 from epsam.data.images import write_rgb
 from epsam.data.patches import Patch
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou
@@ -45,6 +46,8 @@ def search_grid(
         height, width = ground_truth.shape
         for quantile, kernel in pairs:
             mask = threshold_and_open(cam, height, width, quantile, kernel, options.open_at)
+            if options.fill_holes:
+                mask = fill_mask_holes(mask)
             overlaps[quantile, kernel].append(count_pixels(mask, ground_truth))
 
     rows = []

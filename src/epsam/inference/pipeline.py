@@ -16,6 +16,7 @@ from epsam.config.sam import PromptOptions
 from epsam.core.device import DeviceConfig
 from epsam.data.d4 import apply_d4, undo_d4
 from epsam.data.embeddings import Embedding, digest_of_image
+from epsam.data.holes import fill_probability_holes
 from epsam.data.images import Rgb
 from epsam.inference.progress import PhaseTimer
 from epsam.inference.tile_maps import ClassifiedMap, TileMaps
@@ -134,7 +135,10 @@ class Pipeline(GatedTileModel):
                 prompts = make_sam_prompts(transformed, options, rngs)
                 probabilities = self._segmenter.predict_probabilities(embeddings, prompts)
                 total += np.stack([undo_d4(tile, transform) for tile in probabilities])
-        return np.asarray(total / (options.n_transform * options.n_sample), dtype=np.float32)
+        means = np.asarray(total / (options.n_transform * options.n_sample), dtype=np.float32)
+        if options.fill_decoder_holes:
+            means = np.stack([fill_probability_holes(mean) for mean in means])
+        return means
 
     def _prompt_inputs(self, tile: Rgb, cam: ClassifiedMap) -> PromptInputs:
         side = self.tile_size

@@ -21,6 +21,7 @@ OLDEST_PYTHON = (3, 10)
 
 IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
+    "scikit-image": "skimage",
     "scikit-learn": "sklearn",
     "openslide-python": "openslide",
 }

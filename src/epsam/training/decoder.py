@@ -19,6 +19,7 @@ from epsam.core.seeding import generator
 from epsam.data.cam_store import CamMap
 from epsam.data.d4 import apply_d4, draw_d4, undo_d4
 from epsam.data.embeddings import Embedding, PatchEmbeddings
+from epsam.data.holes import fill_probability_holes
 from epsam.data.images import Mask, read_mask
 from epsam.data.patches import Patch
 from epsam.engine.fit import FitSchedule
@@ -145,13 +146,14 @@ def predict_masks(
     embeddings: PatchEmbeddings,
     prompted_patches: Sequence[PromptedPatch],
     batch_size: int,
+    fill_holes: bool = False,
 ) -> Iterator[tuple[PromptedPatch, Mask]]:
     """Masks (side, side) of patches without augmentation, in their order.
 
     See docs/deviations.md, "Pseudo-labels from un-augmented patches".
     """
     for prompted, probability in predict_probabilities(
-        segmenter, embeddings, prompted_patches, batch_size
+        segmenter, embeddings, prompted_patches, batch_size, fill_holes
     ):
         yield prompted, probability > 0.5
 
@@ -161,8 +163,12 @@ def predict_probabilities(
     embeddings: PatchEmbeddings,
     prompted_patches: Sequence[PromptedPatch],
     batch_size: int,
+    fill_holes: bool = False,
 ) -> Iterator[tuple[PromptedPatch, CamMap]]:
-    """Tumour probabilities (side, side): the mean over a patch's transforms and prompt samples."""
+    """Tumour probabilities (side, side): the mean over a patch's transforms and prompt samples.
+
+    fill_holes: no mask of them has a hole (--fill_decoder_holes).
+    """
     for start in range(0, len(prompted_patches), batch_size):
         group = prompted_patches[start : start + batch_size]
         total = np.zeros((), np.float32)
@@ -174,7 +180,9 @@ def predict_probabilities(
                 [prompts for _, prompts in variants],
             )
             total = total + np.stack([undo_d4(image, transform) for image in probabilities])
-        yield from zip(group, total / np.float32(len(group[0].prompts)), strict=True)
+        means = total / np.float32(len(group[0].prompts))
+        for prompted, mean in zip(group, means, strict=True):
+            yield prompted, fill_probability_holes(mean) if fill_holes else mean
 
 
 def score_validation(
@@ -192,7 +200,9 @@ def score_validation(
     counts_of_batches = []
     for batch in part_of_process(split_batches(scored, options.batch_size)):
         counts: list[tuple[PixelCounts | None, PixelCounts | None]] = []
-        for prompted, mask in predict_masks(segmenter, embeddings, batch, options.batch_size):
+        for prompted, mask in predict_masks(
+            segmenter, embeddings, batch, options.batch_size, options.fill_decoder_holes
+        ):
             by_truth = by_initial_mask = None
             if prompted.patch.mask is not None:
                 by_truth = count_pixels(mask, prompted.patch.ground_truth())

@@ -75,7 +75,9 @@ def write_pseudo_labels(
     writer = _LabelWriter(number, run, options)
     labels_of_batches = []
     for batch in part_of_process(split_batches(prompted_patches, options.batch_size)):
-        predicted = predict_probabilities(segmenter, embeddings, batch, options.batch_size)
+        predicted = predict_probabilities(
+            segmenter, embeddings, batch, options.batch_size, options.fill_decoder_holes
+        )
         labels_of_batches.append([writer.write_label(*item) for item in predicted])
 
     mask_counts = MaskCounts()

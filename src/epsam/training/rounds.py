@@ -177,9 +177,14 @@ class DecoderRound:
         context = self._context
         rows = [prompted_patches[index] for index in pick_evenly(len(prompted_patches))]
         masks = {}
-        for prompted, mask in predict_masks(
-            context.sam.segmenter, context.sam.embeddings, rows, context.options.batch_size
-        ):
+        predicted = predict_masks(
+            context.sam.segmenter,
+            context.sam.embeddings,
+            rows,
+            context.options.batch_size,
+            context.options.fill_decoder_holes,
+        )
+        for prompted, mask in predicted:
             masks[prompted.patch.name] = mask
         write_panel(
             self._panel_path,
