@@ -1,9 +1,19 @@
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
 from epsam.core.errors import ImageError
-from epsam.data.images import list_images, read_mask, read_rgb, resize_mask, write_mask, write_rgb
+from epsam.data.images import (
+    list_images,
+    read_mask,
+    read_rgb,
+    resize_mask,
+    silence,
+    write_mask,
+    write_rgb,
+)
 
 
 def test_colours_survive_the_disk_and_red_stays_red(tmp_path):
@@ -68,3 +78,11 @@ def test_listing_is_sorted_and_leaves_other_files_out(tmp_path):
 def test_masks_are_resized_without_new_values():
     grown = resize_mask(np.array([[True, False]]), 2, 4)
     assert grown.tolist() == [[True, True, False, False]] * 2
+
+
+def test_opencv_is_silenced_wherever_its_version_has_the_function():
+    levels = []
+    logging = SimpleNamespace(setLogLevel=levels.append)
+    silence(SimpleNamespace(setLogLevel=levels.append, utils=SimpleNamespace()))
+    silence(SimpleNamespace(utils=SimpleNamespace(logging=logging)))
+    assert levels == [0, 0]

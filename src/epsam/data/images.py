@@ -14,16 +14,13 @@ from epsam.core.errors import ImageError
 from epsam.core.files import write_bytes
 from epsam.data.image_header import image_size_from_header, orientation_from_header
 
-# What OpenCV prints of a damaged file would stand in the log beside our own error, which names the
-# file and what to do. OpenCV 4 has the function itself, OpenCV 5 in a module.
-_SILENT = 0
-(cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging).setLogLevel(_SILENT)
-
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Grey = npt.NDArray[np.uint8]
 """(height, width)."""
 
+SILENT = 0
+"""OpenCV's level of its log."""
 BLACK = 10
 """This project: an image without any value above this holds no stained tissue."""
 EXIF_BYTES = 1 << 17
@@ -38,6 +35,18 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 HIGHEST_12_BIT = 4095
 HIGHEST_12_BIT_IN_8 = 16
 """4095 of 65535 comes out of a PNG as 15 of 255, and out of a TIFF as 16, which OpenCV rounds."""
+
+
+def silence(opencv: Any) -> None:
+    """Let the module `cv2` print nothing: what it says of a damaged file would stand in the log
+    beside our own error, which names the file and what to do.
+    """
+    # OpenCV 5 has moved the function.
+    logging = opencv if hasattr(opencv, "setLogLevel") else opencv.utils.logging
+    logging.setLogLevel(SILENT)
+
+
+silence(cv2)
 
 
 def read_rgb(path: Path) -> Rgb:
