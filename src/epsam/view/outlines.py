@@ -3,6 +3,7 @@ can show.
 """
 
 import gzip
+import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -96,11 +97,22 @@ def _parse_rings(text: str) -> Rings:
     # The numbers of a ring stand between commas.
     counts = np.array([ring.count(",") + 1 for ring in rings], np.int64)
     numbers = ",".join(rings).translate(_WITHOUT_BRACKETS)
-    values = np.fromstring(numbers, np.float32, sep=",") if rings else np.zeros(0, np.float32)
+    values = _parse_numbers(numbers) if rings else np.zeros(0, np.float32)
     if len(values) != counts.sum() or (counts % 2).any() or not np.isfinite(values).all():
         raise ValueError(f"{len(values)} of {counts.sum()} numbers are pairs of coordinates")
     lengths = counts // 2
     return Rings(values.reshape(-1, 2), np.cumsum(lengths) - lengths)
+
+
+def _parse_numbers(text: str) -> npt.NDArray[np.float32]:
+    """Numbers between commas. Raises ValueError for anything else."""
+    with warnings.catch_warnings():
+        # Of what is no number, older versions of numpy only warn.
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            return np.fromstring(text, np.float32, sep=",")
+        except DeprecationWarning as warning:
+            raise ValueError(str(warning)) from warning
 
 
 class OutlineIndex:
