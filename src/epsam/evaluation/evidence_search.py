@@ -21,15 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from epsam.cam.postprocess import threshold_and_open
 from epsam.config.masks import MaskOptions
 from epsam.core.device import DeviceConfig
 from epsam.core.errors import DatasetError
 from epsam.data.cam_store import CamStore
-from epsam.data.holes import fill_mask_holes
 from epsam.data.images import Mask, Rgb
 from epsam.data.patches import Patch, read_square
-from epsam.evaluation.threshold_search import require_grid, require_labels
+from epsam.evaluation.threshold_search import cut_at, require_grid, require_labels
 from epsam.training.panels import pick_evenly
 
 MOST_PATCHES = 100
@@ -65,8 +63,7 @@ def search_grid_by_evidence(
         masks = []
         for quantile, kernel in pairs:
             cam = cams.maps[patch.name]
-            mask = threshold_and_open(cam, size, size, quantile, kernel, options.open_at)
-            masks.append(fill_mask_holes(mask) if options.fill_holes else mask)
+            masks.append(cut_at(quantile, kernel, cam, (size, size), options))
         image = read_square(patch, size)
         judged = judge_masks(model, image, masks, normal, options.batch_size, device_config)
         # A patch without evidence judges nothing.

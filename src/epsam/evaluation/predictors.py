@@ -105,12 +105,9 @@ class SamPredictors:
         # SAM's output depends slightly on padding points: pad as in the decoder's own training.
         options = self.prompt_options[predictor]
         segmenter = self.setup.segmenter.padded_to(options.n_point + options.n_negative)
+        embeddings = self.setup.embeddings
         predictions = predict_probabilities(
-            segmenter,
-            self.setup.embeddings,
-            prompted_patches,
-            self.batch_size,
-            options.fill_decoder_holes,
+            segmenter, embeddings, prompted_patches, self.batch_size, options.fill_decoder_holes
         )
         for _, probability in predictions:
             yield probability

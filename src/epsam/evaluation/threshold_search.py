@@ -14,9 +14,9 @@ from epsam.cam.postprocess import threshold_and_open
 from epsam.config.masks import MaskOptions
 from epsam.core.errors import DatasetError
 from epsam.core.files import write_table
-from epsam.data.cam_store import CamStore
+from epsam.data.cam_store import CamMap, CamStore
 from epsam.data.holes import fill_mask_holes
-from epsam.data.images import write_rgb
+from epsam.data.images import Mask, write_rgb
 from epsam.data.patches import Patch
 from epsam.metrics import PixelCounts, count_pixels, macro_dice_iou
 from epsam.pictures.heat_map import draw_heat_map
@@ -24,6 +24,16 @@ from epsam.tables import GRID_SEARCH_COLUMNS
 
 _METRICS = {"dice": "Dice", "iou": "IoU", "evidence": "Evidence minus area"}
 """Columns of numbers in the grid, and what the heat map calls them."""
+
+
+def cut_at(
+    quantile: float, kernel: int, cam: CamMap, size: tuple[int, int], options: MaskOptions
+) -> Mask:
+    """The mask (height, width) = size of a CAM with a quantile and kernel of the grid, all else as
+    in the options.
+    """
+    mask = threshold_and_open(cam, *size, quantile, kernel, options.open_at)
+    return fill_mask_holes(mask) if options.fill_holes else mask
 
 
 def search_grid(
@@ -45,9 +55,7 @@ def search_grid(
         cam = cams.maps[patch.name]
         height, width = ground_truth.shape
         for quantile, kernel in pairs:
-            mask = threshold_and_open(cam, height, width, quantile, kernel, options.open_at)
-            if options.fill_holes:
-                mask = fill_mask_holes(mask)
+            mask = cut_at(quantile, kernel, cam, (height, width), options)
             overlaps[quantile, kernel].append(count_pixels(mask, ground_truth))
 
     rows = []
